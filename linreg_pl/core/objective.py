@@ -1,0 +1,63 @@
+"""How is the cost defined, and what is its gradient?
+
+    J(W, b) = mean((X W + b - y)²) + l2 · sum(W²)             b is not penalised
+    dJ/dW   = 2/(N·K) · Xᵀ (X W + b - y) + 2 · l2 · W
+    dJ/db   = 2/(N·K) · sum over rows of (X W + b - y)
+
+N rows, D features, K targets; the mean runs over all N·K entries. scikit-learn's `Ridge` sums where J averages:
+its `alpha` is N·K·l2. PyTorch's `weight_decay` is neither: it is half of this penalty, and falls on b too.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Step(NamedTuple):
+    """J and its gradient at one (W, b), on one batch."""
+
+    loss: Tensor  # (), J
+    mse: Tensor  # (), J without the penalty
+    grad_W: Tensor  # (D, K)
+    grad_b: Tensor  # (K,)
+
+
+def predict(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+    """`x W + b`, shape (N, K), for `x` (N, D), `W` (D, K), `b` (K,)."""
+    return torch.addmm(b, x, W)
+
+
+def residuals(x: Tensor, y: Tensor, W: Tensor, b: Tensor) -> Tensor:
+    """`x W + b - y`, shape (N, K).
+
+    Raises:
+        ValueError: `y` is not (N, K). Broadcasting would accept (N,) and quietly compare all rows with all rows.
+    """
+    prediction = predict(x, W, b)
+    if prediction.shape != y.shape:
+        raise ValueError(
+            f"y has shape {tuple(y.shape)}, but x {tuple(x.shape)} and W {tuple(W.shape)} predict"
+            f" {tuple(prediction.shape)}: one row of y for each row of x, one column for each target"
+        )
+    return prediction - y
+
+
+def penalty(W: Tensor, l2: float) -> Tensor:
+    """`l2 · sum(W²)`."""
+    return l2 * W.square().sum()
+
+
+def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float) -> Tensor:
+    """J(W, b), differentiable: autograd through it gives what `value_and_gradient` has in closed form."""
+    return residuals(x, y, W, b).square().mean() + penalty(W, l2)
+
+
+@torch.no_grad()
+def value_and_gradient(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float) -> Step:
+    """J and its gradient from one pass over the batch; the residuals serve both, so autograd would only cost time."""
+    residual = residuals(x, y, W, b)
+    mse = residual.square().mean()
+    scaled = residual.mul_(2 / residual.numel())
+    grad_W = torch.addmm(W, x.T, scaled, beta=2 * l2)
+    return Step(mse + penalty(W, l2), mse, grad_W, scaled.sum(dim=0))

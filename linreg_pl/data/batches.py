@@ -1,0 +1,137 @@
+"""Where are batches cut, and which one comes next?
+
+A batch is a pure function of (seed, epoch, index), and the next one follows from the optimizer step alone:
+
+    epoch, index = divmod(global_step, steps_per_epoch)
+
+So a resumed run needs nothing but its step to go on with the batch that comes next. Batches are slices of tensors:
+collating rows one by one costs two hundred times as much.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from linreg_pl.errors import InputError
+
+Batch = tuple[Tensor, Tensor]  # x (batch_size, D), y (batch_size, K)
+
+EVALUATION_BATCH_SIZE = 65_536
+"""Rows at a time where no gradient is taken; the result is the mean over all rows, whatever this is."""
+
+
+class BatchDataModule(LightningDataModule, ABC):
+    """Rows with D named features and K named targets, cut into `steps_per_epoch` training batches an epoch."""
+
+    feature_names: list[str]
+    target_names: list[str]
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return len(self.feature_names)
+
+    @property
+    def num_targets(self) -> int:
+        """K."""
+        return len(self.target_names)
+
+    @property
+    @abstractmethod
+    def num_rows_to_fit(self) -> int:
+        """Rows that training draws from; known after `setup("fit")`."""
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch; rows left over are dropped. Known after `setup("fit")`."""
+
+    @abstractmethod
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Training batch `index` of `epoch`: the same whenever and wherever it is asked for."""
+
+    def train_dataloader(self) -> "TrainingBatches":
+        """The batches from the trainer's step on."""
+        return TrainingBatches(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The columns' names, so that a checkpoint is never applied to others."""
+        return {"feature_names": self.feature_names, "target_names": self.target_names}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compares the checkpoint's columns with the data's.
+
+        Raises:
+            InputError: they are others, or stand in another order.
+        """
+        for key, flag in (("feature_names", "--data.features"), ("target_names", "--data.target")):
+            fitted, found = list(state_dict[key]), list(getattr(self, key))
+            if fitted != found:
+                raise InputError(
+                    f"the checkpoint was fitted with {key} {fitted}, but the data has {found}; choose them with {flag}"
+                )
+
+
+class TrainingBatches:
+    """One epoch's batches, from the trainer's optimizer step to the epoch's end; without a trainer, epoch 0."""
+
+    def __init__(self, data: BatchDataModule) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        step = self.data.trainer.global_step if self.data.trainer else 0
+        epoch, first = divmod(step, len(self))
+        for index in range(first, len(self)):
+            yield self.data.batch(epoch, index)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the position is the optimizer step, which the checkpoint has. Tells Lightning that we can resume."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+class ConsecutiveSlices:
+    """All rows of some tensors in order, `EVALUATION_BATCH_SIZE` at a time, the last batch shorter."""
+
+    def __init__(self, *tensors: Tensor) -> None:
+        self.tensors = tensors
+
+    def __len__(self) -> int:
+        return -(-len(self.tensors[0]) // EVALUATION_BATCH_SIZE)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for start in range(0, len(self.tensors[0]), EVALUATION_BATCH_SIZE):
+            yield tuple(tensor[start : start + EVALUATION_BATCH_SIZE] for tensor in self.tensors)
+
+
+def checked_batch_size(batch_size: int, num_rows: int, rows: str) -> int:
+    """`batch_size`, where a batch of `num_rows` rows can be cut; `rows` says what they are.
+
+    Raises:
+        InputError: it is not between 1 and `num_rows`.
+    """
+    if not 1 <= batch_size <= num_rows:
+        raise InputError(
+            f"batch_size is {batch_size}, but there are {num_rows} {rows}: give --data.batch_size a whole number"
+            f" from 1 to {num_rows}"
+        )
+    return batch_size
+
+
+def checked_seed(seed: int) -> int:
+    """`seed`, where it can seed a stream.
+
+    Raises:
+        InputError: it is negative.
+    """
+    if seed < 0:
+        raise InputError(f"seed is {seed}: give --data.seed a whole number from 0 on")
+    return seed

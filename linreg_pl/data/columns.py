@@ -1,0 +1,177 @@
+"""How do numeric columns of a CSV or Parquet file become one float32 array, and what is refused?
+
+Rows are counted from 1, a CSV's header not counted.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from linreg_pl.errors import InputError
+
+BYTES_PER_VALUE = 12
+"""While reading: 8 in Arrow's float64, 4 in our float32."""
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the file's columns, in its order.
+
+    Raises:
+        InputError: there is no such file, it is no table, or a name stands twice.
+    """
+    names = _parquet_schema(path).names if _is_parquet(path) else _csv_header(path)
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise InputError(f"{path}: {_quoted(doubled)} stands more than once in the header; rename all but one")
+    return names
+
+
+def require_columns(path: Path, found: Sequence[str], wanted: Sequence[str], flag: str) -> None:
+    """Checks a choice of columns.
+
+    Raises:
+        InputError: none is wanted, one is wanted twice, or one is not there.
+    """
+    if not wanted:
+        raise InputError(f"{path}: no column is left for {flag}; the file has {_quoted(found)}")
+    doubled = sorted({name for name in wanted if list(wanted).count(name) > 1})
+    if doubled:
+        raise InputError(f"{flag} names {_quoted(doubled)} more than once; name each column once")
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise InputError(f"{path}: there is no column {_quoted(missing)}; the file has {_quoted(found)}; see {flag}")
+
+
+def read_columns(path: Path, names: Sequence[str]) -> np.ndarray:
+    """The columns `names` as one float32 array (num_rows, len(names)).
+
+    Raises:
+        InputError: no rows, text, a missing value, NaN or infinity (with row and column), or more than fits in memory.
+    """
+    table = _read_parquet(path, names) if _is_parquet(path) else _read_csv(path, names)
+    if table.num_rows == 0:
+        raise InputError(f"{path}: there is a header but not a single row; nothing can be fitted")
+    array = np.empty((table.num_rows, len(names)), dtype=np.float32)
+    for index, name in enumerate(names):
+        array[:, index] = _as_float32(path, name, table.column(name))
+    return array
+
+
+def _as_float32(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise InputError(_not_numeric(path, name, column))
+    if column.null_count:
+        row = pc.index(pc.is_null(column), True).as_py() + 1
+        raise InputError(
+            f"{path}: column {name!r} has {column.null_count} missing values, the first in row {row};"
+            " fill them in, or drop those rows"
+        )
+    with np.errstate(over="ignore"):
+        values = column.to_numpy().astype(np.float32)
+    not_finite = np.flatnonzero(~np.isfinite(values))
+    if not_finite.size:
+        row = int(not_finite[0])
+        raise InputError(
+            f"{path}: column {name!r}, row {row + 1}: {column[row].as_py()} is not a finite number in float32"
+            f" ({not_finite.size} such values in this column); correct or drop those rows"
+        )
+    return values
+
+
+def _not_numeric(path: Path, name: str, column: pa.ChunkedArray) -> str:
+    remedy = "correct it, or leave the column out: name the columns to use with --data.features"
+    if pa.types.is_string(column.type) and not _is_parquet(path):
+        for row, text in enumerate(column.to_pylist(), start=1):
+            if text is not None and not _is_number(text):
+                return f"{path}: column {name!r}, row {row}: {text!r} is not a number; {remedy}"
+    return f"{path}: column {name!r} holds {column.type}, not numbers; {remedy}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_parquet(path: Path) -> bool:
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return True
+    if path.suffix.lower() == ".csv":
+        return False
+    raise InputError(f"{path}: the name must end in .csv or .parquet, to tell how to read it; see --data.path")
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        found = "it is a folder" if path.is_dir() else "there is no such file"
+        raise InputError(f"{path}: {found}; give --data.path a CSV or Parquet file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; give --data.path a table with a header and rows")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: the file may not be read; change its permissions")
+
+
+def _csv_header(path: Path) -> list[str]:
+    _require_file(path)
+    try:
+        with pyarrow.csv.open_csv(path) as reader:
+            return list(reader.schema.names)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: this is no CSV table: {_first_line(error)}") from error
+
+
+def _read_csv(path: Path, names: Sequence[str]) -> pa.Table:
+    # Text of a number and its separator is rarely shorter than a byte and a half for each of the twelve it needs.
+    _require_memory(path, path.stat().st_size)
+    try:
+        return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(include_columns=list(names)))
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: this is no CSV table: {_first_line(error)}") from error
+
+
+def _parquet_schema(path: Path) -> pa.Schema:
+    _require_file(path)
+    try:
+        return pyarrow.parquet.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: this is no Parquet file: {_first_line(error)}") from error
+
+
+def _read_parquet(path: Path, names: Sequence[str]) -> pa.Table:
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            _require_memory(path, file.metadata.num_rows * len(names) * BYTES_PER_VALUE)
+            return file.read(columns=list(names))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: this is no Parquet file: {_first_line(error)}") from error
+
+
+def _require_memory(path: Path, num_bytes: int) -> None:
+    available = physical_memory()
+    if num_bytes > available:
+        raise InputError(
+            f"{path}: the table needs about {num_bytes / 1e9:.1f} GB, and this machine has {available / 1e9:.1f} GB of memory;"
+            " use fewer rows, or fewer columns with --data.features"
+        )
+
+
+def physical_memory() -> int:
+    """Bytes of physical memory in this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _quoted(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:20])
+    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]

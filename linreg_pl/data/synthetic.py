@@ -1,0 +1,92 @@
+"""The tutorial's data: a line with fresh noise at every epoch.
+
+    x = 0, 1, …, num_rows-1        y = slope · x + noise_std · ε,   ε ~ N(0, 1)
+
+x (N, 1) and y (N, 1); y is formed in float64 and cast to float32, as the tutorial does. Rows keep their order.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linreg_pl.data.batches import Batch, BatchDataModule, ConsecutiveSlices, checked_batch_size, checked_seed
+from linreg_pl.data.streams import Purpose, stream
+from linreg_pl.errors import InputError
+
+
+class SyntheticDataModule(BatchDataModule):
+    """A line with normal noise that is drawn anew at every epoch.
+
+    `validate` and `test` see the same x with noise that training never meets; `fit` has no validation rows.
+
+    Args:
+        num_rows: Rows; x counts them from 0.
+        batch_size: Rows in a mini-batch; `num_rows // batch_size` batches an epoch, in order, the rest dropped.
+        slope: The weight that training should find.
+        noise_std: Standard deviation of the noise on y.
+        seed: Of the noise; whole number from 0 on.
+
+    Raises:
+        InputError: a value makes no data.
+    """
+
+    def __init__(
+        self,
+        num_rows: int = 10_000,
+        batch_size: int = 5_000,
+        slope: float = 3.657,
+        noise_std: float = 0.33,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if num_rows < 1:
+            raise InputError(f"num_rows is {num_rows}: give --data.num_rows a whole number from 1 on")
+        if not math.isfinite(slope):
+            raise InputError(f"slope is {slope}: give --data.slope a finite number")
+        if not 0 <= noise_std < math.inf:
+            raise InputError(f"noise_std is {noise_std}: give --data.noise_std a finite number, 0 or more")
+        self.batch_size = checked_batch_size(batch_size, num_rows, "rows")
+        self.seed = checked_seed(seed)
+        self.noise_std = noise_std
+        self.feature_names = ["x"]
+        self.target_names = ["y"]
+        self.save_hyperparameters()
+        x = np.arange(num_rows, dtype=np.float64)
+        self._line = slope * x
+        self._x = torch.from_numpy(x.astype(np.float32)).unsqueeze(1)
+
+    @property
+    def num_rows_to_fit(self) -> int:
+        """All rows."""
+        return len(self._x)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch."""
+        return len(self._x) // self.batch_size
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Rows `index · batch_size` on, with the noise of (seed, epoch, index)."""
+        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return self._x[rows], self._noisy(rows, Purpose.NOISE, epoch, index)
+
+    def val_dataloader(self) -> ConsecutiveSlices | list[Batch]:
+        """All rows with held-out noise; none while fitting."""
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            return []
+        return ConsecutiveSlices(self._x, self._noisy(slice(None), Purpose.HELD_OUT_NOISE, 0))
+
+    def test_dataloader(self) -> ConsecutiveSlices:
+        """All rows with another draw of held-out noise."""
+        return ConsecutiveSlices(self._x, self._noisy(slice(None), Purpose.HELD_OUT_NOISE, 1))
+
+    def predict_dataloader(self) -> ConsecutiveSlices:
+        """All x."""
+        return ConsecutiveSlices(self._x)
+
+    def _noisy(self, rows: slice, purpose: Purpose, *position: int) -> Tensor:
+        line = self._line[rows]
+        noise = stream(self.seed, purpose, *position).standard_normal(len(line))
+        return torch.from_numpy((line + self.noise_std * noise).astype(np.float32)).unsqueeze(1)

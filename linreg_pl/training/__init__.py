@@ -1,0 +1,1 @@
+"""Lightning: the module, its callbacks, the run's folder."""

@@ -1,0 +1,62 @@
+"""Predictions, written to a file as they are made."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
+
+from linreg_pl.errors import InputError
+from linreg_pl.training.coefficients import column_names
+
+WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
+
+
+class PredictionFile(BasePredictionWriter):
+    """One row for each row of the data, in its order; one column for each target.
+
+    The file appears under its name when it is whole.
+
+    Raises:
+        InputError: the name ends in neither .csv nor .parquet.
+    """
+
+    def __init__(self, output: str) -> None:
+        super().__init__(write_interval="batch")
+        self.path = Path(output)
+        self.num_rows = 0
+        if self.path.suffix.lower() not in WRITERS:
+            raise InputError(f"{output}: the name must end in .csv or .parquet; see --output")
+        self._unfinished = self.path.with_name(self.path.name + ".tmp")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the file."""
+        _, targets = column_names(trainer, pl_module)
+        self._schema = pa.schema([(target, pa.float32()) for target in targets])
+        self._writer = WRITERS[self.path.suffix.lower()](self._unfinished, self._schema)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Appends a batch."""
+        columns = [pa.array(column.contiguous().cpu().numpy()) for column in prediction.T]
+        self._writer.write_table(pa.table(columns, schema=self._schema))
+        self.num_rows += len(prediction)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives the file its name."""
+        self._writer.close()
+        os.replace(self._unfinished, self.path)
