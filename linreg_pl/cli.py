@@ -115,7 +115,9 @@ class LinregCLI(LightningCLI):
             raise InputError("resume is set by a config file or the environment: give --resume on the command line")
         settings.pop("resume", None)  # the saved config.yaml is of a run, however often it was interrupted
         if self.config.subcommand != "fit" and self.checkpoint is None:
-            raise InputError(f"linreg {self.config.subcommand}: give --ckpt_path a checkpoint, RUN/checkpoints/step=….ckpt")
+            raise InputError(
+                f"linreg {self.config.subcommand}: give --ckpt_path a checkpoint, RUN/checkpoints/step=….ckpt"
+            )
 
     # ---- what is built ----
 
@@ -165,9 +167,11 @@ class LinregCLI(LightningCLI):
             InputError: it has none, or the checkpoint to resume stands at its end.
         """
         if settings.max_epochs is None or settings.max_epochs < 1:
-            raise InputError(f"max_epochs is {settings.max_epochs}: give --trainer.max_epochs a whole number, 1 or more")
+            raise InputError(
+                f"max_epochs is {settings.max_epochs}: give --trainer.max_epochs a whole number, 1 or more"
+            )
         steps_per_epoch = self.datamodule.steps_per_epoch
-        total = settings.max_epochs * steps_per_epoch
+        total: int = settings.max_epochs * steps_per_epoch
         if settings.max_steps != -1:
             total = min(total, settings.max_steps)
         if total < 1:
@@ -271,8 +275,8 @@ def main(args: list[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in args
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in UNACTIONABLE_WARNINGS:
-        warnings.filterwarnings("ignore", message)
+    for warning in UNACTIONABLE_WARNINGS:
+        warnings.filterwarnings("ignore", warning)
     try:
         LinregCLI([arg for arg in args if arg != "--debug"])
     except Exception as error:

@@ -73,7 +73,7 @@ def _as_float32(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
             " fill them in, or drop those rows"
         )
     with np.errstate(over="ignore"):
-        values = column.to_numpy().astype(np.float32)
+        values: np.ndarray = column.to_numpy().astype(np.float32)
     not_finite = np.flatnonzero(~np.isfinite(values))
     if not_finite.size:
         row = int(not_finite[0])
@@ -158,8 +158,8 @@ def _require_memory(path: Path, num_bytes: int) -> None:
     available = physical_memory()
     if num_bytes > available:
         raise InputError(
-            f"{path}: the table needs about {num_bytes / 1e9:.1f} GB, and this machine has {available / 1e9:.1f} GB of memory;"
-            " use fewer rows, or fewer columns with --data.features"
+            f"{path}: the table needs about {num_bytes / 1e9:.1f} GB of memory, and this machine has"
+            f" {available / 1e9:.1f} GB; use fewer rows, or fewer columns with --data.features"
         )
 
 

@@ -19,8 +19,8 @@ from linreg_pl.errors import InputError
 class TableDataModule(BatchDataModule):
     """Features and targets from the columns of one file.
 
-    `fit` and `validate` share the rows as `val_fraction` says (`validate` takes all where it is 0); `test` and `predict`
-    take every row, and `predict` needs no target column.
+    `fit` and `validate` share the rows as `val_fraction` says (`validate` takes all where it is 0). `test` and
+    `predict` take every row, and `predict` needs no target column.
 
     Args:
         path: A .csv file with a header, or a .parquet file.

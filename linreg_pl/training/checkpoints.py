@@ -1,8 +1,8 @@
 """What is in a checkpoint, when is one written, and what is checked before one is used?
 
-A checkpoint is Lightning's own: `torch.load(path, weights_only=True)` gives a dict whose `state_dict` holds `W` and `b`,
-with the optimizer's state, the loops' counters, the hyper-parameters and `global_step` beside it. Its name is its step:
-`checkpoints/step=4000.ckpt` in the run's folder.
+A checkpoint is Lightning's own: `torch.load(path, weights_only=True)` gives a dict whose `state_dict` holds `W` and
+`b`, with the optimizer's state, the loops' counters, the hyper-parameters and `global_step` beside it. Its name is its
+step: `checkpoints/step=4000.ckpt` in the run's folder.
 """
 
 import pickle
@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.errors import InputError
 from linreg_pl.training.lines import checked_interval
+from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.run import checkpoint_folder, checkpoints, run_folder
 
 KEPT = 3
@@ -78,7 +79,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def require_same_shape(path: Path, checkpoint: dict[str, Any], module: LightningModule) -> None:
+def require_same_shape(path: Path, checkpoint: dict[str, Any], module: LinearRegression) -> None:
     """Compares a checkpoint's W with the module's.
 
     Raises:

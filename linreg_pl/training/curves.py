@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
-from linreg_pl.training.coefficients import column_names, named_coefficients
+from linreg_pl.training.coefficients import named_coefficients, norms, trained_module
 
 MOST_COEFFICIENTS = 64
 """With more entries than this in W and b, their norms are drawn instead."""
@@ -43,7 +43,7 @@ class Curves(Callback):
             for name, value in trainer.logger.hparams.items()
         }
         # The logger's own `log_hyperparams(…, metrics=…)` would add points to the curves.
-        for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):
+        for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
             trainer.logger.experiment.file_writer.add_summary(summary)
 
     def on_train_batch_end(
@@ -52,8 +52,8 @@ class Curves(Callback):
         """Writes a point, where one falls on this step."""
         self._last_outputs = outputs
         step = trainer.global_step
-        if step == 1 or step % trainer.log_every_n_steps == 0:
-            self._write(trainer, pl_module, outputs)
+        if step == 1 or step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._write(trainer, outputs)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the validation's result, while fitting."""
@@ -64,26 +64,21 @@ class Curves(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the last point, unless it is there."""
         if self._last_outputs and self._logged_step != trainer.global_step:
-            self._write(trainer, pl_module, self._last_outputs)
+            self._write(trainer, self._last_outputs)
 
-    def _write(self, trainer: Trainer, module: LightningModule, outputs: dict[str, torch.Tensor]) -> None:
+    def _write(self, trainer: Trainer, outputs: dict[str, torch.Tensor]) -> None:
         if trainer.logger is None:
             return
         self._logged_step = trainer.global_step
-        gradient = torch.cat([parameter.grad.flatten() for parameter in (module.W, module.b)])
+        few = sum(parameter.numel() for parameter in trained_module(trainer).parameters()) <= MOST_COEFFICIENTS
+        parameters = named_coefficients(trainer) if few else norms(trainer)
+        gradient = torch.cat([outputs["grad_W"].flatten(), outputs["grad_b"]])
         trainer.logger.log_metrics(
             {
                 "train/loss": outputs["loss"].item(),
                 "train/mse": outputs["mse"].item(),
                 "train/grad_norm": gradient.norm().item(),
-                **self._parameters(trainer, module),
+                **{f"params/{name}": value for name, value in parameters.items()},
             },
             step=trainer.global_step,
         )
-
-    @staticmethod
-    def _parameters(trainer: Trainer, module: Any) -> dict[str, float]:
-        if module.W.numel() + module.b.numel() > MOST_COEFFICIENTS:
-            return {"params/W_norm": module.W.norm().item(), "params/b_norm": module.b.norm().item()}
-        named = named_coefficients(module, *column_names(trainer, module))
-        return {f"params/{name}": value for name, value in named.items()}

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from linreg_pl.errors import InputError
-from linreg_pl.training.coefficients import shown
+from linreg_pl.training.coefficients import shown, trained_module
 
 
 class EpochLines(Callback):
@@ -23,8 +23,8 @@ class EpochLines(Callback):
         """Prints, where an epoch to display has just ended."""
         epochs, steps_left = divmod(trainer.global_step, int(trainer.num_training_batches))
         if steps_left == 0 and (epochs - 1) % self.every_n_epochs == 0 and trainer.is_global_zero:
-            loss = outputs["loss"].item()
-            print(f"epoch {epochs - 1:6d}   loss {loss:14.3f}   W {shown(pl_module.W)}   b {shown(pl_module.b)}")
+            loss, module = outputs["loss"].item(), trained_module(trainer)
+            print(f"epoch {epochs - 1:6d}   loss {loss:14.3f}   W {shown(module.W)}   b {shown(module.b)}")
 
 
 def checked_interval(name: str, epochs: int) -> int:

@@ -1,7 +1,7 @@
 """The model: W and b, and one step of stochastic gradient descent.
 
-    prediction = X W + b                 X (N, D), W (D, K), b (K,)
-    W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
+prediction = X W + b                 X (N, D), W (D, K), b (K,)
+W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
 """
 
 import math
@@ -70,14 +70,14 @@ class LinearRegression(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.learning_rate)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step of SGD; returns J and its mean squared error, both before the update."""
+        """One step of SGD; returns J, its mean squared error and its gradient, all before the update."""
         x, y = batch
         step = objective.value_and_gradient(x, y, self.W, self.b, self.l2)
         self.W.grad, self.b.grad = step.grad_W, step.grad_b
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.step()
-        return {"loss": step.loss, "mse": step.mse}
+        return step._asdict()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Adds a batch to `val/loss` and `val/mse`."""

@@ -37,7 +37,7 @@ class PredictionFile(BasePredictionWriter):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file."""
-        _, targets = column_names(trainer, pl_module)
+        _, targets = column_names(trainer)
         self._schema = pa.schema([(target, pa.float32()) for target in targets])
         self._writer = WRITERS[self.path.suffix.lower()](self._unfinished, self._schema)
 

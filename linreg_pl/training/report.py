@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from linreg_pl.training.coefficients import column_names, named_coefficients
+from linreg_pl.training.coefficients import named_coefficients
 from linreg_pl.training.run import run_folder
 
 REPORT = "report.json"
@@ -35,8 +35,8 @@ class Report(Callback):
         self.contents = {
             "global_step": trainer.global_step,
             "epochs": trainer.global_step // int(trainer.num_training_batches),
-            **{name: value.item() for name, value in self._last_outputs.items()},
-            "coefficients": named_coefficients(pl_module, *column_names(trainer, pl_module)),
+            **{name: self._last_outputs[name].item() for name in ("loss", "mse") if name in self._last_outputs},
+            "coefficients": named_coefficients(trainer),
         }
         run = run_folder(trainer)
         if trainer.is_global_zero and run is not None:

@@ -1,10 +1,10 @@
 """Where does a run lie, which is the newest, and what is in its folder?
 
-    lightning_logs/version_N/   config.yaml   every setting, as the command line understood it
-                                hparams.yaml  hyper-parameters of model and data
-                                events.out…   TensorBoard's curves
-                                checkpoints/  step=….ckpt
-                                report.json   the result
+lightning_logs/version_N/   config.yaml   every setting, as the command line understood it
+                            hparams.yaml  hyper-parameters of model and data
+                            events.out…   TensorBoard's curves
+                            checkpoints/  step=….ckpt
+                            report.json   the result
 """
 
 import re
@@ -21,7 +21,8 @@ CONFIG = "config.yaml"
 
 def run_folder(trainer: Trainer) -> Path | None:
     """The folder that this trainer's run writes to; None where it keeps nothing."""
-    if trainer.fast_dev_run or trainer.logger is None or trainer.log_dir is None:
+    trial: bool = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it with setattr
+    if trial or trainer.logger is None or trainer.log_dir is None:
         return None
     return Path(trainer.log_dir)
 
