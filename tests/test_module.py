@@ -1,0 +1,75 @@
+"""The module on its own: where it starts, one step, and training under a plain Trainer."""
+
+import math
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from linreg_pl import InputError, LinearRegression
+from tests.problems import problem
+from tests.trainers import Trajectory, plain_trainer
+
+
+def test_start_is_a_truncated_normal() -> None:
+    """Standard deviation of a normal truncated at two of its own: 0.8796 of it (scipy.stats.truncnorm(-2, 2).std())."""
+    W = LinearRegression(num_features=100_000, init_std=0.01).W.detach()
+    assert W.abs().max() <= 0.02
+    assert W.abs().max() > 0.0199, "100 000 draws come near the bound"
+    assert W.mean().item() == pytest.approx(0, abs=5 * 0.0088 / math.sqrt(100_000))
+    assert W.std().item() == pytest.approx(0.008796, rel=0.02)
+
+
+def test_start_is_a_function_of_the_seed() -> None:
+    torch.manual_seed(1)
+    first = LinearRegression(num_features=3, init_seed=5)
+    torch.manual_seed(2)  # a global state that must not matter
+    again, other = LinearRegression(num_features=3, init_seed=5), LinearRegression(num_features=3, init_seed=6)
+    assert torch.equal(first.W, again.W)
+    assert torch.equal(first.b, again.b)
+    assert not torch.equal(first.W, other.W)
+    assert first.b.item() not in first.W.flatten().tolist(), "b has its own draw"
+
+
+def test_forward_is_differentiable() -> None:
+    module = LinearRegression(num_features=2)
+    module(torch.ones(4, 2)).sum().backward()
+    assert module.W.grad is not None
+    assert module.W.grad.flatten().tolist() == [4.0, 4.0]
+
+
+def test_trains_under_a_plain_trainer_with_a_plain_dataloader() -> None:
+    """(x, y) from a DataLoader over a TensorDataset, against gradient descent written out in float64."""
+    x, y, *_ = problem(40, 3, 2, 0.0, seed=1)
+    module = LinearRegression(num_features=3, num_targets=2, learning_rate=0.05, l2=0.1)
+    W, b = module.W.detach().double(), module.b.detach().double()
+    seen = Trajectory()
+    plain_trainer(3, seen).fit(module, DataLoader(TensorDataset(x.float(), y.float()), batch_size=10))
+    assert len(seen.cost) == 12
+    for step in range(12):
+        rows = slice(10 * (step % 4), 10 * (step % 4) + 10)
+        residual = x[rows] @ W + b - y[rows]
+        assert seen.cost[step] == pytest.approx((residual.square().mean() + 0.1 * W.square().sum()).item(), rel=1e-5)
+        W, b = W - 0.05 * (x[rows].T @ residual / 10 + 0.2 * W), b - 0.05 * residual.sum(0) / 10
+        torch.testing.assert_close(seen.W[step].double(), W, rtol=1e-5, atol=1e-6)  # float32 rounding
+        torch.testing.assert_close(seen.b[step].double(), b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"learning_rate": math.nan}, "learning_rate is nan"),
+        ({"learning_rate": math.inf}, "learning_rate is inf"),
+        ({"l2": -1e-3}, "l2 is -0.001"),
+        ({"l2": math.nan}, "l2 is nan"),
+        ({"init_std": -1.0}, "init_std is -1.0"),
+        ({"init_seed": -1}, "init_seed is -1"),
+        ({"num_features": 0}, "num_features is 0"),
+        ({"num_targets": 0}, "num_targets is 0"),
+    ],
+)
+def test_values_that_can_not_train_are_refused(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LinearRegression(**arguments)  # type: ignore[arg-type]

@@ -1,0 +1,33 @@
+"""A plain Lightning trainer for tests, and what it saw at every step."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Trajectory(Callback):
+    """Cost before each step's update, W and b after it."""
+
+    def __init__(self) -> None:
+        self.cost: list[float] = []
+        self.W: list[torch.Tensor] = []
+        self.b: list[torch.Tensor] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.cost.append(outputs["loss"].item())
+        self.W.append(pl_module.get_parameter("W").detach().clone())
+        self.b.append(pl_module.get_parameter("b").detach().clone())
+
+
+def plain_trainer(max_epochs: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
+    """Lightning's own trainer, on the CPU, that writes and prints nothing."""
+    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return Trainer(
+        accelerator="cpu",
+        max_epochs=max_epochs,
+        callbacks=list(callbacks),
+        **{**silent, "enable_model_summary": False, **kwargs},
+    )
