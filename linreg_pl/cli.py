@@ -129,6 +129,8 @@ class LinregCLI(LightningCLI):
             require_same_shape(self.checkpoint, read_checkpoint(self.checkpoint), self.model)
         kwargs = self._fit_trainer(settings) if self.subcommand == "fit" else self._evaluation_trainer(settings)
         kwargs["callbacks"] = [*(settings.trainer.callbacks or []), *kwargs["callbacks"]]
+        if kwargs["logger"] is False:
+            self.save_config_callback = None  # there is no run's folder to save it in
         return super().instantiate_trainer(**kwargs)
 
     def _fit_trainer(self, settings: Any) -> dict[str, Any]:
@@ -208,21 +210,22 @@ class LinregCLI(LightningCLI):
 
     def validate(self, model: LinearRegression, **kwargs: Any) -> None:
         """Prints the loss over the held-out rows."""
-        self._print_results(self.trainer.validate(model, verbose=False, weights_only=True, **kwargs))
+        self.trainer.validate(model, verbose=False, weights_only=True, **kwargs)
+        self._print_results()
 
     def test(self, model: LinearRegression, **kwargs: Any) -> None:
         """Prints the loss over all rows."""
-        self._print_results(self.trainer.test(model, verbose=False, weights_only=True, **kwargs))
+        self.trainer.test(model, verbose=False, weights_only=True, **kwargs)
+        self._print_results()
 
     def predict(self, model: LinearRegression, **kwargs: Any) -> None:
         """Writes the predictions."""
         self.trainer.predict(model, return_predictions=False, weights_only=True, **kwargs)
         print(f"{self.predictions.num_rows} predictions in {self.predictions.path}")
 
-    @staticmethod
-    def _print_results(results: Any) -> None:
-        for name, value in results[0].items():
-            print(f"{name:10} {value:.6g}")
+    def _print_results(self) -> None:
+        for name, value in self.trainer.callback_metrics.items():
+            print(f"{name:10} {value.item():.6g}")
 
 
 def with_run_settings(args: list[str]) -> tuple[Path | None, list[str]]:

@@ -1,13 +1,222 @@
-"""The command as a user meets it: real processes, real folders."""
+"""The command as a user meets it: real processes, real folders, a real terminal."""
 
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+import yaml
+
+from linreg_pl import LinearRegression, SyntheticDataModule
 from tests.commands import linreg
 
-SHORT = ("fit", "--trainer.max_epochs", "3", "--display_every_n_epochs", "1")
+RUN = Path("lightning_logs") / "version_0"
+NUMBER = r"-?\d+\.\d{3}"
 
 
-def test_fit_prints_the_tutorials_line(tmp_path: Path) -> None:
-    result = linreg(*SHORT, cwd=tmp_path)
+def saved(folder: Path, step: int) -> dict[str, Any]:
+    """A run's checkpoint, opened as an outsider would."""
+    path = folder / RUN / "checkpoints" / f"step={step}.ckpt"
+    checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
+    return checkpoint
+
+
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The tutorial's job with no flag, whole: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    result = linreg("fit", cwd=folder)
     assert result.code == 0, result.stderr
-    assert result.stderr == ""
+    assert result.stderr == "", "no warning is left on screen"
+    return folder, result.stdout
+
+
+def test_tutorial_prints_its_twenty_lines(tutorial: tuple[Path, str]) -> None:
+    lines = re.findall(rf"^epoch +(\d+)   loss +({NUMBER})   W ({NUMBER})   b ({NUMBER})$", tutorial[1], re.MULTILINE)
+    assert [int(epoch) for epoch, *_ in lines] == list(range(0, 2000, 100))
+    loss, W, b = (np.array([float(line[column]) for line in lines]) for column in (1, 2, 3))
+    # SEED.md's own run, whose noise and start differ by less than the digits it gives.
+    assert loss[0] == pytest.approx(7.8e8, rel=0.03)
+    assert loss[1] == pytest.approx(5.37e7, rel=0.03)
+    assert loss[2] == pytest.approx(3.68e6, rel=0.03)
+    assert loss[5] == pytest.approx(1186, rel=0.03)
+    assert loss[10:] == pytest.approx(0.33**2, rel=0.1)
+    assert list(W[7:]) == [3.657] * 13
+    assert np.ptp(b) <= 0.0011, "the bias hardly moves"
+
+
+def test_tutorial_ends_with_what_to_do_next(tutorial: tuple[Path, str]) -> None:
+    end = tutorial[1].splitlines()[-6:]
+    assert end[0] == "fitted in 4000 steps (2000 epochs)"
+    assert re.fullmatch(r"  W +3\.657", end[1])
+    assert re.fullmatch(rf"  b +{NUMBER}", end[2])
+    assert re.fullmatch(rf"run +{RUN}", end[3])
+    assert re.fullmatch(r"curves +\S*tensorboard --logdir lightning_logs --host 127\.0\.0\.1", end[4])
+    assert re.fullmatch(rf"go on +\S*linreg fit --resume {RUN} --trainer\.max_epochs 4000", end[5])
+
+
+def test_tutorial_leaves_a_run_folder(tutorial: tuple[Path, str]) -> None:
+    folder = tutorial[0]
+    assert [path.name for path in folder.iterdir()] == ["lightning_logs"]
+    names = sorted(re.sub(r"tfevents.*", "tfevents", path.name) for path in (folder / RUN).iterdir())
+    assert names == ["checkpoints", "config.yaml", "events.out.tfevents", "hparams.yaml", "report.json"]
+    checkpoints = sorted(path.name for path in (folder / RUN / "checkpoints").iterdir())
+    assert checkpoints == ["step=3600.ckpt", "step=3800.ckpt", "step=4000.ckpt"]
+
+
+def test_checkpoint_is_what_outsiders_rely_on(tutorial: tuple[Path, str]) -> None:
+    checkpoint = saved(tutorial[0], 4000)
+    assert checkpoint["global_step"] == 4000
+    assert set(checkpoint["state_dict"]) == {"W", "b"}
+    assert checkpoint["state_dict"]["W"].shape == (1, 1)
+    assert checkpoint["state_dict"]["b"].shape == (1,)
+    assert checkpoint["state_dict"]["W"].item() == pytest.approx(3.657, abs=5e-4)
+    plain = (int, float, str, bool)
+    assert all(isinstance(value, plain) for value in checkpoint["hyper_parameters"].values())
+    assert checkpoint["hyper_parameters"] == {
+        "num_features": 1,
+        "num_targets": 1,
+        "learning_rate": 1e-10,
+        "l2": 1e-10,
+        "init_std": 0.01,
+        "init_seed": 0,
+    }
+
+
+def test_report_holds_the_checkpoints_coefficients(tutorial: tuple[Path, str]) -> None:
+    report = json.loads((tutorial[0] / RUN / "report.json").read_text())
+    state = saved(tutorial[0], 4000)["state_dict"]
+    assert report["coefficients"] == {"W": state["W"].item(), "b": state["b"].item()}
+    assert (report["global_step"], report["epochs"]) == (4000, 2000)
+    assert report["loss"] == pytest.approx(0.33**2, rel=0.1)
+
+
+def test_module_loads_from_the_checkpoint(tutorial: tuple[Path, str]) -> None:
+    path = tutorial[0] / RUN / "checkpoints" / "step=4000.ckpt"
+    module = LinearRegression.load_from_checkpoint(path, weights_only=True)
+    assert module(torch.tensor([[1000.0]])).item() == pytest.approx(3657, abs=0.5)
+
+
+def test_validate_test_and_predict_from_a_checkpoint(tutorial: tuple[Path, str]) -> None:
+    folder, checkpoint = tutorial[0], str(RUN / "checkpoints" / "step=4000.ckpt")
+    state = saved(folder, 4000)["state_dict"]
+    W, b = state["W"].item(), state["b"].item()
+    rows = SyntheticDataModule()
+    for subcommand, stage, loader in (
+        ("validate", "val", rows.val_dataloader()),
+        ("test", "test", rows.test_dataloader()),
+    ):
+        result = linreg(subcommand, "--ckpt_path", checkpoint, cwd=folder)
+        assert (result.code, result.stderr) == (0, "")
+        printed = dict(line.split() for line in result.stdout.splitlines())
+        ((x, y),) = loader
+        mse = ((x.double() * W + b - y.double()) ** 2).mean().item()
+        # x · W is near 36570 for the last rows, where float32 is good to 0.002; the residuals are near 0.33.
+        assert float(printed[f"{stage}/mse"]) == pytest.approx(mse, rel=1e-2)
+        assert float(printed[f"{stage}/loss"]) == pytest.approx(mse + 1e-10 * W**2, rel=1e-2)
+
+    for name, read in (("p.csv", pyarrow.csv.read_csv), ("p.parquet", pyarrow.parquet.read_table)):
+        result = linreg("predict", "--ckpt_path", checkpoint, "--output", name, cwd=folder)
+        assert (result.code, result.stderr, result.stdout) == (0, "", f"10000 predictions in {name}\n")
+        table = read(folder / name)
+        assert table.column_names == ["y"]
+        np.testing.assert_allclose(table["y"].to_numpy(), W * np.arange(10_000) + b, rtol=1e-6)
+        (folder / name).unlink()
+    assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"], "evaluation starts no run"
+    assert [path.name for path in folder.iterdir()] == ["lightning_logs"]
+
+
+def test_flag_beats_yaml_beats_environment(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("model:\n  l2: 0.2\n  init_std: 0.2\n")
+    environment = {f"LINREG_FIT__MODEL__{name}": "0.1" for name in ("L2", "INIT_STD", "LEARNING_RATE")}
+    result = linreg(
+        "fit",
+        *("--config", "settings.yaml", "--model.init_std", "0.3", "--trainer.max_epochs", "1", "--data.num_rows", "5"),
+        *("--data.batch_size", "5", "--data.slope", "0.01"),
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert result.code == 0, result.stderr
+    model = yaml.safe_load((tmp_path / RUN / "config.yaml").read_text())["model"]
+    assert (model["learning_rate"], model["l2"], model["init_std"]) == (0.1, 0.2, 0.3)
+    hyper_parameters = saved(tmp_path, 1)["hyper_parameters"]
+    assert [hyper_parameters[name] for name in ("learning_rate", "l2", "init_std")] == [0.1, 0.2, 0.3]
+
+
+def test_config_of_a_run_starts_the_same_run_again(tmp_path: Path) -> None:
+    for arguments in (
+        ("--trainer.max_epochs", "2", "--data.seed", "9", "--data.num_rows", "7000"),
+        ("--config", str(RUN / "config.yaml")),
+    ):
+        assert linreg("fit", *arguments, cwd=tmp_path).code == 0
+    first, second = (tmp_path / "lightning_logs" / f"version_{n}" for n in (0, 1))
+    assert (first / "report.json").read_bytes() == (second / "report.json").read_bytes()
+    assert (first / "config.yaml").read_bytes() == (second / "config.yaml").read_bytes()
+
+
+def test_defaults_of_one_data_module_do_not_leak_into_another(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
+    result = linreg(
+        "fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "b", "--print_config", cwd=tmp_path
+    )
+    assert yaml.safe_load(result.stdout)["data"]["init_args"]["batch_size"] is None
+
+
+def test_run_without_files(tmp_path: Path) -> None:
+    for arguments in (("--trainer.logger", "false", "--trainer.max_epochs", "1"), ("--trainer.fast_dev_run", "true")):
+        result = linreg("fit", *arguments, cwd=tmp_path)
+        assert result.code == 0, result.stderr
+        assert list(tmp_path.iterdir()) == []
+
+
+def in_terminal(*command: str, cwd: Path) -> tuple[int, str]:
+    """Runs a command in a terminal of 100 columns; returns its exit code and all that it drew."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    process = subprocess.Popen(command, cwd=cwd, stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    drawn = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not part:
+            break
+        drawn += part
+    os.close(master)
+    return process.wait(), drawn.decode()
+
+
+def test_terminal_has_one_bar_under_the_lines(tmp_path: Path) -> None:
+    script = str(Path(sys.executable).with_name("linreg"))
+    code, drawn = in_terminal(script, "fit", "--trainer.max_epochs", "600", cwd=tmp_path)
+    assert code == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).replace("\r\n", "\n").replace("\r", "\n")
+    bars = re.findall(r"epoch (\d+)/600 .*?loss \S+ +([\d,]+) steps/s +\S+", text)
+    assert len(bars) > 3
+    epochs = [int(epoch) for epoch, _ in bars]
+    assert epochs == sorted(epochs), "one bar, from the first epoch to the last"
+    assert len(set(epochs)) > 2
+    lines = re.findall(r"^epoch +(\d+)   loss .*   W .*   b .*$", text, re.MULTILINE)
+    assert lines == ["0", "100", "200", "300", "400", "500"]
+    assert "\x1b[?25h" in drawn, "the cursor comes back"
+    last_frame = text.rstrip().splitlines()[-6:]
+    assert last_frame[0].startswith("fitted in 1200 steps"), "the bar is gone when the result is shown"
+
+
+def test_python_m_is_the_command() -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "linreg_pl", "--help"], capture_output=True, text=True, check=True
+    )
+    assert help_text.stdout.startswith("usage: linreg")
+    assert help_text.stderr == ""

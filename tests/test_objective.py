@@ -19,7 +19,7 @@ def test_gradient_is_autograds(given_problem: Problem) -> None:
     W.requires_grad_()
     b.requires_grad_()
     loss = objective(x, y, W, b, l2)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     step = value_and_gradient(x, y, W, b, l2)
     torch.testing.assert_close(step.loss, loss.detach(), **CLOSE)
     torch.testing.assert_close(step.grad_W, W.grad, **CLOSE)

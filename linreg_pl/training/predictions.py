@@ -1,16 +1,13 @@
 """Predictions, written to a file as they are made."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
-from torch import Tensor
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from linreg_pl.errors import InputError
 from linreg_pl.training.coefficients import column_names
@@ -18,7 +15,7 @@ from linreg_pl.training.coefficients import column_names
 WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
 
 
-class PredictionFile(BasePredictionWriter):
+class PredictionFile(Callback):
     """One row for each row of the data, in its order; one column for each target.
 
     The file appears under its name when it is whole.
@@ -28,7 +25,6 @@ class PredictionFile(BasePredictionWriter):
     """
 
     def __init__(self, output: str) -> None:
-        super().__init__(write_interval="batch")
         self.path = Path(output)
         self.num_rows = 0
         if self.path.suffix.lower() not in WRITERS:
@@ -41,20 +37,19 @@ class PredictionFile(BasePredictionWriter):
         self._schema = pa.schema([(target, pa.float32()) for target in targets])
         self._writer = WRITERS[self.path.suffix.lower()](self._unfinished, self._schema)
 
-    def write_on_batch_end(
+    def on_predict_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: Tensor,
-        batch_indices: Sequence[int] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
-        dataloader_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        """Appends a batch."""
-        columns = [pa.array(column.contiguous().cpu().numpy()) for column in prediction.T]
+        """Appends a batch of predictions, shape (N, K)."""
+        columns = [pa.array(column.contiguous().cpu().numpy()) for column in outputs.T]
         self._writer.write_table(pa.table(columns, schema=self._schema))
-        self.num_rows += len(prediction)
+        self.num_rows += len(outputs)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives the file its name."""

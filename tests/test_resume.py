@@ -1,0 +1,105 @@
+"""A run that stops and is resumed goes on with the batch that comes next, and ends with the same bits."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from tests.commands import linreg
+
+RUN = Path("lightning_logs") / "version_0"
+TABLE = str(Path(__file__).parent.parent / "examples" / "diabetes.csv")
+
+JOBS = {
+    # 3 batches an epoch, noise that differs in each; a learning rate at which every batch moves W
+    "synthetic": ("--data.num_rows", "30", "--data.batch_size", "10", "--model.learning_rate", "1e-3"),
+    # 4 batches an epoch, in an order that differs in each
+    "table": (
+        *("--data", "TableDataModule", "--data.path", TABLE, "--data.target", "progression"),
+        *("--data.batch_size", "100", "--data.val_fraction", "0.05", "--model.learning_rate", "0.05"),
+    ),
+}
+
+
+def end_of(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """The newest checkpoint's weights and optimizer, and the report."""
+    checkpoints = (folder / RUN / "checkpoints").iterdir()
+    newest = max(checkpoints, key=lambda path: int(path.stem.removeprefix("step=")))
+    checkpoint = torch.load(newest, weights_only=True)
+    kept = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "global_step")}
+    return kept, (folder / RUN / "report.json").read_bytes()
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    (kept, report), (other_kept, other_report) = end_of(one), end_of(other)
+    assert kept["global_step"] == other_kept["global_step"]
+    assert kept["optimizer_states"] == other_kept["optimizer_states"]
+    for name, value in kept["state_dict"].items():
+        assert torch.equal(value, other_kept["state_dict"][name]), name
+    assert report == other_report
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(
+    "stops",
+    [(5,), (12,), (12, 24), (1, 2, 3, 4), (11, 12, 13)],
+    ids=["mid-epoch", "epoch's end", "two epochs' ends", "each step", "around an epoch's end"],
+)
+def test_resumed_run_ends_with_the_same_bits(job: str, stops: tuple[int, ...], tmp_path: Path) -> None:
+    (whole := tmp_path / "whole").mkdir()
+    (parts := tmp_path / "parts").mkdir()
+    steps = 36  # 12 epochs of 3, 9 of 4; 12 and 24 end an epoch of either
+    start = ("fit", *JOBS[job], "--trainer.max_epochs", "100")
+    assert linreg(*start, "--trainer.max_steps", str(steps), cwd=whole).code == 0
+    assert linreg(*start, "--trainer.max_steps", str(stops[0]), cwd=parts).code == 0
+    for stop in (*stops[1:], steps):
+        resumed = linreg("fit", "--resume", "auto", "--trainer.max_steps", str(stop), cwd=parts)
+        assert resumed.code == 0, resumed.stderr
+        assert resumed.stderr == ""
+    assert [path.name for path in (parts / "lightning_logs").iterdir()] == ["version_0"]
+    assert_same_end(whole, parts)
+
+
+def test_killed_run_is_resumed_with_its_own_settings(tmp_path: Path) -> None:
+    (whole := tmp_path / "whole").mkdir()
+    (killed := tmp_path / "killed").mkdir()
+    settings = (*JOBS["synthetic"], "--trainer.max_epochs", "1000", "--checkpoint_every_n_epochs", "7")
+    assert linreg("fit", *settings, cwd=whole).code == 0
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "linreg_pl", "fit", *settings], cwd=killed, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list((killed / RUN / "checkpoints").glob("step=*.ckpt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+    resumed = linreg("fit", "--resume", "auto", cwd=killed)
+    assert resumed.code == 0, resumed.stderr
+    assert f"of {RUN}" in resumed.stdout
+    assert_same_end(whole, killed)
+    config, whole_config = (yaml.safe_load((folder / RUN / "config.yaml").read_text()) for folder in (killed, whole))
+    assert config == whole_config
+    assert json.loads((killed / RUN / "report.json").read_text())["global_step"] == 3000
+
+
+def test_the_newest_of_several_runs_is_resumed(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert linreg("fit", *JOBS["synthetic"], "--trainer.max_epochs", "2", cwd=tmp_path).code == 0
+    resumed = linreg("fit", "--resume", "auto", "--trainer.max_epochs", "3", cwd=tmp_path)
+    assert "from step 6 of lightning_logs/version_1" in resumed.stdout
+    named = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "3", cwd=tmp_path)
+    assert "from step 6 of lightning_logs/version_0" in named.stdout
+    checkpoint = str(RUN / "checkpoints" / "step=9.ckpt")
+    chosen = linreg("fit", "--resume", checkpoint, "--trainer.max_epochs", "4", cwd=tmp_path)
+    assert "from step 9 of lightning_logs/version_0" in chosen.stdout
