@@ -174,15 +174,19 @@ class LinregCLI(LightningCLI):
             )
         steps_per_epoch = self.datamodule.steps_per_epoch
         total: int = settings.max_epochs * steps_per_epoch
+        limit = "--trainer.max_epochs"
         if settings.max_steps != -1:
-            total = min(total, settings.max_steps)
-        if total < 1:
-            raise InputError(f"max_steps is {settings.max_steps}: give --trainer.max_steps a whole number, 1 or more")
+            if settings.max_steps < 1:
+                raise InputError(
+                    f"max_steps is {settings.max_steps}: give --trainer.max_steps 1 or more, or -1 for none"
+                )
+            if settings.max_steps < total:
+                total, limit = settings.max_steps, "--trainer.max_steps"
         done = step_of(self.checkpoint) if self.checkpoint else 0
         if done is not None and done >= total:
             raise InputError(
                 f"{self.checkpoint}: nothing is left to do, the run has taken {done} of {total} steps"
-                f" ({done // steps_per_epoch} epochs); to train on, give --trainer.max_epochs a larger number"
+                f" ({done // steps_per_epoch} epochs); to train on, give {limit} a larger number"
             )
         return total
 
@@ -192,10 +196,16 @@ class LinregCLI(LightningCLI):
         """Trains, from the checkpoint to resume if there is one."""
         data = self.datamodule
         resumed = f", from step {step_of(self.checkpoint)} of {run_of(self.checkpoint)}" if self.checkpoint else ""
-        print(
-            f"fitting {data.num_rows_to_fit} rows, {data.num_features} features, {data.num_targets} targets:"
-            f" {self.trainer.max_steps} steps, {data.steps_per_epoch} an epoch{resumed}"
+        rows, features, targets = (
+            f"{count} {name}{'' if count == 1 else 's'}"
+            for count, name in (
+                (data.num_rows_to_fit, "row"),
+                (data.num_features, "feature"),
+                (data.num_targets, "target"),
+            )
         )
+        steps = f"{self.trainer.max_steps} steps, {data.steps_per_epoch} an epoch"
+        print(f"fitting {rows}, {features}, {targets}: {steps}{resumed}")
         self.trainer.fit(model, ckpt_path=self.checkpoint, weights_only=True, **kwargs)
 
     def after_fit(self) -> None:
@@ -257,10 +267,11 @@ def with_run_settings(args: list[str]) -> tuple[Path | None, list[str]]:
 
 
 def command(name: str) -> str:
-    """How to type a command of this environment."""
-    if shutil.which(name):
-        return name
-    return os.path.relpath(Path(sys.executable).with_name(name))
+    """How to type a command of this environment, from here."""
+    typed = Path(sys.argv[0])
+    there = (typed if typed.name == "linreg" else Path(sys.executable)).with_name(name)
+    on_path = shutil.which(name)
+    return name if on_path and Path(on_path).absolute() == there.absolute() else os.path.relpath(there)
 
 
 def what_to_say_of(error: BaseException) -> str | None:
