@@ -1,0 +1,192 @@
+"""What does a newcomer see in TensorBoard after `make train`? Draws it: docs/tensorboard.png, the README's picture.
+
+    make screenshot                                        trains the tutorial's job, for the picture alone
+    make screenshot ARGS="--trainer.max_epochs 500"        ARGS goes on to `linreg fit`
+
+A real TensorBoard is looked at in a real Chromium, which is driven by the Chrome DevTools Protocol over two pipes: JSON
+messages with a zero byte behind each (https://chromedevtools.github.io/devtools-protocol/). That needs no library.
+
+Exit codes: 0 drawn, 2 there is no Chromium.
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+PICTURE = Path(__file__).with_name("tensorboard.png")
+BIN = Path(sys.executable).parent
+
+PINNED = ("train/loss", "params/W", "params/b")
+"""The charts to show, from left to right: they fit beside each other in the page's width."""
+
+WIDTH, HEIGHT = 1400, 500
+"""The page as far as the charts reach."""
+
+SETTINGS = {"ignoreOutliers": False, "stepSelectorEnabled": False, "timeSeriesSettingsPaneOpened": False}
+"""TensorBoard's own, as it keeps them in the browser: curves from the first step on, and the page's room for them."""
+
+BIAS_AXIS = (-0.005, 0.001)
+"""With the zero, as W's has; TensorBoard's own choice, -0.003 to -0.0023, has labels that it cuts off."""
+
+SECONDS_AT_MOST = 60
+
+CHROMIUM_FLAGS = (
+    *("--headless", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"),
+    "--no-sandbox",  # it does not start as root, which one often is in a container; the page is our own
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--disable-quic",
+)
+
+
+def main(flags: list[str]) -> int:
+    """Trains, looks, and writes the picture; returns the exit code."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        print("screenshot: there is no Chromium; install it, on Debian with: apt-get install chromium", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        subprocess.run([BIN / "linreg", "fit", *flags], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        [report] = Path(folder).glob("lightning_logs/*/report.json")
+        steps = json.loads(report.read_text())["global_step"]
+        with tensorboard(Path(folder)) as address, browser(chromium, Path(folder) / "profile") as page:
+            PICTURE.write_bytes(picture(page, address, steps))
+    print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
+    return 0
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[str]:
+    """Serves the runs in `folder`, read before it answers; gives the address."""
+    command = [str(BIN / "tensorboard"), "--logdir", "lightning_logs", "--host", "127.0.0.1", "--port", "0"]
+    read_first = ["--load_fast", "false", "--reload_interval", "0", "--reload_task", "blocking"]
+    with subprocess.Popen([*command, *read_first], cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            printed = next(found for line in process.stderr if (found := re.search(r"at (http://\S+)/ ", line)))
+            yield printed[1]
+        finally:
+            process.terminate()
+
+
+class Page:
+    """An empty page of a browser, at the other end of its pipes."""
+
+    def __init__(self, commands: int, answers: int) -> None:
+        self._commands, self._answers = os.fdopen(commands, "wb", buffering=0), os.fdopen(answers, "rb")
+        self._address: dict[str, str] = {}
+        self._sent = 0
+        targets = self.send("Target.getTargets")["targetInfos"]
+        [target] = [target["targetId"] for target in targets if target["type"] == "page"]
+        self._address = {"sessionId": self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+
+    def send(self, method: str, **params: Any) -> Any:
+        """Calls a method of the protocol; returns its result, skipping the events that come in between."""
+        self._sent += 1
+        message = {"id": self._sent, "method": method, "params": params, **self._address}
+        self._commands.write(json.dumps(message).encode() + b"\0")
+        while (answer := json.loads(self._receive())).get("id") != self._sent:
+            pass
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def _receive(self) -> bytes:
+        message = bytearray()
+        while (byte := self._answers.read(1)) != b"\0":
+            if not byte:
+                raise RuntimeError("Chromium has ended")
+            message += byte
+        return bytes(message)
+
+    def run(self, javascript: str) -> Any:
+        """Evaluates an expression in the page."""
+        result = self.send("Runtime.evaluate", expression=javascript, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{javascript}: {result['exceptionDetails']}")
+        return result["result"].get("value")
+
+    def wait_for(self, javascript: str) -> None:
+        """Waits until an expression is true."""
+        deadline = time.monotonic() + SECONDS_AT_MOST
+        while not self.run(javascript):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the page never came to: {javascript}")
+            time.sleep(0.1)
+
+    def picture_at_rest(self) -> bytes:
+        """A PNG, once it changes no more: menus fade out, and curves are drawn by a thread of their own."""
+        before, now = "", self.send("Page.captureScreenshot", format="png")["data"]
+        while now != before:
+            time.sleep(0.5)
+            before, now = now, self.send("Page.captureScreenshot", format="png")["data"]
+        return base64.b64decode(now)
+
+
+@contextmanager
+def browser(chromium: str, profile: Path) -> Iterator[Page]:
+    """Starts Chromium; gives its page."""
+    (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
+    # It reads commands from descriptor 3 and answers on 4; bash puts the pipes there.
+    numbered = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "bash"]
+    command = [*numbered, chromium, *CHROMIUM_FLAGS, f"--user-data-dir={profile}"]
+    with subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), stderr=subprocess.DEVNULL) as process:
+        os.close(theirs_in)
+        os.close(theirs_out)
+        try:
+            yield Page(ours_out, ours_in)
+        finally:
+            process.terminate()
+
+
+def picture(page: Page, address: str, steps: int) -> bytes:
+    """A PNG of the page that TensorBoard opens with: the pinned charts, their loss on a logarithmic axis."""
+    page.send("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
+    page.send("Page.enable")
+    stored = f"localStorage.setItem('_tb_global_settings', {json.dumps(json.dumps(SETTINGS))})"
+    page.send("Page.addScriptToEvaluateOnNewDocument", source=stored)
+    pins = json.dumps([{"plugin": "scalars", "tag": tag} for tag in PINNED])
+    query = urlencode({"smoothing": 0, "pinnedCards": pins})
+    page.send("Page.navigate", url=f"{address}/?{query}#timeseries")
+    for tag in PINNED:  # until its points have come, a chart's axis ends at 1
+        ticks = f"[...({card(tag)}?.querySelectorAll('.x-axis text') ?? [])]"
+        page.wait_for(f"{ticks}.some(tick => Number(tick.textContent.replace(',', '')) > {steps / 2})")
+
+    page.run(f"{card('train/loss')}.querySelector('[aria-label=\"More line chart options\"]').click()")
+    click(page, "Toggle Y-axis log scale")
+    page.run(f"{card('params/b')}.querySelector('[title^=\"Click to manually set\"]').click()")  # the first: y
+    page.wait_for("document.querySelectorAll('.extent-edit-input input').length === 2")
+    for index, end in enumerate(BIAS_AXIS):
+        page.run(f"document.querySelectorAll('.extent-edit-input input')[{index}].value = {end}")
+    click(page, "Change")
+
+    if page.run("document.querySelector('mat-snack-bar-container')?.innerText ?? ''"):
+        raise RuntimeError("TensorBoard shows an error")
+    return page.picture_at_rest()
+
+
+def card(tag: str) -> str:
+    """JavaScript for a pinned card; they come before all others."""
+    return f"document.querySelectorAll('card-view')[{PINNED.index(tag)}]"
+
+
+def click(page: Page, label: str) -> None:
+    """Clicks a button of the menu that has just opened, and waits until the menu is gone."""
+    button = f"[...document.querySelectorAll('.cdk-overlay-pane button')].find(b => b.innerText.trim() === '{label}')"
+    page.wait_for(f"Boolean({button})")
+    page.run(f"{button}.click()")
+    page.wait_for("!document.querySelector('.cdk-overlay-pane')")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
