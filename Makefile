@@ -18,8 +18,12 @@ train: .venv/installed ## the tutorial's job, into lightning_logs/version_N
 	@$(BIN)/linreg fit $(ARGS)
 
 .PHONY: resume
-resume: .venv/installed ## go on with the newest run, with its own settings
+resume: .venv/installed ## go on with the newest interrupted run, with its own settings
 	@$(BIN)/linreg fit --resume auto $(ARGS)
+
+.PHONY: runs
+runs: .venv/installed ## list the runs: state, step, loss, and how to go on
+	@$(BIN)/linreg runs
 
 .PHONY: tensorboard
 tensorboard: .venv/installed ## the curves of all runs, on http://127.0.0.1:6006
@@ -30,6 +34,10 @@ tensorboard: .venv/installed ## the curves of all runs, on http://127.0.0.1:6006
 .PHONY: test
 test: .venv/installed-dev ## the tests
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: torture
+torture: .venv/installed-dev ## the reliability tests in their full form: over a thousand kills, about an hour
+	@$(BIN)/pytest tests/test_reliability.py --torture $(ARGS)
 
 .PHONY: check
 check: format-check lint types test ## what CI runs, in CI's order: format, lint, types, tests

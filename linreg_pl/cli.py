@@ -5,11 +5,12 @@
     linreg test       loss over all rows, from a checkpoint
     linreg predict    predictions to a file, from a checkpoint
 
-Exit codes: 0 done, 2 bad input or flags, 130 and 143 interrupted by Ctrl-C and SIGTERM.
+    linreg runs       what runs there are, in which state
+
+Exit codes: 0 done, 2 bad input or flags, 3 diverged, 130 and 143 interrupted by Ctrl-C and SIGTERM.
 """
 
-import argparse
-import json
+import gc
 import logging
 import os
 import shutil
@@ -19,32 +20,43 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from linreg_pl import usage
+from linreg_pl.answers import what_to_say_of, writing
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.data.table import TableDataModule  # noqa: F401 (makes `--data TableDataModule` known)
-from linreg_pl.errors import InputError
+from linreg_pl.errors import Diverged, InputError
+from linreg_pl.settings import RunConfig, with_run_settings
 from linreg_pl.training.bar import RunBar
-from linreg_pl.training.checkpoints import EpochCheckpoints, read_checkpoint, require_same_shape
+from linreg_pl.training.checkpoints import EpochCheckpoints, require_same_shape
 from linreg_pl.training.curves import Curves
+from linreg_pl.training.interruption import Interrupted, Interruption, leave_at_signals
 from linreg_pl.training.lines import EpochLines
+from linreg_pl.training.listing import print_runs
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.predictions import PredictionFile
 from linreg_pl.training.report import Report
-from linreg_pl.training.run import CONFIG, checkpoint_to_resume, run_folder, run_logger, run_of, step_of
+from linreg_pl.training.resuming import Resumption, changed_settings
+from linreg_pl.training.run import (
+    checkpoints,
+    lock,
+    new_run,
+    remove_unbegun,
+    run_folder,
+    run_logger,
+    step_of,
+)
+from linreg_pl.training.schedule import total_steps, validation
+from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
 
 TUTORIAL_EPOCHS = 2000
 
 UNACTIONABLE_WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # a matter between Lightning and torch
-    r"Total length of `list` across ranks is zero",  # there are no validation rows, as intended
     r"The number of training batches .* is smaller than the logging interval",  # ours counts steps, not batches
 )
 
@@ -53,12 +65,22 @@ class LinregCLI(LightningCLI):
     """LightningCLI with our defaults; constructing it runs the subcommand."""
 
     def __init__(self, args: list[str]) -> None:
+        self.resumption: Resumption | None = None
         self.checkpoint: Path | None = None
+        self.run: Path | None = None
+        try:
+            self._construct(args)
+        except BaseException:
+            remove_unbegun(self.run)
+            raise
+
+    def _construct(self, args: list[str]) -> None:
         super().__init__(
             LinearRegression,
             BatchDataModule,
             subclass_mode_data=True,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=RunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={
                 "max_epochs": TUTORIAL_EPOCHS,
                 "enable_model_summary": False,
@@ -72,6 +94,11 @@ class LinregCLI(LightningCLI):
             seed_everything_default=False,  # it seeds global generators, and nothing here draws from them
             args=args,
         )
+
+    @property
+    def done(self) -> int:
+        """Steps that are behind the run, at its start or resumption."""
+        return step_of(self.checkpoint) if self.checkpoint else 0
 
     # ---- flags ----
 
@@ -96,6 +123,12 @@ class LinregCLI(LightningCLI):
         fit.add_argument(
             "--resume", type=str | None, help="Go on with a run: auto (the newest), its folder, or a checkpoint in it."
         )
+        fit.add_argument(
+            "--allow_changed_settings",
+            type=bool,
+            default=False,
+            help="Resume with settings that change the mathematics; the new ones take effect.",
+        )
         fit.add_class_arguments(EpochLines)
         fit.add_class_arguments(EpochCheckpoints)
         predict.add_argument("--output", type=str, default="predictions.csv", help="File to write: .csv or .parquet.")
@@ -103,7 +136,7 @@ class LinregCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses, and checks all that can be checked before something is built."""
         assert isinstance(args, list)
-        self.checkpoint, args = with_run_settings(args)
+        self.resumption, self.checkpoint, args = with_run_settings(args)
         # The defaults of one data module must not become settings of another that has parameters of the same name:
         # see which one is meant, make it the default, and parse again.
         config = parser.parse_args([arg for arg in args if not arg.startswith("--print_config")])
@@ -111,9 +144,11 @@ class LinregCLI(LightningCLI):
         self._subcommand_parsers[config.subcommand].set_defaults({"data": {"class_path": chosen}})
         self.config = parser.parse_args(args)
         settings = self.config[self.config.subcommand]
-        if settings.get("resume") and self.checkpoint is None:
+        if settings.get("resume") and self.resumption is None:
             raise InputError("resume is set by a config file or the environment: give --resume on the command line")
+        usage.require_possible(settings.trainer)
         settings.pop("resume", None)  # the saved config.yaml is of a run, however often it was interrupted
+        self.allow_changed_settings = settings.pop("allow_changed_settings", False)
         if self.config.subcommand != "fit" and self.checkpoint is None:
             raise InputError(
                 f"linreg {self.config.subcommand}: give --ckpt_path a checkpoint, RUN/checkpoints/step=….ckpt"
@@ -126,30 +161,51 @@ class LinregCLI(LightningCLI):
         self.datamodule.setup(self.subcommand)
         settings = self.config_init[self.subcommand]
         if self.checkpoint is not None:
-            require_same_shape(self.checkpoint, read_checkpoint(self.checkpoint), self.model)
+            self._require_same_columns(self.checkpoint)
         kwargs = self._fit_trainer(settings) if self.subcommand == "fit" else self._evaluation_trainer(settings)
-        kwargs["callbacks"] = [*(settings.trainer.callbacks or []), *kwargs["callbacks"]]
+        kwargs["plugins"] = [*as_list(settings.trainer.plugins), DurableCheckpointIO()]
+        kwargs["callbacks"] = [*as_list(settings.trainer.callbacks), *kwargs["callbacks"]]
         if kwargs["logger"] is False:
             self.save_config_callback = None  # there is no run's folder to save it in
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
+            default = self._subcommand_parsers[self.config.subcommand].get_defaults().trainer
+            raise InputError(usage.refusal(error, settings.trainer, default)) from error
+
+    def _require_same_columns(self, path: Path) -> None:
+        checkpoint = read_checkpoint(path)
+        require_same_shape(path, checkpoint, self.model)
+        for data in BatchDataModule.__subclasses__():  # Lightning looks only for the state of the very same class
+            if data.__qualname__ in checkpoint:
+                self.datamodule.load_state_dict(checkpoint[data.__qualname__])
+        if self.subcommand == "fit" and not self.allow_changed_settings:
+            changes = changed_settings(checkpoint, self.model, self.datamodule)
+            if changes:
+                raise InputError(
+                    f"{path}: settings differ from the checkpoint's: {'; '.join(changes)}. To go on with the new ones,"
+                    " add --allow_changed_settings true; to go on unchanged, leave them out"
+                )
 
     def _fit_trainer(self, settings: Any) -> dict[str, Any]:
         shows_bar = settings.trainer.enable_progress_bar is not False and sys.stdout.isatty()
+        steps_per_epoch = self.datamodule.steps_per_epoch
+        steps = total_steps(settings.trainer, steps_per_epoch, self.done, self.resumption and self.resumption.run)
         logger = settings.trainer.logger
-        if logger is not False:
-            more = [logger] if isinstance(logger, Logger) else logger if isinstance(logger, list) else []
-            logger = [run_logger(Path(settings.trainer.default_root_dir), self.checkpoint), *more]
-        self.report = Report()
-        callbacks = [
-            EpochLines(settings.display_every_n_epochs),
-            Curves(),
-            self.report,
-            EpochCheckpoints(settings.checkpoint_every_n_epochs),
-        ]
-        # Steps, not epochs: Lightning's count of epochs is off by one after some resumes, and trains one too many.
+        if logger is not False and not settings.trainer.fast_dev_run:
+            more = as_list(None if logger is True else logger)
+            root = Path(settings.trainer.default_root_dir)
+            with writing(root, "--trainer.default_root_dir"):
+                self.run = self.resumption.run if self.resumption else new_run(root)
+                self.lock = lock(self.run)
+            logger = [run_logger(self.run, self.done), *more]
+        self.report, saving = Report(), EpochCheckpoints(settings.checkpoint_every_n_epochs)
+        callbacks = [EpochLines(settings.display_every_n_epochs), Curves(), self.report, saving, Interruption(saving)]
+        validates = self.datamodule.holds_out_rows
         return {
             "max_epochs": -1,
-            "max_steps": self._total_steps(settings.trainer),
+            "max_steps": steps,
+            **(validation(settings.trainer, steps_per_epoch) if validates else {"limit_val_batches": 0}),
             "logger": logger,
             "enable_progress_bar": shows_bar,
             "callbacks": [*callbacks, *([RunBar()] if shows_bar else [])],
@@ -162,40 +218,12 @@ class LinregCLI(LightningCLI):
             callbacks = [self.predictions]
         return {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "callbacks": callbacks}
 
-    def _total_steps(self, settings: Any) -> int:
-        """The run's length in optimizer steps.
-
-        Raises:
-            InputError: it has none, or the checkpoint to resume stands at its end.
-        """
-        if settings.max_epochs is None or settings.max_epochs < 1:
-            raise InputError(
-                f"max_epochs is {settings.max_epochs}: give --trainer.max_epochs a whole number, 1 or more"
-            )
-        steps_per_epoch = self.datamodule.steps_per_epoch
-        total: int = settings.max_epochs * steps_per_epoch
-        limit = "--trainer.max_epochs"
-        if settings.max_steps != -1:
-            if settings.max_steps < 1:
-                raise InputError(
-                    f"max_steps is {settings.max_steps}: give --trainer.max_steps 1 or more, or -1 for none"
-                )
-            if settings.max_steps < total:
-                total, limit = settings.max_steps, "--trainer.max_steps"
-        done = step_of(self.checkpoint) if self.checkpoint else 0
-        if done is not None and done >= total:
-            raise InputError(
-                f"{self.checkpoint}: nothing is left to do, the run has taken {done} of {total} steps"
-                f" ({done // steps_per_epoch} epochs); to train on, give {limit} a larger number"
-            )
-        return total
-
     # ---- what is run ----
 
     def fit(self, model: LinearRegression, **kwargs: Any) -> None:
         """Trains, from the checkpoint to resume if there is one."""
         data = self.datamodule
-        resumed = f", from step {step_of(self.checkpoint)} of {run_of(self.checkpoint)}" if self.checkpoint else ""
+        resumed = f", from step {self.done} of {self.run}" if self.resumption else ""
         rows, features, targets = (
             f"{count} {name}{'' if count == 1 else 's'}"
             for count, name in (
@@ -206,7 +234,22 @@ class LinregCLI(LightningCLI):
         )
         steps = f"{self.trainer.max_steps} steps, {data.steps_per_epoch} an epoch"
         print(f"fitting {rows}, {features}, {targets}: {steps}{resumed}")
-        self.trainer.fit(model, ckpt_path=self.checkpoint, weights_only=True, **kwargs)
+        if self.run is not None and self.allow_changed_settings:
+            for path in checkpoints(self.run):  # of the old settings, past the step where the new ones begin
+                if step_of(path) > self.done:
+                    path.unlink()
+        try:
+            with writing(Path(self.config.fit.trainer.default_root_dir), "--trainer.default_root_dir"):
+                self.trainer.fit(model, ckpt_path=self.checkpoint, weights_only=True, **kwargs)
+        except Interrupted:
+            if self.run is not None:
+                step = f"step {self.trainer.global_step} of {self.trainer.max_steps}"
+                print(f"interrupted at {step}; to go on: {command('linreg')} fit --resume {self.run}", file=sys.stderr)
+            raise
+        except Diverged as error:
+            saved = checkpoints(self.run) if self.run else []
+            last = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved before"
+            raise Diverged(f"{error}; {last}; take a smaller --model.learning_rate") from error
 
     def after_fit(self) -> None:
         """Says what came out, and where to go from here."""
@@ -230,7 +273,8 @@ class LinregCLI(LightningCLI):
 
     def predict(self, model: LinearRegression, **kwargs: Any) -> None:
         """Writes the predictions."""
-        self.trainer.predict(model, return_predictions=False, weights_only=True, **kwargs)
+        with writing(self.predictions.path, "--output"):
+            self.trainer.predict(model, return_predictions=False, weights_only=True, **kwargs)
         print(f"{self.predictions.num_rows} predictions in {self.predictions.path}")
 
     def _print_results(self) -> None:
@@ -238,32 +282,9 @@ class LinregCLI(LightningCLI):
             print(f"{name:10} {value.item():.6g}")
 
 
-def with_run_settings(args: list[str]) -> tuple[Path | None, list[str]]:
-    """The checkpoint that the flags name, read and found good, and the flags with its run's settings before them.
-
-    So `--resume RUN` needs no other flag, and those given beside it still win. `validate`, `test` and `predict` take
-    the data's settings along; the model's come from the checkpoint.
-    """
-    scanner = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("--resume", "--ckpt_path", "--trainer.default_root_dir"):
-        scanner.add_argument(flag, nargs="?")
-    flags = vars(scanner.parse_known_args(args)[0])
-    if flags["resume"]:
-        checkpoint = checkpoint_to_resume(flags["resume"], Path(flags["trainer.default_root_dir"] or "."))
-    elif flags["ckpt_path"]:
-        checkpoint = Path(flags["ckpt_path"])
-    else:
-        return None, args
-    read_checkpoint(checkpoint)
-    run = run_of(checkpoint)
-    if args[0] == "fit":
-        if run is None:
-            raise InputError(f"{checkpoint}: no {CONFIG} lies in its run's folder: --resume needs the whole folder")
-        return checkpoint, ["fit", "--config", str(run / CONFIG), *args[1:]]
-    if run is None:
-        return checkpoint, args
-    settings = yaml.safe_load((run / CONFIG).read_text())
-    return checkpoint, [args[0], "--data", json.dumps(settings["data"]), *args[1:]]
+def as_list(setting: Any) -> list[Any]:
+    """A setting that may be one, several or none."""
+    return [] if setting is None else list(setting) if isinstance(setting, list | tuple) else [setting]
 
 
 def command(name: str) -> str:
@@ -274,16 +295,6 @@ def command(name: str) -> str:
     return name if on_path and Path(on_path).absolute() == there.absolute() else os.path.relpath(there)
 
 
-def what_to_say_of(error: BaseException) -> str | None:
-    """One paragraph for an error that its input explains; None for one that is a mistake of ours."""
-    chain: BaseException | None = error
-    while chain is not None:  # jsonargparse wraps what a constructor raises
-        if isinstance(chain, InputError | MisconfigurationException | OSError):
-            return " ".join(str(chain).split())
-        chain = chain.__cause__
-    return None
-
-
 def main(args: list[str] | None = None) -> int:
     """Runs `linreg`; returns the exit code."""
     args = list(sys.argv[1:] if args is None else args)
@@ -291,8 +302,18 @@ def main(args: list[str] | None = None) -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for warning in UNACTIONABLE_WARNINGS:
         warnings.filterwarnings("ignore", warning)
+    leave_at_signals()
+    gc.freeze()  # what the imports left is here to stay: a second of collecting it at the end is wasted
     try:
-        LinregCLI([arg for arg in args if arg != "--debug"])
+        if args[:1] == ["runs"]:
+            print_runs(Path(args[1] if len(args) > 1 else "."), command("linreg"))
+        else:
+            LinregCLI([arg for arg in args if arg != "--debug"])
+    except Interrupted as interrupted:
+        return interrupted.exit_code
+    except Diverged as error:
+        print(f"linreg: {error}", file=sys.stderr)
+        return 3
     except Exception as error:
         message = what_to_say_of(error)
         if message is None:
@@ -301,10 +322,6 @@ def main(args: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"linreg: {message}", file=sys.stderr)
         return 2
-    except SIGTERMException:
-        return 128 + 15
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's own exit code for Ctrl-C is 1
-            return 128 + 2
-        raise
+    finally:
+        gc.freeze()  # and so is what this command leaves
     return 0

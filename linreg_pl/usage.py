@@ -1,76 +1,196 @@
 """How is a wrong flag, setting or config file answered? In one paragraph, with the name that was probably meant.
 
-jsonargparse finds the mistake; its message is a tree of all types that did not fit. This module keeps what helps.
+jsonargparse finds the mistake; its message is a tree of all types that did not fit. This module keeps what helps:
+which setting, what was found, what is allowed.
 """
 
 import difflib
 import inspect
+import os
 import re
-from collections.abc import Iterator
-from typing import NoReturn
+import textwrap
+from os import PathLike
+from typing import Any, NoReturn
 
+import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import InputError
 
-NOISE = (
-    "Does not validate against any of the Union subtypes",
-    "Subtypes:",
-    "Errors:",
-    "Expected a <class 'NoneType'>",
-    "Expected <class 'NoneType'>",
-    "Given value type:",
+ANSWERS = (
+    (r"invalid choice: '(?P<name>.*?)' \(choose from (?P<all>.*)\)", "there is no command {name}, only {all}{nearest}"),
+    (r'expected "subcommand" to be one of {(?P<all>.*?)}', "a command is missing: {all}; try linreg fit"),
+    (r"Option '(?P<name>\S+)' is not accepted before", "{setting} belongs to a command: put --config FILE behind it"),
+    (r"Option 'class_path' is not accepted", "{key}: the settings of its class go below init_args"),
+    (r"Group '(?P<group>\S+)' .* '(?P<name>\S+)'", "there is no setting {setting}{nearest}"),
+    (r"[Oo]ption '(?P<name>\S+)'", "there is no setting {setting}{nearest}"),
+    (r"unrecognized arguments: --ckpt_path", "there is no setting --ckpt_path; to go on with a run, give --resume"),
+    (r"unrecognized arguments: --(?P<name>[^\s=]+)", "there is no setting {setting}{nearest}"),
+    (r"unrecognized arguments: (?P<name>\S+)", "{name}: a setting begins with two dashes; see {command} --help"),
+    (r"arguments are required: (?:\w+\.(?=data$))?(?P<missing>.*)", "missing settings: give {missing}"),
+    (r"argument (?P<name>\S+): expected one argument", "{name}: a value must follow"),
+    (r'(?:Linked "|--> )(?P<name>model\.\w+)', "{setting} follows from the data: leave it out"),
+    (r"Unable to load config '(?P<name>.*?)'", "{key}: expected a YAML file of its settings, found {name}"),
+    (r"(?:File does not exist|Path is not a file): '(?P<name>.*)'", "{key}: there is no file {name}"),
+    (r"Unexpected config: ", "there are no settings in it; linreg fit --print_config prints some"),
+    (
+        r"mport path|instantiatable|a valid subclass|class_path '\S+':\s+[mN]o",
+        "{key}: expected a class that fits, found {found}{class}",
+    ),
+    (r"Expected an? ", "{key}: expected {kinds}, found {found}{origin}"),
 )
+"""Parts of jsonargparse's messages, and what is said instead; the first that is found counts."""
+
+KINDS = {
+    "float": "a finite number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list, such as [a, b]",
+}
+"""What a type is called."""
 
 
 class Parser(LightningArgumentParser):
     """Lightning's parser, raising `InputError` where that one prints the usage of a hundred flags and exits."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse's takes -1e-3 for a flag
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the message as one paragraph, with a suggestion."""
-        parser = getattr(ex, "subcommand_parser", None) or self
-        raise InputError(one_paragraph(message) + suggestion(message, list(known_names(parser)))) from ex
+        if not self.exit_on_error:  # the parser of a part of a setting: the message comes again, with the setting's key
+            super().error(message, ex)
+        cause = ex.__cause__ if ex else None
+        if isinstance(cause, InputError):
+            raise cause
+        if isinstance(cause, yaml.YAMLError):
+            raise InputError(f"broken YAML: {yaml_mistake(cause)}") from ex
+        raise InputError(answer(message, getattr(ex, "subcommand_parser", None) or self)) from ex
+
+    def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        """Parses a config file, and checks here, where its name is known, what else would be found later or never."""
+        try:
+            settings: Namespace = super().parse_path(path, *args, **kwargs)
+            for name in ("model", "trainer"):
+                if not isinstance(settings.get(name), Namespace | None):
+                    raise InputError(f"--{name}: expected settings of its own, found {settings[name]!r}")
+            self.validate(settings, skip_required=True)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: {answer(str(error), self)}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: this is no text in UTF-8; give --config a YAML file") from error
+        return settings
 
 
-def one_paragraph(message: str) -> str:
-    """jsonargparse's message without its lists of types that did not fit."""
-    message = re.sub(r'Parser key "([^"]*)":', lambda found: f"--{found[1]}:", message)
-    lines = [line.strip().removeprefix("- ").rstrip() for line in message.splitlines()]
-    kept = [line for line in lines if line and not line.startswith(NOISE)]
-    text = " ".join(kept)
-    text = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", text)
-    text = re.sub(r"Problem with given class_path '[\w.]*?(\w+)':", r"\1:", text)
-    text = re.sub(r"Given value: NestedArg\(key='([^']*)', val='([^']*)'\)", r"", text)
-    text = re.sub(r"Given value: Namespace\(.*\)$", "", text)
-    text = text.replace("Given value:", "found")
-    return text.strip().rstrip(".")
+def answer(message: str, parser: LightningArgumentParser) -> str:
+    """jsonargparse's message as one sentence, without its lists of types that did not fit."""
+    for pattern, wording in ANSWERS:
+        match = re.search(pattern, message)
+        if match:
+            return wording.format_map(details(message, match.groupdict(""), parser))
+    return " ".join(message.split())
 
 
-def known_names(parser: LightningArgumentParser) -> Iterator[str]:
-    """Every flag of a parser without its dashes, those of the data modules included."""
-    for action in parser._actions:
-        yield from (option.removeprefix("--") for option in action.option_strings if option.startswith("--"))
-    for data in BatchDataModule.__subclasses__():
-        yield data.__name__
-        yield from (f"data.{name}" for name in inspect.signature(data).parameters)
+def details(message: str, said: dict[str, str], parser: LightningArgumentParser) -> dict[str, str]:
+    """What a wording may mention; `said` is what its pattern has found in the message."""
+    key = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]*)"', message)))
+    setting = ".".join(filter(None, (key, said.get("group"), said.get("name"))))
+    missing = [f"--{key}.{name}".replace("--.", "--") for name in said.get("missing", "").split(", ")]
+    value = re.search(r"(?:Got|Given) value: (?:\[?{'class_path': ')?([^'\n]*)", message)
+    found = textwrap.shorten(value[1], 60, placeholder=" …") if value else ""
+    command = parser.prog.replace(" [options]", "")
+    variable = f"{command}.{key}".replace(" ", "_").replace(".", "__").upper()
+    return said | {
+        "command": command,
+        "key": f"--{key}",
+        "setting": f"--{setting}",
+        "all": ", ".join(re.findall(r"\w+", said.get("all", ""))),
+        "missing": " and ".join(missing),
+        "found": found or "nothing",
+        "kinds": " or ".join(kinds(message)),
+        "origin": f" in {variable}" if os.environ.get(variable) == found else "",
+        "nearest": nearest(setting, parser),
+        "class": nearest(found, parser),
+    }
 
 
-def suggestion(message: str, names: list[str]) -> str:
-    """The known name nearest to the first one that the message rejects."""
-    rejected = re.search(
-        r"unrecognized arguments: (?:--)?([\w.]+)"
-        r"|Option '(?P<option>[\w.]+)' is not accepted"
-        r"|[Kk]ey '(?P<key>[\w.]+)' is not expected"
-        r"|import path string: (?P<name>\w+)",
-        message,
-    )
-    if rejected is None:
-        return "; see --help"
-    word = next(group for group in rejected.groups() if group)
-    if rejected["option"]:
-        word = f"data.{word}"
-    nearest = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if not nearest:
-        return "; see --help"
-    return f"; did you mean {nearest[0] if rejected['key'] or rejected['name'] else '--' + nearest[0]}?"
+def kinds(message: str) -> list[str]:
+    """What could have stood there, in words; None is left out, which nobody types."""
+    types = re.findall(r"Expected an? (?:<class '(?:[\w.]*\.)?(\w+)'>|typing\.Literal\[(.*?)\])", message)
+    return list(dict.fromkeys(KINDS.get(name, name) or choices for name, choices in types if name != "NoneType"))
+
+
+def nearest(word: str, parser: LightningArgumentParser) -> str:
+    """The known name that `word` probably stands for; where there is none, where to look."""
+    owner = next((data.__name__ for data in BatchDataModule.__subclasses__() if word in settings_of(data)), None)
+    if owner:
+        return f" in the data chosen; {owner} has it: put --data {owner} before it"
+    known = known_names(parser)
+    alike = {name: name.startswith(word) or difflib.SequenceMatcher(None, word, name).ratio() for name in known}
+    best = max(known, key=lambda name: alike[name])
+    if alike[best] < 0.6:  # seldom a slip of the fingers
+        return f"; see {parser.prog.replace(' [options]', '')} --help"
+    return f"; did you mean {known[best]}?"
+
+
+def known_names(parser: LightningArgumentParser) -> dict[str, str]:
+    """Flags, whole and by their last word, commands and classes of data, each with how it is typed."""
+    data_classes = BatchDataModule.__subclasses__()
+    flags = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+    flags += [name for data in data_classes for name in settings_of(data)]
+    commands = parser._subcommands_action.choices if parser._subcommands_action else ()
+    known = {word: word for word in (*commands, *(data.__name__ for data in data_classes))}
+    known |= {flag: f"--{flag}" for flag in flags if not flag.endswith(".help")}
+    for flag in flags:
+        known.setdefault(flag.rsplit(".")[-1], f"--{flag}")
+    return known
+
+
+def settings_of(data: type[BatchDataModule]) -> list[str]:
+    """A data class's settings, as flags without their dashes."""
+    return [f"data.{name}" for name in inspect.signature(data).parameters]
+
+
+def yaml_mistake(error: yaml.YAMLError) -> str:
+    """Where a file is no YAML, and why."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error).splitlines()[0]
+    where = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    if "cannot start any token" in str(error.problem):
+        return f"{where}; indent with spaces, not tabs"
+    return f"{where} {error.context} from line {error.context_mark.line + 1} on" if error.context_mark else where
+
+
+def require_possible(trainer: Namespace) -> None:
+    """Refuses settings of the trainer on which Lightning fails once the run's folder is made.
+
+    Raises:
+        InputError: there is one.
+    """
+    mixed = "mixed" in str(trainer.precision) or trainer.precision in (16, "16", "bf16")
+    for name, impossible, remedy in (
+        ("gradient_clip_val", trainer.gradient_clip_val, "leave it out; a lower --model.learning_rate shortens steps"),
+        ("accumulate_grad_batches", trainer.accumulate_grad_batches != 1, "leave it out; raise --data.batch_size"),
+        ("precision", mixed, "give 32-true or 64-true"),
+        ("log_every_n_steps", trainer.log_every_n_steps == 0, "give 1 or more"),
+        ("check_val_every_n_epoch", trainer.check_val_every_n_epoch == 0, "give 1 or more"),
+        ("val_check_interval", trainer.val_check_interval == 0, "give more than 0"),
+        ("limit_train_batches", trainer.limit_train_batches == 0, "give more than 0"),
+    ):
+        if impossible:
+            raise InputError(f"--trainer.{name} {trainer[name]} is not possible here: {remedy}")
+
+
+def refusal(error: Exception, trainer: Namespace, default: Namespace) -> str:
+    """Lightning's complaint, with the trainer's settings that may have caused it: those it mentions, or all."""
+    words = re.findall(r"[\w.-]+", str(error))
+    changed = {name: value for name, value in vars(trainer).items() if value != default.get(name)}
+    mentioned = {name: value for name, value in changed.items() if name in words or str(value) in words}
+    flags = ", ".join(f"--trainer.{name} {value}" for name, value in (mentioned or changed).items())
+    return f"Lightning refuses {flags} ({error}); change it, or leave it out"

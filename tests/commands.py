@@ -7,8 +7,9 @@ three seconds of the import.
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
@@ -19,34 +20,70 @@ SECONDS_AT_MOST = 120
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """What a command left behind; the code is negative for a process that a signal ended."""
 
     code: int
     stdout: str
     stderr: str
 
 
-def linreg(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:
-    """Runs `linreg args…` in the folder `cwd`, with `env` added to the environment; not a terminal."""
+class Running:
+    """A command that is under way."""
+
+    def __init__(self, process: BaseProcess, args: tuple[str, ...], stdout: Path, stderr: Path) -> None:
+        self.process, self.args, self.stdout, self.stderr = process, args, stdout, stderr
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def wait(self) -> Result:
+        """Its end."""
+        self.process.join(SECONDS_AT_MOST)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise TimeoutError(f"linreg {' '.join(self.args)} took more than {SECONDS_AT_MOST} s")
+        result = Result(self.process.exitcode, self.stdout.read_text(), self.stderr.read_text())
+        self.stdout.unlink()
+        self.stderr.unlink()
+        return result
+
+
+def start(
+    *args: str, cwd: Path, env: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
+) -> Running:
+    """Starts `linreg args…` in the folder `cwd`, with `env` added to the environment; not a terminal.
+
+    `before` is called in the new process before the command, to prepare what is to happen to it.
+    """
     stdout, stderr = cwd / ".stdout", cwd / ".stderr"
-    process = _context.Process(target=_run, args=(list(args), cwd, dict(env or {}), stdout, stderr))
+    stdout.touch()
+    stderr.touch()
+    process = _context.Process(
+        target=_run, args=(list(args), cwd, dict(env or {}), stdout, stderr, before), daemon=True
+    )
     process.start()
-    process.join(SECONDS_AT_MOST)
-    if process.exitcode is None:
-        process.kill()
-        raise TimeoutError(f"linreg {' '.join(args)} took more than {SECONDS_AT_MOST} s")
-    result = Result(process.exitcode, stdout.read_text(), stderr.read_text())
-    stdout.unlink()
-    stderr.unlink()
-    return result
+    return Running(process, args, stdout, stderr)
 
 
-def _run(args: list[str], cwd: Path, env: dict[str, str], stdout: Path, stderr: Path) -> None:
+def linreg(
+    *args: str, cwd: Path, env: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
+) -> Result:
+    """Runs a command to its end; see `start`."""
+    return start(*args, cwd=cwd, env=env, before=before).wait()
+
+
+def _run(
+    args: list[str], cwd: Path, env: dict[str, str], stdout: Path, stderr: Path, before: Callable[[], None] | None
+) -> None:
     os.chdir(cwd)
     os.environ.update(env)
     for path, stream in ((stdout, sys.stdout), (stderr, sys.stderr)):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC)
         os.dup2(descriptor, stream.fileno())
     from linreg_pl.cli import main
 
+    if before is not None:
+        before()
     sys.exit(main(args))

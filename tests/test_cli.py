@@ -68,7 +68,7 @@ def test_tutorial_leaves_a_run_folder(tutorial: tuple[Path, str]) -> None:
     folder = tutorial[0]
     assert [path.name for path in folder.iterdir()] == ["lightning_logs"]
     names = sorted(re.sub(r"tfevents.*", "tfevents", path.name) for path in (folder / RUN).iterdir())
-    assert names == ["checkpoints", "config.yaml", "events.out.tfevents", "hparams.yaml", "report.json"]
+    assert names == [".lock", "checkpoints", "config.yaml", "events.out.tfevents", "hparams.yaml", "report.json"]
     checkpoints = sorted(path.name for path in (folder / RUN / "checkpoints").iterdir())
     assert checkpoints == ["step=3600.ckpt", "step=3800.ckpt", "step=4000.ckpt"]
 
@@ -87,6 +87,7 @@ def test_checkpoint_is_what_outsiders_rely_on(tutorial: tuple[Path, str]) -> Non
         "num_targets": 1,
         "learning_rate": 1e-10,
         "l2": 1e-10,
+        "momentum": 0.0,
         "init_std": 0.01,
         "init_seed": 0,
     }

@@ -133,7 +133,9 @@ def test_evaluation_takes_every_row_in_order(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_columns_of_a_checkpoint_must_be_the_datas(counted: Path) -> None:
-    state = TableDataModule(str(counted), "double").state_dict()
+    fitted = TableDataModule(str(counted), "double")
+    fitted.setup("fit")
+    state = fitted.state_dict()
     TableDataModule(str(counted), "double").load_state_dict(state)
     with pytest.raises(InputError, match=r"fitted with feature_names \['row', 'negative'\].*has \['negative', 'row'\]"):
         TableDataModule(str(counted), "double", features=["negative", "row"]).load_state_dict(state)

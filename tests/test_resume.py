@@ -60,7 +60,7 @@ def test_resumed_run_ends_with_the_same_bits(job: str, stops: tuple[int, ...], t
     assert linreg(*start, "--trainer.max_steps", str(steps), cwd=whole).code == 0
     assert linreg(*start, "--trainer.max_steps", str(stops[0]), cwd=parts).code == 0
     for stop in (*stops[1:], steps):
-        resumed = linreg("fit", "--resume", "auto", "--trainer.max_steps", str(stop), cwd=parts)
+        resumed = linreg("fit", "--resume", str(RUN), "--trainer.max_steps", str(stop), cwd=parts)
         assert resumed.code == 0, resumed.stderr
         assert resumed.stderr == ""
     assert [path.name for path in (parts / "lightning_logs").iterdir()] == ["version_0"]
@@ -93,13 +93,19 @@ def test_killed_run_is_resumed_with_its_own_settings(tmp_path: Path) -> None:
     assert json.loads((killed / RUN / "report.json").read_text())["global_step"] == 3000
 
 
-def test_the_newest_of_several_runs_is_resumed(tmp_path: Path) -> None:
-    for _ in range(2):
+def test_what_resume_names(tmp_path: Path) -> None:
+    """`auto` is the newest run that is interrupted; a folder or a checkpoint is what it says, finished or not."""
+    for _ in range(3):
         assert linreg("fit", *JOBS["synthetic"], "--trainer.max_epochs", "2", cwd=tmp_path).code == 0
-    resumed = linreg("fit", "--resume", "auto", "--trainer.max_epochs", "3", cwd=tmp_path)
-    assert "from step 6 of lightning_logs/version_1" in resumed.stdout
+    (tmp_path / "lightning_logs" / "version_1" / "report.json").unlink()
+    (tmp_path / "lightning_logs" / "version_1" / "checkpoints" / "step=6.ckpt").unlink()
+    resumed = linreg("fit", "--resume", "auto", cwd=tmp_path)
+    assert "from step 0 of lightning_logs/version_1" in resumed.stdout
+    nothing = linreg("fit", "--resume", "auto", cwd=tmp_path)
+    assert (nothing.code, nothing.stdout) == (2, "")
+    assert "there is no interrupted run to resume" in nothing.stderr
     named = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "3", cwd=tmp_path)
     assert "from step 6 of lightning_logs/version_0" in named.stdout
-    checkpoint = str(RUN / "checkpoints" / "step=9.ckpt")
+    checkpoint = str(RUN / "checkpoints" / "step=6.ckpt")
     chosen = linreg("fit", "--resume", checkpoint, "--trainer.max_epochs", "4", cwd=tmp_path)
-    assert "from step 9 of lightning_logs/version_0" in chosen.stdout
+    assert "from step 6 of lightning_logs/version_0" in chosen.stdout

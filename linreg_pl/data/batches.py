@@ -53,13 +53,27 @@ class BatchDataModule(LightningDataModule, ABC):
     def batch(self, epoch: int, index: int) -> Batch:
         """Training batch `index` of `epoch`: the same whenever and wherever it is asked for."""
 
+    @property
+    def holds_out_rows(self) -> bool:
+        """Whether there are rows to validate on while fitting."""
+        return False
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells data of other contents apart; empty where the hyper-parameters say it all."""
+        return ""
+
     def train_dataloader(self) -> "TrainingBatches":
         """The batches from the trainer's step on."""
         return TrainingBatches(self)
 
     def state_dict(self) -> dict[str, Any]:
-        """The columns' names, so that a checkpoint is never applied to others."""
-        return {"feature_names": self.feature_names, "target_names": self.target_names}
+        """The columns' names and the contents' fingerprint, so that a checkpoint is never applied to others."""
+        return {
+            "feature_names": self.feature_names,
+            "target_names": self.target_names,
+            "fingerprint": self.fingerprint,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Compares the checkpoint's columns with the data's.

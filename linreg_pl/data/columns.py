@@ -3,8 +3,10 @@
 Rows are counted from 1, a CSV's header not counted.
 """
 
+import difflib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from linreg_pl.errors import InputError
+
+PARQUET = b"PAR1"
+"""How a Parquet file begins."""
 
 BYTES_PER_VALUE = 12
 """While reading: 8 in Arrow's float64, 4 in our float32."""
@@ -45,7 +50,12 @@ def require_columns(path: Path, found: Sequence[str], wanted: Sequence[str], fla
         raise InputError(f"{flag} names {_quoted(doubled)} more than once; name each column once")
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise InputError(f"{path}: there is no column {_quoted(missing)}; the file has {_quoted(found)}; see {flag}")
+        near = difflib.get_close_matches(missing[0], found, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        only = " alone (commas must separate columns)" if len(found) == 1 else ""
+        raise InputError(
+            f"{path}: there is no column {_quoted(missing)}{meant}; the file has {_quoted(found)}{only}; see {flag}"
+        )
 
 
 def read_columns(path: Path, names: Sequence[str]) -> np.ndarray:
@@ -56,7 +66,7 @@ def read_columns(path: Path, names: Sequence[str]) -> np.ndarray:
     """
     table = _read_parquet(path, names) if _is_parquet(path) else _read_csv(path, names)
     if table.num_rows == 0:
-        raise InputError(f"{path}: there is a header but not a single row; nothing can be fitted")
+        raise InputError(_no_rows(path))
     array = np.empty((table.num_rows, len(names)), dtype=np.float32)
     for index, name in enumerate(names):
         array[:, index] = _as_float32(path, name, table.column(name))
@@ -64,13 +74,13 @@ def read_columns(path: Path, names: Sequence[str]) -> np.ndarray:
 
 
 def _as_float32(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
         raise InputError(_not_numeric(path, name, column))
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py() + 1
         raise InputError(
-            f"{path}: column {name!r} has {column.null_count} missing values, the first in row {row};"
-            " fill them in, or drop those rows"
+            f"{path}: column {name!r}, row {row}: the value is missing (empty, NA, NaN or null;"
+            f" in {column.null_count} of {len(column)} rows); fill it in, or drop such rows"
         )
     with np.errstate(over="ignore"):
         values: np.ndarray = column.to_numpy().astype(np.float32)
@@ -78,18 +88,19 @@ def _as_float32(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
     if not_finite.size:
         row = int(not_finite[0])
         raise InputError(
-            f"{path}: column {name!r}, row {row + 1}: {column[row].as_py()} is not a finite number in float32"
-            f" ({not_finite.size} such values in this column); correct or drop those rows"
+            f"{path}: column {name!r}, row {row + 1}: {column[row].as_py()} is not a finite number in float32, which"
+            f" ends at 3.4e38 (in {not_finite.size} of {len(column)} rows); correct it, or drop such rows"
         )
     return values
 
 
 def _not_numeric(path: Path, name: str, column: pa.ChunkedArray) -> str:
-    remedy = "correct it, or leave the column out: name the columns to use with --data.features"
-    if pa.types.is_string(column.type) and not _is_parquet(path):
-        for row, text in enumerate(column.to_pylist(), start=1):
+    remedy = "correct that, or choose other columns with --data.features and --data.target"
+    if not _is_parquet(path) and (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        for row, value in enumerate(column.to_pylist(), start=1):
+            text = value.decode(errors="replace") if isinstance(value, bytes) else value
             if text is not None and not _is_number(text):
-                return f"{path}: column {name!r}, row {row}: {text!r} is not a number; {remedy}"
+                return f"{path}: column {name!r}, row {row}: {_shown(text)} is not a number; {remedy}"
     return f"{path}: column {name!r} holds {column.type}, not numbers; {remedy}"
 
 
@@ -98,7 +109,7 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text  # Python's separator, not Arrow's
 
 
 def _is_parquet(path: Path) -> bool:
@@ -119,13 +130,48 @@ def _require_file(path: Path) -> None:
         raise InputError(f"{path}: the file may not be read; change its permissions")
 
 
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)
+
+
 def _csv_header(path: Path) -> list[str]:
     _require_file(path)
+    if _beginning(path).startswith(PARQUET):
+        raise InputError(f"{path}: this is a Parquet file; rename it, so that it ends in .parquet")
+    if b"\0" in _beginning(path):
+        raise InputError(f"{path}: this is no text in UTF-8, but a binary file; give --data.path a CSV file")
     try:
         with pyarrow.csv.open_csv(path) as reader:
             return list(reader.schema.names)
     except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: this is no CSV table: {_first_line(error)}") from error
+        raise InputError(_not_csv(path)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: the header is no text in UTF-8; save the file as UTF-8") from error
+
+
+def _not_csv(path: Path) -> str:
+    broken: list[pyarrow.csv.InvalidRow] = []
+
+    def note(row: pyarrow.csv.InvalidRow) -> str:
+        broken.append(row)
+        return "error"
+
+    with suppress(pa.ArrowInvalid):  # once more: only a single thread counts the rows
+        pyarrow.csv.read_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),
+            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=note),
+        )
+    if not broken:
+        return _no_rows(path)
+    row = broken[0]
+    counts = f"{row.actual_columns} values, but the header has {row.expected_columns}"
+    return f"{path}: row {row.number - 1} has {counts}: {_shown(row.text)}; correct that row"
+
+
+def _no_rows(path: Path) -> str:
+    return f"{path}: there is not a single row below the header; give --data.path a table with rows"
 
 
 def _read_csv(path: Path, names: Sequence[str]) -> pa.Table:
@@ -134,7 +180,7 @@ def _read_csv(path: Path, names: Sequence[str]) -> pa.Table:
     try:
         return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(include_columns=list(names)))
     except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: this is no CSV table: {_first_line(error)}") from error
+        raise InputError(_not_csv(path)) from error
 
 
 def _parquet_schema(path: Path) -> pa.Schema:
@@ -142,7 +188,14 @@ def _parquet_schema(path: Path) -> pa.Schema:
     try:
         return pyarrow.parquet.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: this is no Parquet file: {_first_line(error)}") from error
+        raise InputError(_not_parquet(path, error)) from error
+
+
+def _not_parquet(path: Path, error: Exception) -> str:
+    if not _beginning(path).startswith(PARQUET):
+        return f"{path}: this is no Parquet file; if it is a CSV file, rename it, so that it ends in .csv"
+    reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+    return f"{path}: the Parquet file is cut off or damaged ({reason}); write it again"
 
 
 def _read_parquet(path: Path, names: Sequence[str]) -> pa.Table:
@@ -151,7 +204,7 @@ def _read_parquet(path: Path, names: Sequence[str]) -> pa.Table:
             _require_memory(path, file.metadata.num_rows * len(names) * BYTES_PER_VALUE)
             return file.read(columns=list(names))
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: this is no Parquet file: {_first_line(error)}") from error
+        raise InputError(_not_parquet(path, error)) from error
 
 
 def _require_memory(path: Path, num_bytes: int) -> None:
@@ -169,9 +222,9 @@ def physical_memory() -> int:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:20])
-    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
+    shown = ", ".join(_shown(name) for name in names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")

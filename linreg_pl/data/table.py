@@ -3,7 +3,8 @@
 x (N, D) are the features, y (N, K) the targets, both float32, in the file's own units.
 """
 
-from functools import lru_cache
+import hashlib
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,10 @@ class TableDataModule(BatchDataModule):
         self.save_hyperparameters()
         self._columns = column_names(self.path)
         self.target_names = [target] if isinstance(target, str) else list(target)
-        self.feature_names = features or [name for name in self._columns if name not in self.target_names]
+        if not self.target_names:
+            raise InputError(f"{self.path}: no column is named as the target; give --data.target at least one")
+        others = [name for name in self._columns if name not in self.target_names]
+        self.feature_names = others if features is None else list(features)
         require_columns(self.path, self._columns, self.feature_names, "--data.features")
         both = [name for name in self.feature_names if name in self.target_names]
         if both:
@@ -92,6 +96,20 @@ class TableDataModule(BatchDataModule):
             f"rows to fit in {self.path}",
         )
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all values; known after `setup`."""
+        assert self._all is not None, "setup comes first"
+        digest = hashlib.blake2b(digest_size=8)
+        for tensor in self._all:
+            digest.update(tensor.numpy().data)
+        return digest.hexdigest()
+
+    @property
+    def holds_out_rows(self) -> bool:
+        """Whether there are rows to validate on while fitting."""
+        return self.val_fraction > 0
+
     @property
     def num_rows_to_fit(self) -> int:
         """Rows that are not held out."""
@@ -112,7 +130,7 @@ class TableDataModule(BatchDataModule):
 
     def val_dataloader(self) -> ConsecutiveSlices | list[Batch]:
         """The rows that are held out; without any, none while fitting, and all for `validate`."""
-        if self.val_fraction > 0:
+        if self.holds_out_rows:
             return ConsecutiveSlices(*self._held_out)
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
         return [] if fitting else self.test_dataloader()

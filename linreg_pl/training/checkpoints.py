@@ -1,16 +1,13 @@
-"""What is in a checkpoint, when is one written, and what is checked before one is used?
+"""What is in a checkpoint, and when is one written?
 
 A checkpoint is Lightning's own: `torch.load(path, weights_only=True)` gives a dict whose `state_dict` holds `W` and
 `b`, with the optimizer's state, the loops' counters, the hyper-parameters and `global_step` beside it. Its name is its
 step: `checkpoints/step=4000.ckpt` in the run's folder.
 """
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -18,9 +15,10 @@ from linreg_pl.errors import InputError
 from linreg_pl.training.lines import checked_interval
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.run import checkpoint_folder, checkpoints, run_folder
+from linreg_pl.training.storage import UNFINISHED
 
 KEPT = 3
-"""Checkpoints that stay; older ones go once a newer is written."""
+"""Checkpoints that stay; older ones go once a newer is safe."""
 
 
 class EpochCheckpoints(Checkpoint):
@@ -28,55 +26,59 @@ class EpochCheckpoints(Checkpoint):
 
     It counts optimizer steps where Lightning's `ModelCheckpoint` counts epochs, whose count is off by one after some
     resumes, and saves after the update, where that one warns of manual optimization.
+
+    The run's end is saved last of all: when it is there, so are the report and the curves' last points, and a kill
+    before it repeats the way from the checkpoint before, these included. Where a step is followed by a validation, it
+    is saved after that: a resumed run does not come back to validate it.
+
+    Args:
+        checkpoint_every_n_epochs: Epochs from one checkpoint to the next.
     """
 
     def __init__(self, checkpoint_every_n_epochs: int = 100) -> None:
         self.every_n_epochs = checked_interval("checkpoint_every_n_epochs", checkpoint_every_n_epochs)
-        self._saved_step = 0
+        self.saved_step: int | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves, where an interval has just ended."""
-        if trainer.global_step % (self.every_n_epochs * int(trainer.num_training_batches)) == 0:
-            self._save(trainer)
+        if not validation_follows(trainer):
+            self._save_at_interval(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves what a validation has kept waiting."""
+        if trainer.state.fn == "fit":
+            self._save_at_interval(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the end, unless an interval has."""
-        if trainer.global_step != self._saved_step:
-            self._save(trainer)
+        """Saves the end."""
+        self.save(trainer)
 
-    def _save(self, trainer: Trainer) -> None:
+    def _save_at_interval(self, trainer: Trainer) -> None:
+        steps = self.every_n_epochs * int(trainer.num_training_batches)
+        if trainer.global_step % steps == 0 and trainer.global_step != trainer.max_steps:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Saves this step, unless it is saved, and removes what is too old."""
         run = run_folder(trainer)
-        if run is None:
+        if run is None or self.saved_step == trainer.global_step:
             return
         for logger in trainer.loggers:
-            logger.save()  # points that are not on disk at a kill would be missing from the resumed curve
+            logger.save()  # points that are not in the file at a kill would be missing from the resumed curve
         trainer.save_checkpoint(checkpoint_folder(run) / f"step={trainer.global_step}.ckpt")
-        self._saved_step = trainer.global_step
+        self.saved_step = trainer.global_step
+        for leftover in checkpoint_folder(run).glob(f".*{UNFINISHED}"):  # of a kill inside a save
+            leftover.unlink()
         for old in checkpoints(run)[:-KEPT]:
             old.unlink()
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's contents, on the CPU; code in it never runs.
-
-    Raises:
-        InputError: there is no such file, it is damaged, or it holds no linear regression.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint; a run's lie in RUN/checkpoints/step=….ckpt")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
-            damaged = archive.testzip()
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
-        raise InputError(f"{path}: the checkpoint is damaged, or is none; take an older one") from error
-    if damaged:
-        raise InputError(f"{path}: the checkpoint is damaged ({damaged} fails its checksum); take an older one")
-    if not isinstance(checkpoint, dict) or not {"W", "b"} <= set(checkpoint.get("state_dict", ())):
-        raise InputError(f"{path}: this checkpoint holds no W and b; it was saved by another program")
-    return checkpoint
+def validation_follows(trainer: Trainer) -> bool:
+    """Whether the step that has just ended is followed by a validation."""
+    interval = trainer.val_check_batch  # in steps: the command line sees to that
+    return trainer.enable_validation and isinstance(interval, int) and trainer.global_step % interval == 0
 
 
 def require_same_shape(path: Path, checkpoint: dict[str, Any], module: LinearRegression) -> None:

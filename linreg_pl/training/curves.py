@@ -4,9 +4,13 @@
     train/grad_norm  norm of J's gradient in (W, b)             params/…      W and b after the update
     val/loss, val/mse  over all held-out rows, where there are any
 
-The x-axis is the number of optimizer steps taken. Points fall on the first step, on every `log_every_n_steps`-th and on
-the run's last: which steps these are does not depend on where a run was interrupted. They go to the logger directly:
-Lightning's `self.log` costs half a millisecond a step, and has lost points at kills.
+The x-axis is the number of optimizer steps taken. Training's points fall on every `log_every_n_steps`-th step, on the
+last of the first epoch if that comes earlier, and on the run's last. They go to the logger directly: Lightning's
+`self.log` costs half a millisecond a step, and has lost points at kills.
+
+A checkpoint carries its own step's points. The run that goes on from it purges all from that step on and writes these
+again: whatever was written between the checkpoint and a kill, each point is drawn once, and a run that is trained on
+past its end has no trace of that end.
 """
 
 from typing import Any
@@ -26,15 +30,18 @@ class Curves(Callback):
     """Writes the scalars, one chart of training and validation loss, and the HParams tab."""
 
     def __init__(self) -> None:
-        self._logged_step = 0
-        self._last_outputs: dict[str, torch.Tensor] = {}
+        self._points: dict[str, float] = {}
+        self._step_of_points = 0
+        self._outputs: dict[str, torch.Tensor] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Declares hyper-parameters, with the curves' last values as their metrics, and the common chart."""
+        """Declares the hyper-parameters and the common chart, and writes the points of a checkpoint again."""
+        if trainer.logger is not None and self._points:
+            trainer.logger.log_metrics(self._points, step=trainer.global_step)
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
         metrics = ["train/loss", "train/mse"]
-        if sum(trainer.num_val_batches) > 0:
+        if trainer.enable_validation:
             metrics += ["val/loss", "val/mse"]
             layout = {"loss": {"training and validation": ["Multiline", ["train/loss", "val/loss"]]}}
             trainer.logger.experiment.add_custom_scalars(layout)
@@ -42,7 +49,7 @@ class Curves(Callback):
             name: value if isinstance(value, int | float | str | bool) else str(value)
             for name, value in trainer.logger.hparams.items()
         }
-        # The logger's own `log_hyperparams(…, metrics=…)` would add points to the curves.
+        # The curves' last points are the metrics; the logger's `log_hyperparams(…, metrics=…)` would add points.
         for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
             trainer.logger.experiment.file_writer.add_summary(summary)
 
@@ -50,35 +57,45 @@ class Curves(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes a point, where one falls on this step."""
-        self._last_outputs = outputs
-        step = trainer.global_step
-        if step == 1 or step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._write(trainer, outputs)
+        self._outputs = outputs
+        step, interval = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if step % interval == 0 or (step == trainer.num_training_batches < interval):
+            self._write(trainer, self._training_point(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the validation's result, while fitting."""
-        if trainer.state.fn == "fit" and trainer.logger is not None:
+        if trainer.state.fn == "fit":
             values = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            trainer.logger.log_metrics(values, step=trainer.global_step)
+            self._write(trainer, values)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the last point, unless it is there."""
-        if self._last_outputs and self._logged_step != trainer.global_step:
-            self._write(trainer, self._last_outputs)
+        """Writes the last point, unless it is there; no checkpoint carries it."""
+        drawn = self._points if self._step_of_points == trainer.global_step else {}
+        if trainer.logger is not None and self._outputs and "train/loss" not in drawn:
+            trainer.logger.log_metrics(self._training_point(trainer), step=trainer.global_step)
 
-    def _write(self, trainer: Trainer, outputs: dict[str, torch.Tensor]) -> None:
-        if trainer.logger is None:
-            return
-        self._logged_step = trainer.global_step
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Puts this step's points into the checkpoint."""
+        checkpoint["points"] = self._points if self._step_of_points == trainer.global_step else {}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Takes them out."""
+        self._points, self._step_of_points = checkpoint.get("points", {}), checkpoint["global_step"]
+
+    def _write(self, trainer: Trainer, values: dict[str, float]) -> None:
+        if self._step_of_points != trainer.global_step:
+            self._points, self._step_of_points = {}, trainer.global_step
+        self._points |= values
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(values, step=trainer.global_step)
+
+    def _training_point(self, trainer: Trainer) -> dict[str, float]:
         few = sum(parameter.numel() for parameter in trained_module(trainer).parameters()) <= MOST_COEFFICIENTS
         parameters = named_coefficients(trainer) if few else norms(trainer)
-        gradient = torch.cat([outputs["grad_W"].flatten(), outputs["grad_b"]])
-        trainer.logger.log_metrics(
-            {
-                "train/loss": outputs["loss"].item(),
-                "train/mse": outputs["mse"].item(),
-                "train/grad_norm": gradient.norm().item(),
-                **{f"params/{name}": value for name, value in parameters.items()},
-            },
-            step=trainer.global_step,
-        )
+        gradient = torch.cat([self._outputs["grad_W"].flatten(), self._outputs["grad_b"]])
+        return {
+            "train/loss": self._outputs["loss"].item(),
+            "train/mse": self._outputs["mse"].item(),
+            "train/grad_norm": gradient.norm().item(),
+            **{f"params/{name}": value for name, value in parameters.items()},
+        }

@@ -12,7 +12,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from linreg_pl.core import objective
-from linreg_pl.errors import InputError
+from linreg_pl.errors import Diverged, InputError
+
+ABSURD = 1e15
+"""No sane step moves the weights so far; from there the next squares would leave float32, which ends at 3e38."""
 
 
 class LinearRegression(LightningModule):
@@ -26,6 +29,7 @@ class LinearRegression(LightningModule):
         num_targets: K, columns of y.
         learning_rate: Step size of SGD.
         l2: Factor of the penalty on W; b is not penalised.
+        momentum: Share of the last step that is taken again, as in `torch.optim.SGD`; 0 is plain SGD.
         init_std: W and b start from a normal of this standard deviation, truncated at twice it.
         init_seed: Of that start; whole number from 0 on.
 
@@ -39,6 +43,7 @@ class LinearRegression(LightningModule):
         num_targets: int = 1,
         learning_rate: float = 1e-10,
         l2: float = 1e-10,
+        momentum: float = 0.0,
         init_std: float = 0.01,
         init_seed: int = 0,
     ) -> None:
@@ -48,6 +53,8 @@ class LinearRegression(LightningModule):
                 raise InputError(f"{name} is {size}: give a whole number from 1 on")
         if not 0 < learning_rate < math.inf:
             raise InputError(f"learning_rate is {learning_rate}: give --model.learning_rate a finite number above 0")
+        if not 0 <= momentum < 1:
+            raise InputError(f"momentum is {momentum}: give --model.momentum a number from 0 up to below 1")
         for name, value in (("l2", l2), ("init_std", init_std)):
             if not 0 <= value < math.inf:
                 raise InputError(f"{name} is {value}: give --model.{name} a finite number, 0 or more")
@@ -57,6 +64,7 @@ class LinearRegression(LightningModule):
         self.automatic_optimization = False
         self.learning_rate = learning_rate
         self.l2 = l2
+        self.momentum = momentum
         generator = torch.Generator().manual_seed(init_seed)
         self.W = nn.Parameter(truncated_normal((num_features, num_targets), init_std, generator))
         self.b = nn.Parameter(truncated_normal((num_targets,), init_std, generator))
@@ -65,19 +73,50 @@ class LinearRegression(LightningModule):
         """`x W + b`, shape (N, K), for `x` (N, D)."""
         return objective.predict(x, self.W, self.b)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lets the learning rate and momentum of this module win over the saved optimizer's, where they differ."""
+        saved = checkpoint.get("hyper_parameters", {})
+        for key, name in (("lr", "learning_rate"), ("momentum", "momentum")):
+            if name in saved and saved[name] != getattr(self, name):
+                for state in checkpoint.get("optimizer_states", []):
+                    for group in state["param_groups"]:
+                        group[key] = getattr(self, name)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain SGD. No `weight_decay`: the penalty is part of J, where b escapes it."""
-        return torch.optim.SGD(self.parameters(), lr=self.learning_rate)
+        return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step of SGD; returns J, its mean squared error and its gradient, all before the update."""
+        """One step of SGD; returns J, its mean squared error and its gradient, all before the update.
+
+        Raises:
+            Diverged: the numbers left float32; the weights are those of the step before.
+        """
         x, y = batch
         step = objective.value_and_gradient(x, y, self.W, self.b, self.l2)
+        self._require_sane(step)
         self.W.grad, self.b.grad = step.grad_W, step.grad_b
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.step()
+        for scheduler in self._schedulers():
+            scheduler.step()
         return step._asdict()
+
+    def _schedulers(self) -> list[Any]:
+        schedulers = self.lr_schedulers()
+        return schedulers if isinstance(schedulers, list) else [] if schedulers is None else [schedulers]
+
+    def _require_sane(self, step: objective.Step) -> None:
+        squares = step.grad_W.square().sum() + step.grad_b.square().sum()
+        loss, squared_norm = torch.stack([step.loss, squares]).tolist()  # one wait for the device, not two
+        if math.isfinite(loss) and self.learning_rate * math.sqrt(squared_norm) < ABSURD:
+            return
+        number, steps_per_epoch = self.trainer.global_step + 1, int(self.trainer.num_training_batches)
+        raise Diverged(
+            f"diverged at step {number} (epoch {(number - 1) // steps_per_epoch}) with learning_rate"
+            f" {self.learning_rate:g}: the loss is {loss:.3g}, the gradient's norm {math.sqrt(squared_norm):.3g}"
+        )
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Adds a batch to `val/loss` and `val/mse`."""

@@ -1,49 +1,53 @@
-"""What came out: `report.json` in the run's folder, and the lines that end a run in the terminal."""
+"""How did the run end? `report.json` in its folder, and the lines that close it in the terminal."""
 
 import json
-import os
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from linreg_pl.errors import Diverged
 from linreg_pl.training.coefficients import named_coefficients
-from linreg_pl.training.run import run_folder
+from linreg_pl.training.run import REPORT, run_folder
+from linreg_pl.training.storage import write_durably
 
-REPORT = "report.json"
 MOST_COEFFICIENTS = 20
 """Coefficients that are printed; the report has them all."""
 
 
 class Report(Callback):
-    """Writes `report.json` when training has ended: the step, the last batch's loss, and every coefficient by name.
+    """Writes `report.json` when training ends: state, step, the last batch's loss, and every coefficient by name.
 
-    It holds nothing that differs between two equal runs: no time, no path.
+    It holds nothing in which two equal runs could differ: no time, no path. Each checkpoint holds its `progress`.
     """
 
     def __init__(self) -> None:
         self.contents: dict[str, Any] = {}
-        self._last_outputs: dict[str, Any] = {}
+        self._outputs: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Removes the report of a run that goes on."""
+        run = run_folder(trainer)
+        if run is not None and trainer.is_global_zero:
+            (run / REPORT).unlink(missing_ok=True)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keeps the loss, in case this step is the last."""
-        self._last_outputs = outputs
+        """Keeps the loss, in case this step is saved, or is the last."""
+        self._outputs = outputs
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Puts the progress so far into the checkpoint, for `linreg runs`."""
+        checkpoint["progress"] = self._progress(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the report."""
-        self.contents = {
-            "global_step": trainer.global_step,
-            "epochs": trainer.global_step // int(trainer.num_training_batches),
-            **{name: self._last_outputs[name].item() for name in ("loss", "mse") if name in self._last_outputs},
-            "coefficients": named_coefficients(trainer),
-        }
-        run = run_folder(trainer)
-        if trainer.is_global_zero and run is not None:
-            path = run / REPORT
-            unfinished = path.with_suffix(".json.tmp")
-            unfinished.write_text(json.dumps(self.contents, indent=2) + "\n")
-            os.replace(unfinished, path)
+        """Reports a run that is finished."""
+        self._write(trainer, "finished")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Reports a run that diverged, with the weights before the step that did."""
+        if isinstance(exception, Diverged):
+            self._write(trainer, "diverged")
 
     def lines(self) -> list[str]:
         """The report for the terminal; `report.json` has all digits."""
@@ -57,3 +61,19 @@ class Report(Callback):
             *(f"  {name:{width}} {value:12.3f}" for name, value in coefficients),
             *([f"  and {left_out} more in {REPORT}"] if left_out else []),
         ]
+
+    def _progress(self, trainer: Trainer) -> dict[str, Any]:
+        numbers: dict[str, Any] = {name: self._outputs[name].item() for name in ("loss", "mse") if self._outputs}
+        return {"total_steps": trainer.max_steps, **numbers}
+
+    def _write(self, trainer: Trainer, state: str) -> None:
+        self.contents = {
+            "state": state,
+            "global_step": trainer.global_step,
+            "epochs": trainer.global_step // int(trainer.num_training_batches),
+            **self._progress(trainer),
+            "coefficients": named_coefficients(trainer),
+        }
+        run = run_folder(trainer)
+        if trainer.is_global_zero and run is not None:
+            write_durably(run / REPORT, (json.dumps(self.contents, indent=2) + "\n").encode())

@@ -1,14 +1,20 @@
-"""Where does a run lie, which is the newest, and what is in its folder?
+"""Where does a run lie, what is in its folder, and what state is it in?
 
 lightning_logs/version_N/   config.yaml   every setting, as the command line understood it
                             hparams.yaml  hyper-parameters of model and data
                             events.out…   TensorBoard's curves
                             checkpoints/  step=….ckpt
-                            report.json   the result
+                            report.json   how it ended
+                            .lock         held by the process that writes here, as long as it lives
 """
 
+import contextlib
+import fcntl
+import json
 import re
+import shutil
 from pathlib import Path
+from typing import IO, Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -17,6 +23,8 @@ from linreg_pl.errors import InputError
 
 RUNS = "lightning_logs"
 CONFIG = "config.yaml"
+REPORT = "report.json"
+LOCK = ".lock"
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -28,9 +36,10 @@ def run_folder(trainer: Trainer) -> Path | None:
 
 
 def runs(root: Path) -> list[Path]:
-    """The run folders below `root`, oldest first."""
+    """The folders of all runs below `root`, oldest first; a run begins with its config."""
     numbers = {path: re.fullmatch(r"version_(\d+)", path.name) for path in (root / RUNS).glob("version_*")}
-    return sorted((path for path, match in numbers.items() if match), key=lambda path: int(path.name[8:]))
+    begun = [path for path, match in numbers.items() if match and (path / CONFIG).is_file()]
+    return sorted(begun, key=lambda path: int(path.name.removeprefix("version_")))
 
 
 def checkpoint_folder(run: Path) -> Path:
@@ -38,35 +47,15 @@ def checkpoint_folder(run: Path) -> Path:
     return run / "checkpoints"
 
 
-def step_of(checkpoint: Path) -> int | None:
-    """The optimizer step in a checkpoint's name."""
+def step_of(checkpoint: Path) -> int:
+    """The optimizer step in a checkpoint's name; -1 where there is none."""
     match = re.fullmatch(r"step=(\d+)\.ckpt", checkpoint.name)
-    return int(match[1]) if match else None
+    return int(match[1]) if match else -1
 
 
 def checkpoints(run: Path) -> list[Path]:
     """The run's checkpoints, oldest first."""
-    steps = {path: step_of(path) for path in checkpoint_folder(run).glob("step=*.ckpt")}
-    return sorted((path for path, step in steps.items() if step is not None), key=lambda path: steps[path] or 0)
-
-
-def checkpoint_to_resume(name: str, root: Path) -> Path:
-    """The checkpoint that `--resume name` means: `auto`, a run's folder, or a checkpoint in one.
-
-    Raises:
-        InputError: there is none.
-    """
-    if name == "auto":
-        found = [path for run in runs(root) for path in checkpoints(run)]
-        if not found:
-            raise InputError(f"{root / RUNS}: no run there has a checkpoint; start one with: linreg fit")
-        return found[-1]
-    path = Path(name)
-    if path.is_dir():
-        if not checkpoints(path):
-            raise InputError(f"{path}: no checkpoint lies in this folder; give --resume a run that saved one")
-        return checkpoints(path)[-1]
-    return path
+    return sorted((path for path in checkpoint_folder(run).glob("*.ckpt") if step_of(path) >= 0), key=step_of)
 
 
 def run_of(checkpoint: Path) -> Path | None:
@@ -75,19 +64,82 @@ def run_of(checkpoint: Path) -> Path | None:
     return run if (run / CONFIG).is_file() else None
 
 
-def run_logger(root: Path, resumed: Path | None = None) -> TensorBoardLogger:
-    """TensorBoard's logger for a new run below `root`, or for the run that `resumed`, a checkpoint, lies in.
+def report_of(run: Path) -> dict[str, Any] | None:
+    """The run's report, if it has ended and one can be read."""
+    try:
+        report = json.loads((run / REPORT).read_text())
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) and {"state", "global_step"} <= set(report) else None
 
-    Points past the checkpoint's step are purged: what a killed run wrote after its last checkpoint is drawn once, by
-    the run that goes on. TensorBoard's readers agree only if a purge is written at every start, the first included.
+
+def state_of(run: Path) -> str:
+    """`running`, `finished`, `diverged` or `interrupted`."""
+    if is_locked(run):
+        return "running"
+    report = report_of(run)
+    if report is None:
+        return "interrupted"
+    if report["state"] == "finished" and report["global_step"] not in map(step_of, checkpoints(run)):
+        return "interrupted"  # killed between the report and the checkpoint that comes last
+    return str(report["state"])
+
+
+def lock(run: Path) -> IO[str]:
+    """Takes the run's folder for this process; the kernel gives it back when the process ends, however it ends.
+
+    Raises:
+        InputError: another process has it.
     """
-    if resumed is None:
-        return TensorBoardLogger(root, name=RUNS, default_hp_metric=False, purge_step=0)
-    folder = resumed.parent.parent
+    file = (run / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"{run}: another process is training in this folder; wait for it, or stop it") from error
+    return file
+
+
+def is_locked(run: Path) -> bool:
+    """Whether a process is training in this folder."""
+    try:
+        with lock(run):
+            return False
+    except InputError:
+        return True
+    except OSError:  # a folder that may only be read
+        return False
+
+
+def run_logger(run: Path, first_step: int) -> TensorBoardLogger:
+    """TensorBoard's logger for the folder `run`, whose points from `first_step` on are still to come, or come again.
+
+    Those that a killed run has written there are purged. TensorBoard's readers agree only if a purge is written at
+    every start, the first included.
+    """
     return TensorBoardLogger(
-        folder.parent.parent,
-        name=folder.parent.name,
-        version=folder.name,
-        default_hp_metric=False,
-        purge_step=(step_of(resumed) or 0) + 1,
+        run.parent.parent, name=run.parent.name, version=run.name, default_hp_metric=False, purge_step=first_step
     )
+
+
+def new_run(root: Path) -> Path:
+    """Makes the folder of a new run below `root`: the next free number, whoever else starts one now."""
+    folder = root / RUNS
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdigit()]
+    number = max(numbers, default=-1) + 1
+    while True:
+        run = folder / f"version_{number}"
+        try:
+            run.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return run
+
+
+def remove_unbegun(run: Path | None) -> None:
+    """Removes the folder of a run that failed before it had its config, if it came so far."""
+    if run is not None and not (run / CONFIG).exists():
+        shutil.rmtree(run, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other runs lie there
+            run.parent.rmdir()

@@ -1,0 +1,87 @@
+"""What does `--resume` go on with, and under which settings?"""
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from linreg_pl.data.batches import BatchDataModule
+from linreg_pl.errors import InputError
+from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.run import CONFIG, RUNS, checkpoints, run_of, runs, state_of, step_of
+from linreg_pl.training.storage import read_checkpoint
+
+
+class Resumption(NamedTuple):
+    """A run, and its checkpoint to go on from; None where it was killed before its first."""
+
+    run: Path
+    checkpoint: Path | None
+
+
+def find_resumption(name: str, root: Path) -> Resumption:
+    """What `--resume name` means: `auto` (the newest unfinished run below `root`), a run's folder, or a checkpoint.
+
+    A damaged checkpoint is named on stderr, and the next older one is taken; a checkpoint that is asked for by its own
+    name is taken or refused.
+
+    Raises:
+        InputError: there is nothing to resume, or no checkpoint of the run is good.
+    """
+    if name == "auto":
+        unfinished = [run for run in runs(root) if state_of(run) == "interrupted"]
+        if not unfinished:
+            raise InputError(
+                f"{root / RUNS}: there is no interrupted run to resume; linreg runs lists what is there, and"
+                " --resume RUN_FOLDER --trainer.max_epochs N trains a finished run on"
+            )
+        return newest_good_checkpoint(unfinished[-1])
+    path = Path(name)
+    if path.is_dir():
+        if not (path / CONFIG).is_file():
+            raise InputError(f"{path}: this folder is no run, it has no {CONFIG}; linreg runs lists the runs")
+        return newest_good_checkpoint(path)
+    read_checkpoint(path)
+    run = run_of(path)
+    if step_of(path) < 0:
+        raise InputError(f"{path}: --resume knows a checkpoint's step by its name; name it step=N.ckpt again")
+    if run is None:
+        raise InputError(f"{path}: no {CONFIG} lies in its run's folder; --resume needs the whole folder")
+    return Resumption(run, path)
+
+
+def newest_good_checkpoint(run: Path) -> Resumption:
+    """The run's newest checkpoint that can be believed.
+
+    Raises:
+        InputError: it has checkpoints, and none is good.
+    """
+    if state_of(run) == "running":
+        raise InputError(f"{run}: another process is training in this folder; wait for it, or stop it")
+    found = checkpoints(run)
+    for path in reversed(found):
+        try:
+            read_checkpoint(path)
+        except InputError as error:
+            print(f"linreg: {error}", file=sys.stderr)
+        else:
+            return Resumption(run, path)
+    if found:
+        raise InputError(f"{run}: none of its {len(found)} checkpoints can be used; start it again with --config")
+    return Resumption(run, None)
+
+
+def changed_settings(checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule) -> list[str]:
+    """What differs between a checkpoint's settings and those to go on with, as `name: old, now new`.
+
+    All hyper-parameters count, but for the place of a file whose contents are the same.
+    """
+    now = {**data.hparams, **model.hparams}
+    then = {**checkpoint.get("datamodule_hyper_parameters", {}), **checkpoint.get("hyper_parameters", {})}
+    state = checkpoint.get(type(data).__qualname__)
+    if state is None:
+        return [f"data: not {type(data).__name__}"]
+    names = [name for name in now if name != "path" and name in then and now[name] != then[name]]
+    changes = [f"{name}: {then[name]}, now {now[name]}" for name in names]
+    if state.get("fingerprint") != data.fingerprint:
+        changes.append(f"contents of the data: {state.get('fingerprint')}, now {data.fingerprint}")
+    return changes

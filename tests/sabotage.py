@@ -1,0 +1,176 @@
+"""Things that happen to a command from inside: a kill at a chosen point of a save, a signal in a chosen phase, a disk
+that is full from some save on. Each is a callable for `tests.commands.start(…, before=…)`, run in the process itself.
+"""
+
+import os
+import resource
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+POINTS = (
+    "before it is opened",
+    "half written",
+    "before it is flushed",
+    "before it is renamed",
+    "before its folder is flushed",
+    "before the old one is removed",
+    "after the old one is removed",
+)
+"""Of a save; the last two only from the fourth save on, when there is an old one."""
+
+PHASES = ("set-up", "first step", "mid-epoch", "validation", "save")
+
+
+def kill_myself() -> None:
+    """SIGKILL, now."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is a checkpoint, finished or not."""
+    return path.parent.name == "checkpoints"
+
+
+@dataclass
+class KillInSave:
+    """SIGKILL at a point of the process's `nth` save of a checkpoint."""
+
+    point: str
+    nth: int
+
+    def __call__(self) -> None:
+        saves = 0
+        synced = 0
+        real_open, real_replace, real_unlink, real_fsync = Path.open, Path.replace, Path.unlink, os.fsync
+
+        def here(point: str) -> bool:
+            return saves == self.nth and point == self.point
+
+        def fake_open(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            nonlocal saves, synced
+            if not (is_checkpoint(path) and "w" in mode):
+                return real_open(path, mode, *args, **kwargs)
+            saves, synced = saves + 1, 0
+            if here("before it is opened"):
+                kill_myself()
+            file = real_open(path, mode, *args, **kwargs)
+            return HalfWritten(file) if here("half written") else file
+
+        def fake_fsync(descriptor: int) -> None:
+            nonlocal synced
+            synced += 1
+            if synced == 1 and here("before it is flushed"):
+                kill_myself()
+            if synced == 2 and here("before its folder is flushed"):
+                kill_myself()
+            real_fsync(descriptor)
+
+        def fake_replace(path: Path, target: Any) -> Any:
+            if is_checkpoint(path) and here("before it is renamed"):
+                kill_myself()
+            return real_replace(path, target)
+
+        def fake_unlink(path: Path, missing_ok: bool = False) -> None:
+            if is_checkpoint(path) and here("before the old one is removed"):
+                kill_myself()
+            real_unlink(path, missing_ok)
+            if is_checkpoint(path) and here("after the old one is removed"):
+                kill_myself()
+
+        patch(Path, "open", fake_open)
+        patch(Path, "replace", fake_replace)
+        patch(Path, "unlink", fake_unlink)
+        patch(os, "fsync", fake_fsync)
+
+
+class HalfWritten:
+    """A file whose process dies when half of it is written."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def __enter__(self) -> "HalfWritten":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def write(self, contents: bytes) -> int:
+        self.file.write(contents[: len(contents) // 2])
+        kill_myself()
+        return 0
+
+
+@dataclass
+class SignalInPhase:
+    """A signal to itself, `times` times, when the process is in one of `PHASES`."""
+
+    number: int
+    phase: str
+    times: int = 1
+
+    def __call__(self) -> None:
+        import torch
+
+        from linreg_pl import cli
+        from linreg_pl.training.module import LinearRegression
+
+        def send() -> None:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
+
+        def before(owner: Any, name: str, nth: int = 1) -> None:
+            """Sends when `owner.name` is called for the `nth` time."""
+            real: Callable[..., Any] = getattr(owner, name)
+            calls = 0
+
+            def fake(*args: Any, **kwargs: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls == nth:
+                    send()
+                return real(*args, **kwargs)
+
+            patch(owner, name, fake)
+
+        if self.phase == "set-up":
+            before(cli.LinregCLI, "instantiate_trainer")
+        elif self.phase == "first step":
+            before(LinearRegression, "training_step")
+        elif self.phase == "mid-epoch":
+            before(LinearRegression, "training_step", nth=8)
+        elif self.phase == "validation":
+            before(LinearRegression, "validation_step", nth=2)
+        else:
+            before(torch, "save")
+
+
+@dataclass
+class FullDisk:
+    """From the `nth` save of a checkpoint on, no file may grow past `limit` bytes."""
+
+    nth: int
+    limit: int = 1000
+
+    def __call__(self) -> None:
+        import torch
+
+        real = torch.save
+        saves = 0
+
+        def fake(*args: Any, **kwargs: Any) -> None:
+            nonlocal saves
+            saves += 1
+            if saves == self.nth:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit, self.limit))
+            real(*args, **kwargs)
+
+        patch(torch, "save", fake)
+
+
+def patch(owner: Any, name: str, replacement: Any) -> None:
+    """Replaces an attribute for the rest of this process's life."""
+    setattr(owner, name, replacement)

@@ -1,0 +1,486 @@
+"""Killed anywhere, a run ends with the same bits and one unbroken curve; and nothing false is ever believed.
+
+Real processes and real signals throughout; the oracle is a run that was never touched. `make torture` runs the same
+tests in their full form.
+"""
+
+import http.server
+import json
+import math
+import os
+import pickle
+import random
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from linreg_pl.errors import InputError
+from linreg_pl.training.resuming import newest_good_checkpoint
+from linreg_pl.training.run import checkpoints, state_of
+from linreg_pl.training.storage import read_checkpoint, tensors
+from tests.commands import linreg, start
+from tests.sabotage import PHASES, POINTS, FullDisk, KillInSave, SignalInPhase
+
+RUN = Path("lightning_logs") / "version_0"
+DIABETES = Path(__file__).parent.parent / "examples" / "diabetes.csv"
+
+COMMON = ("--model.momentum", "0.9", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "400")
+JOBS = {
+    "synthetic": (
+        *("--data.num_rows", "30", "--data.batch_size", "10", "--model.learning_rate", "1e-4"),
+        *("--checkpoint_every_n_epochs", "13", *COMMON),
+    ),
+    "table": (
+        *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
+        *("--data.batch_size", "100", "--data.val_fraction", "0.1", "--model.learning_rate", "0.01"),
+        *("--trainer.check_val_every_n_epoch", "9", "--checkpoint_every_n_epochs", "11", *COMMON),
+    ),
+}
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every point of every curve, as TensorBoard's own reader has them."""
+    events = EventAccumulator(str(folder / RUN), size_guidance={"scalars": 0}).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    """The run's newest checkpoint."""
+    checkpoint: dict[str, Any] = torch.load(checkpoints(folder / RUN)[-1], weights_only=True)
+    return checkpoint
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two nests of tensors and plain values have the same bits."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return bool(one == other)
+
+
+def assert_same_end(untouched: Path, folder: Path) -> None:
+    """Same weights, optimizer, schedule, report and curves, to the bit; nothing left lying about."""
+    ours, theirs = newest(folder), newest(untouched)
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "hyper_parameters", "progress"):
+        assert equal(ours[key], theirs[key]), key
+    assert (folder / RUN / "report.json").read_bytes() == (untouched / RUN / "report.json").read_bytes()
+    assert curves(folder) == curves(untouched)
+    assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]
+    names = [path.name for path in (folder / RUN / "checkpoints").iterdir()]
+    assert sorted(names) == sorted(path.name for path in (untouched / RUN / "checkpoints").iterdir())
+    assert state_of(folder / RUN) == "finished"
+
+
+def resume_to_the_end(folder: Path, job: str) -> None:
+    """Resumes the run; where it was killed before it began to be one, starts it."""
+    begun = (folder / RUN / "config.yaml").exists()
+    if not begun:
+        shutil.rmtree(folder / "lightning_logs", ignore_errors=True)
+    result = linreg("fit", *(("--resume", str(RUN)) if begun else JOBS[job]), cwd=folder)
+    assert (result.code, result.stderr) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Job to the folder of its run that nothing happened to."""
+    folders: dict[str, Path] = {}
+
+    def run(job: str) -> Path:
+        if job not in folders:
+            folders[job] = tmp_path_factory.mktemp(job)
+            result = linreg("fit", *JOBS[job], cwd=folders[job])
+            assert (result.code, result.stderr) == (0, "")
+        return folders[job]
+
+    return run
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path, torture: bool) -> None:
+    """Chains of up to 8 SIGKILLs at random moments, from the start of the process to past its end."""
+    whole = untouched(job)
+    (timed := tmp_path / "timed").mkdir()
+    began = time.monotonic()
+    linreg("fit", *JOBS[job], cwd=timed)
+    duration = time.monotonic() - began
+    chance, kills, chain = random.Random(job), 0, 0
+    while kills < (500 if torture else 20):
+        (folder := tmp_path / f"chain_{chain}").mkdir()
+        chain += 1
+        for _ in range(chance.randint(1, 8)):
+            begun = (folder / RUN / "config.yaml").exists()
+            if begun and state_of(folder / RUN) == "finished":
+                break
+            if not begun:
+                shutil.rmtree(folder / "lightning_logs", ignore_errors=True)
+            running = start("fit", *(("--resume", "auto") if begun else JOBS[job]), cwd=folder)
+            running.process.join(chance.uniform(0, duration))
+            running.process.kill()
+            result = running.wait()
+            assert result.code in (0, -signal.SIGKILL), result.stderr
+            kills += result.code != 0
+        if not (folder / RUN / "config.yaml").exists() or state_of(folder / RUN) != "finished":
+            resume_to_the_end(folder, job)
+        assert_same_end(whole, folder)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_kill_at_every_point_of_a_save(
+    point: str, untouched: Callable[[str], Path], tmp_path: Path, torture: bool
+) -> None:
+    for nth in (range(4, 24) if torture else (4,)) if "old" in point else (range(1, 21) if torture else (1, 5)):
+        (folder := tmp_path / str(nth)).mkdir()
+        killed = linreg("fit", *JOBS["synthetic"], cwd=folder, before=KillInSave(point, nth))
+        assert killed.code == -signal.SIGKILL, killed.stderr
+        resume_to_the_end(folder, "synthetic")
+        assert_same_end(untouched("synthetic"), folder)
+
+
+def test_kill_between_the_report_and_the_last_checkpoint(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    """The run's end is saved last: without it, the report is of a run that goes on."""
+    whole = untouched("synthetic")
+    saves = math.ceil(400 / 13)
+    killed = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, before=KillInSave("before it is opened", saves))
+    assert killed.code == -signal.SIGKILL
+    assert (tmp_path / RUN / "report.json").read_bytes() == (whole / RUN / "report.json").read_bytes()
+    assert state_of(tmp_path / RUN) == "interrupted"
+    resume_to_the_end(tmp_path, "synthetic")
+    assert_same_end(whole, tmp_path)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_in_each_phase(
+    phase: str, number: signal.Signals, untouched: Callable[[str], Path], tmp_path: Path, torture: bool
+) -> None:
+    for repetition in range(20 if torture else 1):
+        (folder := tmp_path / str(repetition)).mkdir()
+        stopped = linreg("fit", *JOBS["table"], cwd=folder, before=SignalInPhase(number, phase))
+        assert stopped.code == 128 + number, stopped.stderr
+        if phase == "set-up":
+            assert list(folder.iterdir()) == [], "nothing was begun"
+        else:
+            assert f"--resume {RUN}" in stopped.stderr
+            assert stopped.stderr.count("\n") == 1
+            step = {"first step": 1, "mid-epoch": 8}.get(phase)
+            assert step is None or newest(folder)["global_step"] == step, "saved at the step's end"
+            assert state_of(folder / RUN) == "interrupted"
+        resume_to_the_end(folder, "table")
+        assert_same_end(untouched("table"), folder)
+
+
+def test_second_ctrl_c_leaves_at_once(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    stopped = linreg("fit", *JOBS["table"], cwd=tmp_path, before=SignalInPhase(signal.SIGINT, "mid-epoch", times=2))
+    assert stopped.code == 130
+    assert checkpoints(tmp_path / RUN) == [], "in the middle of step 8, before the first save"
+    resume_to_the_end(tmp_path, "table")
+    assert_same_end(untouched("table"), tmp_path)
+
+
+def damaged(contents: bytes, kind: str, chance: random.Random) -> bytes:
+    """A file's contents after an accident."""
+    if kind == "flip":
+        at = chance.randrange(len(contents))
+        return contents[:at] + bytes([contents[at] ^ (1 << chance.randrange(8))]) + contents[at + 1 :]
+    return contents[: chance.randrange(1, len(contents))] if kind == "truncation" else b""
+
+
+def test_damaged_checkpoints_are_never_believed(
+    untouched: Callable[[str], Path], tmp_path: Path, torture: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of flips, truncations and empty files in the newest 1 to 3 checkpoints, none is loaded as if it were good.
+
+    A flip in a zip file's own notes (a time stamp, say) may leave every number as it was; then it may be loaded.
+    """
+    run, chance = tmp_path / "run", random.Random(3)
+    shutil.copytree(untouched("synthetic") / RUN, run)
+    whole = {path: path.read_bytes() for path in checkpoints(run)}
+    contents = {path: read_checkpoint(path) for path in whole}
+    caught = {"flip": 0, "truncation": 0, "empty": 0}
+    for case in range(1000 if torture else 60):
+        kind = ("flip", "flip", "truncation", "empty")[case % 4]
+        number = chance.randint(1, 3)
+        for path in list(whole)[-number:]:
+            path.write_bytes(damaged(whole[path], kind, chance))
+        try:
+            taken = newest_good_checkpoint(run).checkpoint
+        except InputError:
+            assert number == 3
+            taken = None
+        complaints = capsys.readouterr().err
+        for path in list(whole)[-number:]:
+            if taken is None or path > taken:
+                assert str(path) in complaints, "each bad one is named"
+                caught[kind] += 1
+        if taken is not None:
+            assert equal(read_checkpoint(taken), contents[taken]), "what is believed is what was saved"
+        for path, original in whole.items():
+            path.write_bytes(original)
+    assert caught["empty"] > 0
+    assert caught["truncation"] > 0
+    assert caught["flip"] > 0
+
+
+def test_run_goes_on_from_the_newest_good_checkpoint(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(untouched("synthetic"), tmp_path, dirs_exist_ok=True)
+    (tmp_path / RUN / "report.json").unlink()
+    older, middle, last = checkpoints(tmp_path / RUN)
+    last.write_bytes(last.read_bytes()[:-100])
+    torch.save(read_checkpoint(older), middle)  # whole, but of another step than its name says
+    resumed = linreg("fit", "--resume", "auto", cwd=tmp_path)
+    assert resumed.code == 0
+    assert f"from step {read_checkpoint(older)['global_step']} of {RUN}" in resumed.stdout
+    assert resumed.stderr.count("\n") == 2
+    assert str(last.relative_to(tmp_path)) in resumed.stderr
+    assert f"{middle.relative_to(tmp_path)}: this checkpoint is of step" in resumed.stderr
+    assert_same_end(untouched("synthetic"), tmp_path)
+    for path in checkpoints(tmp_path / RUN):
+        path.write_bytes(b"")
+    refused = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "500", cwd=tmp_path)
+    assert refused.code == 2
+    assert "none of its 3 checkpoints can be used" in refused.stderr
+
+
+def test_weights_that_are_not_finite_are_never_believed(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    for name in ("state_dict", "optimizer_states"):
+        checkpoint = newest(untouched("synthetic"))
+        next(tensors(checkpoint[name])).flatten()[0] = math.nan
+        torch.save(checkpoint, tmp_path / "step=1200.ckpt")
+        with pytest.raises(InputError, match="not finite"):
+            read_checkpoint(tmp_path / "step=1200.ckpt")
+
+
+class Canary:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_hostile_checkpoints_run_no_code(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(untouched("synthetic"), tmp_path, dirs_exist_ok=True)
+    canary, path = tmp_path / "canary", checkpoints(tmp_path / RUN)[-1]
+    checkpoint = newest(tmp_path)
+    path.write_bytes(pickle.dumps(Canary(canary)))
+    plain = linreg("predict", "--ckpt_path", str(path), cwd=tmp_path)
+    torch.save({**checkpoint, "extra": Canary(canary)}, path)
+    zipped = linreg("predict", "--ckpt_path", str(path), cwd=tmp_path)
+    forced = linreg("predict", "--ckpt_path", str(path), cwd=tmp_path, env={"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"})
+    resumed = linreg("fit", "--resume", str(path), cwd=tmp_path, env={"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"})
+    for result in (plain, zipped, forced, resumed):
+        assert result.code == 2
+        assert str(path) in result.stderr
+    assert "more than numbers and text" in forced.stderr
+    checkpoint["hyper_parameters"] |= {"_instantiator": "os.mkdir", "_class_path": "os.mkdir", "path": str(canary)}
+    torch.save(checkpoint, path)
+    linreg("predict", "--ckpt_path", str(path), cwd=tmp_path)
+    linreg("fit", "--resume", str(path), "--trainer.max_epochs", "401", cwd=tmp_path)
+    assert not canary.exists()
+
+
+def test_urls_are_refused_unopened(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/step=1.ckpt"
+        for arguments in (("predict", "--ckpt_path", url), ("fit", "--resume", url)):
+            refused = linreg(*arguments, cwd=tmp_path)
+            assert refused.code == 2
+            assert "there is no such checkpoint" in refused.stderr
+        server.shutdown()
+    assert asked == []
+
+
+def test_full_disk_harms_no_good_file(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    stopped = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, before=FullDisk(nth=3))
+    assert stopped.code == 2, stopped.stderr
+    assert "File too large" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert len(checkpoints(tmp_path / RUN)) == 2
+    assert [path.name for path in (tmp_path / RUN / "checkpoints").iterdir() if path.name.startswith(".")] == []
+    for path in checkpoints(tmp_path / RUN):
+        read_checkpoint(path)
+    resume_to_the_end(tmp_path, "synthetic")
+    assert_same_end(untouched("synthetic"), tmp_path)
+
+
+def test_temporary_folder_is_not_used(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    elsewhere.chmod(0o555)
+    result = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, env={"TMPDIR": str(elsewhere)})
+    assert result.code == 0, result.stderr
+    assert list(elsewhere.iterdir()) == []
+    assert_same_end(untouched("synthetic"), tmp_path)
+
+
+def test_longer_run_is_the_run_that_was_long_from_the_start(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    """400 epochs after 260: the end of the shorter one is no multiple of anything, and leaves no trace."""
+    first = linreg("fit", *JOBS["table"], "--trainer.max_epochs", "260", cwd=tmp_path)
+    assert first.code == 0
+    resumed = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "400", cwd=tmp_path)
+    assert (resumed.code, resumed.stderr) == (0, "")
+    assert equal(newest(tmp_path)["state_dict"], newest(untouched("table"))["state_dict"])
+    assert equal(newest(tmp_path)["optimizer_states"], newest(untouched("table"))["optimizer_states"])
+    assert (tmp_path / RUN / "report.json").read_bytes() == (untouched("table") / RUN / "report.json").read_bytes()
+    assert curves(tmp_path) == curves(untouched("table"))
+    config = yaml.safe_load((tmp_path / RUN / "config.yaml").read_text())
+    assert config["trainer"]["max_epochs"] == 400
+
+
+@pytest.mark.parametrize(
+    ("flag", "old", "new"),
+    [
+        ("--model.learning_rate", "0.01", "0.02"),
+        ("--model.l2", "1e-10", "0.5"),
+        ("--model.momentum", "0.9", "0.5"),
+        ("--data.batch_size", "100", "50"),
+        ("--data.seed", "0", "1"),
+        ("--data.shuffle", "True", "false"),
+    ],
+)
+def test_changed_setting_is_refused_unless_allowed(
+    flag: str, old: str, new: str, untouched: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shutil.copytree(untouched("table"), tmp_path, dirs_exist_ok=True)
+    section, name = flag.removeprefix("--").split(".")
+    resume = ("fit", "--resume", str(RUN), "--trainer.max_epochs", "410", flag, new)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    refused = linreg(*resume, cwd=tmp_path)
+    assert (refused.code, refused.stdout) == (2, "")
+    assert f"{name}: {old}, now {new.capitalize() if new == 'false' else new}" in refused.stderr
+    assert "--allow_changed_settings" in refused.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+    allowed = linreg(*resume, "--allow_changed_settings", "true", cwd=tmp_path)
+    assert (allowed.code, allowed.stderr) == (0, "")
+    config = yaml.safe_load((tmp_path / RUN / "config.yaml").read_text())
+    settings = config["model"] if section == "model" else config["data"]["init_args"]
+    assert settings[name] == yaml.safe_load(new)
+    checkpoint = newest(tmp_path)
+    if name in ("learning_rate", "momentum"):
+        group = checkpoint["optimizer_states"][0]["param_groups"][0]
+        assert group["lr" if name == "learning_rate" else name] == float(new), "the new value takes effect"
+    again = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "420", cwd=tmp_path)
+    assert again.code == 0, "and is now the run's own"
+
+
+def test_changed_contents_of_the_data_are_refused_and_a_moved_file_is_not(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(DIABETES.read_text())
+    job = ("--data", "TableDataModule", "--data.path", "a.csv", "--data.target", "progression")
+    assert linreg("fit", *job, "--trainer.max_epochs", "3", cwd=tmp_path).code == 0
+    (tmp_path / "a.csv").rename(tmp_path / "b.csv")
+    resume = ("fit", "--resume", str(RUN), "--data.path", "b.csv", "--trainer.max_epochs")
+    assert linreg(*resume, "4", cwd=tmp_path).code == 0
+    (tmp_path / "b.csv").write_text(DIABETES.read_text().replace("151\n", "152\n", 1))
+    refused = linreg(*resume, "5", cwd=tmp_path)
+    assert refused.code == 2
+    assert "contents of the data" in refused.stderr
+
+
+def test_divergence_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
+    diverging = (*JOBS["synthetic"], "--model.learning_rate", "0.01", "--checkpoint_every_n_epochs", "1")
+    result = linreg("fit", *diverging, cwd=tmp_path)
+    assert result.code == 3
+    assert "Traceback" not in result.stderr
+    last = checkpoints(tmp_path / RUN)[-1]
+    for words in ("diverged at step", "epoch", "learning_rate 0.01", str(last.relative_to(tmp_path))):
+        assert words in result.stderr
+    for path in checkpoints(tmp_path / RUN):
+        assert all(torch.isfinite(tensor).all() for tensor in tensors(read_checkpoint(path)))
+    report = json.loads((tmp_path / RUN / "report.json").read_text())
+    assert report["state"] == "diverged"
+    assert all(map(math.isfinite, report["coefficients"].values()))
+    assert all(math.isfinite(value) for points in curves(tmp_path).values() for _, value in points)
+    listed = linreg("runs", cwd=tmp_path).stdout
+    assert "diverged" in listed
+    cured = linreg(
+        *("fit", "--resume", str(RUN), "--allow_changed_settings", "true", "--model.learning_rate", "1e-5"),
+        cwd=tmp_path,
+    )
+    assert cured.code == 0, cured.stderr
+
+
+@pytest.mark.parametrize("learning_rate", ["1e-7", "1e-3", "1e10", "1e30"])
+def test_no_file_ever_holds_a_weight_that_is_not_finite(learning_rate: str, tmp_path: Path) -> None:
+    settings = (
+        "--model.learning_rate",
+        learning_rate,
+        "--checkpoint_every_n_epochs",
+        "1",
+        "--trainer.max_epochs",
+        "500",
+    )
+    assert linreg("fit", *settings, cwd=tmp_path).code == 3
+    for path in checkpoints(tmp_path / RUN):
+        read_checkpoint(path)
+
+
+def test_two_runs_at_once_in_one_folder(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    running = start("fit", *JOBS["synthetic"], "--trainer.max_epochs", "1000000", cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not checkpoints(tmp_path / RUN):
+        assert time.monotonic() < deadline
+        assert running.process.exitcode is None
+        time.sleep(0.01)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    assert "running" in linreg("runs", str(tmp_path), cwd=elsewhere).stdout
+    second = linreg("fit", "--resume", str(tmp_path / RUN), cwd=elsewhere)
+    assert second.code == 2
+    assert "another process is training in this folder" in second.stderr
+    third = linreg("fit", *JOBS["synthetic"], "--trainer.default_root_dir", str(tmp_path), cwd=elsewhere)
+    assert third.code == 0, "a run of its own gets a folder of its own"
+    assert (tmp_path / "lightning_logs" / "version_1" / "report.json").exists()
+    running.process.kill()
+    assert running.wait().code == -signal.SIGKILL
+    assert state_of(tmp_path / RUN) == "interrupted", "a killed process leaves no lock behind"
+    resumed = linreg(
+        "fit", "--resume", "auto", "--trainer.max_epochs", "400", "--trainer.max_steps", "-1", cwd=tmp_path
+    )
+    assert resumed.code in (0, 2), resumed.stderr
+
+
+def test_runs_started_together_get_folders_of_their_own(tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(4)]
+    for folder in folders:
+        folder.mkdir()
+    job = ("--trainer.max_epochs", "2", "--trainer.default_root_dir", str(tmp_path))
+    together = [start("fit", *job, cwd=folder) for folder in folders]
+    assert [running.wait().code for running in together] == [0] * 4
+    assert sorted(path.name for path in (tmp_path / "lightning_logs").iterdir()) == [f"version_{n}" for n in range(4)]
+
+
+def test_list_of_runs(tmp_path: Path) -> None:
+    assert linreg("runs", cwd=tmp_path).code == 2
+    assert linreg("fit", "--trainer.max_epochs", "5", cwd=tmp_path).code == 0
+    stop = partial(SignalInPhase, signal.SIGTERM, "mid-epoch")
+    assert linreg("fit", "--trainer.max_epochs", "50", cwd=tmp_path, before=stop()).code == 143
+    header, finished, interrupted = (line.split() for line in linreg("runs", cwd=tmp_path).stdout.splitlines())
+    assert header == ["run", "state", "step", "of", "loss", "to", "go", "on"]
+    assert finished[:4] == [str(RUN), "finished", "10", "10"]
+    assert interrupted[:4] == ["lightning_logs/version_1", "interrupted", "8", "100"]
+    assert interrupted[-3:] == ["fit", "--resume", "lightning_logs/version_1"]
+    loss = newest(tmp_path)["progress"]["loss"]
+    assert float(finished[4]) == pytest.approx(loss, rel=1e-5)

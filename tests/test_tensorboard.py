@@ -1,0 +1,374 @@
+"""What does TensorBoard show of a run? Its three readers are asked, about runs of the real command.
+
+The readers are the one for a single run's event files (`EventAccumulator`) and a served TensorBoard, with `--load_fast
+true` and `false`: programs in two languages, which treat the files of a resumed run differently.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
+from linreg_pl.data.batches import BatchDataModule
+from linreg_pl.training.run import checkpoints
+from tests.commands import linreg
+
+REPOSITORY = Path(__file__).parents[1]
+DIABETES = str(REPOSITORY / "examples" / "diabetes.csv")
+
+SECONDS_AT_MOST = 30
+
+Curves = dict[str, list[tuple[int, float]]]  # tag: (step, value), …
+
+UNINTERRUPTED, RESUMED, REPEATED = RUNS = ("version_0", "version_1", "version_2")
+"""Trained in one go; stopped after 100 epochs, and resumed; resumed from its oldest checkpoint, as after a kill: then
+points lie past the checkpoint that the resumed run draws again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is run, and what TensorBoard has to show of it."""
+
+    flags: tuple[str, ...]
+    epochs: int
+    data: Callable[[], BatchDataModule]
+    module: Callable[[], LinearRegression]
+    parameters: tuple[str, ...]  # names of W's entries, then b's
+    train_steps: list[int]
+    val_steps: list[int]
+    common_charts: list[list[str]]
+    hparams: dict[str, float | str]
+
+    @property
+    def train_tags(self) -> list[str]:
+        return ["train/loss", "train/mse", "train/grad_norm", *(f"params/{name}" for name in self.parameters)]
+
+    @property
+    def metrics(self) -> list[str]:
+        return ["train/loss", "train/mse", *(["val/loss", "val/mse"] if self.val_steps else [])]
+
+
+JOBS = {
+    "tutorial": Job(
+        flags=(),
+        epochs=150,
+        data=SyntheticDataModule,
+        module=LinearRegression,
+        parameters=("W", "b"),
+        train_steps=[2, 50, 100, 150, 200, 250, 300],  # two steps an epoch
+        val_steps=[],
+        common_charts=[],
+        hparams={"learning_rate": 1e-10, "l2": 1e-10, "batch_size": 5000, "num_rows": 10_000},
+    ),
+    "table": Job(
+        flags=(
+            *("--data", "TableDataModule", "--data.path", DIABETES, "--data.target", "progression"),
+            *("--data.val_fraction", "0.2", "--model.learning_rate", "0.1", "--trainer.check_val_every_n_epoch", "10"),
+        ),
+        epochs=210,
+        data=lambda: TableDataModule(DIABETES, "progression", val_fraction=0.2),
+        module=lambda: LinearRegression(num_features=10, learning_rate=0.1),
+        parameters=(*(f"W/{name}" for name in ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]), "b"),
+        train_steps=[1, 50, 100, 150, 200, 210],  # one step an epoch; the last is no multiple of 50
+        val_steps=list(range(10, 211, 10)),
+        common_charts=[["train/loss", "val/loss"]],
+        hparams={"learning_rate": 0.1, "l2": 1e-10, "val_fraction": 0.2, "target": "progression"},
+    ),
+}
+
+each_job = pytest.mark.parametrize("job", JOBS)
+each_reader = pytest.mark.parametrize("reader", ["event files", "load_fast true", "load_fast false"])
+each_server = pytest.mark.parametrize("reader", ["load_fast true", "load_fast false"])
+
+
+# ---- the runs ----
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder for each job, in which its three runs lie."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in JOBS}
+    for name, job in JOBS.items():
+        run_three_times(job, folders[name])
+    return folders
+
+
+def run_three_times(job: Job, folder: Path) -> None:
+    logs, all_epochs = folder / "lightning_logs", ("--trainer.max_epochs", str(job.epochs))
+    fit(*job.flags, *all_epochs, folder=folder)
+    fit(*job.flags, "--trainer.max_epochs", "100", folder=folder)
+    fit(*job.flags, *all_epochs, folder=folder)
+    fit("--resume", str(logs / RESUMED), *all_epochs, folder=folder)
+    fit("--resume", str(checkpoints(logs / REPEATED)[0]), *all_epochs, folder=folder)
+
+
+def fit(*flags: str, folder: Path) -> None:
+    result = linreg("fit", *flags, cwd=folder)
+    assert result.code == 0, result.stderr
+
+
+# ---- the readers ----
+
+
+@dataclass(frozen=True)
+class Server:
+    """A TensorBoard that serves at `address`."""
+
+    address: str
+
+    def get(self, path: str, **query: str) -> Any:
+        return self._answer(f"{path}?{urllib.parse.urlencode(query)}")
+
+    def post(self, path: str, body: Any) -> Any:
+        return self._answer(path, json.dumps(body).encode())
+
+    def curves(self, run: str) -> Curves:
+        tags = self.get("/data/plugin/scalars/tags")[run]
+        series = {tag: self.get("/data/plugin/scalars/scalars", run=run, tag=tag) for tag in tags}
+        return {tag: [(step, value) for _, step, value in points] for tag, points in series.items()}
+
+    def _answer(self, path: str, body: bytes | None = None) -> Any:
+        request = urllib.request.Request(self.address + path, body, {"Content-Type": "application/json"})
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(request, timeout=SECONDS_AT_MOST) as response:
+            return json.load(response)
+
+
+@contextmanager
+def served(*command: str, folder: Path) -> Iterator[Server]:
+    """TensorBoard as `command` starts it in `folder`, once it has read all runs there; ended afterwards."""
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        process = subprocess.Popen(
+            command, cwd=folder, env=outside_make(), stdout=file, stderr=file, start_new_session=True
+        )
+        try:
+            yield until_ready(Path(file.name), process)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait(SECONDS_AT_MOST)
+
+
+def until_ready(output: Path, process: "subprocess.Popen[bytes]") -> Server:
+    """Asks until each run's points are there: both readers show a run's tags only once they have read its files."""
+    deadline = time.monotonic() + SECONDS_AT_MOST
+    while time.monotonic() < deadline and process.poll() is None:
+        printed = re.search(r"TensorBoard \S+ at (http://\S+)/ ", output.read_text())
+        if printed:
+            server = Server(printed[1])
+            tags = server.get("/data/plugin/scalars/tags")
+            if all(tags.get(run) for run in RUNS):
+                return server
+        time.sleep(0.05)
+    raise TimeoutError(f"TensorBoard shows no runs:\n{output.read_text()}")
+
+
+def outside_make() -> dict[str, str]:
+    """The environment, without what `make test` hands on to a make that it starts."""
+    return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+
+
+@pytest.fixture(scope="module")
+def servers(folders: dict[str, Path]) -> Iterator[dict[tuple[str, str], Server]]:
+    """A TensorBoard for each job's folder and each way of reading."""
+    with ExitStack() as stack:
+        yield {
+            (f"load_fast {fast}", job): stack.enter_context(
+                served(
+                    *(str(Path(sys.executable).with_name("tensorboard")), "--logdir", "lightning_logs"),
+                    *("--host", "127.0.0.1", "--port", "0", "--load_fast", fast, "--reload_interval", "0"),
+                    # The slow reader can read first and serve then; the fast one knows no such order.
+                    *(("--reload_task", "blocking") if fast == "false" else ()),
+                    folder=folder,
+                )
+            )
+            for fast in ("true", "false")
+            for job, folder in folders.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def curves(folders: dict[str, Path], servers: dict[tuple[str, str], Server]) -> Callable[[str, str, str], Curves]:
+    """`curves(reader, job, run)`: all points that a reader shows."""
+
+    @cache
+    def read(reader: str, job: str, run: str) -> Curves:
+        if reader != "event files":
+            return servers[reader, job].curves(run)
+        events = EventAccumulator(str(folders[job] / "lightning_logs" / run)).Reload()
+        return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+    return read
+
+
+AllCurves = Callable[[str, str, str], Curves]
+
+
+# ---- the curves ----
+
+
+@each_reader
+@each_job
+def test_tags(job: str, reader: str, curves: AllCurves) -> None:
+    expected = {*JOBS[job].train_tags, *JOBS[job].metrics}
+    for run in RUNS:
+        assert curves(reader, job, run).keys() == expected
+
+
+@each_reader
+@each_job
+def test_points_fall_on_the_first_epochs_end_every_50th_step_and_the_last(
+    job: str, reader: str, curves: AllCurves
+) -> None:
+    shown = curves(reader, job, UNINTERRUPTED)
+    for tag in JOBS[job].train_tags:
+        assert [step for step, _ in shown[tag]] == JOBS[job].train_steps, tag
+    for tag in JOBS[job].metrics[2:]:
+        assert [step for step, _ in shown[tag]] == JOBS[job].val_steps, tag
+
+
+@each_reader
+@each_job
+def test_values_are_those_of_gradient_descent(job: str, reader: str, curves: AllCurves) -> None:
+    shown, expected = curves(reader, job, UNINTERRUPTED), trajectory(job)
+    for tag in {*JOBS[job].train_tags, *JOBS[job].metrics}:
+        # float32 against float64: it rounds by 6e-8, and 2e-6 of a value remained of all sums and steps. A coefficient
+        # on its way through zero keeps the rounding of its larger values: 3e-7 of the largest remained. What one step
+        # changes at the curve's start is far more.
+        largest = max(abs(at_step[tag]) for at_step in expected)
+        for step, value in shown[tag]:
+            approximately = pytest.approx(expected[step - 1][tag], rel=2e-5, abs=2e-6 * largest)
+            assert value == approximately, f"{tag} at step {step}"
+
+
+@cache
+def trajectory(name: str) -> list[dict[str, float]]:
+    """What each step should show, in NumPy's float64 from the same batches and the same start."""
+    job = JOBS[name]
+    data, module = job.data(), job.module()
+    data.setup("fit")
+    W, b = module.W.detach().double().numpy(), module.b.detach().double().numpy()
+    expected: list[dict[str, float]] = []
+    for step in range(job.train_steps[-1]):
+        x, y = (tensor.double().numpy() for tensor in data.batch(*divmod(step, data.steps_per_epoch)))
+        mse = np.mean((x @ W + b - y) ** 2)
+        loss = mse + module.l2 * np.sum(W**2)
+        gradient_W = 2 * x.T @ (x @ W + b - y) / len(x) + 2 * module.l2 * W
+        gradient_b = 2 * np.mean(x @ W + b - y, axis=0)
+        W, b = W - module.learning_rate * gradient_W, b - module.learning_rate * gradient_b
+        expected.append(
+            {
+                "train/loss": loss,
+                "train/mse": mse,
+                "train/grad_norm": np.sqrt(np.sum(gradient_W**2) + np.sum(gradient_b**2)),
+                **{f"params/{name}": value for name, value in zip(job.parameters, [*W[:, 0], b[0]], strict=True)},
+            }
+        )
+        if job.val_steps:
+            [(x, y)] = [[tensor.double().numpy() for tensor in batch] for batch in data.val_dataloader()]
+            mse = np.mean((x @ W + b - y) ** 2)
+            expected[-1] |= {"val/mse": mse, "val/loss": mse + module.l2 * np.sum(W**2)}
+    return expected
+
+
+@each_reader
+@each_job
+@pytest.mark.parametrize("run", [RESUMED, REPEATED])
+def test_a_resumed_run_shows_the_uninterrupted_one(run: str, job: str, reader: str, curves: AllCurves) -> None:
+    assert curves(reader, job, run) == curves(reader, job, UNINTERRUPTED)  # bit for bit
+
+
+@each_job
+def test_a_resumed_run_stays_in_its_folder(job: str, folders: dict[str, Path]) -> None:
+    assert sorted(path.name for path in (folders[job] / "lightning_logs").iterdir()) == list(RUNS)
+
+
+# ---- the other tabs ----
+
+
+@each_server
+@each_job
+def test_one_chart_has_training_and_validation_loss(
+    job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves
+) -> None:
+    server, plugin = servers[reader, job], "/data/plugin/custom_scalars"
+    categories = server.get(f"{plugin}/layout").get("category", [])
+    charts = [chart["multiline"]["tag"] for category in categories for chart in category["chart"]]
+    assert charts == JOBS[job].common_charts
+    for tag in (tag for chart in charts for tag in chart):  # a regular expression, which may match other curves too
+        drawn = server.get(f"{plugin}/scalars", run=UNINTERRUPTED, tag=tag)["tag_to_events"]
+        assert {name: [(step, value) for _, step, value in points] for name, points in drawn.items()} == {
+            tag: curves(reader, job, UNINTERRUPTED)[tag]
+        }
+
+
+@each_server
+@each_job
+def test_hparams_has_settings_and_final_metrics(
+    job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves
+) -> None:
+    server, plugin = servers[reader, job], "/data/plugin/hparams"
+    experiment = server.post(f"{plugin}/experiment", {})
+    assert [metric["name"]["tag"] for metric in experiment["metricInfos"]] == JOBS[job].metrics
+    assert JOBS[job].hparams.keys() <= {hparam["name"] for hparam in experiment["hparamInfos"]}
+
+    statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+    everything = {"startIndex": 0, "sliceSize": 100, "allowedStatuses": statuses, "colParams": []}
+    rows = server.post(f"{plugin}/session_groups", everything)["sessionGroups"]
+    assert sorted(row["name"] for row in rows) == list(RUNS)
+    for row in rows:
+        assert JOBS[job].hparams.items() <= row["hparams"].items()
+        metrics = {m["name"]["tag"]: (m["trainingStep"], m["value"]) for m in row["metricValues"]}
+        assert metrics == {tag: curves(reader, job, row["name"])[tag][-1] for tag in JOBS[job].metrics}
+
+    assert "hp_metric" not in json.dumps([experiment, rows])
+
+
+# ---- make tensorboard ----
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="asks Linux who listens")
+def test_make_tensorboard_serves_the_runs_to_this_machine_only(folders: dict[str, Path]) -> None:
+    folder = folders["tutorial"]
+    for needed in (".venv", "requirements.lock", "pyproject.toml"):
+        (folder / needed).symlink_to(REPOSITORY / needed)
+    make = ["make", "-f", str(REPOSITORY / "Makefile")]
+    installed = subprocess.run([*make, "--question", ".venv/installed"], cwd=folder, env=outside_make())
+    assert installed.returncode == 0, "make tensorboard would first install into .venv: run make test, not pytest"
+
+    with served(*make, "tensorboard", "ARGS=--port 0", folder=folder) as server:
+        assert server.curves(UNINTERRUPTED)["train/loss"][-1][0] == JOBS["tutorial"].train_steps[-1]
+        port = urllib.parse.urlsplit(server.address).port
+        assert listening_addresses(port) == {"127.0.0.1"}
+
+
+def listening_addresses(port: int | None) -> set[str]:
+    """The addresses of this machine at which some process listens on `port`."""
+    addresses = set()
+    for table, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
+        lines = Path(table).read_text().splitlines()[1:] if Path(table).exists() else []
+        for _, local, _, state, *_ in (line.split() for line in lines):
+            address, local_port = local.split(":")
+            if state == "0A" and int(local_port, 16) == port:  # 0A: listening
+                words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
+                packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+                addresses.add(socket.inet_ntop(family, packed))
+    return addresses
