@@ -1,6 +1,5 @@
 """What is said of an error that is no mistake of the program's?"""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,12 @@ def writing(place: Path, flag: str) -> Iterator[None]:
     """Tells a failure to write as a matter of the place, and of the flag that names it."""
     try:
         yield
+    except BrokenPipeError:  # of the terminal, not of the place
+        raise
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise InputError(
-            f"{error.filename or place}: nothing can be written there ({reason}); give {flag} another place"
-        ) from error
+        reason = error.strerror or str(error)
+        where = f"{error.filename or place}: nothing can be written there ({reason})"
+        raise InputError(f"{where}; make room, or give {flag} another place") from error
 
 
 def what_to_say_of(error: BaseException) -> str | None:

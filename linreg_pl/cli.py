@@ -10,11 +10,15 @@
 Exit codes: 0 done, 2 bad input or flags, 3 diverged, 130 and 143 interrupted by Ctrl-C and SIGTERM.
 """
 
+import argparse
 import gc
 import logging
 import os
+import shlex
 import shutil
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from pathlib import Path
@@ -55,6 +59,13 @@ from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
 
 TUTORIAL_EPOCHS = 2000
 
+COMMANDS = {
+    "fit": "Train; with no flag, the tutorial's job.",
+    "validate": "Tell the loss over the held-out rows, from a checkpoint.",
+    "test": "Tell the loss over all rows, from a checkpoint.",
+    "predict": "Write predictions to a file, from a checkpoint.",
+}
+
 UNACTIONABLE_WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # a matter between Lightning and torch
     r"The number of training batches .* is smaller than the logging interval",  # ours counts steps, not batches
@@ -83,15 +94,23 @@ class LinregCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={
                 "max_epochs": TUTORIAL_EPOCHS,
+                "devices": 1,  # more would be other processes, which sum in another order
                 "enable_model_summary": False,
                 "num_sanity_val_steps": 0,
                 "default_root_dir": ".",
             },
             parser_class=usage.Parser,
-            parser_kwargs={"prog": "linreg", "default_env": True, "env_prefix": "LINREG", "allow_abbrev": False},
+            parser_kwargs={
+                "prog": "linreg",
+                "description": "Linear regression by gradient descent. linreg runs lists the runs there are.",
+                "default_env": True,
+                "env_prefix": "LINREG",
+                "allow_abbrev": False,
+                **{name: {"description": text, "usage": f"linreg {name} [flags]"} for name, text in COMMANDS.items()},
+            },
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # it would put an importable name into the checkpoint; ours are plain
-            seed_everything_default=False,  # it seeds global generators, and nothing here draws from them
+            seed_everything_default=False,
             args=args,
         )
 
@@ -110,6 +129,17 @@ class LinregCLI(LightningCLI):
         skipped["fit"].add("ckpt_path")  # --resume, which takes the run's settings along
         return skipped
 
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Hides Lightning's `seed_everything`: it seeds global generators, and nothing here draws from them."""
+        parser.add_argument("--seed_everything", type=bool | int, default=False, help=argparse.SUPPRESS)
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Lightning's, with the few flags of model and data before the many of the trainer."""
+        parser.add_lightning_class_args(LinearRegression, "model")
+        parser.add_lightning_class_args(BatchDataModule, "data", subclass_mode=True)
+        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The tutorial's data by default; the data tells the model its size."""
         parser.set_defaults({"data": {"class_path": SyntheticDataModule.__name__}})
@@ -117,8 +147,11 @@ class LinregCLI(LightningCLI):
         parser.link_arguments("data.num_targets", "model.num_targets", apply_on="instantiate")
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Adds the flags of single subcommands."""
+        """Says what each subcommand does, and adds the flags that only it has."""
         super().setup_parser(*args, **kwargs)
+        assert self.parser._subcommands_action is not None
+        for command in self.parser._subcommands_action._choices_actions:
+            command.help = COMMANDS[command.dest]
         fit, predict = self._subcommand_parsers["fit"], self._subcommand_parsers["predict"]
         fit.add_argument(
             "--resume", type=str | None, help="Go on with a run: auto (the newest), its folder, or a checkpoint in it."
@@ -180,7 +213,7 @@ class LinregCLI(LightningCLI):
             if data.__qualname__ in checkpoint:
                 self.datamodule.load_state_dict(checkpoint[data.__qualname__])
         if self.subcommand == "fit" and not self.allow_changed_settings:
-            changes = changed_settings(checkpoint, self.model, self.datamodule)
+            changes = changed_settings(checkpoint, self.model, self.datamodule, self.config.fit.trainer.precision)
             if changes:
                 raise InputError(
                     f"{path}: settings differ from the checkpoint's: {'; '.join(changes)}. To go on with the new ones,"
@@ -198,9 +231,12 @@ class LinregCLI(LightningCLI):
             with writing(root, "--trainer.default_root_dir"):
                 self.run = self.resumption.run if self.resumption else new_run(root)
                 self.lock = lock(self.run)
+            if self.resumption and checkpoints(self.run) != self.resumption.found:
+                raise InputError(f"{self.run}: another process has just trained in this folder; see linreg runs")
             logger = [run_logger(self.run, self.done), *more]
         self.report, saving = Report(), EpochCheckpoints(settings.checkpoint_every_n_epochs)
-        callbacks = [EpochLines(settings.display_every_n_epochs), Curves(), self.report, saving, Interruption(saving)]
+        saving.saves_start = self.allow_changed_settings
+        callbacks = [EpochLines(settings.display_every_n_epochs), Curves(), saving, Interruption(saving), self.report]
         validates = self.datamodule.holds_out_rows
         return {
             "max_epochs": -1,
@@ -234,17 +270,14 @@ class LinregCLI(LightningCLI):
         )
         steps = f"{self.trainer.max_steps} steps, {data.steps_per_epoch} an epoch"
         print(f"fitting {rows}, {features}, {targets}: {steps}{resumed}")
-        if self.run is not None and self.allow_changed_settings:
-            for path in checkpoints(self.run):  # of the old settings, past the step where the new ones begin
-                if step_of(path) > self.done:
-                    path.unlink()
         try:
             with writing(Path(self.config.fit.trainer.default_root_dir), "--trainer.default_root_dir"):
                 self.trainer.fit(model, ckpt_path=self.checkpoint, weights_only=True, **kwargs)
         except Interrupted:
-            if self.run is not None:
+            if self.run is not None and not self.report.contents:
                 step = f"step {self.trainer.global_step} of {self.trainer.max_steps}"
-                print(f"interrupted at {step}; to go on: {command('linreg')} fit --resume {self.run}", file=sys.stderr)
+                onward = f"{command('linreg')} fit --resume {shlex.quote(str(self.run))}"
+                print(f"interrupted at {step}; to go on: {onward}", file=sys.stderr)
             raise
         except Diverged as error:
             saved = checkpoints(self.run) if self.run else []
@@ -253,13 +286,16 @@ class LinregCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Says what came out, and where to go from here."""
+        if not self.report.contents:
+            raise InputError("no step was taken: --trainer.max_time is used up; give it more, or leave it out")
         print(*self.report.lines(), sep="\n")
         run = run_folder(self.trainer)
         if run is not None:
-            epochs = 2 * self.config.fit.trainer.max_epochs
+            longer = "max_epochs" if self.config.fit.trainer.max_steps == -1 else "max_steps"
+            length = f"--trainer.{longer} {2 * self.config.fit.trainer[longer]}"
             print(f"run      {run}")
-            print(f"curves   {command('tensorboard')} --logdir {run.parent} --host 127.0.0.1")
-            print(f"go on    {command('linreg')} fit --resume {run} --trainer.max_epochs {epochs}")
+            print(f"curves   {command('tensorboard')} --logdir {shlex.quote(str(run.parent))} --host 127.0.0.1")
+            print(f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))} {length}")
 
     def validate(self, model: LinearRegression, **kwargs: Any) -> None:
         """Prints the loss over the held-out rows."""
@@ -295,10 +331,17 @@ def command(name: str) -> str:
     return name if on_path and Path(on_path).absolute() == there.absolute() else os.path.relpath(there)
 
 
+def leave_disks_to_the_main_thread(error: Any) -> None:
+    """TensorBoard's writing thread dies of a full disk with a traceback; the next flush says it in a sentence."""
+    if not isinstance(error.exc_value, OSError):
+        threading.__excepthook__(error)
+
+
 def main(args: list[str] | None = None) -> int:
     """Runs `linreg`; returns the exit code."""
-    args = list(sys.argv[1:] if args is None else args)
-    debug = "--debug" in args
+    given = list(sys.argv[1:] if args is None else args)
+    args = [arg for arg in given if arg != "--debug"]
+    threading.excepthook = leave_disks_to_the_main_thread
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for warning in UNACTIONABLE_WARNINGS:
         warnings.filterwarnings("ignore", warning)
@@ -306,19 +349,24 @@ def main(args: list[str] | None = None) -> int:
     gc.freeze()  # what the imports left is here to stay: a second of collecting it at the end is wasted
     try:
         if args[:1] == ["runs"]:
-            print_runs(Path(args[1] if len(args) > 1 else "."), command("linreg"))
+            parser = argparse.ArgumentParser("linreg runs", description="List the runs there are, and their states.")
+            parser.add_argument("folder", nargs="?", default=".", type=Path, help="where lightning_logs lies")
+            print_runs(parser.parse_args(args[1:]).folder, command("linreg"))
         else:
-            LinregCLI([arg for arg in args if arg != "--debug"])
+            LinregCLI(args)
     except Interrupted as interrupted:
         return interrupted.exit_code
     except Diverged as error:
         print(f"linreg: {error}", file=sys.stderr)
         return 3
+    except BrokenPipeError:  # whoever read our lines has left: `linreg fit | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Exception as error:
         message = what_to_say_of(error)
         if message is None:
             raise
-        if debug:
+        if "--debug" in given:
             traceback.print_exc()
         print(f"linreg: {message}", file=sys.stderr)
         return 2

@@ -10,4 +10,4 @@ class InputError(ValueError):
 
 
 class Diverged(ArithmeticError):  # noqa: N818 (the field's word)
-    """Raised when a step's numbers leave float32, before they reach the weights; the command line exits with 3."""
+    """Raised when a step's numbers leave their range, before they reach the weights; the command line exits with 3."""

@@ -1,7 +1,7 @@
 """Which settings come along with a run that the flags name, and how are they kept?
 
 `--resume RUN` needs no other flag: the run's own settings are read before those given beside it, which still win.
-`validate`, `test` and `predict` take the data's settings along; the model's come from the checkpoint.
+`validate`, `test` and `predict` take the data's settings along; the model is the checkpoint's, and no flag changes it.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def with_run_settings(args: list[str]) -> tuple[Resumption | None, Path | None, 
     if Path(flags["data"] or "").suffix.lower() in TABLES:
         table = f"--data TableDataModule --data.path {flags['data']} --data.target COLUMN"
         raise InputError(f"--data {flags['data']}: expected a class that reads data; give {table}")
-    if command == "fit" and flags["resume"]:
+    if command == "fit" and flags["resume"] is not None:
         resumption = find_resumption(flags["resume"], Path(flags["trainer.default_root_dir"] or "."))
         config = ["--config", str(resumption.run / CONFIG)]
         return resumption, resumption.checkpoint, [*args[: at + 1], *config, *rest]
@@ -45,6 +45,11 @@ def with_run_settings(args: list[str]) -> tuple[Resumption | None, Path | None, 
     checkpoint = Path(flags["ckpt_path"])
     read_checkpoint(checkpoint)
     run = run_of(checkpoint)
+    of_model = next((arg for arg in rest if arg.startswith("--model")), None)
+    if of_model:
+        raise InputError(f"{of_model}: the model comes from the checkpoint; leave it out")
+    if run is None and not any(arg.split("=")[0] in ("--data", "--config", "-c") for arg in rest):
+        raise InputError(f"{checkpoint}: it lies in no run's folder, so its data is not known; name it with --data")
     return None, checkpoint, args if run is None else [*args[: at + 1], "--data", data_settings(run), *rest]
 
 

@@ -110,13 +110,13 @@ def details(message: str, said: dict[str, str], parser: LightningArgumentParser)
         "command": command,
         "key": f"--{key}",
         "setting": f"--{setting}",
-        "all": ", ".join(re.findall(r"\w+", said.get("all", ""))),
+        "all": ", ".join([*re.findall(r"\w+", said.get("all", "")), "runs"]),
         "missing": " and ".join(missing),
         "found": found or "nothing",
         "kinds": " or ".join(kinds(message)),
         "origin": f" in {variable}" if os.environ.get(variable) == found else "",
-        "nearest": nearest(setting, parser),
-        "class": nearest(found, parser),
+        "nearest": owner(setting) or nearest(setting, known_names(parser), command),
+        "class": nearest(found, {data.__name__: data.__name__ for data in BatchDataModule.__subclasses__()}, command),
     }
 
 
@@ -126,27 +126,27 @@ def kinds(message: str) -> list[str]:
     return list(dict.fromkeys(KINDS.get(name, name) or choices for name, choices in types if name != "NoneType"))
 
 
-def nearest(word: str, parser: LightningArgumentParser) -> str:
-    """The known name that `word` probably stands for; where there is none, where to look."""
-    owner = next((data.__name__ for data in BatchDataModule.__subclasses__() if word in settings_of(data)), None)
-    if owner:
-        return f" in the data chosen; {owner} has it: put --data {owner} before it"
-    known = known_names(parser)
+def owner(setting: str) -> str:
+    """Says which other data class has a setting, if one has."""
+    owners = (data.__name__ for data in BatchDataModule.__subclasses__() if setting in settings_of(data))
+    return next((f" in the data chosen; {name} has it: put --data {name} before it" for name in owners), "")
+
+
+def nearest(word: str, known: dict[str, str], command: str) -> str:
+    """Asks whether `word` stands for the known name that is most like it; where none is, says where to look."""
     alike = {name: name.startswith(word) or difflib.SequenceMatcher(None, word, name).ratio() for name in known}
     best = max(known, key=lambda name: alike[name])
-    if alike[best] < 0.6:  # seldom a slip of the fingers
-        return f"; see {parser.prog.replace(' [options]', '')} --help"
+    if len(word) < 2 or alike[best] < 0.6:  # seldom a slip of the fingers
+        return f"; see {command} --help"
     return f"; did you mean {known[best]}?"
 
 
 def known_names(parser: LightningArgumentParser) -> dict[str, str]:
-    """Flags, whole and by their last word, commands and classes of data, each with how it is typed."""
-    data_classes = BatchDataModule.__subclasses__()
+    """Commands, and flags, whole and by their last word, each with how it is typed."""
     flags = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
-    flags += [name for data in data_classes for name in settings_of(data)]
-    commands = parser._subcommands_action.choices if parser._subcommands_action else ()
-    known = {word: word for word in (*commands, *(data.__name__ for data in data_classes))}
-    known |= {flag: f"--{flag}" for flag in flags if not flag.endswith(".help")}
+    flags += [name for data in BatchDataModule.__subclasses__() for name in settings_of(data)]
+    commands = (*parser._subcommands_action.choices, "runs") if parser._subcommands_action else ()
+    known = {command: command for command in commands} | {flag: f"--{flag}" for flag in flags if ".help" not in flag}
     for flag in flags:
         known.setdefault(flag.rsplit(".")[-1], f"--{flag}")
     return known
@@ -174,14 +174,21 @@ def require_possible(trainer: Namespace) -> None:
         InputError: there is one.
     """
     mixed = "mixed" in str(trainer.precision) or trainer.precision in (16, "16", "bf16")
+    cut = trainer.limit_train_batches is not None and str(trainer.limit_train_batches) != "1.0"  # 1 is one batch
+    several = len(trainer.devices) != 1 if isinstance(trainer.devices, list) else str(trainer.devices).isdigit()
+    several = (several and str(trainer.devices) not in ("0", "1")) or trainer.devices in ("auto", -1, "-1")
     for name, impossible, remedy in (
+        ("devices", several, "give 1, or a list of one device: a run is one process"),
+        ("num_nodes", trainer.num_nodes != 1, "give 1: a run is one process"),
         ("gradient_clip_val", trainer.gradient_clip_val, "leave it out; a lower --model.learning_rate shortens steps"),
         ("accumulate_grad_batches", trainer.accumulate_grad_batches != 1, "leave it out; raise --data.batch_size"),
-        ("precision", mixed, "give 32-true or 64-true"),
-        ("log_every_n_steps", trainer.log_every_n_steps == 0, "give 1 or more"),
+        ("limit_train_batches", cut, "leave it out; --trainer.max_steps shortens a run"),
+        ("overfit_batches", trainer.overfit_batches, "leave it out; use fewer rows"),
+        ("precision", mixed or "16" in str(trainer.precision), "give 32-true or 64-true"),
+        ("enable_checkpointing", trainer.enable_checkpointing is False, "--trainer.logger false leaves no files"),
+        ("log_every_n_steps", (trainer.log_every_n_steps or 1) < 1, "give 1 or more"),
         ("check_val_every_n_epoch", trainer.check_val_every_n_epoch == 0, "give 1 or more"),
         ("val_check_interval", trainer.val_check_interval == 0, "give more than 0"),
-        ("limit_train_batches", trainer.limit_train_batches == 0, "give more than 0"),
     ):
         if impossible:
             raise InputError(f"--trainer.{name} {trainer[name]} is not possible here: {remedy}")

@@ -51,13 +51,18 @@ class Running:
 
 
 def start(
-    *args: str, cwd: Path, env: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
+    *args: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+    name: str = "",
 ) -> Running:
     """Starts `linreg args…` in the folder `cwd`, with `env` added to the environment; not a terminal.
 
-    `before` is called in the new process before the command, to prepare what is to happen to it.
+    `before` is called in the new process before the command, to prepare what is to happen to it; `name` tells several
+    in one folder apart.
     """
-    stdout, stderr = cwd / ".stdout", cwd / ".stderr"
+    stdout, stderr = cwd / f".stdout{name}", cwd / f".stderr{name}"
     stdout.touch()
     stderr.touch()
     process = _context.Process(

@@ -5,6 +5,7 @@ that is full from some save on. Each is a callable for `tests.commands.start(…
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,22 @@ class FullDisk:
             real(*args, **kwargs)
 
         patch(torch, "save", fake)
+
+
+@dataclass
+class ForbidFolder:
+    """No file may be opened, renamed or made in a folder."""
+
+    folder: Path
+
+    def __call__(self) -> None:
+        def watch(event: str, arguments: tuple[Any, ...]) -> None:
+            if event in ("open", "os.rename", "os.mkdir", "tempfile.mkstemp"):
+                for argument in arguments:
+                    if isinstance(argument, str | os.PathLike) and str(argument).startswith(str(self.folder)):
+                        raise RuntimeError(f"{event} of {argument}")
+
+        sys.addaudithook(watch)
 
 
 def patch(owner: Any, name: str, replacement: Any) -> None:

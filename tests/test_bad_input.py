@@ -5,12 +5,12 @@ Each case is a real process in a folder of its own. Read all messages as a user 
     pytest tests/test_bad_input.py -q -rP | grep ^linreg:
 """
 
+import ctypes
 import datetime
 import os
 import pickle
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -238,7 +238,9 @@ SETTINGS = {
     "fit --trainer.log_every_n_steps 0": "--trainer.log_every_n_steps 0|1 or more",
     "fit --trainer.check_val_every_n_epoch 0": "--trainer.check_val_every_n_epoch 0|1 or more",
     "fit --trainer.val_check_interval 0": "--trainer.val_check_interval 0|more than 0",
-    "fit --trainer.limit_train_batches 0": "--trainer.limit_train_batches 0|more than 0",
+    "fit --trainer.limit_train_batches 0": "--trainer.limit_train_batches 0|not possible|--trainer.max_steps",
+    "fit --trainer.limit_train_batches 1": "--trainer.limit_train_batches 1|not possible|--trainer.max_steps",
+    "fit --trainer.overfit_batches 1": "--trainer.overfit_batches 1|not possible|rows",
     "fit --trainer.logger Foo": "--trainer.logger|Foo",
     "fit --trainer.callbacks EarlyStopping": "--trainer.callbacks.monitor",
 }
@@ -258,7 +260,8 @@ NAMES = {
     "fit --trainer.max_e 1": "--trainer.max_e;|did you mean --trainer.max_epochs?",
     "fit --res auto": "--res|no setting",
     "fit extra": "extra|two dashes|linreg fit --help",
-    "fti": "fti|did you mean fit?|validate, test, predict",
+    "fti": "fti|did you mean fit?|validate, test, predict, runs",
+    "run": "there is no command run,|did you mean runs?",
     "": "command|fit, validate, test, predict|linreg fit",
     "--version": "--version|linreg --help",
     "fit --data TabelDataModule": "--data|TabelDataModule|did you mean TableDataModule?",
@@ -368,26 +371,28 @@ def test_output(trained: Path, name: str) -> None:
     refuse("predict", "--ckpt_path", CHECKPOINT, "--output", name, cwd=trained, words=f"{name}|--output")
 
 
-def without_privileges(*args: str, cwd: Path) -> Result:
-    """`linreg args…` by a user whom permissions concern: root gives its privilege up."""
-    setpriv = [] if os.geteuid() else ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    if setpriv and (not shutil.which("setpriv") or subprocess.run([*setpriv, "true"], check=False).returncode):
-        pytest.skip("root can't give up its privileges here")
-    command = [*setpriv, sys.executable, "-m", "linreg_pl", *args]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    return Result(done.returncode, done.stdout, done.stderr)
+def without_privileges() -> None:
+    """From here on permissions concern root too: it gives up `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        version_3_of_this_process = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then the same of later capabilities
+        libc.capget(version_3_of_this_process, sets)
+        sets[0], sets[1] = sets[0] & ~0b110, sets[1] & ~0b110
+        assert libc.capset(version_3_of_this_process, sets) == 0, os.strerror(ctypes.get_errno())
 
 
+@pytest.mark.skipif(os.geteuid() == 0 and sys.platform != "linux", reason="root can't give up its privileges here")
 def test_permissions(trained: Path) -> None:
     before = contents(trained)
     predict = ("predict", "--ckpt_path", TABLE_CHECKPOINT)
     for name in ("table.csv", TABLE_CHECKPOINT, f"{TABLE_RUN}/config.yaml"):
         (trained / name).chmod(0o000)
-        assert_refused(without_privileges(*predict, cwd=trained), f"{name}|ermission")
+        assert_refused(linreg(*predict, cwd=trained, before=without_privileges), f"{name}|ermission")
         (trained / name).chmod(0o600)
     for name, command in {"lightning_logs": ("fit",), ".": (*predict, "--output", "new.csv")}.items():
         (trained / name).chmod(0o500)
-        assert_refused(without_privileges(*command, cwd=trained), "ermission|another place")
+        assert_refused(linreg(*command, cwd=trained, before=without_privileges), "ermission|another place")
         (trained / name).chmod(0o700)
     assert contents(trained) == before
 
@@ -561,3 +566,14 @@ def test_debug_adds_the_traceback(tmp_path: Path) -> None:
     assert result.code == 2
     assert result.stderr.startswith("Traceback")
     assert result.stderr.splitlines()[-1].startswith("linreg: l2 is -1.0")
+
+
+@pytest.mark.parametrize("devices", ["2", "auto", "-1", "[0,1]"])
+def test_several_processes_are_refused(devices: str, tmp_path: Path) -> None:
+    refuse("fit", f"--trainer.devices={devices}", cwd=tmp_path, words="--trainer.devices|one process")
+
+
+def test_checkpoint_in_no_runs_folder_needs_its_data_named(trained: Path) -> None:
+    shutil.copy(trained / CHECKPOINT, trained / "mine.ckpt")
+    refuse("predict", "--ckpt_path", "mine.ckpt", cwd=trained, words="mine.ckpt|--data")
+    refuse("test", "--ckpt_path", CHECKPOINT, "--model.l2", "3", cwd=trained, words="--model.l2|checkpoint")

@@ -59,6 +59,11 @@ def test_synthetic_noise_is_new_at_every_epoch_and_normal() -> None:
     assert np.abs(correlation).max() < 6 / math.sqrt(500), "no two epochs share their noise"
 
 
+def test_synthetic_epoch_is_the_same_data_in_any_batches() -> None:
+    whole, halves = (SyntheticDataModule(num_rows=40, batch_size=size, seed=2) for size in (40, 20))
+    assert torch.equal(whole.batch(3, 0)[1], torch.cat([halves.batch(3, 0)[1], halves.batch(3, 1)[1]]))
+
+
 def test_synthetic_y_is_formed_in_float64() -> None:
     x, y = SyntheticDataModule(noise_std=0.0).batch(0, 1)
     assert y.flatten().tolist() == (3.657 * np.arange(5000, 10_000)).astype(np.float32).tolist()

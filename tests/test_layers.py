@@ -53,5 +53,5 @@ def test_core_is_mathematics_on_tensors() -> None:
 
 def test_files_can_be_read_in_one_go() -> None:
     lengths = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
-    assert sorted(lengths.values())[len(lengths) // 2] < 100
-    assert max(lengths.values()) < 350, lengths
+    most = sorted(lengths.values())[int(0.8 * len(lengths))]
+    assert most < 200, "four in five under 200 lines, the project's own rule"

@@ -29,7 +29,7 @@ from linreg_pl.training.resuming import newest_good_checkpoint
 from linreg_pl.training.run import checkpoints, state_of
 from linreg_pl.training.storage import read_checkpoint, tensors
 from tests.commands import linreg, start
-from tests.sabotage import PHASES, POINTS, FullDisk, KillInSave, SignalInPhase
+from tests.sabotage import PHASES, POINTS, ForbidFolder, FullDisk, KillInSave, SignalInPhase
 
 RUN = Path("lightning_logs") / "version_0"
 DIABETES = Path(__file__).parent.parent / "examples" / "diabetes.csv"
@@ -150,16 +150,49 @@ def test_kill_at_every_point_of_a_save(
         assert_same_end(untouched("synthetic"), folder)
 
 
-def test_kill_between_the_report_and_the_last_checkpoint(untouched: Callable[[str], Path], tmp_path: Path) -> None:
-    """The run's end is saved last: without it, the report is of a run that goes on."""
+def test_kill_between_the_last_checkpoint_and_the_report(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    """The report is written last: without it the end is not whole, and the last stretch is repeated."""
     whole = untouched("synthetic")
     saves = math.ceil(400 / 13)
-    killed = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, before=KillInSave("before it is opened", saves))
+    killed = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, before=KillInSave("after the old one is removed", saves))
     assert killed.code == -signal.SIGKILL
-    assert (tmp_path / RUN / "report.json").read_bytes() == (whole / RUN / "report.json").read_bytes()
+    assert newest(tmp_path)["global_step"] == newest(whole)["global_step"]
     assert state_of(tmp_path / RUN) == "interrupted"
     resume_to_the_end(tmp_path, "synthetic")
     assert_same_end(whole, tmp_path)
+
+
+def test_kill_after_going_back_in_a_finished_run(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(untouched("synthetic"), tmp_path, dirs_exist_ok=True)
+    oldest = checkpoints(tmp_path / RUN)[0].relative_to(tmp_path)
+    again = KillInSave("before it is opened", 1)
+    assert linreg("fit", "--resume", str(oldest), cwd=tmp_path, before=again).code == -signal.SIGKILL
+    assert linreg("fit", "--resume", "auto", cwd=tmp_path).code == 0
+    assert_same_end(untouched("synthetic"), tmp_path)
+
+
+def test_kill_after_changed_settings(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    """The new settings are the run's own from the start on, whenever it is killed."""
+    for name in ("killed", "whole"):
+        shutil.copytree(untouched("synthetic"), tmp_path / name)
+    changed = (
+        *("fit", "--resume", str(RUN), "--trainer.max_epochs", "450"),
+        *("--model.learning_rate", "2e-4", "--allow_changed_settings", "true"),
+    )
+    assert linreg(*changed, cwd=tmp_path / "whole").code == 0
+    killed = linreg(*changed, cwd=tmp_path / "killed", before=KillInSave("before it is opened", 2))
+    assert killed.code == -signal.SIGKILL
+    resumed = linreg("fit", "--resume", "auto", cwd=tmp_path / "killed")
+    assert (resumed.code, resumed.stderr) == (0, "")
+    assert equal(newest(tmp_path / "killed")["state_dict"], newest(tmp_path / "whole")["state_dict"])
+    assert curves(tmp_path / "killed") == curves(tmp_path / "whole")
+
+
+def test_finished_run_without_its_checkpoints_is_finished(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(untouched("synthetic"), tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / RUN / "checkpoints")
+    assert state_of(tmp_path / RUN) == "finished"
+    assert linreg("fit", "--resume", "auto", cwd=tmp_path).code == 2
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -252,7 +285,7 @@ def test_run_goes_on_from_the_newest_good_checkpoint(untouched: Callable[[str], 
         path.write_bytes(b"")
     refused = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "500", cwd=tmp_path)
     assert refused.code == 2
-    assert "none of its 3 checkpoints can be used" in refused.stderr
+    assert "none of its checkpoints can be used (3 damaged)" in refused.stderr
 
 
 def test_weights_that_are_not_finite_are_never_believed(untouched: Callable[[str], Path], tmp_path: Path) -> None:
@@ -328,10 +361,11 @@ def test_full_disk_harms_no_good_file(untouched: Callable[[str], Path], tmp_path
 
 
 def test_temporary_folder_is_not_used(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    """An audit hook in the process refuses every file that is opened there."""
     (elsewhere := tmp_path / "elsewhere").mkdir()
-    elsewhere.chmod(0o555)
-    result = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, env={"TMPDIR": str(elsewhere)})
-    assert result.code == 0, result.stderr
+    forbidden = ForbidFolder(elsewhere)
+    result = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, env={"TMPDIR": str(elsewhere)}, before=forbidden)
+    assert (result.code, result.stderr) == (0, "")
     assert list(elsewhere.iterdir()) == []
     assert_same_end(untouched("synthetic"), tmp_path)
 
@@ -456,10 +490,14 @@ def test_two_runs_at_once_in_one_folder(untouched: Callable[[str], Path], tmp_pa
     running.process.kill()
     assert running.wait().code == -signal.SIGKILL
     assert state_of(tmp_path / RUN) == "interrupted", "a killed process leaves no lock behind"
-    resumed = linreg(
-        "fit", "--resume", "auto", "--trainer.max_epochs", "400", "--trainer.max_steps", "-1", cwd=tmp_path
-    )
-    assert resumed.code in (0, 2), resumed.stderr
+    both = [start("fit", "--resume", str(RUN), cwd=tmp_path, name=name) for name in ("one", "other")]
+    while all(running.process.exitcode is None for running in both):
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.01)
+    refused = [running for running in both if running.process.exitcode is not None]
+    for running in both:
+        running.process.kill()
+    assert [running.wait().code for running in refused] == [2], "of two that resume at once, one"
 
 
 def test_runs_started_together_get_folders_of_their_own(tmp_path: Path) -> None:

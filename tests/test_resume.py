@@ -12,7 +12,10 @@ import pytest
 import torch
 import yaml
 
+from linreg_pl import LinearRegression, SyntheticDataModule
+from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
 from tests.commands import linreg
+from tests.trainers import plain_trainer
 
 RUN = Path("lightning_logs") / "version_0"
 TABLE = str(Path(__file__).parent.parent / "examples" / "diabetes.csv")
@@ -109,3 +112,35 @@ def test_what_resume_names(tmp_path: Path) -> None:
     checkpoint = str(RUN / "checkpoints" / "step=6.ckpt")
     chosen = linreg("fit", "--resume", checkpoint, "--trainer.max_epochs", "4", cwd=tmp_path)
     assert "from step 6 of lightning_logs/version_0" in chosen.stdout
+
+
+class Scheduled(LinearRegression):
+    """With momentum, and a learning rate that changes at every step."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=0.9)
+        return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=30)]
+
+
+@pytest.mark.parametrize("stops", [(10,), (4, 20), (9, 18, 27)])
+def test_schedule_goes_on_where_it_stopped(stops: tuple[int, ...], tmp_path: Path) -> None:
+    """A subclass's scheduler is stepped with the optimizer, and is part of what resumes to the bit."""
+
+    def trained(checkpoint: Path | None, steps: int) -> Scheduled:
+        module = Scheduled(learning_rate=1e-4)
+        saving = {"plugins": [DurableCheckpointIO()], "max_steps": steps, "limit_val_batches": 0}
+        trainer = plain_trainer(-1, **saving)
+        trainer.fit(module, SyntheticDataModule(num_rows=30, batch_size=10), ckpt_path=checkpoint, weights_only=True)
+        trainer.save_checkpoint(tmp_path / f"step={steps}.ckpt")
+        return module
+
+    whole = trained(None, 30)
+    state = read_checkpoint(tmp_path / "step=30.ckpt")
+    assert state["lr_schedulers"][0]["last_epoch"] == 30
+    checkpoint = None
+    for stop in (*stops, 30):
+        parts = trained(checkpoint, stop)
+        checkpoint = tmp_path / f"step={stop}.ckpt"
+    assert torch.equal(parts.W, whole.W)
+    assert torch.equal(parts.b, whole.b)
+    assert read_checkpoint(tmp_path / "step=30.ckpt")["lr_schedulers"] == state["lr_schedulers"]

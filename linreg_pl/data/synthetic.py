@@ -56,6 +56,8 @@ class SyntheticDataModule(BatchDataModule):
         x = np.arange(num_rows, dtype=np.float64)
         self._line = slope * x
         self._x = torch.from_numpy(x.astype(np.float32)).unsqueeze(1)
+        self._epoch = -1  # whose y is held
+        self._y = torch.empty(0)
 
     @property
     def num_rows_to_fit(self) -> int:
@@ -68,25 +70,28 @@ class SyntheticDataModule(BatchDataModule):
         return len(self._x) // self.batch_size
 
     def batch(self, epoch: int, index: int) -> Batch:
-        """Rows `index · batch_size` on, with the noise of (seed, epoch, index)."""
+        """Rows `index · batch_size` on, with the noise of (seed, epoch); an epoch is the same data in any batches."""
+        if epoch != self._epoch:
+            self._epoch, self._y = epoch, self._noisy(Purpose.NOISE, epoch)
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        return self._x[rows], self._noisy(rows, Purpose.NOISE, epoch, index)
+        return self._x[rows], self._y[rows]
 
     def val_dataloader(self) -> ConsecutiveSlices | list[Batch]:
         """All rows with held-out noise; none while fitting."""
         if self.trainer is not None and self.trainer.state.fn == "fit":
             return []
-        return ConsecutiveSlices(self._x, self._noisy(slice(None), Purpose.HELD_OUT_NOISE, 0))
+        return ConsecutiveSlices(self._x, self._noisy(Purpose.HELD_OUT_NOISE, 0))
 
     def test_dataloader(self) -> ConsecutiveSlices:
         """All rows with another draw of held-out noise."""
-        return ConsecutiveSlices(self._x, self._noisy(slice(None), Purpose.HELD_OUT_NOISE, 1))
+        return ConsecutiveSlices(self._x, self._noisy(Purpose.HELD_OUT_NOISE, 1))
 
     def predict_dataloader(self) -> ConsecutiveSlices:
         """All x."""
         return ConsecutiveSlices(self._x)
 
-    def _noisy(self, rows: slice, purpose: Purpose, *position: int) -> Tensor:
-        line = self._line[rows]
-        noise = stream(self.seed, purpose, *position).standard_normal(len(line))
-        return torch.from_numpy((line + self.noise_std * noise).astype(np.float32)).unsqueeze(1)
+    def _noisy(self, purpose: Purpose, position: int) -> Tensor:
+        y = stream(self.seed, purpose, position).standard_normal(len(self._line))
+        y *= self.noise_std
+        y += self._line
+        return torch.from_numpy(y.astype(np.float32)).unsqueeze(1)

@@ -49,6 +49,7 @@ class TableDataModule(BatchDataModule):
         super().__init__()
         if not 0 <= val_fraction < 1:
             raise InputError(f"val_fraction is {val_fraction}: give --data.val_fraction a number from 0 up to below 1")
+        path = str(path)  # a checkpoint holds plain types only
         self.path = Path(path)
         self.shuffle = shuffle
         self.val_fraction = val_fraction

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from linreg_pl.errors import InputError
 from linreg_pl.training.lines import checked_interval
 from linreg_pl.training.module import LinearRegression
-from linreg_pl.training.run import checkpoint_folder, checkpoints, run_folder
+from linreg_pl.training.run import checkpoint_folder, checkpoints, run_folder, step_of
 from linreg_pl.training.storage import UNFINISHED
 
 KEPT = 3
@@ -27,9 +27,8 @@ class EpochCheckpoints(Checkpoint):
     It counts optimizer steps where Lightning's `ModelCheckpoint` counts epochs, whose count is off by one after some
     resumes, and saves after the update, where that one warns of manual optimization.
 
-    The run's end is saved last of all: when it is there, so are the report and the curves' last points, and a kill
-    before it repeats the way from the checkpoint before, these included. Where a step is followed by a validation, it
-    is saved after that: a resumed run does not come back to validate it.
+    Where a step is followed by a validation, it is saved after that: a resumed run does not come back to validate it.
+    A run that goes on removes what lies past its start: other settings made it, or it is damaged.
 
     Args:
         checkpoint_every_n_epochs: Epochs from one checkpoint to the next.
@@ -38,6 +37,18 @@ class EpochCheckpoints(Checkpoint):
     def __init__(self, checkpoint_every_n_epochs: int = 100) -> None:
         self.every_n_epochs = checked_interval("checkpoint_every_n_epochs", checkpoint_every_n_epochs)
         self.saved_step: int | None = None
+        self.saves_start = False  # for settings that were changed: the file has to know them before a kill
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the start, where that is asked for, and removes the checkpoints past it."""
+        run = run_folder(trainer)
+        if run is None:
+            return
+        if self.saves_start:
+            self.save(trainer)
+        for path in checkpoints(run):
+            if step_of(path) > trainer.global_step:
+                path.unlink()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -12,6 +12,9 @@ class EpochLines(Callback):
     """Prints a line after the last step of each epoch that `display_every_n_epochs` divides.
 
     The loss is that of the epoch's last batch, before its update. A live progress bar stays below the lines.
+
+    Args:
+        display_every_n_epochs: Epochs from one printed line to the next.
     """
 
     def __init__(self, display_every_n_epochs: int = 100) -> None:

@@ -51,6 +51,10 @@ class PredictionFile(Callback):
         self._writer.write_table(pa.table(columns, schema=self._schema))
         self.num_rows += len(outputs)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leaves no part of a file."""
+        self._unfinished.unlink(missing_ok=True)
+
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives the file its name."""
         self._writer.close()

@@ -3,26 +3,33 @@
 import json
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.errors import Diverged
 from linreg_pl.training.coefficients import named_coefficients
 from linreg_pl.training.run import REPORT, run_folder
 from linreg_pl.training.storage import write_durably
 
+HARDLY = 1e-3
+"""A whole run that changes the loss by less than this share has learnt nothing."""
+
 MOST_COEFFICIENTS = 20
 """Coefficients that are printed; the report has them all."""
 
 
-class Report(Callback):
+class Report(Checkpoint):
     """Writes `report.json` when training ends: state, step, the last batch's loss, and every coefficient by name.
 
-    It holds nothing in which two equal runs could differ: no time, no path. Each checkpoint holds its `progress`.
+    A `Checkpoint` to Lightning, so that it comes after all else, the end's checkpoint too: where there is a report, the
+    run is finished, or diverged. It holds nothing in which two equal runs could differ: no time, no path. Each
+    checkpoint holds its `progress`.
     """
 
     def __init__(self) -> None:
         self.contents: dict[str, Any] = {}
         self._outputs: dict[str, Any] = {}
+        self._first_loss: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Removes the report of a run that goes on."""
@@ -35,14 +42,16 @@ class Report(Callback):
     ) -> None:
         """Keeps the loss, in case this step is saved, or is the last."""
         self._outputs = outputs
+        if trainer.global_step == 1:
+            self._first_loss = outputs["loss"].item()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Puts the progress so far into the checkpoint, for `linreg runs`."""
         checkpoint["progress"] = self._progress(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reports a run that is finished."""
-        self._write(trainer, "finished")
+        """Reports a run that is finished; one that was stopped before its end only says where it stands."""
+        self._write(trainer, "finished" if trainer.global_step == trainer.max_steps else "interrupted")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Reports a run that diverged, with the weights before the step that did."""
@@ -55,11 +64,16 @@ class Report(Callback):
         if len(coefficients) > MOST_COEFFICIENTS:
             coefficients = [*coefficients[: MOST_COEFFICIENTS - 1], coefficients[-1]]
         width = max(len(name) for name, _ in coefficients)
+        finished = self.contents["state"] == "finished"
+        verb = "fitted in" if finished else f"stopped before step {self.contents['total_steps']}, after"
+        loss = self.contents.get("loss", 0.0)
+        stuck = self._first_loss is not None and abs(loss - self._first_loss) < HARDLY * self._first_loss
         left_out = len(self.contents["coefficients"]) - len(coefficients)
         return [
-            f"fitted in {self.contents['global_step']} steps ({self.contents['epochs']} epochs)",
-            *(f"  {name:{width}} {value:12.3f}" for name, value in coefficients),
+            f"{verb} {self.contents['global_step']} steps ({self.contents['epochs']} epochs)",
+            *(f"  {name:{width}} {value:12.6g}" for name, value in coefficients),
             *([f"  and {left_out} more in {REPORT}"] if left_out else []),
+            *([f"the loss has hardly moved from {loss:.6g}: give a larger --model.learning_rate"] if stuck else []),
         ]
 
     def _progress(self, trainer: Trainer) -> dict[str, Any]:
@@ -75,5 +89,5 @@ class Report(Callback):
             "coefficients": named_coefficients(trainer),
         }
         run = run_folder(trainer)
-        if trainer.is_global_zero and run is not None:
+        if trainer.is_global_zero and run is not None and state != "interrupted":
             write_durably(run / REPORT, (json.dumps(self.contents, indent=2) + "\n").encode())

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.module import LinearRegression
@@ -12,10 +14,11 @@ from linreg_pl.training.storage import read_checkpoint
 
 
 class Resumption(NamedTuple):
-    """A run, and its checkpoint to go on from; None where it was killed before its first."""
+    """A run, its checkpoint to go on from (None where it was killed before its first), and all that it has."""
 
     run: Path
     checkpoint: Path | None
+    found: list[Path]
 
 
 def find_resumption(name: str, root: Path) -> Resumption:
@@ -46,31 +49,38 @@ def find_resumption(name: str, root: Path) -> Resumption:
         raise InputError(f"{path}: --resume knows a checkpoint's step by its name; name it step=N.ckpt again")
     if run is None:
         raise InputError(f"{path}: no {CONFIG} lies in its run's folder; --resume needs the whole folder")
-    return Resumption(run, path)
+    return Resumption(run, path, checkpoints(run))
 
 
 def newest_good_checkpoint(run: Path) -> Resumption:
     """The run's newest checkpoint that can be believed.
+
+    Of an interrupted run not the one at its end: that it has no report says that the end is not whole.
 
     Raises:
         InputError: it has checkpoints, and none is good.
     """
     if state_of(run) == "running":
         raise InputError(f"{run}: another process is training in this folder; wait for it, or stop it")
-    found = checkpoints(run)
+    found, damaged = checkpoints(run), 0
     for path in reversed(found):
         try:
-            read_checkpoint(path)
+            checkpoint = read_checkpoint(path)
         except InputError as error:
+            damaged += 1
             print(f"linreg: {error}", file=sys.stderr)
-        else:
-            return Resumption(run, path)
-    if found:
-        raise InputError(f"{run}: none of its {len(found)} checkpoints can be used; start it again with --config")
-    return Resumption(run, None)
+            continue
+        at_end = checkpoint["global_step"] == checkpoint.get("progress", {}).get("total_steps")
+        if not (at_end and state_of(run) == "interrupted"):
+            return Resumption(run, path, found)
+    if damaged:
+        raise InputError(f"{run}: none of its checkpoints can be used ({damaged} damaged); start anew with --config")
+    return Resumption(run, None, found)
 
 
-def changed_settings(checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule) -> list[str]:
+def changed_settings(
+    checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule, precision: Any
+) -> list[str]:
     """What differs between a checkpoint's settings and those to go on with, as `name: old, now new`.
 
     All hyper-parameters count, but for the place of a file whose contents are the same.
@@ -84,4 +94,7 @@ def changed_settings(checkpoint: dict[str, Any], model: LinearRegression, data: 
     changes = [f"{name}: {then[name]}, now {now[name]}" for name in names]
     if state.get("fingerprint") != data.fingerprint:
         changes.append(f"contents of the data: {state.get('fingerprint')}, now {data.fingerprint}")
+    bits = 64 if checkpoint["state_dict"]["W"].dtype == torch.float64 else 32
+    if bits != (64 if "64" in str(precision) else 32):
+        changes.append(f"precision: {bits}-true, now {precision}")
     return changes

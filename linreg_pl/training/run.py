@@ -13,6 +13,7 @@ import fcntl
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,7 +61,9 @@ def checkpoints(run: Path) -> list[Path]:
 
 def run_of(checkpoint: Path) -> Path | None:
     """The run's folder that a checkpoint lies in; None for one that was moved elsewhere."""
-    run = checkpoint.parent.parent
+    run = checkpoint.absolute().parent.parent
+    with contextlib.suppress(ValueError):  # it lies elsewhere, and keeps its full name
+        run = run.relative_to(Path.cwd())
     return run if (run / CONFIG).is_file() else None
 
 
@@ -78,11 +81,7 @@ def state_of(run: Path) -> str:
     if is_locked(run):
         return "running"
     report = report_of(run)
-    if report is None:
-        return "interrupted"
-    if report["state"] == "finished" and report["global_step"] not in map(step_of, checkpoints(run)):
-        return "interrupted"  # killed between the report and the checkpoint that comes last
-    return str(report["state"])
+    return "interrupted" if report is None else str(report["state"])
 
 
 def lock(run: Path) -> IO[str]:
@@ -92,11 +91,13 @@ def lock(run: Path) -> IO[str]:
         InputError: another process has it.
     """
     file = (run / LOCK).open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"{run}: another process is training in this folder; wait for it, or stop it") from error
-    return file
+    for _ in range(20):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        time.sleep(0.01)  # it may be `is_locked` in another process, which takes it for a moment
+    file.close()
+    raise InputError(f"{run}: another process is training in this folder; wait for it, or stop it")
 
 
 def is_locked(run: Path) -> bool:

@@ -36,7 +36,7 @@ def total_steps(trainer: Any, steps_per_epoch: int, done: int, run: Path | None)
 def validation(trainer: Any, steps_per_epoch: int) -> dict[str, Any]:
     """Lightning's settings for a validation every so many steps, from those in epochs or parts of one."""
     interval = trainer.val_check_interval
-    if interval is None or interval == 1.0:
+    if interval is None or (isinstance(interval, float) and interval == 1):
         steps = steps_per_epoch * (trainer.check_val_every_n_epoch or 1)
     else:
         steps = max(1, int(interval * steps_per_epoch)) if isinstance(interval, float) else interval

@@ -35,7 +35,9 @@ def write_durably(path: Path, contents: bytes) -> None:
     Raises:
         OSError: the disk is full, or the folder can't be written. The file is what it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        sync_folder(path.parent.parent)
     unfinished = path.with_name(f".{path.name}{UNFINISHED}")
     try:
         with unfinished.open("wb", buffering=0) as file:
