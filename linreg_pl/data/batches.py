@@ -28,6 +28,8 @@ class BatchDataModule(LightningDataModule, ABC):
 
     feature_names: list[str]
     target_names: list[str]
+    batch_size: int  # known, as the rows are, after `setup("fit")`
+    _x: Tensor  # (N, D), the rows that training draws from
 
     @property
     def num_features(self) -> int:
@@ -40,14 +42,14 @@ class BatchDataModule(LightningDataModule, ABC):
         return len(self.target_names)
 
     @property
-    @abstractmethod
     def num_rows_to_fit(self) -> int:
         """Rows that training draws from; known after `setup("fit")`."""
+        return len(self._x)
 
     @property
-    @abstractmethod
     def steps_per_epoch(self) -> int:
         """Full batches in an epoch; rows left over are dropped. Known after `setup("fit")`."""
+        return len(self._x) // self.batch_size
 
     @abstractmethod
     def batch(self, epoch: int, index: int) -> Batch:

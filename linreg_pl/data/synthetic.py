@@ -59,16 +59,6 @@ class SyntheticDataModule(BatchDataModule):
         self._epoch = -1  # whose y is held
         self._y = torch.empty(0)
 
-    @property
-    def num_rows_to_fit(self) -> int:
-        """All rows."""
-        return len(self._x)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in an epoch."""
-        return len(self._x) // self.batch_size
-
     def batch(self, epoch: int, index: int) -> Batch:
         """Rows `index · batch_size` on, with the noise of (seed, epoch); an epoch is the same data in any batches."""
         if epoch != self._epoch:

@@ -111,16 +111,6 @@ class TableDataModule(BatchDataModule):
         """Whether there are rows to validate on while fitting."""
         return self.val_fraction > 0
 
-    @property
-    def num_rows_to_fit(self) -> int:
-        """Rows that are not held out."""
-        return len(self._x)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in an epoch."""
-        return len(self._x) // self.batch_size
-
     def batch(self, epoch: int, index: int) -> Batch:
         """Rows `index · batch_size` on, in the epoch's order."""
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
