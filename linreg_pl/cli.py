@@ -12,6 +12,7 @@ Exit codes: 0 done, 2 bad input or flags, 3 diverged, 130 and 143 interrupted by
 
 import argparse
 import gc
+import io
 import logging
 import os
 import shlex
@@ -341,6 +342,8 @@ def main(args: list[str] | None = None) -> int:
     """Runs `linreg`; returns the exit code."""
     given = list(sys.argv[1:] if args is None else args)
     args = [arg for arg in given if arg != "--debug"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # who reads a pipe or a log wants each line when it is said
     threading.excepthook = leave_disks_to_the_main_thread
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for warning in UNACTIONABLE_WARNINGS:

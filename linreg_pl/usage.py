@@ -186,7 +186,11 @@ def require_possible(trainer: Namespace) -> None:
         ("overfit_batches", trainer.overfit_batches, "leave it out; use fewer rows"),
         ("precision", mixed or "16" in str(trainer.precision), "give 32-true or 64-true"),
         ("enable_checkpointing", trainer.enable_checkpointing is False, "--trainer.logger false leaves no files"),
-        ("log_every_n_steps", (trainer.log_every_n_steps or 1) < 1, "give 1 or more"),
+        (
+            "log_every_n_steps",
+            trainer.log_every_n_steps is not None and trainer.log_every_n_steps < 1,
+            "give 1 or more",
+        ),
         ("check_val_every_n_epoch", trainer.check_val_every_n_epoch == 0, "give 1 or more"),
         ("val_check_interval", trainer.val_check_interval == 0, "give more than 0"),
     ):
