@@ -35,7 +35,7 @@ from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.data.table import TableDataModule  # noqa: F401 (makes `--data TableDataModule` known)
 from linreg_pl.errors import Diverged, InputError
-from linreg_pl.settings import RunConfig, with_run_settings
+from linreg_pl.settings import COMMANDS, RunConfig, with_run_settings
 from linreg_pl.training.bar import RunBar
 from linreg_pl.training.checkpoints import EpochCheckpoints, require_same_shape
 from linreg_pl.training.curves import Curves
@@ -59,13 +59,6 @@ from linreg_pl.training.schedule import total_steps, validation
 from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
 
 TUTORIAL_EPOCHS = 2000
-
-COMMANDS = {
-    "fit": "Train; with no flag, the tutorial's job.",
-    "validate": "Tell the loss over the held-out rows, from a checkpoint.",
-    "test": "Tell the loss over all rows, from a checkpoint.",
-    "predict": "Write predictions to a file, from a checkpoint.",
-}
 
 UNACTIONABLE_WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # a matter between Lightning and torch

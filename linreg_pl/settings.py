@@ -17,7 +17,12 @@ from linreg_pl.training.resuming import Resumption, find_resumption
 from linreg_pl.training.run import CONFIG, run_folder, run_of
 from linreg_pl.training.storage import read_checkpoint, write_durably
 
-COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = {
+    "fit": "Train; with no flag, the tutorial's job.",
+    "validate": "Tell the loss over the held-out rows, from a checkpoint.",
+    "test": "Tell the loss over all rows, from a checkpoint.",
+    "predict": "Write predictions to a file, from a checkpoint.",
+}
 TABLES = (".csv", ".parquet", ".pq")
 
 

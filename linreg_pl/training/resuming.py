@@ -60,7 +60,8 @@ def newest_good_checkpoint(run: Path) -> Resumption:
     Raises:
         InputError: it has checkpoints, and none is good.
     """
-    if state_of(run) == "running":
+    state = state_of(run)
+    if state == "running":
         raise InputError(f"{run}: another process is training in this folder; wait for it, or stop it")
     found, damaged = checkpoints(run), 0
     for path in reversed(found):
@@ -71,7 +72,7 @@ def newest_good_checkpoint(run: Path) -> Resumption:
             print(f"linreg: {error}", file=sys.stderr)
             continue
         at_end = checkpoint["global_step"] == checkpoint.get("progress", {}).get("total_steps")
-        if not (at_end and state_of(run) == "interrupted"):
+        if not (at_end and state == "interrupted"):
             return Resumption(run, path, found)
     if damaged:
         raise InputError(f"{run}: none of its checkpoints can be used ({damaged} damaged); start anew with --config")
