@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +30,7 @@ from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.training.run import checkpoints
 from tests.commands import linreg
+from tests.sabotage import KillInSave
 
 REPOSITORY = Path(__file__).parents[1]
 DIABETES = str(REPOSITORY / "examples" / "diabetes.csv")
@@ -38,9 +39,12 @@ SECONDS_AT_MOST = 30
 
 Curves = dict[str, list[tuple[int, float]]]  # tag: (step, value), …
 
-UNINTERRUPTED, RESUMED, REPEATED = RUNS = ("version_0", "version_1", "version_2")
-"""Trained in one go; stopped after 100 epochs, and resumed; resumed from its oldest checkpoint, as after a kill: then
-points lie past the checkpoint that the resumed run draws again."""
+UNINTERRUPTED, RESUMED, REPEATED, KILLED = RUNS = ("version_0", "version_1", "version_2", "version_3")
+"""Trained in one go; stopped after 100 epochs, and resumed; resumed from its oldest checkpoint; killed, and resumed. Of
+the last two, points lie past the checkpoint that the resumed run draws again."""
+
+IN_THE_SECOND_SAVE = KillInSave("before it is renamed", nth=2)
+"""SIGKILL when all points up to this save are in the file, and the newest checkpoint is that of the save before."""
 
 
 @dataclass(frozen=True)
@@ -104,20 +108,28 @@ each_server = pytest.mark.parametrize("reader", ["load_fast true", "load_fast fa
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder for each job, in which its three runs lie."""
+    """A folder for each job, in which its runs lie."""
     folders = {name: tmp_path_factory.mktemp(name) for name in JOBS}
     for name, job in JOBS.items():
-        run_three_times(job, folders[name])
+        run_in_each_way(job, folders[name])
     return folders
 
 
-def run_three_times(job: Job, folder: Path) -> None:
+def run_in_each_way(job: Job, folder: Path) -> None:
     logs, all_epochs = folder / "lightning_logs", ("--trainer.max_epochs", str(job.epochs))
     fit(*job.flags, *all_epochs, folder=folder)
     fit(*job.flags, "--trainer.max_epochs", "100", folder=folder)
     fit(*job.flags, *all_epochs, folder=folder)
     fit("--resume", str(logs / RESUMED), *all_epochs, folder=folder)
     fit("--resume", str(checkpoints(logs / REPEATED)[0]), *all_epochs, folder=folder)
+    kill(job, folder=folder)
+    fit("--resume", "auto", folder=folder)
+
+
+def kill(job: Job, folder: Path) -> None:
+    saves = ("--trainer.max_epochs", str(job.epochs), "--checkpoint_every_n_epochs", "60")
+    killed = linreg("fit", *job.flags, *saves, cwd=folder, before=IN_THE_SECOND_SAVE)
+    assert killed.code == -signal.SIGKILL, killed.stderr
 
 
 def fit(*flags: str, folder: Path) -> None:
@@ -153,21 +165,21 @@ class Server:
 
 
 @contextmanager
-def served(*command: str, folder: Path) -> Iterator[Server]:
-    """TensorBoard as `command` starts it in `folder`, once it has read all runs there; ended afterwards."""
+def served(*command: str, folder: Path, runs: Sequence[str] = RUNS) -> Iterator[Server]:
+    """TensorBoard as `command` starts it in `folder`, once it has read the `runs` there; ended afterwards."""
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         process = subprocess.Popen(
             command, cwd=folder, env=outside_make(), stdout=file, stderr=file, start_new_session=True
         )
         try:
-            yield until_ready(Path(file.name), process)
+            yield until_ready(Path(file.name), process, runs)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait(SECONDS_AT_MOST)
 
 
-def until_ready(output: Path, process: "subprocess.Popen[bytes]") -> Server:
+def until_ready(output: Path, process: "subprocess.Popen[bytes]", runs: Sequence[str]) -> Server:
     """Asks until each run's points are there: both readers show a run's tags only once they have read its files."""
     deadline = time.monotonic() + SECONDS_AT_MOST
     while time.monotonic() < deadline and process.poll() is None:
@@ -175,10 +187,18 @@ def until_ready(output: Path, process: "subprocess.Popen[bytes]") -> Server:
         if printed:
             server = Server(printed[1])
             tags = server.get("/data/plugin/scalars/tags")
-            if all(tags.get(run) for run in RUNS):
+            if all(tags.get(run) for run in runs):
                 return server
         time.sleep(0.05)
     raise TimeoutError(f"TensorBoard shows no runs:\n{output.read_text()}")
+
+
+def tensorboard(load_fast: str, reload_interval: int) -> tuple[str, ...]:
+    """The command that serves `lightning_logs`, and reads it again every so many seconds; 0 is once."""
+    return (
+        *(str(Path(sys.executable).with_name("tensorboard")), "--logdir", "lightning_logs", "--host", "127.0.0.1"),
+        *("--port", "0", "--load_fast", load_fast, "--reload_interval", str(reload_interval)),
+    )
 
 
 def outside_make() -> dict[str, str]:
@@ -193,8 +213,7 @@ def servers(folders: dict[str, Path]) -> Iterator[dict[tuple[str, str], Server]]
         yield {
             (f"load_fast {fast}", job): stack.enter_context(
                 served(
-                    *(str(Path(sys.executable).with_name("tensorboard")), "--logdir", "lightning_logs"),
-                    *("--host", "127.0.0.1", "--port", "0", "--load_fast", fast, "--reload_interval", "0"),
+                    *tensorboard(fast, reload_interval=0),
                     # The slow reader can read first and serve then; the fast one knows no such order.
                     *(("--reload_task", "blocking") if fast == "false" else ()),
                     folder=folder,
@@ -291,9 +310,30 @@ def trajectory(name: str) -> list[dict[str, float]]:
 
 @each_reader
 @each_job
-@pytest.mark.parametrize("run", [RESUMED, REPEATED])
+@pytest.mark.parametrize("run", [RESUMED, REPEATED, KILLED])
 def test_a_resumed_run_shows_the_uninterrupted_one(run: str, job: str, reader: str, curves: AllCurves) -> None:
     assert curves(reader, job, run) == curves(reader, job, UNINTERRUPTED)  # bit for bit
+
+
+@pytest.mark.parametrize("load_fast", ["true", "false"])
+def test_points_that_a_kill_undid_leave_an_open_tensorboard(load_fast: str, tmp_path: Path, curves: AllCurves) -> None:
+    """It has shown points past the last checkpoint when the run is resumed: each is drawn anew, in its old place."""
+    kill(JOBS["table"], folder=tmp_path)
+    steps = {"train/loss": [1, 50, 100], "val/loss": list(range(10, 121, 10))}  # the kill came at step 120
+    (saved,) = checkpoints(tmp_path / "lightning_logs" / "version_0")
+    assert saved.name == "step=60.ckpt"
+    with served(*tensorboard(load_fast, reload_interval=1), folder=tmp_path, runs=["version_0"]) as server:
+        until(lambda: {tag: [step for step, _ in server.curves("version_0")[tag]] for tag in steps}, steps)
+        fit("--resume", "auto", folder=tmp_path)
+        until(lambda: server.curves("version_0"), curves("event files", "table", UNINTERRUPTED))
+
+
+def until(shown: Callable[[], Any], expected: Any) -> None:
+    """Asks until what is expected is shown: a reader looks for new points only now and then."""
+    deadline = time.monotonic() + SECONDS_AT_MOST
+    while (now := shown()) != expected and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert now == expected
 
 
 @each_job
