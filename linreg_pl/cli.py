@@ -265,7 +265,8 @@ class LinregCLI(LightningCLI):
         steps = f"{self.trainer.max_steps} steps, {data.steps_per_epoch} an epoch"
         print(f"fitting {rows}, {features}, {targets}: {steps}{resumed}")
         try:
-            with writing(Path(self.config.fit.trainer.default_root_dir), "--trainer.default_root_dir"):
+            place = self.run or Path(self.config.fit.trainer.default_root_dir)
+            with writing(place, "--trainer.default_root_dir"):
                 self.trainer.fit(model, ckpt_path=self.checkpoint, weights_only=True, **kwargs)
         except Interrupted:
             if self.run is not None and not self.report.contents:
@@ -326,7 +327,7 @@ def command(name: str) -> str:
 
 
 def leave_disks_to_the_main_thread(error: Any) -> None:
-    """TensorBoard's writing thread dies of a full disk with a traceback; the next flush says it in a sentence."""
+    """TensorBoard's writing thread dies of a full disk with a traceback; the next point says it in a sentence."""
     if not isinstance(error.exc_value, OSError):
         threading.__excepthook__(error)
 

@@ -1,5 +1,5 @@
 """Things that happen to a command from inside: a kill at a chosen point of a save, a signal in a chosen phase, a disk
-that is full from some save on. Each is a callable for `tests.commands.start(…, before=…)`, run in the process itself.
+that is full. Each is a callable for `tests.commands.start(…, before=…)`, run in the process itself.
 """
 
 import os
@@ -151,16 +151,18 @@ class SignalInPhase:
 
 @dataclass
 class FullDisk:
-    """From the `nth` save of a checkpoint on, no file may grow past `limit` bytes."""
+    """No file may grow past `limit` bytes: from the start, or from the `nth` save of a checkpoint on."""
 
-    nth: int
-    limit: int = 1000
+    limit: int
+    nth: int = 0
 
     def __call__(self) -> None:
         import torch
 
         real = torch.save
         saves = 0
+        if self.nth == 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit, self.limit))
 
         def fake(*args: Any, **kwargs: Any) -> None:
             nonlocal saves

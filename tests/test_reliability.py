@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import threading
@@ -348,7 +349,7 @@ def test_urls_are_refused_unopened(tmp_path: Path) -> None:
 
 
 def test_full_disk_harms_no_good_file(untouched: Callable[[str], Path], tmp_path: Path) -> None:
-    stopped = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, before=FullDisk(nth=3))
+    stopped = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, before=FullDisk(1000, nth=3))
     assert stopped.code == 2, stopped.stderr
     assert "File too large" in stopped.stderr
     assert "Traceback" not in stopped.stderr
@@ -358,6 +359,18 @@ def test_full_disk_harms_no_good_file(untouched: Callable[[str], Path], tmp_path
         read_checkpoint(path)
     resume_to_the_end(tmp_path, "synthetic")
     assert_same_end(untouched("synthetic"), tmp_path)
+
+
+@pytest.mark.parametrize("limit", [12_000, 30_001])
+def test_full_disk_met_by_the_curves(limit: int, untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    """TensorBoard's writing thread meets it, between two saves and within a point; the run says it in one line."""
+    stopped = linreg("fit", *JOBS["table"], cwd=tmp_path, before=FullDisk(limit))
+    assert stopped.code == 2, stopped.stderr
+    assert re.fullmatch(rf"linreg: {RUN}: [^\n]*File too large[^\n]*make room[^\n]*\n", stopped.stderr)
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / RUN).rglob("*") if path.is_file()}
+    assert [name.partition(".out")[0] for name, size in sizes.items() if size >= limit] == ["events"]
+    resume_to_the_end(tmp_path, "table")
+    assert_same_end(untouched("table"), tmp_path)
 
 
 def test_temporary_folder_is_not_used(untouched: Callable[[str], Path], tmp_path: Path) -> None:
