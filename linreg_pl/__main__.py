@@ -1,7 +1,27 @@
-"""`python -m linreg_pl …` is `linreg …`."""
+"""The command's door, light: `linreg …`, or `python -m linreg_pl …`.
 
+What is behind it takes seconds to import; a Ctrl-C meanwhile finds nothing to save, and leaves without a word.
+"""
+
+import os
+import signal
 import sys
+from types import FrameType
 
-from linreg_pl.cli import main
 
-sys.exit(main())
+def leave(number: int, frame: FrameType | None) -> None:
+    """The signal's handler. An exception would come up in the middle of an import, and not everywhere come through."""
+    os._exit(128 + number)
+
+
+def main() -> int:
+    """Runs `linreg`; returns the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    from linreg_pl.cli import main as linreg
+
+    return linreg()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,9 +4,12 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import numpy as np
@@ -221,6 +224,24 @@ def test_python_m_is_the_command() -> None:
     )
     assert help_text.stdout.startswith("usage: linreg")
     assert help_text.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux how far the imports are")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", [("linreg",), ("python", "-m", "linreg_pl")], ids=["linreg", "python -m linreg_pl"])
+def test_signal_during_the_imports_is_no_traceback(
+    command: tuple[str, ...], number: signal.Signals, tmp_path: Path
+) -> None:
+    script = str(Path(sys.executable).with_name(command[0]))
+    process = subprocess.Popen([script, *command[1:], "fit"], cwd=tmp_path, stdout=PIPE, stderr=PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():  # its libraries: the imports are half-way
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(number)
+    assert (*process.communicate(timeout=60), process.returncode) == ("", "", 128 + number)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_run_that_is_stopped_before_its_end_is_not_finished(tmp_path: Path) -> None:
