@@ -4,6 +4,7 @@ The readers are the one for a single run's event files (`EventAccumulator`) and 
 true` and `false`: programs in two languages, which treat the files of a resumed run differently.
 """
 
+import csv
 import json
 import os
 import re
@@ -232,10 +233,14 @@ def curves(folders: dict[str, Path], servers: dict[tuple[str, str], Server]) -> 
     def read(reader: str, job: str, run: str) -> Curves:
         if reader != "event files":
             return servers[reader, job].curves(run)
-        events = EventAccumulator(str(folders[job] / "lightning_logs" / run)).Reload()
-        return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+        return from_event_files(folders[job] / "lightning_logs" / run)
 
     return read
+
+
+def from_event_files(run: Path) -> Curves:
+    events = EventAccumulator(str(run)).Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 AllCurves = Callable[[str, str, str], Curves]
@@ -339,6 +344,22 @@ def until(shown: Callable[[], Any], expected: Any) -> None:
 @each_job
 def test_a_resumed_run_stays_in_its_folder(job: str, folders: dict[str, Path]) -> None:
     assert sorted(path.name for path in (folders[job] / "lightning_logs").iterdir()) == list(RUNS)
+
+
+def test_another_logger_gets_the_same_points(tmp_path: Path) -> None:
+    fit(
+        *(*JOBS["table"].flags, "--trainer.max_epochs", "60"),
+        *("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "csv"),
+        folder=tmp_path,
+    )
+    (path,) = (tmp_path / "csv").rglob("metrics.csv")
+    table: Curves = {}
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            for tag in row.keys() - {"step"}:
+                if row[tag]:
+                    table.setdefault(tag, []).append((int(row["step"]), float(row[tag])))
+    assert table == from_event_files(tmp_path / "lightning_logs" / "version_0")
 
 
 # ---- the other tabs ----

@@ -5,7 +5,7 @@
     val/loss, val/mse  over all held-out rows, where there are any
 
 The x-axis is the number of optimizer steps taken. Training's points fall on every `log_every_n_steps`-th step, on the
-last of the first epoch if that comes earlier, and on the run's last. They go to the logger directly: Lightning's
+last of the first epoch if that comes earlier, and on the run's last. They go to the loggers directly: Lightning's
 `self.log` costs half a millisecond a step, and has lost points at kills.
 
 A checkpoint carries its own step's points. The run that goes on from it purges all from that step on and writes these
@@ -36,22 +36,25 @@ class Curves(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Declares the hyper-parameters and the common chart, and writes the points of a checkpoint again."""
-        if trainer.logger is not None and self._points:
-            trainer.logger.log_metrics(self._points, step=trainer.global_step)
-        if not isinstance(trainer.logger, TensorBoardLogger):
-            return
+        if self._points:
+            draw(trainer, self._points)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                self._declare(trainer, logger)
+
+    def _declare(self, trainer: Trainer, logger: TensorBoardLogger) -> None:
         metrics = ["train/loss", "train/mse"]
         if trainer.enable_validation:
             metrics += ["val/loss", "val/mse"]
             layout = {"loss": {"training and validation": ["Multiline", ["train/loss", "val/loss"]]}}
-            trainer.logger.experiment.add_custom_scalars(layout)
+            logger.experiment.add_custom_scalars(layout)
         plain = {
             name: value if isinstance(value, int | float | str | bool) else str(value)
-            for name, value in trainer.logger.hparams.items()
+            for name, value in logger.hparams.items()
         }
         # The curves' last points are the metrics; the logger's `log_hyperparams(…, metrics=…)` would add points.
         for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
-            trainer.logger.experiment.file_writer.add_summary(summary)
+            logger.experiment.file_writer.add_summary(summary)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -71,8 +74,8 @@ class Curves(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the last point, unless it is there; no checkpoint carries it."""
         drawn = self._points if self._step_of_points == trainer.global_step else {}
-        if trainer.logger is not None and self._outputs and "train/loss" not in drawn:
-            trainer.logger.log_metrics(self._training_point(trainer), step=trainer.global_step)
+        if self._outputs and "train/loss" not in drawn:
+            draw(trainer, self._training_point(trainer))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Puts this step's points into the checkpoint."""
@@ -86,8 +89,7 @@ class Curves(Callback):
         if self._step_of_points != trainer.global_step:
             self._points, self._step_of_points = {}, trainer.global_step
         self._points |= values
-        if trainer.logger is not None:
-            trainer.logger.log_metrics(values, step=trainer.global_step)
+        draw(trainer, values)
 
     def _training_point(self, trainer: Trainer) -> dict[str, float]:
         few = sum(parameter.numel() for parameter in trained_module(trainer).parameters()) <= MOST_COEFFICIENTS
@@ -99,3 +101,9 @@ class Curves(Callback):
             "train/grad_norm": gradient.norm().item(),
             **{f"params/{name}": value for name, value in parameters.items()},
         }
+
+
+def draw(trainer: Trainer, values: dict[str, float]) -> None:
+    """Gives each logger a point at this step."""
+    for logger in trainer.loggers:
+        logger.log_metrics(values, step=trainer.global_step)
