@@ -39,6 +39,7 @@ from linreg_pl.settings import COMMANDS, RunConfig, with_run_settings
 from linreg_pl.training.bar import RunBar
 from linreg_pl.training.checkpoints import EpochCheckpoints, require_same_shape
 from linreg_pl.training.curves import Curves
+from linreg_pl.training.exact import ExactAnswer, StopRule
 from linreg_pl.training.interruption import Interrupted, Interruption, leave_at_signals
 from linreg_pl.training.lines import EpochLines
 from linreg_pl.training.listing import print_runs
@@ -158,6 +159,8 @@ class LinregCLI(LightningCLI):
         )
         fit.add_class_arguments(EpochLines)
         fit.add_class_arguments(EpochCheckpoints)
+        fit.add_argument("--exact", type=bool, default=True, help="Solve the problem first, and show how far it is.")
+        fit.add_class_arguments(StopRule, "stop")
         predict.add_argument("--output", type=str, default="predictions.csv", help="File to write: .csv or .parquet.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -228,9 +231,11 @@ class LinregCLI(LightningCLI):
             if self.resumption and checkpoints(self.run) != self.resumption.found:
                 raise InputError(f"{self.run}: another process has just trained in this folder; see linreg runs")
             logger = [run_logger(self.run, self.done), *more]
-        self.report, saving = Report(), EpochCheckpoints(settings.checkpoint_every_n_epochs)
+        exact = ExactAnswer(settings.stop) if settings.exact else None
+        self.report, saving = Report(exact), EpochCheckpoints(settings.checkpoint_every_n_epochs)
         saving.saves_start = self.allow_changed_settings
-        callbacks = [EpochLines(settings.display_every_n_epochs), Curves(), saving, Interruption(saving), self.report]
+        lines, curves = EpochLines(settings.display_every_n_epochs), Curves(exact)
+        callbacks = [*as_list(exact), lines, curves, saving, Interruption(saving), self.report]
         validates = self.datamodule.holds_out_rows
         return {
             "max_epochs": -1,

@@ -61,3 +61,9 @@ def value_and_gradient(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float) ->
     scaled = residual.mul_(2 / residual.numel())
     grad_W = torch.addmm(W, x.T, scaled, beta=2 * l2)
     return Step(mse + penalty(W, l2), mse, grad_W, scaled.sum(dim=0))
+
+
+@torch.no_grad()
+def with_penalized_bias(step: Step, b: Tensor, l2: float) -> Step:
+    """The step where b is penalised too, as if it were the weight of a column of ones."""
+    return step._replace(loss=step.loss + penalty(b, l2), grad_b=step.grad_b + 2 * l2 * b)

@@ -10,11 +10,13 @@ collating rows one by one costs two hundred times as much.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from linreg_pl.core.triangle import Triangle, triangle_of
 from linreg_pl.errors import InputError
 
 Batch = tuple[Tensor, Tensor]  # x (batch_size, D), y (batch_size, K)
@@ -54,6 +56,20 @@ class BatchDataModule(LightningDataModule, ABC):
     @abstractmethod
     def batch(self, epoch: int, index: int) -> Batch:
         """Training batch `index` of `epoch`: the same whenever and wherever it is asked for."""
+
+    @property
+    @abstractmethod
+    def has_fixed_batches(self) -> bool:
+        """Whether every epoch has the same batches of x, in the same order."""
+
+    @abstractmethod
+    def rows(self) -> Batch:
+        """All rows that training draws from: x (N, D) and y (N, K), without what is drawn anew at every epoch."""
+
+    @cached_property
+    def triangle(self) -> Triangle:
+        """What one pass over these rows keeps: all that the exact answer needs. Known after `setup`."""
+        return triangle_of([self.rows()])
 
     @property
     def holds_out_rows(self) -> bool:

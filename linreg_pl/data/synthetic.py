@@ -6,11 +6,13 @@ x (N, 1) and y (N, 1); y is formed in float64 and cast to float32, as the tutori
 """
 
 import math
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from linreg_pl.core.triangle import Triangle, triangle_of
 from linreg_pl.data.batches import Batch, BatchDataModule, ConsecutiveSlices, checked_batch_size, checked_seed
 from linreg_pl.data.streams import Purpose, stream
 from linreg_pl.errors import InputError
@@ -65,6 +67,20 @@ class SyntheticDataModule(BatchDataModule):
             self._epoch, self._y = epoch, self._noisy(Purpose.NOISE, epoch)
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
         return self._x[rows], self._y[rows]
+
+    @property
+    def has_fixed_batches(self) -> bool:
+        """Always: the noise is on y."""
+        return True
+
+    def rows(self) -> Batch:
+        """The line without noise, y in float64."""
+        return self._x, torch.from_numpy(self._line).unsqueeze(1)
+
+    @cached_property
+    def triangle(self) -> Triangle:
+        """Of the line, with the noise as it is expected: fresh noise has no other fixed optimum."""
+        return triangle_of([self.rows()]).with_noise(self.noise_std)
 
     def val_dataloader(self) -> ConsecutiveSlices | list[Batch]:
         """All rows with held-out noise; none while fitting."""

@@ -111,6 +111,15 @@ class TableDataModule(BatchDataModule):
         """Whether there are rows to validate on while fitting."""
         return self.val_fraction > 0
 
+    @property
+    def has_fixed_batches(self) -> bool:
+        """Whether rows keep their places; a batch of all rows has them all in any order."""
+        return not self.shuffle or self.steps_per_epoch == 1
+
+    def rows(self) -> Batch:
+        """The rows to fit."""
+        return self._x, self._y
+
     def batch(self, epoch: int, index: int) -> Batch:
         """Rows `index · batch_size` on, in the epoch's order."""
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)

@@ -1,5 +1,7 @@
 """What are the entries of W and b called, and how are they shown?"""
 
+from typing import Any
+
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
@@ -26,17 +28,24 @@ def column_names(trainer: Trainer) -> tuple[list[str], list[str]]:
     return features, targets
 
 
-def named_coefficients(trainer: Trainer) -> dict[str, float]:
-    """All of W, then b: `W` and `b`, with `/feature` and `/target` behind them where there are several of these."""
+def named(trainer: Trainer, W: Tensor, b: Tensor) -> dict[str, Any]:
+    """Values for all of W (D, K), then b (K,): `W` and `b`, with `/feature` and `/target` behind where there are more.
+
+    Without an intercept there is no `b`.
+    """
     features, targets = column_names(trainer)
-    module = trained_module(trainer)
-    W, b = module.W.tolist(), module.b.tolist()
     of_feature = [f"/{name}" for name in features] if len(features) > 1 else [""]
     of_target = [f"/{name}" for name in targets] if len(targets) > 1 else [""]
+    rows, last = W.tolist(), b.tolist() if trained_module(trainer).fit_intercept else []
     return {
-        **{f"W{of_feature[i]}{of_target[j]}": W[i][j] for i in range(len(features)) for j in range(len(targets))},
-        **{f"b{of_target[j]}": b[j] for j in range(len(targets))},
+        **{f"W{of_feature[i]}{of_target[j]}": value for i, row in enumerate(rows) for j, value in enumerate(row)},
+        **{f"b{of_target[j]}": value for j, value in enumerate(last)},
     }
+
+
+def named_coefficients(trainer: Trainer) -> dict[str, float]:
+    """W and b in the user's units, by name."""
+    return named(trainer, *trained_module(trainer).coefficients())
 
 
 def shown(values: Tensor) -> str:
@@ -50,5 +59,5 @@ def shown(values: Tensor) -> str:
 
 def norms(trainer: Trainer) -> dict[str, float]:
     """The norms of W and b, for when they have too many entries to name."""
-    module = trained_module(trainer)
-    return {"W_norm": torch.linalg.norm(module.W).item(), "b_norm": torch.linalg.norm(module.b).item()}
+    W, b = trained_module(trainer).coefficients()
+    return {"W_norm": torch.linalg.norm(W).item(), "b_norm": torch.linalg.norm(b).item()}

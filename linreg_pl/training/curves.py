@@ -1,7 +1,8 @@
 """What does TensorBoard show, and at which step?
 
     train/loss       J of the batch, before the update          train/mse     J without the penalty
-    train/grad_norm  norm of J's gradient in (W, b)             params/…      W and b after the update
+    train/grad_norm  norm of J's gradient in (W, b)             params/…      W and b after the update, in x's own units
+    gap/…            where the exact answer is known: see `exact.py`
     val/loss, val/mse  over all held-out rows, where there are any
 
 The x-axis is the number of optimizer steps taken. Training's points fall on every `log_every_n_steps`-th step, on the
@@ -21,15 +22,22 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from linreg_pl.training.coefficients import named_coefficients, norms, trained_module
+from linreg_pl.training.exact import ExactAnswer
+from linreg_pl.training.schedule import has_point
 
 MOST_COEFFICIENTS = 64
 """With more entries than this in W and b, their norms are drawn instead."""
 
 
 class Curves(Callback):
-    """Writes the scalars, one chart of training and validation loss, and the HParams tab."""
+    """Writes the scalars, one chart of training and validation loss, and the HParams tab.
 
-    def __init__(self) -> None:
+    Args:
+        exact: Gives its points too, where the exact answer is known.
+    """
+
+    def __init__(self, exact: ExactAnswer | None = None) -> None:
+        self._exact = exact
         self._points: dict[str, float] = {}
         self._step_of_points = 0
         self._outputs: dict[str, torch.Tensor] = {}
@@ -61,8 +69,7 @@ class Curves(Callback):
     ) -> None:
         """Writes a point, where one falls on this step."""
         self._outputs = outputs
-        step, interval = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if step % interval == 0 or (step == trainer.num_training_batches < interval):
+        if has_point(trainer):
             self._write(trainer, self._training_point(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,6 +107,7 @@ class Curves(Callback):
             "train/mse": self._outputs["mse"].item(),
             "train/grad_norm": gradient.norm().item(),
             **{f"params/{name}": value for name, value in parameters.items()},
+            **(self._exact.points if self._exact else {}),
         }
 
 

@@ -26,8 +26,8 @@ class EpochLines(Callback):
         """Prints, where an epoch to display has just ended."""
         epochs, steps_left = divmod(trainer.global_step, int(trainer.num_training_batches))
         if steps_left == 0 and (epochs - 1) % self.every_n_epochs == 0 and trainer.is_global_zero:
-            loss, module = outputs["loss"].item(), trained_module(trainer)
-            print(f"epoch {epochs - 1:6d}   loss {loss:14.3f}   W {shown(module.W)}   b {shown(module.b)}")
+            loss, (W, b) = outputs["loss"].item(), trained_module(trainer).coefficients()
+            print(f"epoch {epochs - 1:6d}   loss {loss:14.3f}   W {shown(W)}   b {shown(b)}")
 
 
 def checked_interval(name: str, epochs: int) -> int:

@@ -5,14 +5,20 @@ W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from linreg_pl.core import objective
+from linreg_pl.core.scaling import Scaling, standardization, users_units
+from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import Diverged, InputError
+from linreg_pl.training.problem import Problem, problem
+
+SAFELY = 0.5
+"""Share of the largest stable learning rate that `auto` takes: the steepest direction then arrives at once."""
 
 ABSURD = 1e15
 """No sane step moves the weights so far; from there the next squares would leave float32, which ends at 3e38."""
@@ -27,9 +33,13 @@ class LinearRegression(LightningModule):
     Args:
         num_features: D, columns of X.
         num_targets: K, columns of y.
-        learning_rate: Step size of SGD.
+        learning_rate: Step size of SGD; `auto` takes half of the largest stable one, once the data is known.
         l2: Factor of the penalty on W; b is not penalised.
         momentum: Share of the last step that is taken again, as in `torch.optim.SGD`; 0 is plain SGD.
+        fit_intercept: Train b; it is 0 otherwise.
+        fold_bias: Penalise b as the weight of a column of ones, as if it were folded into W.
+        standardize: Train on features of mean 0 and standard deviation 1, whose weights are then those penalised; means
+            and scales are buffers of the module, and `forward` takes x as it is.
         init_std: W and b start from a normal of this standard deviation, truncated at twice it.
         init_seed: Of that start; whole number from 0 on.
 
@@ -37,25 +47,34 @@ class LinearRegression(LightningModule):
         InputError: a value with which nothing can be trained.
     """
 
+    x_mean: Tensor  # (D,), where features are standardized
+    x_scale: Tensor  # (D,)
+
     def __init__(
         self,
         num_features: int = 1,
         num_targets: int = 1,
-        learning_rate: float = 1e-10,
+        learning_rate: float | Literal["auto"] = 1e-10,
         l2: float = 1e-10,
         momentum: float = 0.0,
+        fit_intercept: bool = True,
+        fold_bias: bool = False,
+        standardize: bool = False,
         init_std: float = 0.01,
         init_seed: int = 0,
     ) -> None:
         super().__init__()
         # A checkpoint holds plain types only: NumPy's numbers would need code to load.
-        learning_rate, l2, momentum, init_std = float(learning_rate), float(l2), float(momentum), float(init_std)
+        learning_rate = learning_rate if learning_rate == "auto" else float(learning_rate)
+        l2, momentum, init_std = float(l2), float(momentum), float(init_std)
         num_features, num_targets, init_seed = int(num_features), int(num_targets), int(init_seed)
         for name, size in (("num_features", num_features), ("num_targets", num_targets)):
             if size < 1:
                 raise InputError(f"{name} is {size}: give a whole number from 1 on")
-        if not 0 < learning_rate < math.inf:
-            raise InputError(f"learning_rate is {learning_rate}: give --model.learning_rate a finite number above 0")
+        if learning_rate != "auto" and not 0 < learning_rate < math.inf:
+            raise InputError(
+                f"learning_rate is {learning_rate}: give --model.learning_rate a finite number above 0, or auto"
+            )
         if not 0 <= momentum < 1:
             raise InputError(f"momentum is {momentum}: give --model.momentum a number from 0 up to below 1")
         for name, value in (("l2", l2), ("init_std", init_std)):
@@ -65,12 +84,19 @@ class LinearRegression(LightningModule):
             raise InputError(f"init_seed is {init_seed}: give --model.init_seed a whole number from 0 on")
         self.save_hyperparameters()
         self.automatic_optimization = False
-        self.learning_rate = learning_rate
+        self.learning_rate = math.nan if learning_rate == "auto" else learning_rate
         self.l2 = l2
         self.momentum = momentum
+        self.fit_intercept = fit_intercept
+        self.fold_bias = fold_bias
+        self.standardize = standardize
         generator = torch.Generator().manual_seed(init_seed)
         self.W = nn.Parameter(truncated_normal((num_features, num_targets), init_std, generator))
-        self.b = nn.Parameter(truncated_normal((num_targets,), init_std, generator))
+        b = truncated_normal((num_targets,), init_std, generator)
+        self.b = nn.Parameter(b if fit_intercept else torch.zeros_like(b))
+        if standardize:
+            self.register_buffer("x_mean", torch.zeros(num_features))
+            self.register_buffer("x_scale", torch.ones(num_features))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes the hook under way thirty times a step; nn.Module's search of its parameters cost a tenth."""
@@ -79,15 +105,55 @@ class LinearRegression(LightningModule):
         else:
             super().__setattr__(name, value)
 
+    @property
+    def scaling(self) -> Scaling:
+        """Between the user's units and those in which W and b are trained."""
+        if not self.standardize:
+            return users_units(len(self.W))
+        return Scaling(self.x_mean.to("cpu", torch.float64), self.x_scale.to("cpu", torch.float64))
+
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        """W (D, K) and b (K,) in the user's units, float64, on the CPU."""
+        theta = torch.cat([self.b.detach().unsqueeze(0), self.W.detach()]).to("cpu", torch.float64)
+        theta = self.scaling.matrix @ theta if self.standardize else theta
+        return theta[1:], theta[0]
+
+    def problem(self, data: BatchDataModule) -> Problem:
+        """What training on this data is heading for; takes a pass over it."""
+        return problem(data, self.l2, self.fit_intercept, self.fold_bias, self.scaling)
+
     def forward(self, x: Tensor) -> Tensor:
-        """`x W + b`, shape (N, K), for `x` (N, D)."""
-        return objective.predict(x, self.W, self.b)
+        """Predictions `x W + b`, shape (N, K), for `x` (N, D) in the user's units."""
+        return objective.predict(self._scaled(x), self.W, self.b)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return (x - self.x_mean) / self.x_scale if self.standardize else x
+
+    def setup(self, stage: str) -> None:
+        """Takes from the data what the settings leave to it: means and scales, the learning rate.
+
+        Raises:
+            InputError: the data does not come from a data module that knows them.
+        """
+        finds_rate = self.hparams["learning_rate"] == "auto"
+        if stage != "fit" or not (self.standardize or finds_rate):
+            return
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, BatchDataModule):
+            name = "standardize" if self.standardize else "learning_rate auto"
+            raise InputError(f"{name} takes a pass over the data: train with a SyntheticDataModule or TableDataModule")
+        if self.standardize:
+            scaling = standardization(data.triangle, self.fit_intercept)
+            self.x_mean.copy_(scaling.means)
+            self.x_scale.copy_(scaling.scales)
+        if finds_rate:
+            self.learning_rate = SAFELY * self.problem(data).largest_stable_learning_rate(self.momentum)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lets the learning rate and momentum of this module win over the saved optimizer's, where they differ."""
         saved = checkpoint.get("hyper_parameters", {})
         for key, name in (("lr", "learning_rate"), ("momentum", "momentum")):
-            if name in saved and saved[name] != getattr(self, name):
+            if name in saved and saved[name] != self.hparams[name]:
                 for state in checkpoint.get("optimizer_states", []):
                     for group in state["param_groups"]:
                         group[key] = getattr(self, name)
@@ -103,7 +169,11 @@ class LinearRegression(LightningModule):
             Diverged: the numbers left float32; the weights are those of the step before.
         """
         x, y = batch
-        step = objective.value_and_gradient(x, y, self.W, self.b, self.l2)
+        step = objective.value_and_gradient(self._scaled(x), y, self.W, self.b, self.l2)
+        if self.fold_bias:
+            step = objective.with_penalized_bias(step, self.b, self.l2)
+        if not self.fit_intercept:
+            step = step._replace(grad_b=torch.zeros_like(step.grad_b))
         self._require_sane(step)
         self.W.grad, self.b.grad = step.grad_W, step.grad_b
         optimizer = self.optimizers()
@@ -144,8 +214,10 @@ class LinearRegression(LightningModule):
     def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
         # Not to the logger: `self.log` has lost points at kills, and its x-axis counts batches. The curves write them.
         x, y = batch
-        mse = objective.residuals(x, y, self.W, self.b).square().mean()
+        mse = objective.residuals(self._scaled(x), y, self.W, self.b).square().mean()
         loss = mse + objective.penalty(self.W, self.l2)
+        if self.fold_bias:
+            loss += objective.penalty(self.b, self.l2)
         self.log_dict({f"{stage}/loss": loss, f"{stage}/mse": mse}, batch_size=len(y), logger=False)
 
 

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.errors import Diverged
 from linreg_pl.training.coefficients import named_coefficients
+from linreg_pl.training.exact import ExactAnswer, shown_epochs
 from linreg_pl.training.run import REPORT, run_folder
 from linreg_pl.training.storage import write_durably
 
@@ -26,7 +27,8 @@ class Report(Checkpoint):
     checkpoint holds its `progress`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exact: ExactAnswer | None = None) -> None:
+        self._exact = exact
         self.contents: dict[str, Any] = {}
         self._outputs: dict[str, Any] = {}
         self._first_loss: float | None = None
@@ -60,21 +62,34 @@ class Report(Checkpoint):
 
     def lines(self) -> list[str]:
         """The report for the terminal; `report.json` has all digits."""
-        coefficients = list(self.contents["coefficients"].items())
-        if len(coefficients) > MOST_COEFFICIENTS:
-            coefficients = [*coefficients[: MOST_COEFFICIENTS - 1], coefficients[-1]]
-        width = max(len(name) for name, _ in coefficients)
-        finished = self.contents["state"] == "finished"
-        verb = "fitted in" if finished else f"stopped before step {self.contents['total_steps']}, after"
-        loss = self.contents.get("loss", 0.0)
+        contents = self.contents
+        finished = contents["state"] == "finished"
+        verb = "fitted in" if finished else f"stopped before step {contents['total_steps']}, after"
+        loss = contents.get("loss", 0.0)
         stuck = self._first_loss is not None and abs(loss - self._first_loss) < HARDLY * self._first_loss
-        left_out = len(self.contents["coefficients"]) - len(coefficients)
-        return [
-            f"{verb} {self.contents['global_step']} steps ({self.contents['epochs']} epochs)",
-            *(f"  {name:{width}} {value:12.6g}" for name, value in coefficients),
-            *([f"  and {left_out} more in {REPORT}"] if left_out else []),
-            *([f"the loss has hardly moved from {loss:.6g}: give a larger --model.learning_rate"] if stuck else []),
-        ]
+        lines = [f"{verb} {contents['global_step']} steps ({contents['epochs']} epochs)", *self._table()]
+        if "exact" in contents:
+            lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {contents['exact']['objective']:.6g}")
+        if stuck:
+            lines.append(f"the loss has hardly moved from {loss:.6g}: give a larger --model.learning_rate")
+        return lines
+
+    def _table(self) -> list[str]:
+        """The coefficients, each beside its exact value and the epochs it took, if these are known."""
+        names = list(self.contents["coefficients"])
+        shown = names if len(names) <= MOST_COEFFICIENTS else [*names[: MOST_COEFFICIENTS - 1], names[-1]]
+        width = max(len(name) for name in shown)
+        if "exact" not in self.contents:
+            rows = [f"  {name:{width}} {self.contents['coefficients'][name]:12.6g}" for name in shown]
+        else:
+            rows = [f"  {'':{width}} {'fitted':>12} {'exact':>12}   epochs to 1%: forecast, seen"]
+            for name in shown:
+                epochs = self.contents["epochs_to_1_percent"][name]
+                forecast, seen = (shown_epochs(epochs[key]) if epochs[key] is not None else "-" for key in epochs)
+                fitted, exact = self.contents["coefficients"][name], self.contents["exact"]["coefficients"][name]
+                rows.append(f"  {name:{width}} {fitted:12.6g} {exact:12.6g}   {forecast:>22}  {seen:>4}")
+        left_out = len(names) - len(shown)
+        return [*rows, *([f"  and {left_out} more in {REPORT}"] if left_out else [])]
 
     def _progress(self, trainer: Trainer) -> dict[str, Any]:
         numbers: dict[str, Any] = {name: self._outputs[name].item() for name in ("loss", "mse") if self._outputs}
@@ -87,6 +102,7 @@ class Report(Checkpoint):
             "epochs": trainer.global_step // int(trainer.num_training_batches),
             **self._progress(trainer),
             "coefficients": named_coefficients(trainer),
+            **(self._exact.report(trainer) if self._exact else {}),
         }
         run = run_folder(trainer)
         if trainer.is_global_zero and run is not None and state != "interrupted":

@@ -1,4 +1,4 @@
-"""How long is a run, and when is it validated, in optimizer steps?
+"""How long is a run, when is it validated, and when is a point drawn, in optimizer steps?
 
 Lightning's count of epochs is off by one after some resumes: with `max_epochs=4` of 10 steps, two resumes at an epoch's
 last batch train 50 steps. Its count of steps is right after any. So epochs are turned into steps before it sees them.
@@ -6,6 +6,8 @@ last batch train 50 steps. Its count of steps is right after any. So epochs are 
 
 from pathlib import Path
 from typing import Any
+
+from lightning.pytorch import Trainer
 
 from linreg_pl.errors import InputError
 
@@ -41,3 +43,9 @@ def validation(trainer: Any, steps_per_epoch: int) -> dict[str, Any]:
     else:
         steps = max(1, int(interval * steps_per_epoch)) if isinstance(interval, float) else interval
     return {"val_check_interval": steps, "check_val_every_n_epoch": None}
+
+
+def has_point(trainer: Trainer) -> bool:
+    """Whether the curves have a point at this step: every `log_every_n_steps`, and at the first epoch's end."""
+    step, interval = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return step > 0 and (step % interval == 0 or step == trainer.num_training_batches < interval)

@@ -1,0 +1,46 @@
+"""How is a least-squares problem solved that may have no unique solution? By the SVD of its scaled columns."""
+
+import torch
+from torch import Tensor
+
+ROUNDING = 32 * torch.finfo(torch.float64).eps
+"""Columns of length 1 depend on each other where a combination is shorter than this, times their number."""
+
+INVOLVED = 1e-6
+"""A column takes part in a dependence whose unit vector has at least this much of it."""
+
+
+class PseudoInverse:
+    """T⁺ of a matrix T (M, P), its columns first scaled to length 1, so that no choice of units can spoil it."""
+
+    def __init__(self, factor: Tensor) -> None:
+        norms = torch.linalg.vector_norm(factor, dim=0)
+        scales = torch.where(norms > 0, norms, 1.0).unsqueeze(1)
+        U, lengths, Vt = torch.linalg.svd(factor / scales.T, full_matrices=False)
+        kept = lengths > ROUNDING * len(lengths) * lengths[0]
+        self._U = U[:, kept]
+        self.half = Vt[kept].T / lengths[kept] / scales
+        """(P, rank); half @ half.T is (T'T)⁺."""
+        self._null = Vt[~kept].T / scales  # (P, P - rank), directions in which T does not change
+        self.dependent = torch.linalg.vector_norm(Vt[~kept], dim=0) > INVOLVED
+        """(P,), which columns depend on others, and on which."""
+        self.condition_number = float(lengths[0] / lengths[kept][-1]) if kept.any() else float("inf")
+        """Of the scaled columns that do not depend on each other."""
+
+    def solve(self, right: Tensor) -> Tensor:
+        """A solution (P, K) of min ‖T θ - right‖, `right` (M, K)."""
+        solution: Tensor = self.half @ (self._U.T @ right)
+        return solution
+
+    def solve_normal(self, right: Tensor) -> Tensor:
+        """A solution (P, K) of T'T θ = right, `right` (P, K)."""
+        solution: Tensor = self.half @ (self.half.T @ right)
+        return solution
+
+    def shortest(self, solution: Tensor, rows: slice) -> Tensor:
+        """Of all solutions as good as this one (P, K), that whose `rows` have the smallest sum of squares."""
+        if not self._null.shape[1]:
+            return solution
+        null = torch.linalg.qr(self._null).Q
+        shortest: Tensor = solution - null @ (torch.linalg.pinv(null[rows]) @ solution[rows])
+        return shortest

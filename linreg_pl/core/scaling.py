@@ -1,0 +1,53 @@
+"""In which units do W and b move? The user's own, or those of standardized features.
+
+    z = (x - means) / scales        prediction = z W_z + b_z = x W + b
+    W = W_z / scales                b = b_z - means · W
+
+With θ = (b; W) this is one matrix: θ = M θ_z, and [1, z] = [1, x] M.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from linreg_pl.core.triangle import Triangle
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Means and scales of the D features, float64; a scale is never 0."""
+
+    means: Tensor  # (D,)
+    scales: Tensor  # (D,)
+
+    @property
+    def matrix(self) -> Tensor:
+        """M, (1+D, 1+D)."""
+        M = torch.eye(1 + len(self.means), dtype=torch.float64)
+        M[0, 1:] = -self.means / self.scales
+        M.diagonal()[1:] = 1 / self.scales
+        return M
+
+    @property
+    def inverse(self) -> Tensor:
+        """M⁻¹, (1+D, 1+D)."""
+        M = torch.eye(1 + len(self.means), dtype=torch.float64)
+        M[0, 1:] = self.means
+        M.diagonal()[1:] = self.scales
+        return M
+
+
+def users_units(num_features: int) -> Scaling:
+    """No scaling: W and b are in the user's units."""
+    return Scaling(torch.zeros(num_features, dtype=torch.float64), torch.ones(num_features, dtype=torch.float64))
+
+
+def standardization(data: Triangle, fit_intercept: bool = True) -> Scaling:
+    """Features of mean 0 and standard deviation 1; without an intercept they are scaled only.
+
+    A constant feature is divided by 1.
+    """
+    scales = data.scales[: data.num_features]
+    means = data.means[: data.num_features] if fit_intercept else torch.zeros_like(scales)
+    return Scaling(means, torch.where(scales > 0, scales, 1.0))

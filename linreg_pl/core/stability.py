@@ -1,0 +1,74 @@
+"""Up to which learning rate does gradient descent converge?
+
+A step on a batch with Hessian H multiplies the distance from the batch's optimum by I - learning_rate · H. On all rows
+that contracts while learning_rate < 2 / λ_max(H). A cycle over fixed batches is the product of their steps: it may
+contract where one of them alone would grow, and its bound is where the product's spectral radius reaches 1. With
+momentum β the step also carries β times the last change, and the bound on all rows is 2 (1 + β) / λ_max(H) (Qian, "On
+the momentum term in gradient descent learning algorithms", Neural Networks 12, 1999).
+"""
+
+import torch
+from torch import Tensor
+
+from linreg_pl.core.scaling import Scaling
+
+GRID = 1.02
+"""Ratio of the learning rates at which a cycle is first tried; the bound between two of them is then bisected."""
+
+SLACK = 1e-7
+"""A spectral radius of 1 is not told from one this much above it: directions in which nothing moves have exactly 1."""
+
+
+def batch_hessian(x: Tensor, penalty: Tensor, num_targets: int, scaling: Scaling, fit_intercept: bool = True) -> Tensor:
+    """Hessian of J on a batch x (n, D) for the W and b of `scaling`, (P, P); one target's, as all have the same."""
+    columns = torch.cat([torch.ones(len(x), 1, dtype=torch.float64), x.to(torch.float64)], dim=1)
+    rows = torch.cat([columns / (len(x) * num_targets) ** 0.5, penalty]) @ scaling.matrix
+    free = rows[:, 0 if fit_intercept else 1 :]
+    return 2 * free.T @ free
+
+
+def largest_stable_learning_rate(hessians: Tensor, momentum: float = 0.0) -> float:
+    """The learning rate up to which one cycle over the batches contracts; infinity where there is nothing to learn.
+
+    Args:
+        hessians: One (P, P) for each batch, in the order in which SGD meets them: (n, P, P). One alone gives
+            2 (1 + momentum) / λ_max.
+        momentum: As in `torch.optim.SGD`.
+    """
+    steepest = torch.linalg.eigvalsh(hessians)[:, -1]
+    if steepest.max() <= 0:
+        return float("inf")
+    alone = float(2 * (1 + momentum) / steepest.max())
+    if len(hessians) == 1:
+        return alone
+    below = alone
+    while spectral_radius(hessians, below, momentum) > 1 + SLACK:  # only momentum can bring that about
+        below /= 2
+    above = below * GRID
+    while spectral_radius(hessians, above, momentum) <= 1 + SLACK:
+        below, above = above, above * GRID
+    while above - below > 1e-9 * below:
+        middle = (below + above) / 2
+        below, above = (middle, above) if spectral_radius(hessians, middle, momentum) <= 1 + SLACK else (below, middle)
+    return below
+
+
+def spectral_radius(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> float:
+    """Largest modulus of the eigenvalues of one cycle of steps; below 1 the cycle contracts."""
+    size = hessians.shape[1]
+    gradients = learning_rate * hessians
+    same = torch.eye(size, dtype=torch.float64)
+    if momentum:  # the state is (θ, the last change), and a step: change = β change + gradient, θ = θ - change
+        carried = (momentum * same).expand_as(gradients)
+        steps = torch.cat([torch.cat([same - gradients, -carried], 2), torch.cat([gradients, carried], 2)], 1)
+    else:
+        steps = same - gradients
+    return float(torch.linalg.eigvals(product(steps)).abs().max())
+
+
+def product(steps: Tensor) -> Tensor:
+    """`steps[n-1] @ … @ steps[0]`, by pairs."""
+    while len(steps) > 1:
+        pairs = steps[1 : len(steps) // 2 * 2 : 2] @ steps[0 : len(steps) // 2 * 2 : 2]
+        steps = torch.cat([pairs, steps[len(steps) // 2 * 2 :]])
+    return steps[0]

@@ -1,0 +1,52 @@
+"""How sure are the coefficients, and how much do they explain? In the user's units, from the triangle alone.
+
+Of the model y = X W + b + ε, with independent ε of one standard deviation for each target. With a penalty the estimates
+are biased, and the standard errors are those of their spread around their own mean; the parameters then count for as
+many as are free of it: the trace of the matrix that takes y to its prediction.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from linreg_pl.core.optimum import Optimum
+from linreg_pl.core.student import student_quantile
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of an exact solution; NaN where there are no more rows than parameters."""
+
+    standard_errors: Tensor  # (1+D, K), of b, then of W
+    residual_std: Tensor  # (K,), √(RSS / degrees_of_freedom)
+    r_squared: Tensor  # (K,), 1 - RSS / TSS; TSS is about the mean, or about 0 without an intercept
+    degrees_of_freedom: float  # num_rows less the parameters
+
+    def t(self, probability: float = 0.95) -> float:
+        """How many standard errors an interval of this confidence reaches to either side."""
+        return student_quantile(probability, round(self.degrees_of_freedom))
+
+
+def statistics(solution: Optimum) -> Statistics:
+    """Standard errors and what goes with them, for an exact solution."""
+    data, free = solution.data, solution.free
+    features, targets = slice(0, 1 + data.num_features), slice(1 + data.num_features, None)
+    rows = data.R[:, free] / (data.num_rows * data.num_targets) ** 0.5
+    influence = rows @ solution.inverse.half  # its columns are orthonormal where nothing is penalised
+    degrees_of_freedom = data.num_rows - float(influence.square().sum())
+    residuals = data.R[:, features] @ solution.theta.high - data.R[:, targets]
+    residual_squares = residuals.square().sum(dim=0)
+    about = data.R[1 if solution.fit_intercept else 0 :, targets]
+    residual_std = (
+        (residual_squares / degrees_of_freedom).sqrt() if degrees_of_freedom > 0.5 else residuals[0] * torch.nan
+    )
+    spread = torch.zeros(1 + data.num_features, dtype=torch.float64)
+    spread[free] = torch.linalg.vector_norm(solution.inverse.half @ influence.T, dim=1)
+    spread /= (data.num_rows * data.num_targets) ** 0.5
+    return Statistics(
+        standard_errors=spread.unsqueeze(1) * residual_std,
+        residual_std=residual_std,
+        r_squared=1 - residual_squares / about.square().sum(dim=0),
+        degrees_of_freedom=degrees_of_freedom,
+    )

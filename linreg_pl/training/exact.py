@@ -1,0 +1,187 @@
+"""What does a run show of the answer it is heading for? Before, while and after it trains.
+
+    gap/objective   J - J* over all rows, at W and b after the update       gap/grad_norm   norm of J's gradient there
+
+J* is the smallest value that J has; with fresh noise at every epoch, that J is expected to have. Both come from the
+triangle of the data in O(D²), so they cost nothing of note, and no noise of a batch is in them.
+"""
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from linreg_pl.errors import InputError
+from linreg_pl.training.coefficients import named, trained_module
+from linreg_pl.training.schedule import has_point
+
+ARRIVED = 0.01
+"""A coefficient is there when this share of its error at the start is left."""
+
+FEW = 4
+"""Coefficients that a line names one by one."""
+
+
+class StopRule:
+    """When is a run near enough to the exact answer to end? Asked at the logging interval.
+
+    Args:
+        gap: Stop where gap/objective is at most this.
+        grad_norm: Stop where gap/grad_norm is at most this.
+    """
+
+    def __init__(self, gap: float | None = None, grad_norm: float | None = None) -> None:
+        self._limits = {"gap/objective": gap, "gap/grad_norm": grad_norm}
+        for name, limit in (("gap", gap), ("grad_norm", grad_norm)):
+            if limit is not None and not 0 < limit < math.inf:
+                raise InputError(f"stop.{name} is {limit}: give --stop.{name} a finite number above 0")
+
+    def is_met(self, points: dict[str, float]) -> bool:
+        """Whether one of the limits is reached."""
+        return any(limit is not None and points[name] <= limit for name, limit in self._limits.items())
+
+
+class ExactAnswer(Callback):
+    """Takes the pass over the data, says what it found, and knows the gap from then on.
+
+    Its state is where the run started and when each coefficient arrived, so that a resumed run reports what an
+    untouched one would.
+    """
+
+    def __init__(self, stop: StopRule) -> None:
+        self.points: dict[str, float] = {}
+        """The gap and the exact gradient's norm at the newest step of the logging interval."""
+        self._stop = stop
+        self._start: list[list[float]] | None = None  # θ - θ* before the first step
+        self._arrived: dict[str, int] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Solves the problem, and prints the answer and the forecast."""
+        self.problem = trained_module(trainer).problem(trainer.datamodule)  # type: ignore[attr-defined]
+        if self._start is None:
+            self._start = self._errors(trainer).tolist()
+        if trainer.is_global_zero:
+            print(*self._preface(trainer), sep="\n")
+        self._look(trainer)  # a run that goes on may have arrived before it was killed
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Looks how far the run is, where a point of the curves falls on this step."""
+        self._look(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures the end, which need not be a point."""
+        self.points = self._measured(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        if not has_point(trainer):
+            return
+        self.points = self._measured(trainer)
+        there = self._errors(trainer).abs() <= ARRIVED * torch.tensor(self._start, dtype=torch.float64).abs()
+        for name, arrived in named(trainer, there[1:], there[0]).items():
+            if arrived:
+                self._arrived.setdefault(name, trainer.global_step)
+            else:
+                self._arrived.pop(name, None)
+        if self._stop.is_met(self.points):
+            trainer.should_stop = True
+
+    def _measured(self, trainer: Trainer) -> dict[str, float]:
+        module, optimum = trained_module(trainer), self.problem.optimum
+        W, b = module.coefficients()
+        gradient = module.scaling.matrix.T @ optimum.gradient(W, b)
+        return {
+            "gap/objective": optimum.gap(W, b),
+            "gap/grad_norm": float(torch.linalg.vector_norm(gradient[optimum.free])),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain types only."""
+        return {"start": self._start, "arrived": self._arrived}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes them back."""
+        self._start, self._arrived = state_dict["start"], dict(state_dict["arrived"])
+
+    def report(self, trainer: Trainer) -> dict[str, Any]:
+        """For `report.json`: the exact answer, how far from it the run ended, and the forecast beside what happened."""
+        optimum, steps_per_epoch = self.problem.optimum, self.problem.steps_per_epoch
+        return {
+            "exact": {
+                "objective": optimum.objective,
+                "coefficients": named(trainer, optimum.W, optimum.b),
+            },
+            "gap": self.points["gap/objective"],
+            "epochs_to_1_percent": {
+                name: {
+                    "forecast": epochs if math.isfinite(epochs) else None,
+                    "seen": self._arrived[name] / steps_per_epoch if name in self._arrived else None,
+                }
+                for name, epochs in self._forecast(trainer).items()
+            },
+        }
+
+    def _errors(self, trainer: Trainer) -> Tensor:
+        """θ - θ* (1+D, K), of the W and b that are trained."""
+        module = trained_module(trainer)
+        theta = torch.cat([module.b.detach().unsqueeze(0), module.W.detach()]).to("cpu", torch.float64)
+        return theta - module.scaling.inverse @ self.problem.optimum.theta.high
+
+    def _forecast(self, trainer: Trainer) -> dict[str, float]:
+        """Epochs until each coefficient is there, by name."""
+        module, free = trained_module(trainer), self.problem.optimum.free
+        epochs = torch.zeros_like(start := torch.tensor(self._start, dtype=torch.float64))
+        forecast = self.problem.forecast(module.learning_rate, module.momentum)
+        epochs[free] = forecast.epochs_until(start[free], ARRIVED)
+        return named(trainer, epochs[1:], epochs[0])
+
+    def _preface(self, trainer: Trainer) -> list[str]:
+        module, optimum = trained_module(trainer), self.problem.optimum
+        exact = named(trainer, optimum.W, optimum.b)
+        values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= FEW else ""
+        bound = self.problem.largest_stable_learning_rate(module.momentum)
+        auto = module.hparams["learning_rate"] == "auto"
+        chosen = f" with learning rate {module.learning_rate:.4g}, half of the largest stable one" if auto else ""
+        length = trainer.max_steps / self.problem.steps_per_epoch
+        lines = [
+            f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
+            f"forecast  {sentence(self._forecast(trainer), length)}{chosen}",
+        ]
+        if module.learning_rate > bound:
+            lines.append(
+                f"WARNING   learning_rate {module.learning_rate:g} is above {bound:.5g}, the largest stable one:"
+                " the run will diverge; give --model.learning_rate auto, or less"
+            )
+        return lines
+
+
+def sentence(epochs: dict[str, float], length: float) -> str:
+    """When each coefficient is there, or where they are many, how many are, and when the last."""
+    ordered = sorted(epochs.items(), key=lambda item: item[1])
+    if len(ordered) > FEW:
+        in_time = sum(needed <= length for _, needed in ordered)
+        name, last = ordered[-1]
+        return f"{in_time} of {len(ordered)} coefficients are within 1% in time; the last, {name}, {needs(last)}"
+    (first, soonest), *others = ordered
+    return "; ".join([f"{first} {arrives(soonest)}", *(f"{name} {needs(needed)}" for name, needed in others)])
+
+
+def arrives(epochs: float) -> str:
+    """`is within 1% after 344 epochs`."""
+    return f"is within 1% after {shown_epochs(epochs)} epochs" if math.isfinite(epochs) else "never arrives"
+
+
+def needs(epochs: float) -> str:
+    """`needs 4.6e10`."""
+    return f"needs {shown_epochs(epochs)}" if math.isfinite(epochs) else "never arrives"
+
+
+def shown_epochs(epochs: float) -> str:
+    """A whole number, or two digits and a power of ten: 344, 4.6e10."""
+    if epochs < 1e6:
+        return str(math.ceil(epochs))
+    mantissa, exponent = f"{epochs:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

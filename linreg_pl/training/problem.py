@@ -1,0 +1,84 @@
+"""What is a run heading for, how fast may it go, and when will it be there? All that is known before its first step.
+
+One pass over the rows gives the exact answer; the Hessians of an epoch's batches give the largest stable learning rate.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from linreg_pl.core.forecast import Forecast, forecast, forecast_of_cycle
+from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
+from linreg_pl.core.scaling import Scaling
+from linreg_pl.core.stability import batch_hessian, largest_stable_learning_rate
+from linreg_pl.data.batches import BatchDataModule
+
+SAMPLED_BATCHES = 16
+"""Of batches that are drawn anew at every epoch so many tell how much they differ."""
+
+MOST_WORK = 2e7
+"""Batches times P³: a cycle's bound takes some two hundred products of that many multiplications."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The least-squares problem under a run, and how its batches cut it."""
+
+    optimum: Optimum
+    scaling: Scaling  # of the W and b that are trained
+    hessians: Tensor  # (n, P, P), of the epoch's batches, or of its first
+    is_cycle: bool  # whether these are all, the same at every epoch
+    steps_per_epoch: int
+
+    @cached_property
+    def eigenvalues(self) -> Tensor:
+        """Of the Hessian over all rows, for the W and b that are trained; (P,), the largest first."""
+        eigenvalues: Tensor = 2 * torch.linalg.svdvals(self.optimum.factor_of(self.scaling)).square()
+        return eigenvalues
+
+    @property
+    def condition_number(self) -> float:
+        """Largest by smallest eigenvalue."""
+        return float(self.eigenvalues[0] / self.eigenvalues[-1])
+
+    def stable_learning_rates(self, momentum: float = 0.0) -> dict[str, float]:
+        """The largest stable learning rates: of descent on all rows, on the worst batch alone, and over the cycle.
+
+        `cycle` is there only where the batches are the same at every epoch, and not too many to multiply.
+        """
+        on_all_rows = 2 * (1 + momentum) / float(self.eigenvalues[0]) if self.eigenvalues[0] > 0 else float("inf")
+        alone = min(largest_stable_learning_rate(hessian.unsqueeze(0), momentum) for hessian in self.hessians)
+        rates = {"full_batch": on_all_rows, "worst_batch": alone}
+        if self.is_cycle:
+            rates["cycle"] = largest_stable_learning_rate(self.hessians, momentum)
+        return rates
+
+    def largest_stable_learning_rate(self, momentum: float = 0.0) -> float:
+        """The bound that this run must keep: its cycle's, or else that of its worst batch."""
+        rates = self.stable_learning_rates(momentum)
+        return rates.get("cycle", rates["worst_batch"])
+
+    def forecast(self, learning_rate: float, momentum: float = 0.0) -> Forecast:
+        """How each direction of (b, W) converges, epoch by epoch."""
+        if self.is_cycle and len(self.hessians) > 1 and momentum == 0:
+            return forecast_of_cycle(self.hessians, learning_rate)
+        factor = self.optimum.factor_of(self.scaling)
+        return forecast(factor, learning_rate, self.steps_per_epoch, momentum)
+
+
+def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bool, scaling: Scaling) -> Problem:
+    """The problem that the data poses under these settings of the model; takes the pass over the data."""
+    penalty = penalty_rows(data.num_features, l2, fold_bias, scaling)
+    count, size = data.steps_per_epoch, data.num_features + fit_intercept
+    is_cycle = data.has_fixed_batches and count * size**3 <= MOST_WORK
+    batches = (data.batch(0, index) for index in range(count if is_cycle else min(count, SAMPLED_BATCHES)))
+    hessians = [batch_hessian(x, penalty, data.num_targets, scaling, fit_intercept) for x, _ in batches]
+    return Problem(
+        optimum=optimum(data.triangle, penalty, fit_intercept),
+        scaling=scaling,
+        hessians=torch.stack(hessians),
+        is_cycle=is_cycle,
+        steps_per_epoch=count,
+    )
