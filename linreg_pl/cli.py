@@ -4,6 +4,7 @@
     linreg validate   loss over the held-out rows, from a checkpoint
     linreg test       loss over all rows, from a checkpoint
     linreg predict    predictions to a file, from a checkpoint
+    linreg solve      the exact answer, without training
 
     linreg runs       what runs there are, in which state
 
@@ -13,6 +14,7 @@ Exit codes: 0 done, 2 bad input or flags, 3 diverged, 130 and 143 interrupted by
 import argparse
 import gc
 import io
+import json
 import logging
 import os
 import shlex
@@ -57,6 +59,7 @@ from linreg_pl.training.run import (
     step_of,
 )
 from linreg_pl.training.schedule import total_steps, validation
+from linreg_pl.training.solution import Solution, solve
 from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
 
 TUTORIAL_EPOCHS = 2000
@@ -67,8 +70,18 @@ UNACTIONABLE_WARNINGS = (
 )
 
 
+class SolvingTrainer(Trainer):
+    """Lightning's trainer; its CLI makes a command of each method that it is told of."""
+
+    def solve(self, model: LinearRegression, datamodule: BatchDataModule) -> Solution:
+        """Solves the problem exactly, without training."""
+        return solve(datamodule, model)
+
+
 class LinregCLI(LightningCLI):
     """LightningCLI with our defaults; constructing it runs the subcommand."""
+
+    trainer: SolvingTrainer
 
     def __init__(self, args: list[str]) -> None:
         self.resumption: Resumption | None = None
@@ -84,6 +97,7 @@ class LinregCLI(LightningCLI):
         super().__init__(
             LinearRegression,
             BatchDataModule,
+            trainer_class=SolvingTrainer,
             subclass_mode_data=True,
             save_config_callback=RunConfig,
             save_config_kwargs={"save_to_log_dir": False},
@@ -121,6 +135,7 @@ class LinregCLI(LightningCLI):
         """Lightning's, without the flags whose answer is always the same here."""
         always = {"weights_only", "return_predictions", "verbose"}
         skipped = {name: skip | always for name, skip in LightningCLI.subcommands().items()}
+        skipped["solve"] = {"model", "datamodule"}
         skipped["fit"].add("ckpt_path")  # --resume, which takes the run's settings along
         return skipped
 
@@ -147,7 +162,7 @@ class LinregCLI(LightningCLI):
         assert self.parser._subcommands_action is not None
         for command in self.parser._subcommands_action._choices_actions:
             command.help = COMMANDS[command.dest]
-        fit, predict = self._subcommand_parsers["fit"], self._subcommand_parsers["predict"]
+        fit, predict, solves = (self._subcommand_parsers[name] for name in ("fit", "predict", "solve"))
         fit.add_argument(
             "--resume", type=str | None, help="Go on with a run: auto (the newest), its folder, or a checkpoint in it."
         )
@@ -161,6 +176,7 @@ class LinregCLI(LightningCLI):
         fit.add_class_arguments(EpochCheckpoints)
         fit.add_argument("--exact", type=bool, default=True, help="Solve the problem first, and show how far it is.")
         fit.add_class_arguments(StopRule, "stop")
+        solves.add_argument("--json", action="store_true", help="Print all of it as JSON.")
         predict.add_argument("--output", type=str, default="predictions.csv", help="File to write: .csv or .parquet.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -179,7 +195,7 @@ class LinregCLI(LightningCLI):
         usage.require_possible(settings.trainer)
         settings.pop("resume", None)  # the saved config.yaml is of a run, however often it was interrupted
         self.allow_changed_settings = settings.pop("allow_changed_settings", False)
-        if self.config.subcommand != "fit" and self.checkpoint is None:
+        if self.config.subcommand not in ("fit", "solve") and self.checkpoint is None:
             raise InputError(
                 f"linreg {self.config.subcommand}: give --ckpt_path a checkpoint, RUN/checkpoints/step=….ckpt"
             )
@@ -312,6 +328,14 @@ class LinregCLI(LightningCLI):
         with writing(self.predictions.path, "--output"):
             self.trainer.predict(model, return_predictions=False, weights_only=True, **kwargs)
         print(f"{self.predictions.num_rows} predictions in {self.predictions.path}")
+
+    def solve(self, model: LinearRegression, datamodule: BatchDataModule) -> None:
+        """Prints the exact answer."""
+        solution = self.trainer.solve(model, datamodule)
+        if self.config.solve.json:
+            print(json.dumps(solution.as_json(), indent=2))
+        else:
+            print(*solution.lines(), sep="\n")
 
     def _print_results(self) -> None:
         for name, value in self.trainer.callback_metrics.items():

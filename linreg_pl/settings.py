@@ -21,6 +21,7 @@ COMMANDS = {
     "fit": "Train; with no flag, the tutorial's job.",
     "validate": "Tell the loss over the held-out rows, from a checkpoint.",
     "test": "Tell the loss over all rows, from a checkpoint.",
+    "solve": "Tell the exact answer, how sure it is, and how descent would come there; trains nothing.",
     "predict": "Write predictions to a file, from a checkpoint.",
 }
 TABLES = (".csv", ".parquet", ".pq")

@@ -1,4 +1,4 @@
-"""How do numeric columns of a CSV or Parquet file become one float32 array, and what is refused?
+"""How do numeric columns of a CSV or Parquet file become one array, and what is refused?
 
 Rows are counted from 1, a CSV's header not counted.
 """
@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,8 +59,8 @@ def require_columns(path: Path, found: Sequence[str], wanted: Sequence[str], fla
         )
 
 
-def read_columns(path: Path, names: Sequence[str]) -> np.ndarray:
-    """The columns `names` as one float32 array (num_rows, len(names)).
+def read_columns(path: Path, names: Sequence[str], dtype: type[np.floating[Any]] = np.float32) -> np.ndarray:
+    """The columns `names` as one array (num_rows, len(names)) of float32 or float64.
 
     Raises:
         InputError: no rows, text, a missing value, NaN or infinity (with row and column), or more than fits in memory.
@@ -67,13 +68,13 @@ def read_columns(path: Path, names: Sequence[str]) -> np.ndarray:
     table = _read_parquet(path, names) if _is_parquet(path) else _read_csv(path, names)
     if table.num_rows == 0:
         raise InputError(_no_rows(path))
-    array = np.empty((table.num_rows, len(names)), dtype=np.float32)
+    array = np.empty((table.num_rows, len(names)), dtype=dtype)
     for index, name in enumerate(names):
-        array[:, index] = _as_float32(path, name, table.column(name))
+        array[:, index] = _as_floats(path, name, table.column(name))
     return array
 
 
-def _as_float32(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+def _as_floats(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
         raise InputError(_not_numeric(path, name, column))
     if column.null_count:
@@ -83,8 +84,8 @@ def _as_float32(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
             f" in {column.null_count} of {len(column)} rows); fill it in, or drop such rows"
         )
     with np.errstate(over="ignore"):
-        values: np.ndarray = column.to_numpy().astype(np.float32)
-    not_finite = np.flatnonzero(~np.isfinite(values))
+        values: np.ndarray = column.to_numpy().astype(np.float64)
+        not_finite = np.flatnonzero(~np.isfinite(values.astype(np.float32)))
     if not_finite.size:
         row = int(not_finite[0])
         raise InputError(

@@ -69,7 +69,9 @@ class TableDataModule(BatchDataModule):
         self._all: tuple[Tensor, ...] | None = None
 
     def setup(self, stage: str) -> None:
-        """Reads the file, once; `stage` is one of fit, validate, test, predict.
+        """Reads the file, once; `stage` is one of fit, validate, test, predict, solve.
+
+        In float32, as training computes; `solve` has all digits of the file, in float64.
 
         Raises:
             InputError: the file's contents can't be used, or a batch is larger than the rows.
@@ -80,7 +82,8 @@ class TableDataModule(BatchDataModule):
             self._all = (torch.from_numpy(read_columns(self.path, self.feature_names)),)
             return
         require_columns(self.path, self._columns, self.target_names, "--data.target")
-        values = torch.from_numpy(read_columns(self.path, [*self.feature_names, *self.target_names]))
+        dtype = np.float64 if stage == "solve" else np.float32
+        values = torch.from_numpy(read_columns(self.path, [*self.feature_names, *self.target_names], dtype))
         x, y = values[:, : self.num_features].contiguous(), values[:, self.num_features :].contiguous()
         self._all = (x, y)
         held_out = torch.from_numpy(stream(self.seed, Purpose.SPLIT).random(len(x)) < self.val_fraction)

@@ -17,9 +17,6 @@ from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.problem import Problem, problem
 
-SAFELY = 0.5
-"""Share of the largest stable learning rate that `auto` takes: the steepest direction then arrives at once."""
-
 ABSURD = 1e15
 """No sane step moves the weights so far; from there the next squares would leave float32, which ends at 3e38."""
 
@@ -126,6 +123,12 @@ class LinearRegression(LightningModule):
         """Predictions `x W + b`, shape (N, K), for `x` (N, D) in the user's units."""
         return objective.predict(self._scaled(x), self.W, self.b)
 
+    def standardize_like(self, data: BatchDataModule) -> None:
+        """Takes the features' means and scales from the rows that training draws from."""
+        scaling = standardization(data.triangle, self.fit_intercept)
+        self.x_mean.copy_(scaling.means)
+        self.x_scale.copy_(scaling.scales)
+
     def _scaled(self, x: Tensor) -> Tensor:
         return (x - self.x_mean) / self.x_scale if self.standardize else x
 
@@ -143,11 +146,9 @@ class LinearRegression(LightningModule):
             name = "standardize" if self.standardize else "learning_rate auto"
             raise InputError(f"{name} takes a pass over the data: train with a SyntheticDataModule or TableDataModule")
         if self.standardize:
-            scaling = standardization(data.triangle, self.fit_intercept)
-            self.x_mean.copy_(scaling.means)
-            self.x_scale.copy_(scaling.scales)
+            self.standardize_like(data)
         if finds_rate:
-            self.learning_rate = SAFELY * self.problem(data).largest_stable_learning_rate(self.momentum)
+            self.learning_rate = self.problem(data).safe_learning_rate(self.momentum)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lets the learning rate and momentum of this module win over the saved optimizer's, where they differ."""

@@ -18,6 +18,9 @@ from linreg_pl.data.batches import BatchDataModule
 SAMPLED_BATCHES = 16
 """Of batches that are drawn anew at every epoch so many tell how much they differ."""
 
+SAFELY = 0.5
+"""Share of the largest stable learning rate at which the steepest direction arrives at once, and none oscillates."""
+
 MOST_WORK = 2e7
 """Batches times P³: a cycle's bound takes some two hundred products of that many multiplications."""
 
@@ -46,19 +49,25 @@ class Problem:
     def stable_learning_rates(self, momentum: float = 0.0) -> dict[str, float]:
         """The largest stable learning rates: of descent on all rows, on the worst batch alone, and over the cycle.
 
-        `cycle` is there only where the batches are the same at every epoch, and not too many to multiply.
+        The latter two only where there are batches; `cycle` where they are the same at every epoch, and not too many to
+        multiply.
         """
         on_all_rows = 2 * (1 + momentum) / float(self.eigenvalues[0]) if self.eigenvalues[0] > 0 else float("inf")
-        alone = min(largest_stable_learning_rate(hessian.unsqueeze(0), momentum) for hessian in self.hessians)
-        rates = {"full_batch": on_all_rows, "worst_batch": alone}
-        if self.is_cycle:
+        rates = {"full_batch": on_all_rows}
+        if self.steps_per_epoch > 1:
+            each = (largest_stable_learning_rate(hessian.unsqueeze(0), momentum) for hessian in self.hessians)
+            rates["worst_batch"] = min(each)
+        if self.steps_per_epoch > 1 and self.is_cycle:
             rates["cycle"] = largest_stable_learning_rate(self.hessians, momentum)
         return rates
 
     def largest_stable_learning_rate(self, momentum: float = 0.0) -> float:
-        """The bound that this run must keep: its cycle's, or else that of its worst batch."""
-        rates = self.stable_learning_rates(momentum)
-        return rates.get("cycle", rates["worst_batch"])
+        """The bound that this run must keep: its cycle's, or that of its worst batch, or of all rows."""
+        return list(self.stable_learning_rates(momentum).values())[-1]
+
+    def safe_learning_rate(self, momentum: float = 0.0) -> float:
+        """What `learning_rate="auto"` means."""
+        return SAFELY * self.largest_stable_learning_rate(momentum)
 
     def forecast(self, learning_rate: float, momentum: float = 0.0) -> Forecast:
         """How each direction of (b, W) converges, epoch by epoch."""

@@ -1,0 +1,199 @@
+"""What does `linreg solve` say? The exact answer, how sure it is, and how gradient descent would come there."""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from linreg_pl.core.refinement import refined
+from linreg_pl.core.scaling import standardization
+from linreg_pl.core.statistics import Statistics, statistics
+from linreg_pl.data.batches import BatchDataModule
+from linreg_pl.training.exact import shown_epochs
+from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.problem import Problem
+
+CONFIDENCE = 0.95
+
+SIMILAR = 100
+"""Up to this condition number no direction is slow."""
+
+MOST_DIRECTIONS = 12
+"""Directions that are printed; the JSON has them all."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The exact answer to the problem that some data poses to a model."""
+
+    data: BatchDataModule
+    model: LinearRegression
+    problem: Problem
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Standard errors, R² and residual deviation."""
+        return statistics(self.problem.optimum)
+
+    @cached_property
+    def learning_rate(self) -> float:
+        """The model's; for `auto`, what it will be."""
+        if self.model.hparams["learning_rate"] != "auto":
+            return self.model.learning_rate
+        return self.problem.safe_learning_rate(self.model.momentum)
+
+    @cached_property
+    def halving_epochs(self) -> list[tuple[str, float]]:
+        """Each direction of (b, W), named by its largest components, and the epochs in which its error halves."""
+        forecast = self.problem.forecast(self.learning_rate, self.model.momentum)
+        return [
+            (direction_name(direction, self.coefficient_names), float(epochs))
+            for direction, epochs in zip(forecast.directions.T, forecast.halving_epochs, strict=True)
+        ]
+
+    @property
+    def coefficient_names(self) -> list[str]:
+        """Of b, if it is free, and of W's rows."""
+        names = ["W"] if self.data.num_features == 1 else [f"W/{name}" for name in self.data.feature_names]
+        return ["b", *names] if self.model.fit_intercept else names
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain types; null for what is not a finite number. With several targets each has its own part."""
+        optimum, found = self.problem.optimum, self.statistics
+        rates = self.problem.stable_learning_rates(self.model.momentum)
+        return {
+            "intercept": self._by_target(lambda k: self._estimate(0, k)) if self.model.fit_intercept else None,
+            "coefficients": self._by_target(
+                lambda k: {name: self._estimate(1 + d, k) for d, name in enumerate(self.data.feature_names)}
+            ),
+            "objective": optimum.objective,
+            "r_squared": self._by_target(lambda k: finite(found.r_squared[k])),
+            "residual_std": self._by_target(lambda k: finite(found.residual_std[k])),
+            "num_rows": optimum.data.num_rows,
+            "condition_number": finite(self.problem.condition_number),
+            "largest_stable_learning_rate": finite(self.problem.largest_stable_learning_rate(self.model.momentum)),
+            "stable_learning_rates": {name: finite(rate) for name, rate in rates.items()},
+            "halving_epochs": [{"direction": name, "epochs": finite(epochs)} for name, epochs in self.halving_epochs],
+            "dependent_columns": self._dependent(),
+            "advice": self.advice(),
+        }
+
+    def lines(self) -> list[str]:
+        """The same for the terminal."""
+        optimum, found = self.problem.optimum, self.statistics
+        rates = self.problem.stable_learning_rates(self.model.momentum)
+        wordings = {"full_batch": "on all rows", "worst_batch": "on the worst batch alone", "cycle": "over the cycle"}
+        shown = self.halving_epochs
+        if len(shown) > MOST_DIRECTIONS:
+            shown = [*shown[: MOST_DIRECTIONS // 2], *shown[-MOST_DIRECTIONS // 2 :]]
+        width = max(len(name) for name, _ in shown)
+        lines = [line for k in range(self.data.num_targets) for line in self._table(k)]
+        if self._dependent():
+            lines += [
+                f"WARNING: {', '.join(self._dependent())} depend on each other: of all best answers, the smallest"
+            ]
+        return [
+            *lines,
+            f"{optimum.data.num_rows} rows, loss {optimum.objective:.6g}, R² {_listed(found.r_squared)},"
+            f" residual deviation {_listed(found.residual_std)}",
+            "",
+            f"condition number {self.problem.condition_number:.4g}",
+            "largest stable learning rate " + ", ".join(f"{rate:.5g} {wordings[name]}" for name, rate in rates.items()),
+            f"epochs in which an error halves, at learning rate {self.learning_rate:.4g}:",
+            *(
+                f"  {name:{width}}  {f'{epochs:.1f}' if epochs < 1e4 else shown_epochs(epochs):>9}"
+                for name, epochs in shown
+            ),
+            self.advice(),
+        ]
+
+    def advice(self) -> str:
+        """In a sentence: what is slow, and what would cure it."""
+        bound = self.problem.largest_stable_learning_rate(self.model.momentum)
+        if self.learning_rate > bound:
+            return (
+                f"Descent diverges: the learning rate is {self.learning_rate:.4g}, and at most {bound:.5g} is stable."
+            )
+        condition, slow = self.problem.condition_number, self.halving_epochs[-1][0]
+        if condition <= SIMILAR:
+            return "No direction is slow."
+        standardized = self._standardized_condition()
+        if standardized < condition / 10:
+            return (
+                f"{slow} is slow, as columns differ in size or stand far from 0: --model.standardize true brings the"
+                f" condition number from {condition:.3g} to {standardized:.3g}."
+            )
+        return (
+            f"{slow} is slow, as these columns say almost the same: a larger --model.l2 or --model.momentum helps,"
+            " or leaving one of them out."
+        )
+
+    def _standardized_condition(self) -> float:
+        """The condition number of the Hessian for standardized features; infinite where they depend on each other."""
+        optimum = self.problem.optimum
+        scaling = standardization(optimum.data, optimum.fit_intercept)
+        eigenvalues = torch.linalg.svdvals(optimum.factor_of(scaling)).square()
+        return float(eigenvalues[0] / eigenvalues[-1])
+
+    def _by_target(self, part: Any) -> Any:
+        targets = self.data.target_names
+        return part(0) if len(targets) == 1 else {name: part(k) for k, name in enumerate(targets)}
+
+    def _estimate(self, row: int, target: int) -> dict[str, Any]:
+        estimate = float(self.problem.optimum.theta.high[row, target])
+        error = float(self.statistics.standard_errors[row, target])
+        reach = self.statistics.t(CONFIDENCE) * error
+        return {
+            "estimate": estimate,
+            "standard_error": finite(error),
+            "confidence_interval": [finite(estimate - reach), finite(estimate + reach)],
+        }
+
+    def _dependent(self) -> list[str]:
+        names = ["the intercept", *self.data.feature_names]
+        return [names[column] for column in self.problem.optimum.dependent]
+
+    def _table(self, target: int) -> list[str]:
+        names = ["intercept", *self.data.feature_names]
+        width = max(len(name) for name in names)
+        title = "" if self.data.num_targets == 1 else self.data.target_names[target]
+        lines = [f"{title:{width}}      estimate  standard error    95% interval"]
+        for row, name in enumerate(names):
+            if row == 0 and not self.model.fit_intercept:
+                continue
+            found = self._estimate(row, target)
+            error, (low, high) = found["standard_error"], found["confidence_interval"]
+            sure = f"{error:14.6g}    {low:.6g} … {high:.6g}" if error is not None else f"{'unknown':>14}"
+            lines.append(f"{name:{width}}  {found['estimate']:12.6g}  {sure}")
+        return lines
+
+
+def solve(data: BatchDataModule, model: LinearRegression) -> Solution:
+    """The exact answer, refined to all its digits by a second pass over the rows."""
+    if model.standardize:
+        model.standardize_like(data)
+    problem = model.problem(data)
+    return Solution(data, model, replace(problem, optimum=refined(problem.optimum, [data.rows()])))
+
+
+def direction_name(direction: Tensor, names: list[str]) -> str:
+    """Its largest component, and up to two more that are at least half of it: `W/s1 - W/s2`."""
+    sizes = direction.abs()
+    chosen = [int(i) for i in sizes.argsort(descending=True)[:3] if sizes[i] >= sizes.max() / 2]
+    turned = (direction / direction[chosen[0]]).real
+    name = names[chosen[0]]
+    for i in chosen[1:]:
+        name += f" {'+' if turned[i] > 0 else '-'} {names[i]}"
+    return name
+
+
+def finite(number: Any) -> float | None:
+    """A number for JSON, which knows no infinity."""
+    return float(number) if math.isfinite(number) else None
+
+
+def _listed(values: Tensor) -> str:
+    return ", ".join(f"{value:.6g}" for value in values.tolist())
