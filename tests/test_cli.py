@@ -58,13 +58,16 @@ def test_tutorial_prints_its_twenty_lines(tutorial: tuple[Path, str]) -> None:
 
 
 def test_tutorial_ends_with_what_to_do_next(tutorial: tuple[Path, str]) -> None:
-    end = tutorial[1].splitlines()[-6:]
+    end = tutorial[1].splitlines()[-8:]
     assert end[0] == "fitted in 4000 steps (2000 epochs)"
-    assert re.fullmatch(r"  W +3\.65\d+", end[1])
-    assert re.fullmatch(r"  b +-?0\.0\d+", end[2])
-    assert re.fullmatch(rf"run +{RUN}", end[3])
-    assert re.fullmatch(r"curves +\S*tensorboard --logdir lightning_logs --host 127\.0\.0\.1", end[4])
-    assert re.fullmatch(rf"go on +\S*linreg fit --resume {RUN} --trainer\.max_epochs 4000", end[5])
+    assert end[1].split() == ["fitted", "exact", "epochs", "to", "1%:", "forecast,", "seen"]
+    # 51.72 epochs halve the error in W: log2(100) of them leave 1%, and it is looked at every 25.
+    assert re.fullmatch(r"  W +3\.65\d+ +3\.657 +344 +350", end[2])
+    assert re.fullmatch(r"  b +-?0\.0\d+ +\S+e-11 +4\.\de10 +-", end[3])
+    assert re.fullmatch(r"gap +0\.00\d+ above the exact loss, 0\.1089", end[4])
+    assert re.fullmatch(rf"run +{RUN}", end[5])
+    assert re.fullmatch(r"curves +\S*tensorboard --logdir lightning_logs --host 127\.0\.0\.1", end[6])
+    assert re.fullmatch(rf"go on +\S*linreg fit --resume {RUN} --trainer\.max_epochs 4000", end[7])
 
 
 def test_tutorial_leaves_a_run_folder(tutorial: tuple[Path, str]) -> None:
@@ -91,6 +94,9 @@ def test_checkpoint_is_what_outsiders_rely_on(tutorial: tuple[Path, str]) -> Non
         "learning_rate": 1e-10,
         "l2": 1e-10,
         "momentum": 0.0,
+        "fit_intercept": True,
+        "fold_bias": False,
+        "standardize": False,
         "init_std": 0.01,
         "init_seed": 0,
     }
@@ -214,7 +220,7 @@ def test_terminal_has_one_bar_under_the_lines(tmp_path: Path) -> None:
     lines = re.findall(r"^epoch +(\d+)   loss .*   W .*   b .*$", text, re.MULTILINE)
     assert lines == ["0", "100", "200", "300", "400", "500"]
     assert "\x1b[?25h" in drawn, "the cursor comes back"
-    last_frame = text.rstrip().splitlines()[-6:]
+    last_frame = text.rstrip().splitlines()[-8:]
     assert last_frame[0].startswith("fitted in 1200 steps"), "the bar is gone when the result is shown"
 
 

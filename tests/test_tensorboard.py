@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
@@ -64,7 +65,8 @@ class Job:
 
     @property
     def train_tags(self) -> list[str]:
-        return ["train/loss", "train/mse", "train/grad_norm", *(f"params/{name}" for name in self.parameters)]
+        exact = ["gap/objective", "gap/grad_norm"]
+        return ["train/loss", "train/mse", "train/grad_norm", *exact, *(f"params/{name}" for name in self.parameters)]
 
     @property
     def metrics(self) -> list[str]:
@@ -290,6 +292,9 @@ def trajectory(name: str) -> list[dict[str, float]]:
     data, module = job.data(), job.module()
     data.setup("fit")
     W, b = module.W.detach().double().numpy(), module.b.detach().double().numpy()
+    rows, targets = (tensor.double().numpy() for tensor in data.rows())
+    exact = Ridge(alpha=len(rows) * module.l2, solver="svd").fit(rows, targets)
+    best_W, best_b = exact.coef_.reshape(-1, 1), exact.intercept_
     expected: list[dict[str, float]] = []
     for step in range(job.train_steps[-1]):
         x, y = (tensor.double().numpy() for tensor in data.batch(*divmod(step, data.steps_per_epoch)))
@@ -298,8 +303,14 @@ def trajectory(name: str) -> list[dict[str, float]]:
         gradient_W = 2 * x.T @ (x @ W + b - y) / len(x) + 2 * module.l2 * W
         gradient_b = 2 * np.mean(x @ W + b - y, axis=0)
         W, b = W - module.learning_rate * gradient_W, b - module.learning_rate * gradient_b
+        # J is quadratic: what its gradient is made of at the best coefficients is nothing, and only squares are left.
+        away = rows @ (W - best_W) + b - best_b
+        full_W = 2 * rows.T @ away / len(rows) + 2 * module.l2 * (W - best_W)
+        full_b = 2 * np.mean(away, axis=0)
         expected.append(
             {
+                "gap/objective": np.mean(away**2) + module.l2 * np.sum((W - best_W) ** 2),
+                "gap/grad_norm": np.sqrt(np.sum(full_W**2) + np.sum(full_b**2)),
                 "train/loss": loss,
                 "train/mse": mse,
                 "train/grad_norm": np.sqrt(np.sum(gradient_W**2) + np.sum(gradient_b**2)),
@@ -359,7 +370,10 @@ def test_another_logger_gets_the_same_points(tmp_path: Path) -> None:
             for tag in row.keys() - {"step"}:
                 if row[tag]:
                     table.setdefault(tag, []).append((int(row["step"]), float(row[tag])))
-    assert table == from_event_files(tmp_path / "lightning_logs" / "version_0")
+    drawn = from_event_files(tmp_path / "lightning_logs" / "version_0")
+    assert table.keys() == drawn.keys()
+    for tag, points in drawn.items():  # TensorBoard's are float32
+        assert [(step, float(np.float32(value))) for step, value in table[tag]] == points
 
 
 # ---- the other tabs ----

@@ -46,7 +46,7 @@ class StopRule:
 class ExactAnswer(Callback):
     """Takes the pass over the data, says what it found, and knows the gap from then on.
 
-    Its state is where the run started and when each coefficient arrived, so that a resumed run reports what an
+    A checkpoint holds where the run started and when each coefficient arrived, so that a resumed run reports what an
     untouched one would.
     """
 
@@ -98,13 +98,14 @@ class ExactAnswer(Callback):
             "gap/grad_norm": float(torch.linalg.vector_norm(gradient[optimum.free])),
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain types only."""
-        return {"start": self._start, "arrived": self._arrived}
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Puts the start and the arrivals into the checkpoint."""
+        checkpoint["exact"] = {"start": self._start, "arrived": self._arrived}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes them back."""
-        self._start, self._arrived = state_dict["start"], dict(state_dict["arrived"])
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Takes them out; a run that began without the exact answer starts here."""
+        if "exact" in checkpoint:
+            self._start, self._arrived = checkpoint["exact"]["start"], dict(checkpoint["exact"]["arrived"])
 
     def report(self, trainer: Trainer) -> dict[str, Any]:
         """For `report.json`: the exact answer, how far from it the run ended, and the forecast beside what happened."""
