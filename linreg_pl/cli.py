@@ -63,6 +63,7 @@ TUTORIAL_EPOCHS = 2000
 UNACTIONABLE_WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # a matter between Lightning and torch
     r"The number of training batches .* is smaller than the logging interval",  # ours counts steps, not batches
+    r"Be aware that when using `ckpt_path`, callbacks used to create",  # left out on purpose
 )
 
 
@@ -287,10 +288,11 @@ class LinregCLI(LightningCLI):
         run = run_folder(self.trainer)
         if run is not None:
             longer = "max_epochs" if self.config.fit.trainer.max_steps == -1 else "max_steps"
-            length = f"--trainer.{longer} {2 * self.config.fit.trainer[longer]}"
+            stopped = "stopped_by" in self.report.contents  # before its length was reached
+            length = "" if stopped else f" --trainer.{longer} {2 * self.config.fit.trainer[longer]}"
             print(f"run      {run}")
             print(f"curves   {command('tensorboard')} --logdir {shlex.quote(str(run.parent))} --host 127.0.0.1")
-            print(f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))} {length}")
+            print(f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))}{length}")
 
     def validate(self, model: LinearRegression, **kwargs: Any) -> None:
         """Prints the loss over the held-out rows."""

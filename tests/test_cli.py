@@ -253,6 +253,31 @@ def test_run_that_is_stopped_before_its_end_is_not_finished(tmp_path: Path) -> N
     assert "interrupted" in linreg("runs", cwd=tmp_path).stdout
 
 
+def test_run_that_goes_on_after_a_stop_and_runs_out_of_time_is_not_finished(tmp_path: Path) -> None:
+    table = str(Path(__file__).parent.parent / "examples" / "diabetes.csv")
+    job = (
+        "--data",
+        "TableDataModule",
+        "--data.path",
+        table,
+        "--data.target",
+        "progression",
+        "--data.val_fraction",
+        "0.1",
+    )
+    rule = ("--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/mse")
+    threshold, patience = "--trainer.callbacks.stopping_threshold", ("--trainer.callbacks.patience", "1000000")
+    stopped = linreg("fit", *job, *rule, threshold, "1e6", *patience, cwd=tmp_path)
+    assert (
+        "fitted in 1 steps (1 epochs)\nstopped by EarlyStopping: Stopping threshold reached: val/mse" in stopped.stdout
+    )
+    endless = ("--trainer.max_epochs", "1000000", "--trainer.max_time", "00:00:00:01")
+    result = linreg("fit", "--resume", str(RUN), *rule, threshold, "0", *patience, *endless, cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    assert "stopped before step 1000000, after" in result.stdout
+    assert "interrupted" in linreg("runs", cwd=tmp_path).stdout
+
+
 def test_learning_rate_that_teaches_nothing_is_said_to(tmp_path: Path) -> None:
     table = str(Path(__file__).parent.parent / "examples" / "diabetes.csv")
     job = ("--data", "TableDataModule", "--data.path", table, "--data.target", "progression")
