@@ -218,6 +218,7 @@ class LinregCLI(LightningCLI):
     def _fit_trainer(self, settings: Any) -> dict[str, Any]:
         shows_bar = settings.trainer.enable_progress_bar is not False and sys.stdout.isatty()
         steps_per_epoch = self.datamodule.steps_per_epoch
+        usage.require_monitored(as_list(self.config.fit.trainer.callbacks), self.datamodule.holds_out_rows)
         steps = total_steps(settings.trainer, steps_per_epoch, self.done, self.resumption and self.resumption.run)
         logger = settings.trainer.logger
         if logger is not False and not settings.trainer.fast_dev_run:
