@@ -22,6 +22,7 @@ import sys
 import threading
 import traceback
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ class LinregCLI(LightningCLI):
             parser_class=usage.Parser,
             parser_kwargs={
                 "prog": "linreg",
+                "version": version("linreg_pl"),
                 "description": "Linear regression by gradient descent. linreg runs lists the runs there are.",
                 "default_env": True,
                 "env_prefix": "LINREG",

@@ -267,7 +267,7 @@ NAMES = {
     "fti": "fti|did you mean fit?|validate, test, predict, runs",
     "run": "there is no command run,|did you mean runs?",
     "": "command|fit, validate, test, predict|linreg fit",
-    "--version": "--version|linreg --help",
+    "--vers": "--vers;|did you mean --version?",
     "fit --data TabelDataModule": "--data|TabelDataModule|did you mean TableDataModule?",
     "fit --data table.csv": "--data table.csv|--data TableDataModule --data.path table.csv --data.target",
     "fit --data.path table.csv": "--data.path|TableDataModule has it|--data TableDataModule",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -224,6 +225,12 @@ def test_python_m_is_the_command() -> None:
     )
     assert help_text.stdout.startswith("usage: linreg")
     assert help_text.stderr == ""
+
+
+def test_version_is_the_packages(tmp_path: Path) -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    result = linreg("--version", cwd=tmp_path)
+    assert (result.code, result.stdout, result.stderr) == (0, f"linreg {project['version']}\n", "")
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux how far the imports are")
