@@ -24,6 +24,7 @@ import sys
 import threading
 import traceback
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ TUTORIAL_EPOCHS = 2000
 UNACTIONABLE_WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # a matter between Lightning and torch
     r"The number of training batches .* is smaller than the logging interval",  # ours counts steps, not batches
+    r"Be aware that when using `ckpt_path`, callbacks used to create",  # left out on purpose
 )
 
 
@@ -111,6 +113,7 @@ class LinregCLI(LightningCLI):
             parser_class=usage.Parser,
             parser_kwargs={
                 "prog": "linreg",
+                "version": version("linreg_pl"),
                 "description": "Linear regression by gradient descent. linreg runs lists the runs there are.",
                 "default_env": True,
                 "env_prefix": "LINREG",
@@ -236,6 +239,7 @@ class LinregCLI(LightningCLI):
     def _fit_trainer(self, settings: Any) -> dict[str, Any]:
         shows_bar = settings.trainer.enable_progress_bar is not False and sys.stdout.isatty()
         steps_per_epoch = self.datamodule.steps_per_epoch
+        usage.require_monitored(as_list(self.config.fit.trainer.callbacks), self.datamodule.holds_out_rows)
         steps = total_steps(settings.trainer, steps_per_epoch, self.done, self.resumption and self.resumption.run)
         logger = settings.trainer.logger
         if logger is not False and not settings.trainer.fast_dev_run:
@@ -308,10 +312,11 @@ class LinregCLI(LightningCLI):
         run = run_folder(self.trainer)
         if run is not None:
             longer = "max_epochs" if self.config.fit.trainer.max_steps == -1 else "max_steps"
-            length = f"--trainer.{longer} {2 * self.config.fit.trainer[longer]}"
+            stopped = "stopped_by" in self.report.contents  # before its length was reached
+            length = "" if stopped else f" --trainer.{longer} {2 * self.config.fit.trainer[longer]}"
             print(f"run      {run}")
             print(f"curves   {command('tensorboard')} --logdir {shlex.quote(str(run.parent))} --host 127.0.0.1")
-            print(f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))} {length}")
+            print(f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))}{length}")
 
     def validate(self, model: LinearRegression, **kwargs: Any) -> None:
         """Prints the loss over the held-out rows."""

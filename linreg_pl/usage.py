@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import textwrap
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any, NoReturn
 
@@ -184,6 +185,8 @@ def require_possible(trainer: Namespace) -> None:
         ("accumulate_grad_batches", trainer.accumulate_grad_batches != 1, "leave it out; raise --data.batch_size"),
         ("limit_train_batches", cut, "leave it out; --trainer.max_steps shortens a run"),
         ("overfit_batches", trainer.overfit_batches, "leave it out; use fewer rows"),
+        ("min_epochs", trainer.min_epochs, "leave it out; a rule with more patience stops later"),
+        ("min_steps", trainer.min_steps, "leave it out; a rule with more patience stops later"),
         ("precision", mixed or "16" in str(trainer.precision), "give 32-true or 64-true"),
         ("enable_checkpointing", trainer.enable_checkpointing is False, "--trainer.logger false leaves no files"),
         (
@@ -196,6 +199,29 @@ def require_possible(trainer: Namespace) -> None:
     ):
         if impossible:
             raise InputError(f"--trainer.{name} {trainer[name]} is not possible here: {remedy}")
+
+
+def require_monitored(callbacks: Sequence[Namespace], holds_out_rows: bool) -> None:
+    """Refuses a callback that monitors what this run never has, or not at the validations, which a resumed run repeats.
+
+    Raises:
+        InputError: there is one.
+    """
+    for callback in callbacks:
+        name, settings = callback.class_path.rpartition(".")[2], callback.get("init_args", {})
+        monitor = settings.get("monitor")
+        if monitor is not None and monitor not in ("val/loss", "val/mse"):
+            raise InputError(f"--trainer.callbacks.monitor {monitor}: {name} can monitor val/loss or val/mse")
+        if monitor is not None and not holds_out_rows:
+            raise InputError(
+                f"--trainer.callbacks.monitor {monitor}: no rows are held out for {name} to monitor; TableDataModule"
+                " holds some out with --data.val_fraction"
+            )
+        if settings.get("check_on_train_epoch_end"):
+            raise InputError(
+                f"--trainer.callbacks.check_on_train_epoch_end true is not possible here: leave it out; {name} checks"
+                " after each validation"
+            )
 
 
 def refusal(error: Exception, trainer: Namespace, default: Namespace) -> str:

@@ -107,11 +107,12 @@ class HalfWritten:
 
 @dataclass
 class SignalInPhase:
-    """A signal to itself, `times` times, when the process is in one of `PHASES`."""
+    """A signal to itself, `times` times, in one of `PHASES`; `validation` says in which of these."""
 
     number: int
     phase: str
     times: int = 1
+    validation: int = 2
 
     def __call__(self) -> None:
         import torch
@@ -144,7 +145,7 @@ class SignalInPhase:
         elif self.phase == "mid-epoch":
             before(LinearRegression, "training_step", nth=8)
         elif self.phase == "validation":
-            before(LinearRegression, "validation_step", nth=2)
+            before(LinearRegression, "validation_step", nth=self.validation)
         else:
             before(torch, "save")
 

@@ -33,6 +33,7 @@ LONGEST = 400
 HEADER = "x,z,y\n"
 NUM_ROWS = 20
 TABLE = HEADER + "".join(f"{row},{row * row % 7},{2 * row}\n" for row in range(NUM_ROWS))
+MONITOR = "--trainer.callbacks EarlyStopping --trainer.callbacks.monitor"
 RUN = "lightning_logs/version_0"  # of the synthetic data, 2 epochs of 2 steps
 TABLE_RUN = "lightning_logs/version_1"  # of the table, 2 epochs of 1 step
 CHECKPOINT = f"{RUN}/checkpoints/step=4.ckpt"
@@ -243,6 +244,9 @@ SETTINGS = {
     "fit --trainer.overfit_batches 1": "--trainer.overfit_batches 1|not possible|rows",
     "fit --trainer.logger Foo": "--trainer.logger|Foo",
     "fit --trainer.callbacks EarlyStopping": "--trainer.callbacks.monitor",
+    f"fit {MONITOR} val/loss": "EarlyStopping|no rows are held out|--data.val_fraction",
+    f"fit {MONITOR} train/loss": "--trainer.callbacks.monitor train/loss|EarlyStopping|val/loss",
+    f"fit {MONITOR} val/loss --trainer.min_epochs 3": "--trainer.min_epochs 3|patience",
 }
 NAMES = {
     "fit --model.learning_rat 1": "--model.learning_rat;|did you mean --model.learning_rate?",
@@ -263,7 +267,7 @@ NAMES = {
     "fti": "fti|did you mean fit?|validate, test, predict, solve, runs",
     "run": "there is no command run,|did you mean runs?",
     "": "command|fit, validate, test, predict, solve|linreg fit",
-    "--version": "--version|linreg --help",
+    "--vers": "--vers;|did you mean --version?",
     "fit --data TabelDataModule": "--data|TabelDataModule|did you mean TableDataModule?",
     "fit --data table.csv": "--data table.csv|--data TableDataModule --data.path table.csv --data.target",
     "fit --data.path table.csv": "--data.path|TableDataModule has it|--data TableDataModule",
@@ -566,6 +570,13 @@ def test_debug_adds_the_traceback(tmp_path: Path) -> None:
     assert result.code == 2
     assert result.stderr.startswith("Traceback")
     assert result.stderr.splitlines()[-1].startswith("linreg: l2 is -1.0")
+
+
+def test_rule_that_would_not_resume_to_the_bit(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(TABLE)
+    flags = (*of_table("table.csv"), "--data.val_fraction", "0.2", *MONITOR.split(), "val/loss")
+    late = "--trainer.callbacks.check_on_train_epoch_end"
+    refuse("fit", *flags, late, "true", cwd=tmp_path, words=f"{late}|leave it out|EarlyStopping|validation")
 
 
 @pytest.mark.parametrize("devices", ["2", "auto", "-1", "[0,1]"])

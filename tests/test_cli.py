@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -232,6 +233,12 @@ def test_python_m_is_the_command() -> None:
     assert help_text.stderr == ""
 
 
+def test_version_is_the_packages(tmp_path: Path) -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    result = linreg("--version", cwd=tmp_path)
+    assert (result.code, result.stdout, result.stderr) == (0, f"linreg {project['version']}\n", "")
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux how far the imports are")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", [("linreg",), ("python", "-m", "linreg_pl")], ids=["linreg", "python -m linreg_pl"])
@@ -256,6 +263,31 @@ def test_run_that_is_stopped_before_its_end_is_not_finished(tmp_path: Path) -> N
     assert result.code == 0, result.stderr
     assert "stopped before step 2000000, after" in result.stdout
     assert not (tmp_path / RUN / "report.json").exists()
+    assert "interrupted" in linreg("runs", cwd=tmp_path).stdout
+
+
+def test_run_that_goes_on_after_a_stop_and_runs_out_of_time_is_not_finished(tmp_path: Path) -> None:
+    table = str(Path(__file__).parent.parent / "examples" / "diabetes.csv")
+    job = (
+        "--data",
+        "TableDataModule",
+        "--data.path",
+        table,
+        "--data.target",
+        "progression",
+        "--data.val_fraction",
+        "0.1",
+    )
+    rule = ("--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/mse")
+    threshold, patience = "--trainer.callbacks.stopping_threshold", ("--trainer.callbacks.patience", "1000000")
+    stopped = linreg("fit", *job, *rule, threshold, "1e6", *patience, cwd=tmp_path)
+    assert (
+        "fitted in 1 steps (1 epochs)\nstopped by EarlyStopping: Stopping threshold reached: val/mse" in stopped.stdout
+    )
+    endless = ("--trainer.max_epochs", "1000000", "--trainer.max_time", "00:00:00:01")
+    result = linreg("fit", "--resume", str(RUN), *rule, threshold, "0", *patience, *endless, cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    assert "stopped before step 1000000, after" in result.stdout
     assert "interrupted" in linreg("runs", cwd=tmp_path).stdout
 
 

@@ -47,6 +47,10 @@ JOBS = {
         *("--trainer.check_val_every_n_epoch", "9", "--checkpoint_every_n_epochs", "11", *COMMON),
     ),
 }
+JOBS["stopped"] = (  # by a rule, at the 23rd validation
+    *(*JOBS["table"], "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"),
+    *("--trainer.callbacks.patience", "12"),
+)
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -118,7 +122,7 @@ def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path
     linreg("fit", *JOBS[job], cwd=timed)
     duration = time.monotonic() - began
     chance, kills, chain = random.Random(job), 0, 0
-    while kills < (500 if torture else 20):
+    while kills < (1000 if torture else 40) / len(JOBS):
         (folder := tmp_path / f"chain_{chain}").mkdir()
         chain += 1
         for _ in range(chance.randint(1, 8)):
@@ -151,16 +155,53 @@ def test_kill_at_every_point_of_a_save(
         assert_same_end(untouched("synthetic"), folder)
 
 
-def test_kill_between_the_last_checkpoint_and_the_report(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("job", "epochs", "interval"), [("synthetic", 400, 13), ("stopped", 23 * 9, 11)])
+def test_kill_between_the_last_checkpoint_and_the_report(
+    job: str, epochs: int, interval: int, untouched: Callable[[str], Path], tmp_path: Path
+) -> None:
     """The report is written last: without it the end is not whole, and the last stretch is repeated."""
-    whole = untouched("synthetic")
-    saves = math.ceil(400 / 13)
-    killed = linreg("fit", *JOBS["synthetic"], cwd=tmp_path, before=KillInSave("after the old one is removed", saves))
+    whole, saves = untouched(job), math.ceil(epochs / interval)
+    killed = linreg("fit", *JOBS[job], cwd=tmp_path, before=KillInSave("after the old one is removed", saves))
     assert killed.code == -signal.SIGKILL
-    assert newest(tmp_path)["global_step"] == newest(whole)["global_step"]
+    assert newest(tmp_path)["global_step"] == newest(whole)["global_step"] == 3 * epochs
     assert state_of(tmp_path / RUN) == "interrupted"
-    resume_to_the_end(tmp_path, "synthetic")
+    resume_to_the_end(tmp_path, job)
     assert_same_end(whole, tmp_path)
+
+
+def test_run_that_a_rule_stops_is_finished(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(untouched("stopped"), tmp_path, dirs_exist_ok=True)
+    report = json.loads((tmp_path / RUN / "report.json").read_text())
+    assert (report["state"], report["global_step"], report["total_steps"]) == ("finished", 23 * 27, 1200)
+    assert re.match(r"EarlyStopping: .*val/loss did not improve in the last 12 records", report["stopped_by"])
+    listed = linreg("runs", cwd=tmp_path).stdout.splitlines()[1]
+    assert re.match(rf"{RUN} +finished +621 +1200 .* --resume {RUN}$", listed), "there is more to take without a flag"
+    assert linreg("fit", "--resume", "auto", cwd=tmp_path).code == 2
+
+
+def test_signal_at_the_step_at_which_a_rule_stops_the_run(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    """The run is over, as at the last step of its length."""
+    last = SignalInPhase(signal.SIGTERM, "validation", validation=23)
+    result = linreg("fit", *JOBS["stopped"], cwd=tmp_path, before=last)
+    assert result.code == 0, result.stderr
+    assert f"stopped by {newest(tmp_path)['progress']['stopped_by']}\n" in result.stdout
+    assert_same_end(untouched("stopped"), tmp_path)
+
+
+def test_stopped_run_goes_on_by_name(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    """Under its rule, whenever it is killed then; and without the rule it is the run that never had one."""
+    for name in ("killed", "whole"):
+        shutil.copytree(untouched("stopped"), tmp_path / name)
+    resume = ("fit", "--resume", str(RUN))
+    assert linreg(*resume, cwd=tmp_path / "whole").code == 0
+    assert newest(tmp_path / "whole")["global_step"] > 621
+    killed = linreg(*resume, cwd=tmp_path / "killed", before=SignalInPhase(signal.SIGKILL, "first step"))
+    assert killed.code == -signal.SIGKILL, killed.stderr
+    resume_to_the_end(tmp_path / "killed", "stopped")
+    assert_same_end(tmp_path / "whole", tmp_path / "killed")
+    freed = linreg(*resume, "--trainer.callbacks", "null", cwd=tmp_path / "whole")
+    assert (freed.code, freed.stderr) == (0, "")
+    assert_same_end(untouched("table"), tmp_path / "whole")
 
 
 def test_kill_after_going_back_in_a_finished_run(untouched: Callable[[str], Path], tmp_path: Path) -> None:
@@ -222,6 +263,16 @@ def test_second_ctrl_c_leaves_at_once(untouched: Callable[[str], Path], tmp_path
     assert stopped.code == 130
     assert checkpoints(tmp_path / RUN) == [], "in the middle of step 8, before the first save"
     resume_to_the_end(tmp_path, "table")
+    assert_same_end(untouched("table"), tmp_path)
+
+
+def test_stop_between_two_validations_leaves_no_trace(untouched: Callable[[str], Path], tmp_path: Path) -> None:
+    """Lightning validates once more where a rule stops a run; a run that goes on has no such point in its curve."""
+    rule = ("--trainer.callbacks", "tests.trainers.StopAt", "--trainer.callbacks.step", "100")
+    stopped = linreg("fit", *JOBS["table"], *rule, cwd=tmp_path)
+    assert "fitted in 100 steps (33 epochs)\nstopped by a callback\n" in stopped.stdout, stopped.stderr
+    assert [step for step, _ in curves(tmp_path)["val/loss"]] == [27, 54, 81, 100]
+    assert linreg("fit", "--resume", str(RUN), "--trainer.callbacks", "null", cwd=tmp_path).code == 0
     assert_same_end(untouched("table"), tmp_path)
 
 

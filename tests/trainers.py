@@ -22,6 +22,18 @@ class Trajectory(Callback):
         self.b.append(pl_module.get_parameter("b").detach().clone())
 
 
+class StopAt(Callback):
+    """A rule that stops a run after so many steps, and does not say why."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step == self.step
+
+
 def plain_trainer(max_epochs: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
     """Lightning's own trainer, on the CPU, that writes and prints nothing."""
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}

@@ -15,6 +15,7 @@ from linreg_pl.errors import InputError
 from linreg_pl.training.lines import checked_interval
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.run import checkpoint_folder, checkpoints, run_folder, step_of
+from linreg_pl.training.schedule import has_ended, validation_follows
 from linreg_pl.training.storage import UNFINISHED
 
 KEPT = 3
@@ -28,7 +29,8 @@ class EpochCheckpoints(Checkpoint):
     resumes, and saves after the update, where that one warns of manual optimization.
 
     Where a step is followed by a validation, it is saved after that: a resumed run does not come back to validate it.
-    A run that goes on removes what lies past its start: other settings made it, or it is damaged.
+    A run that goes on removes what lies past its start: other settings made it, or it is damaged. Where a rule has
+    stopped it there, the file is written anew, or a kill would be followed by the way to that stop once more.
 
     Args:
         checkpoint_every_n_epochs: Epochs from one checkpoint to the next.
@@ -38,6 +40,10 @@ class EpochCheckpoints(Checkpoint):
         self.every_n_epochs = checked_interval("checkpoint_every_n_epochs", checkpoint_every_n_epochs)
         self.saved_step: int | None = None
         self.saves_start = False  # for settings that were changed: the file has to know them before a kill
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Sees whether the run goes on from a stop."""
+        self.saves_start |= "stopped_by" in checkpoint.get("progress", {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the start, where that is asked for, and removes the checkpoints past it."""
@@ -68,7 +74,7 @@ class EpochCheckpoints(Checkpoint):
 
     def _save_at_interval(self, trainer: Trainer) -> None:
         steps = self.every_n_epochs * int(trainer.num_training_batches)
-        if trainer.global_step % steps == 0 and trainer.global_step != trainer.max_steps:
+        if trainer.global_step % steps == 0 and not has_ended(trainer):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
@@ -84,12 +90,6 @@ class EpochCheckpoints(Checkpoint):
             leftover.unlink()
         for old in checkpoints(run)[:-KEPT]:
             old.unlink()
-
-
-def validation_follows(trainer: Trainer) -> bool:
-    """Whether the step that has just ended is followed by a validation."""
-    interval = trainer.val_check_batch  # in steps: the command line sees to that
-    return trainer.enable_validation and isinstance(interval, int) and trainer.global_step % interval == 0
 
 
 def require_same_shape(path: Path, checkpoint: dict[str, Any], module: LinearRegression) -> None:

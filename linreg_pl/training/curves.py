@@ -23,7 +23,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from linreg_pl.training.coefficients import named_coefficients, norms, trained_module
 from linreg_pl.training.exact import ExactAnswer
-from linreg_pl.training.schedule import has_point
+from linreg_pl.training.schedule import has_point, is_validation_step
 
 MOST_COEFFICIENTS = 64
 """With more entries than this in W and b, their norms are drawn instead."""
@@ -76,7 +76,10 @@ class Curves(Callback):
         """Writes the validation's result, while fitting."""
         if trainer.state.fn == "fit":
             values = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            self._write(trainer, values)
+            if is_validation_step(trainer):
+                self._write(trainer, values)
+            else:  # the stop's own: a run that goes on has not this point
+                draw(trainer, values)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the last point, unless it is there; no checkpoint carries it."""

@@ -33,14 +33,15 @@ class StopRule:
     """
 
     def __init__(self, gap: float | None = None, grad_norm: float | None = None) -> None:
-        self._limits = {"gap/objective": gap, "gap/grad_norm": grad_norm}
-        for name, limit in (("gap", gap), ("grad_norm", grad_norm)):
-            if limit is not None and not 0 < limit < math.inf:
-                raise InputError(f"stop.{name} is {limit}: give --stop.{name} a finite number above 0")
-
-    def is_met(self, points: dict[str, float]) -> bool:
-        """Whether one of the limits is reached."""
-        return any(limit is not None and points[name] <= limit for name, limit in self._limits.items())
+        self.limits: dict[str, tuple[str, float]] = {}  # by curve: the flag, and its value
+        for curve, flag, limit in (
+            ("gap/objective", "--stop.gap", gap),
+            ("gap/grad_norm", "--stop.grad_norm", grad_norm),
+        ):
+            if limit is not None:
+                if not 0 < limit < math.inf:
+                    raise InputError(f"{flag} is {limit}: give it a finite number above 0")
+                self.limits[curve] = flag, limit
 
 
 class ExactAnswer(Callback):
@@ -53,6 +54,8 @@ class ExactAnswer(Callback):
     def __init__(self, stop: StopRule) -> None:
         self.points: dict[str, float] = {}
         """The gap and the exact gradient's norm at the newest step of the logging interval."""
+        self.stopping_reason_message: str | None = None
+        """Why the run was stopped, in the word of Lightning's `EarlyStopping`."""
         self._stop = stop
         self._start: list[list[float]] | None = None  # θ - θ* before the first step
         self._arrived: dict[str, int] = {}
@@ -64,30 +67,33 @@ class ExactAnswer(Callback):
             self._start = self._errors(trainer).tolist()
         if trainer.is_global_zero:
             print(*self._preface(trainer), sep="\n")
-        self._look(trainer)  # a run that goes on may have arrived before it was killed
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Looks how far the run is, where a point of the curves falls on this step."""
-        self._look(trainer)
+        if has_point(trainer):
+            self.points = self._measured(trainer)
+            self._note_arrivals(trainer)
+            self._stop_if_near(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the end, which need not be a point."""
         self.points = self._measured(trainer)
 
-    def _look(self, trainer: Trainer) -> None:
-        if not has_point(trainer):
-            return
-        self.points = self._measured(trainer)
+    def _note_arrivals(self, trainer: Trainer) -> None:
         there = self._errors(trainer).abs() <= ARRIVED * torch.tensor(self._start, dtype=torch.float64).abs()
         for name, arrived in named(trainer, there[1:], there[0]).items():
             if arrived:
                 self._arrived.setdefault(name, trainer.global_step)
             else:
                 self._arrived.pop(name, None)
-        if self._stop.is_met(self.points):
-            trainer.should_stop = True
+
+    def _stop_if_near(self, trainer: Trainer) -> None:
+        for curve, (flag, limit) in self._stop.limits.items():
+            if self.points[curve] <= limit:
+                trainer.should_stop = True
+                self.stopping_reason_message = f"{curve} is {self.points[curve]:.3g}, and {flag} is {limit:g}"
 
     def _measured(self, trainer: Trainer) -> dict[str, float]:
         module, optimum = trained_module(trainer), self.problem.optimum

@@ -11,7 +11,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from linreg_pl.training.checkpoints import EpochCheckpoints, validation_follows
+from linreg_pl.training.checkpoints import EpochCheckpoints
+from linreg_pl.training.schedule import has_ended, validation_follows
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -71,7 +72,7 @@ class Interruption(Checkpoint):
             self._leave_if_asked(trainer)
 
     def _leave_if_asked(self, trainer: Trainer) -> None:
-        if self.received is not None and trainer.global_step != trainer.max_steps:  # the last step just ends the run
+        if self.received is not None and not has_ended(trainer):  # the last step just ends the run
             self.checkpoints.save(trainer)
             raise Interrupted(self.received)
 

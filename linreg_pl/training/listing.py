@@ -29,9 +29,9 @@ def print_runs(root: Path, command: str) -> None:
         state, progress = state_of(run), progress_of(run)
         steps = [str(progress.get(name, "")) for name in ("global_step", "total_steps")]
         loss = f"{progress['loss']:.6g}" if "loss" in progress else ""
-        lines.append(
-            (str(run), state, *steps, loss, f"{command} fit --resume {run}{ONWARD[state]}" if state in ONWARD else "")
-        )
+        more = "" if "stopped_by" in progress else ONWARD.get(state, "")
+        onward = f"{command} fit --resume {run}{more}" if state in ONWARD else ""
+        lines.append((str(run), state, *steps, loss, onward))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for name, state, step, total, loss, onward in lines:
         numbers = f"{step:>{widths[2]}}  {total:>{widths[3]}}  {loss:>{widths[4]}}"

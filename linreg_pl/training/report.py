@@ -10,6 +10,7 @@ from linreg_pl.errors import Diverged
 from linreg_pl.training.coefficients import named_coefficients
 from linreg_pl.training.exact import ExactAnswer, shown_epochs
 from linreg_pl.training.run import REPORT, run_folder
+from linreg_pl.training.schedule import forget_stop, has_ended, stopped_by
 from linreg_pl.training.storage import write_durably
 
 HARDLY = 1e-3
@@ -23,8 +24,8 @@ class Report(Checkpoint):
     """Writes `report.json` when training ends: state, step, the last batch's loss, and every coefficient by name.
 
     A `Checkpoint` to Lightning, so that it comes after all else, the end's checkpoint too: where there is a report, the
-    run is finished, or diverged. It holds nothing in which two equal runs could differ: no time, no path. Each
-    checkpoint holds its `progress`.
+    run is finished, or diverged; where a rule stopped it, `stopped_by` says which, and why. It holds nothing in which
+    two equal runs could differ: no time, no path. Each checkpoint holds its `progress`.
     """
 
     def __init__(self, exact: ExactAnswer | None = None) -> None:
@@ -35,6 +36,7 @@ class Report(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Removes the report of a run that goes on."""
+        forget_stop(trainer)
         run = run_folder(trainer)
         if run is not None and trainer.is_global_zero:
             (run / REPORT).unlink(missing_ok=True)
@@ -52,8 +54,8 @@ class Report(Checkpoint):
         checkpoint["progress"] = self._progress(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reports a run that is finished; one that was stopped before its end only says where it stands."""
-        self._write(trainer, "finished" if trainer.global_step == trainer.max_steps else "interrupted")
+        """Reports a run that is finished; one that has run out of time only says where it stands."""
+        self._write(trainer, "finished" if has_ended(trainer) else "interrupted")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Reports a run that diverged, with the weights before the step that did."""
@@ -67,7 +69,10 @@ class Report(Checkpoint):
         verb = "fitted in" if finished else f"stopped before step {contents['total_steps']}, after"
         loss = contents.get("loss", 0.0)
         stuck = self._first_loss is not None and abs(loss - self._first_loss) < HARDLY * self._first_loss
-        lines = [f"{verb} {contents['global_step']} steps ({contents['epochs']} epochs)", *self._table()]
+        lines = [f"{verb} {contents['global_step']} steps ({contents['epochs']} epochs)"]
+        if "stopped_by" in contents:
+            lines.append(f"stopped by {contents['stopped_by']}")
+        lines += self._table()
         if "exact" in contents:
             lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {contents['exact']['objective']:.6g}")
         if stuck:
@@ -93,7 +98,8 @@ class Report(Checkpoint):
 
     def _progress(self, trainer: Trainer) -> dict[str, Any]:
         numbers: dict[str, Any] = {name: self._outputs[name].item() for name in ("loss", "mse") if self._outputs}
-        return {"total_steps": trainer.max_steps, **numbers}
+        reason = stopped_by(trainer)
+        return {"total_steps": trainer.max_steps, **numbers, **({"stopped_by": reason} if reason else {})}
 
     def _write(self, trainer: Trainer, state: str) -> None:
         self.contents = {

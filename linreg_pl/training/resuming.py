@@ -71,7 +71,8 @@ def newest_good_checkpoint(run: Path) -> Resumption:
             damaged += 1
             print(f"linreg: {error}", file=sys.stderr)
             continue
-        at_end = checkpoint["global_step"] == checkpoint.get("progress", {}).get("total_steps")
+        progress = checkpoint.get("progress", {})
+        at_end = checkpoint["global_step"] == progress.get("total_steps") or "stopped_by" in progress
         if not (at_end and state == "interrupted"):
             return Resumption(run, path, found)
     if damaged:

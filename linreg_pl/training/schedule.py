@@ -1,4 +1,4 @@
-"""How long is a run, when is it validated, and when is a point drawn, in optimizer steps?
+"""How long is a run, when is it validated, when is a point drawn, and what ends it, in optimizer steps?
 
 Lightning's count of epochs is off by one after some resumes: with `max_epochs=4` of 10 steps, two resumes at an epoch's
 last batch train 50 steps. Its count of steps is right after any. So epochs are turned into steps before it sees them.
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
 
 from linreg_pl.errors import InputError
 
@@ -49,3 +50,42 @@ def has_point(trainer: Trainer) -> bool:
     """Whether the curves have a point at this step: every `log_every_n_steps`, and at the first epoch's end."""
     step, interval = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
     return step > 0 and (step % interval == 0 or step == trainer.num_training_batches < interval)
+
+
+def is_validation_step(trainer: Trainer) -> bool:
+    """Whether a validation is due after the step that has just ended."""
+    interval = trainer.val_check_batch  # in steps: the command line sees to that
+    return trainer.enable_validation and isinstance(interval, int) and trainer.global_step % interval == 0
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Whether the step that has just ended is followed by a validation: one is due, or the run was told to stop."""
+    return trainer.enable_validation and (trainer.should_stop or is_validation_step(trainer))
+
+
+def has_ended(trainer: Trainer) -> bool:
+    """Whether the step that has just ended is the run's last: its length is reached, or a rule has stopped it."""
+    return trainer.global_step == trainer.max_steps or stopped_by(trainer) is not None
+
+
+def stopped_by(trainer: Trainer) -> str | None:
+    """The rule that has stopped the run, and why; None while none has.
+
+    A rule is a callback that sets `trainer.should_stop`, and says why in its `stopping_reason_message`, as Lightning's
+    `EarlyStopping` does. `--trainer.max_time` is none: of the run that it stops, the rest is still to come.
+    """
+    if not trainer.should_stop:
+        return None
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it from afar
+    for callback in callbacks:
+        reason = getattr(callback, "stopping_reason_message", None)
+        if reason:
+            return f"{type(callback).__name__}: {reason.removesuffix(' Signaling Trainer to stop.')}"
+    return None if any(isinstance(callback, Timer) for callback in callbacks) else "a callback"
+
+
+def forget_stop(trainer: Trainer) -> None:
+    """A run that goes on after a stop is not stopped, though its rule's state says so."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if hasattr(callback, "stopping_reason_message"):
+            callback.stopping_reason_message = None
