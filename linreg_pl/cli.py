@@ -251,6 +251,8 @@ class LinregCLI(LightningCLI):
             if self.resumption and checkpoints(self.run) != self.resumption.found:
                 raise InputError(f"{self.run}: another process has just trained in this folder; see linreg runs")
             logger = [run_logger(self.run, self.done), *more]
+        if settings.stop.limits and not settings.exact:
+            raise InputError("--stop asks how far the exact answer is, and --exact is false: leave one of them out")
         exact = ExactAnswer(settings.stop) if settings.exact else None
         self.report, saving = Report(exact), EpochCheckpoints(settings.checkpoint_every_n_epochs)
         saving.saves_start = self.allow_changed_settings

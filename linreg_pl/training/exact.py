@@ -187,7 +187,9 @@ def needs(epochs: float) -> str:
 
 
 def shown_epochs(epochs: float) -> str:
-    """A whole number, or two digits and a power of ten: 344, 4.6e10."""
+    """A whole number, or two digits and a power of ten: 344, 4.6e10; `never` where there is none."""
+    if not math.isfinite(epochs):
+        return "never"
     if epochs < 1e6:
         return str(math.ceil(epochs))
     mantissa, exponent = f"{epochs:.1e}".split("e")
