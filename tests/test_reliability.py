@@ -584,5 +584,8 @@ def test_list_of_runs(tmp_path: Path) -> None:
     assert finished[:4] == [str(RUN), "finished", "10", "10"]
     assert interrupted[:4] == ["lightning_logs/version_1", "interrupted", "8", "100"]
     assert interrupted[-3:] == ["fit", "--resume", "lightning_logs/version_1"]
+    (unbegun := tmp_path / "lightning_logs" / "version_2").mkdir()
+    shutil.copy(tmp_path / RUN / "config.yaml", unbegun)
+    assert linreg("runs", cwd=tmp_path).stdout.splitlines()[-1].split()[1:5] == ["interrupted", "0", "-", "-"]
     loss = newest(tmp_path)["progress"]["loss"]
     assert float(finished[4]) == pytest.approx(loss, rel=1e-5)
