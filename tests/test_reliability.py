@@ -26,7 +26,7 @@ import yaml
 
 from linreg_pl.errors import InputError
 from linreg_pl.training.resuming import newest_good_checkpoint
-from linreg_pl.training.run import checkpoints, state_of
+from linreg_pl.training.run import checkpoints, report_of, state_of
 from linreg_pl.training.storage import read_checkpoint, tensors
 from tests.commands import linreg, start
 from tests.runs import DIABETES, JOBS, RUN, assert_same_end, curves, equal, newest
@@ -61,12 +61,9 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path, torture: bool) -> None:
     """Chains of up to 8 SIGKILLs at random moments, from the start of the process to past its end."""
     whole = untouched(job)
-    (timed := tmp_path / "timed").mkdir()
-    began = time.monotonic()
-    linreg("fit", *JOBS[job], cwd=timed)
-    duration = time.monotonic() - began
+    duration = seconds_of("fit", *JOBS[job], folder=tmp_path / "timed")
     chance, kills, chain = random.Random(job), 0, 0
-    while kills < (1000 if torture else 40) / len(JOBS):
+    while kills < (1000 if torture else 36) / len(JOBS):
         (folder := tmp_path / f"chain_{chain}").mkdir()
         chain += 1
         for _ in range(chance.randint(1, 8)):
@@ -75,14 +72,58 @@ def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path
                 break
             if not begun:
                 shutil.rmtree(folder / "lightning_logs", ignore_errors=True)
-            running = start("fit", *(("--resume", "auto") if begun else JOBS[job]), cwd=folder)
-            running.process.join(chance.uniform(0, duration))
-            running.process.kill()
-            result = running.wait()
-            assert result.code in (0, -signal.SIGKILL), result.stderr
-            kills += result.code != 0
+            command = ("fit", *(("--resume", "auto") if begun else JOBS[job]))
+            kills += killed_after(chance.uniform(0, duration), *command, folder=folder)
         if not (folder / RUN / "config.yaml").exists() or state_of(folder / RUN) != "finished":
             resume_to_the_end(folder, job)
+        assert_same_end(whole, folder)
+        shutil.rmtree(folder)
+
+
+def seconds_of(*command: str, folder: Path) -> float:
+    """How long a command takes, of which nothing is left."""
+    folder.mkdir(exist_ok=True)
+    began = time.monotonic()
+    result = linreg(*command, cwd=folder)
+    duration = time.monotonic() - began
+    assert result.code == 0, result.stderr
+    shutil.rmtree(folder)
+    return duration
+
+
+def killed_after(seconds: float, *command: str, folder: Path) -> bool:
+    """Starts a command and sends SIGKILL; False where it had ended by then."""
+    running = start(*command, cwd=folder)
+    running.process.join(seconds)
+    running.process.kill()
+    result = running.wait()
+    assert result.code in (0, -signal.SIGKILL), result.stderr
+    return result.code != 0
+
+
+def has_taken(steps: int, folder: Path) -> bool:
+    """Whether the run is finished, and so long."""
+    report = report_of(folder / RUN)
+    return report is not None and report["global_step"] == steps
+
+
+def test_random_kills_on_the_way_to_a_larger_length(
+    untouched: Callable[[str], Path], tmp_path: Path, torture: bool
+) -> None:
+    """Finished after 260 epochs, and resumed with 400, it ends as if it had been asked for 400 from the start."""
+    whole, short = untouched("table"), tmp_path / "short"
+    short.mkdir()
+    assert linreg("fit", *JOBS["table"], "--trainer.max_epochs", "260", cwd=short).code == 0
+    longer = ("fit", "--resume", str(RUN), "--trainer.max_epochs", "400")
+    shutil.copytree(short, tmp_path / "timed")
+    duration = seconds_of(*longer, folder=tmp_path / "timed")
+    chance, kills = random.Random("longer"), 0
+    while kills < (200 if torture else 4):
+        shutil.copytree(short, folder := tmp_path / "longer")
+        for _ in range(chance.randint(1, 4)):
+            if not has_taken(1200, folder):
+                kills += killed_after(chance.uniform(0, duration), *longer, folder=folder)
+        assert has_taken(1200, folder) or linreg(*longer, cwd=folder).code == 0
         assert_same_end(whole, folder)
         shutil.rmtree(folder)
 
