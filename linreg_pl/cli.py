@@ -40,16 +40,17 @@ from linreg_pl.data.table import TableDataModule  # noqa: F401 (makes `--data Ta
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.settings import COMMANDS, RunConfig, with_run_settings
 from linreg_pl.training.bar import RunBar
-from linreg_pl.training.checkpoints import EpochCheckpoints, require_same_shape
+from linreg_pl.training.checkpoints import EpochCheckpoints
 from linreg_pl.training.curves import Curves
 from linreg_pl.training.exact import ExactAnswer, StopRule
 from linreg_pl.training.interruption import Interrupted, Interruption, leave_at_signals
 from linreg_pl.training.lines import EpochLines
 from linreg_pl.training.listing import print_runs
+from linreg_pl.training.matching import require_same_columns, require_same_settings, require_same_shape
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.predictions import PredictionFile
 from linreg_pl.training.report import Report
-from linreg_pl.training.resuming import Resumption, changed_settings
+from linreg_pl.training.resuming import Resumption
 from linreg_pl.training.run import (
     checkpoints,
     lock,
@@ -210,7 +211,7 @@ class LinregCLI(LightningCLI):
         self.datamodule.setup(self.subcommand)
         settings = self.config_init[self.subcommand]
         if self.checkpoint is not None:
-            self._require_same_columns(self.checkpoint)
+            self._require_matching(self.checkpoint)
         kwargs = self._fit_trainer(settings) if self.subcommand == "fit" else self._evaluation_trainer(settings)
         kwargs["plugins"] = [*as_list(settings.trainer.plugins), DurableCheckpointIO()]
         kwargs["callbacks"] = [*as_list(settings.trainer.callbacks), *kwargs["callbacks"]]
@@ -222,19 +223,13 @@ class LinregCLI(LightningCLI):
             default = self._subcommand_parsers[self.config.subcommand].get_defaults().trainer
             raise InputError(usage.refusal(error, settings.trainer, default)) from error
 
-    def _require_same_columns(self, path: Path) -> None:
+    def _require_matching(self, path: Path) -> None:
         checkpoint = read_checkpoint(path)
         require_same_shape(path, checkpoint, self.model)
-        for data in BatchDataModule.__subclasses__():  # Lightning looks only for the state of the very same class
-            if data.__qualname__ in checkpoint:
-                self.datamodule.load_state_dict(checkpoint[data.__qualname__])
+        require_same_columns(path, checkpoint, self.datamodule)
         if self.subcommand == "fit" and not self.allow_changed_settings:
-            changes = changed_settings(checkpoint, self.model, self.datamodule, self.config.fit.trainer.precision)
-            if changes:
-                raise InputError(
-                    f"{path}: settings differ from the checkpoint's: {'; '.join(changes)}. To go on with the new ones,"
-                    " add --allow_changed_settings true; to go on unchanged, leave them out"
-                )
+            precision = self.config.fit.trainer.precision
+            require_same_settings(path, checkpoint, self.model, self.datamodule, precision)
 
     def _fit_trainer(self, settings: Any) -> dict[str, Any]:
         shows_bar = settings.trainer.enable_progress_bar is not False and sys.stdout.isatty()

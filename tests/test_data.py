@@ -142,5 +142,11 @@ def test_columns_of_a_checkpoint_must_be_the_datas(counted: Path) -> None:
     fitted.setup("fit")
     state = fitted.state_dict()
     TableDataModule(str(counted), "double").load_state_dict(state)
-    with pytest.raises(InputError, match=r"fitted with feature_names \['row', 'negative'\].*has \['negative', 'row'\]"):
+    with pytest.raises(InputError, match=r"fitted with feature_names 'row', 'negative' where .* has 'negative', 'row'"):
         TableDataModule(str(counted), "double", features=["negative", "row"]).load_state_dict(state)
+    many = [str(index) for index in range(500)]
+    other = TableDataModule(str(counted), "double", features=["row"])
+    other.setup("fit")
+    with pytest.raises(InputError, match=r"'7' and 492 more where the data has 'row';") as refused:
+        other.load_state_dict(state | {"feature_names": many})
+    assert len(str(refused.value)) < 300

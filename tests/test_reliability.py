@@ -23,70 +23,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from linreg_pl.errors import InputError
 from linreg_pl.training.resuming import newest_good_checkpoint
-from linreg_pl.training.run import checkpoints, state_of
+from linreg_pl.training.run import checkpoints, report_of, state_of
 from linreg_pl.training.storage import read_checkpoint, tensors
 from tests.commands import linreg, start
+from tests.runs import DIABETES, JOBS, RUN, assert_same_end, curves, equal, newest
 from tests.sabotage import PHASES, POINTS, ForbidFolder, FullDisk, KillInSave, SignalInPhase
-
-RUN = Path("lightning_logs") / "version_0"
-DIABETES = Path(__file__).parent.parent / "examples" / "diabetes.csv"
-
-COMMON = ("--model.momentum", "0.9", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "400")
-JOBS = {
-    "synthetic": (
-        *("--data.num_rows", "30", "--data.batch_size", "10", "--model.learning_rate", "1e-4"),
-        *("--checkpoint_every_n_epochs", "13", *COMMON),
-    ),
-    "table": (
-        *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
-        *("--data.batch_size", "100", "--data.val_fraction", "0.1", "--model.learning_rate", "0.01"),
-        *("--trainer.check_val_every_n_epoch", "9", "--checkpoint_every_n_epochs", "11", *COMMON),
-    ),
-}
-JOBS["stopped"] = (  # by a rule, at the 23rd validation
-    *(*JOBS["table"], "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"),
-    *("--trainer.callbacks.patience", "12"),
-)
-
-
-def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Every point of every curve, as TensorBoard's own reader has them."""
-    events = EventAccumulator(str(folder / RUN), size_guidance={"scalars": 0}).Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
-def newest(folder: Path) -> dict[str, Any]:
-    """The run's newest checkpoint."""
-    checkpoint: dict[str, Any] = torch.load(checkpoints(folder / RUN)[-1], weights_only=True)
-    return checkpoint
-
-
-def equal(one: Any, other: Any) -> bool:
-    """Whether two nests of tensors and plain values have the same bits."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return bool(one == other)
-
-
-def assert_same_end(untouched: Path, folder: Path) -> None:
-    """Same weights, optimizer, schedule, report and curves, to the bit; nothing left lying about."""
-    ours, theirs = newest(folder), newest(untouched)
-    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "hyper_parameters", "progress"):
-        assert equal(ours[key], theirs[key]), key
-    assert (folder / RUN / "report.json").read_bytes() == (untouched / RUN / "report.json").read_bytes()
-    assert curves(folder) == curves(untouched)
-    assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]
-    names = [path.name for path in (folder / RUN / "checkpoints").iterdir()]
-    assert sorted(names) == sorted(path.name for path in (untouched / RUN / "checkpoints").iterdir())
-    assert state_of(folder / RUN) == "finished"
 
 
 def resume_to_the_end(folder: Path, job: str) -> None:
@@ -117,12 +61,9 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path, torture: bool) -> None:
     """Chains of up to 8 SIGKILLs at random moments, from the start of the process to past its end."""
     whole = untouched(job)
-    (timed := tmp_path / "timed").mkdir()
-    began = time.monotonic()
-    linreg("fit", *JOBS[job], cwd=timed)
-    duration = time.monotonic() - began
+    duration = seconds_of("fit", *JOBS[job], folder=tmp_path / "timed")
     chance, kills, chain = random.Random(job), 0, 0
-    while kills < (1000 if torture else 40) / len(JOBS):
+    while kills < (1000 if torture else 36) / len(JOBS):
         (folder := tmp_path / f"chain_{chain}").mkdir()
         chain += 1
         for _ in range(chance.randint(1, 8)):
@@ -131,14 +72,58 @@ def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path
                 break
             if not begun:
                 shutil.rmtree(folder / "lightning_logs", ignore_errors=True)
-            running = start("fit", *(("--resume", "auto") if begun else JOBS[job]), cwd=folder)
-            running.process.join(chance.uniform(0, duration))
-            running.process.kill()
-            result = running.wait()
-            assert result.code in (0, -signal.SIGKILL), result.stderr
-            kills += result.code != 0
+            command = ("fit", *(("--resume", "auto") if begun else JOBS[job]))
+            kills += killed_after(chance.uniform(0, duration), *command, folder=folder)
         if not (folder / RUN / "config.yaml").exists() or state_of(folder / RUN) != "finished":
             resume_to_the_end(folder, job)
+        assert_same_end(whole, folder)
+        shutil.rmtree(folder)
+
+
+def seconds_of(*command: str, folder: Path) -> float:
+    """How long a command takes, of which nothing is left."""
+    folder.mkdir(exist_ok=True)
+    began = time.monotonic()
+    result = linreg(*command, cwd=folder)
+    duration = time.monotonic() - began
+    assert result.code == 0, result.stderr
+    shutil.rmtree(folder)
+    return duration
+
+
+def killed_after(seconds: float, *command: str, folder: Path) -> bool:
+    """Starts a command and sends SIGKILL; False where it had ended by then."""
+    running = start(*command, cwd=folder)
+    running.process.join(seconds)
+    running.process.kill()
+    result = running.wait()
+    assert result.code in (0, -signal.SIGKILL), result.stderr
+    return result.code != 0
+
+
+def has_taken(steps: int, folder: Path) -> bool:
+    """Whether the run is finished, and so long."""
+    report = report_of(folder / RUN)
+    return report is not None and report["global_step"] == steps
+
+
+def test_random_kills_on_the_way_to_a_larger_length(
+    untouched: Callable[[str], Path], tmp_path: Path, torture: bool
+) -> None:
+    """Finished after 260 epochs, and resumed with 400, it ends as if it had been asked for 400 from the start."""
+    whole, short = untouched("table"), tmp_path / "short"
+    short.mkdir()
+    assert linreg("fit", *JOBS["table"], "--trainer.max_epochs", "260", cwd=short).code == 0
+    longer = ("fit", "--resume", str(RUN), "--trainer.max_epochs", "400")
+    shutil.copytree(short, tmp_path / "timed")
+    duration = seconds_of(*longer, folder=tmp_path / "timed")
+    chance, kills = random.Random("longer"), 0
+    while kills < (200 if torture else 4):
+        shutil.copytree(short, folder := tmp_path / "longer")
+        for _ in range(chance.randint(1, 4)):
+            if not has_taken(1200, folder):
+                kills += killed_after(chance.uniform(0, duration), *longer, folder=folder)
+        assert has_taken(1200, folder) or linreg(*longer, cwd=folder).code == 0
         assert_same_end(whole, folder)
         shutil.rmtree(folder)
 
@@ -227,7 +212,7 @@ def test_kill_after_changed_settings(untouched: Callable[[str], Path], tmp_path:
     resumed = linreg("fit", "--resume", "auto", cwd=tmp_path / "killed")
     assert (resumed.code, resumed.stderr) == (0, "")
     assert equal(newest(tmp_path / "killed")["state_dict"], newest(tmp_path / "whole")["state_dict"])
-    assert curves(tmp_path / "killed") == curves(tmp_path / "whole")
+    assert curves(tmp_path / "killed" / RUN) == curves(tmp_path / "whole" / RUN)
 
 
 def test_finished_run_without_its_checkpoints_is_finished(untouched: Callable[[str], Path], tmp_path: Path) -> None:
@@ -271,7 +256,7 @@ def test_stop_between_two_validations_leaves_no_trace(untouched: Callable[[str],
     rule = ("--trainer.callbacks", "tests.trainers.StopAt", "--trainer.callbacks.step", "100")
     stopped = linreg("fit", *JOBS["table"], *rule, cwd=tmp_path)
     assert "fitted in 100 steps (33 epochs)\nstopped by a callback\n" in stopped.stdout, stopped.stderr
-    assert [step for step, _ in curves(tmp_path)["val/loss"]] == [27, 54, 81, 100]
+    assert [step for step, _ in curves(tmp_path / RUN)["val/loss"]] == [27, 54, 81, 100]
     assert linreg("fit", "--resume", str(RUN), "--trainer.callbacks", "null", cwd=tmp_path).code == 0
     assert_same_end(untouched("table"), tmp_path)
 
@@ -440,10 +425,7 @@ def test_longer_run_is_the_run_that_was_long_from_the_start(untouched: Callable[
     assert first.code == 0
     resumed = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "400", cwd=tmp_path)
     assert (resumed.code, resumed.stderr) == (0, "")
-    assert equal(newest(tmp_path)["state_dict"], newest(untouched("table"))["state_dict"])
-    assert equal(newest(tmp_path)["optimizer_states"], newest(untouched("table"))["optimizer_states"])
-    assert (tmp_path / RUN / "report.json").read_bytes() == (untouched("table") / RUN / "report.json").read_bytes()
-    assert curves(tmp_path) == curves(untouched("table"))
+    assert_same_end(untouched("table"), tmp_path)
     config = yaml.safe_load((tmp_path / RUN / "config.yaml").read_text())
     assert config["trainer"]["max_epochs"] == 400
 
@@ -511,7 +493,7 @@ def test_divergence_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
     report = json.loads((tmp_path / RUN / "report.json").read_text())
     assert report["state"] == "diverged"
     assert all(map(math.isfinite, report["coefficients"].values()))
-    assert all(math.isfinite(value) for points in curves(tmp_path).values() for _, value in points)
+    assert all(math.isfinite(value) for points in curves(tmp_path / RUN).values() for _, value in points)
     listed = linreg("runs", cwd=tmp_path).stdout
     assert "diverged" in listed
     cured = linreg(
@@ -584,5 +566,8 @@ def test_list_of_runs(tmp_path: Path) -> None:
     assert finished[:4] == [str(RUN), "finished", "10", "10"]
     assert interrupted[:4] == ["lightning_logs/version_1", "interrupted", "8", "100"]
     assert interrupted[-3:] == ["fit", "--resume", "lightning_logs/version_1"]
+    (unbegun := tmp_path / "lightning_logs" / "version_2").mkdir()
+    shutil.copy(tmp_path / RUN / "config.yaml", unbegun)
+    assert linreg("runs", cwd=tmp_path).stdout.splitlines()[-1].split()[1:5] == ["interrupted", "0", "-", "-"]
     loss = newest(tmp_path)["progress"]["loss"]
     assert float(finished[4]) == pytest.approx(loss, rel=1e-5)

@@ -26,20 +26,19 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.training.run import checkpoints
+from tests import runs
 from tests.commands import linreg
+from tests.runs import Curves
 from tests.sabotage import KillInSave
 
 REPOSITORY = Path(__file__).parents[1]
 DIABETES = str(REPOSITORY / "examples" / "diabetes.csv")
 
 SECONDS_AT_MOST = 30
-
-Curves = dict[str, list[tuple[int, float]]]  # tag: (step, value), …
 
 UNINTERRUPTED, RESUMED, REPEATED, KILLED = RUNS = ("version_0", "version_1", "version_2", "version_3")
 """Trained in one go; stopped after 100 epochs, and resumed; resumed from its oldest checkpoint; killed, and resumed. Of
@@ -235,14 +234,9 @@ def curves(folders: dict[str, Path], servers: dict[tuple[str, str], Server]) -> 
     def read(reader: str, job: str, run: str) -> Curves:
         if reader != "event files":
             return servers[reader, job].curves(run)
-        return from_event_files(folders[job] / "lightning_logs" / run)
+        return runs.curves(folders[job] / "lightning_logs" / run)
 
     return read
-
-
-def from_event_files(run: Path) -> Curves:
-    events = EventAccumulator(str(run)).Reload()
-    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 AllCurves = Callable[[str, str, str], Curves]
@@ -370,7 +364,7 @@ def test_another_logger_gets_the_same_points(tmp_path: Path) -> None:
             for tag in row.keys() - {"step"}:
                 if row[tag]:
                     table.setdefault(tag, []).append((int(row["step"]), float(row[tag])))
-    drawn = from_event_files(tmp_path / "lightning_logs" / "version_0")
+    drawn = runs.curves(tmp_path / "lightning_logs" / "version_0")
     assert table.keys() == drawn.keys()
     for tag, points in drawn.items():  # TensorBoard's are float32
         assert [(step, float(np.float32(value))) for step, value in table[tag]] == points

@@ -11,13 +11,14 @@ collating rows one by one costs two hundred times as much.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from linreg_pl.core.triangle import Triangle, triangle_of
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, quoted
 
 Batch = tuple[Tensor, Tensor]  # x (batch_size, D), y (batch_size, K)
 
@@ -101,9 +102,11 @@ class BatchDataModule(LightningDataModule, ABC):
         """
         for key, flag in (("feature_names", "--data.features"), ("target_names", "--data.target")):
             fitted, found = list(state_dict[key]), list(getattr(self, key))
-            if fitted != found:
+            differing = [pair for pair in zip_longest(fitted, found, fillvalue="") if len(set(pair)) > 1]
+            if differing:
+                then, now = (quoted(list(filter(None, names))) or "none" for names in zip(*differing, strict=True))
                 raise InputError(
-                    f"the checkpoint was fitted with {key} {fitted}, but the data has {found}; choose them with {flag}"
+                    f"the checkpoint was fitted with {key} {then} where the data has {now}; choose them with {flag}"
                 )
 
 

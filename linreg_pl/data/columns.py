@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, quoted, shortened
 
 PARQUET = b"PAR1"
 """How a Parquet file begins."""
@@ -34,7 +34,7 @@ def column_names(path: Path) -> list[str]:
     names = _parquet_schema(path).names if _is_parquet(path) else _csv_header(path)
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise InputError(f"{path}: {_quoted(doubled)} stands more than once in the header; rename all but one")
+        raise InputError(f"{path}: {quoted(doubled)} stands more than once in the header; rename all but one")
     return names
 
 
@@ -45,17 +45,17 @@ def require_columns(path: Path, found: Sequence[str], wanted: Sequence[str], fla
         InputError: none is wanted, one is wanted twice, or one is not there.
     """
     if not wanted:
-        raise InputError(f"{path}: no column is left for {flag}; the file has {_quoted(found)}")
+        raise InputError(f"{path}: no column is left for {flag}; the file has {quoted(found)}")
     doubled = sorted({name for name in wanted if list(wanted).count(name) > 1})
     if doubled:
-        raise InputError(f"{flag} names {_quoted(doubled)} more than once; name each column once")
+        raise InputError(f"{flag} names {quoted(doubled)} more than once; name each column once")
     missing = [name for name in wanted if name not in found]
     if missing:
         near = difflib.get_close_matches(missing[0], found, n=1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
         only = " alone (commas must separate columns)" if len(found) == 1 else ""
         raise InputError(
-            f"{path}: there is no column {_quoted(missing)}{meant}; the file has {_quoted(found)}{only}; see {flag}"
+            f"{path}: there is no column {quoted(missing)}{meant}; the file has {quoted(found)}{only}; see {flag}"
         )
 
 
@@ -101,7 +101,7 @@ def _not_numeric(path: Path, name: str, column: pa.ChunkedArray) -> str:
         for row, value in enumerate(column.to_pylist(), start=1):
             text = value.decode(errors="replace") if isinstance(value, bytes) else value
             if text is not None and not _is_number(text):
-                return f"{path}: column {name!r}, row {row}: {_shown(text)} is not a number; {remedy}"
+                return f"{path}: column {name!r}, row {row}: {shortened(text)} is not a number; {remedy}"
     return f"{path}: column {name!r} holds {column.type}, not numbers; {remedy}"
 
 
@@ -168,7 +168,7 @@ def _not_csv(path: Path) -> str:
         return _no_rows(path)
     row = broken[0]
     counts = f"{row.actual_columns} values, but the header has {row.expected_columns}"
-    return f"{path}: row {row.number - 1} has {counts}: {_shown(row.text)}; correct that row"
+    return f"{path}: row {row.number - 1} has {counts}: {shortened(row.text)}; correct that row"
 
 
 def _no_rows(path: Path) -> str:
@@ -220,12 +220,3 @@ def _require_memory(path: Path, num_bytes: int) -> None:
 def physical_memory() -> int:
     """Bytes of physical memory in this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _quoted(names: Sequence[str]) -> str:
-    shown = ", ".join(_shown(name) for name in names[:8])
-    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}…")

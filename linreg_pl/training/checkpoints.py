@@ -5,17 +5,13 @@ A checkpoint is Lightning's own: `torch.load(path, weights_only=True)` gives a d
 step: `checkpoints/step=4000.ckpt` in the run's folder.
 """
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from linreg_pl.errors import InputError
-from linreg_pl.training.lines import checked_interval
-from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.run import checkpoint_folder, checkpoints, run_folder, step_of
-from linreg_pl.training.schedule import has_ended, validation_follows
+from linreg_pl.training.schedule import checked_interval, has_ended, validation_follows
 from linreg_pl.training.storage import UNFINISHED
 
 KEPT = 3
@@ -90,17 +86,3 @@ class EpochCheckpoints(Checkpoint):
             leftover.unlink()
         for old in checkpoints(run)[:-KEPT]:
             old.unlink()
-
-
-def require_same_shape(path: Path, checkpoint: dict[str, Any], module: LinearRegression) -> None:
-    """Compares a checkpoint's W with the module's.
-
-    Raises:
-        InputError: they differ in shape.
-    """
-    fitted, here = tuple(checkpoint["state_dict"]["W"].shape), tuple(module.W.shape)
-    if fitted != here:
-        raise InputError(
-            f"{path}: the checkpoint's W has shape {fitted} (features, targets), but the data asks for {here};"
-            " choose the columns it was fitted on with --data.features and --data.target"
-        )

@@ -4,8 +4,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from linreg_pl.errors import InputError
 from linreg_pl.training.coefficients import shown, trained_module
+from linreg_pl.training.schedule import checked_interval
 
 
 class EpochLines(Callback):
@@ -28,14 +28,3 @@ class EpochLines(Callback):
         if steps_left == 0 and (epochs - 1) % self.every_n_epochs == 0 and trainer.is_global_zero:
             loss, (W, b) = outputs["loss"].item(), trained_module(trainer).coefficients()
             print(f"epoch {epochs - 1:6d}   loss {loss:14.3f}   W {shown(W)}   b {shown(b)}")
-
-
-def checked_interval(name: str, epochs: int) -> int:
-    """`epochs`, where it is an interval.
-
-    Raises:
-        InputError: it is below 1.
-    """
-    if epochs < 1:
-        raise InputError(f"{name} is {epochs}: give --{name} a whole number of epochs, 1 or more")
-    return epochs

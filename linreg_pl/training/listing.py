@@ -16,7 +16,7 @@ ONWARD = {
 
 
 def print_runs(root: Path, command: str) -> None:
-    """A line for each run below `root`: folder, state, steps of how many, loss, and what to type.
+    """A line for each run below `root`: folder, state, steps of how many, loss ("-" if not known), and what to type.
 
     Raises:
         InputError: there is none.
@@ -27,8 +27,8 @@ def print_runs(root: Path, command: str) -> None:
     lines: list[tuple[str, ...]] = [("run", "state", "step", "of", "loss", "to go on")]
     for run in found:
         state, progress = state_of(run), progress_of(run)
-        steps = [str(progress.get(name, "")) for name in ("global_step", "total_steps")]
-        loss = f"{progress['loss']:.6g}" if "loss" in progress else ""
+        steps = [str(progress.get(name, "-")) for name in ("global_step", "total_steps")]
+        loss = f"{progress['loss']:.6g}" if "loss" in progress else "-"
         more = "" if "stopped_by" in progress else ONWARD.get(state, "")
         onward = f"{command} fit --resume {run}{more}" if state in ONWARD else ""
         lines.append((str(run), state, *steps, loss, onward))

@@ -1,14 +1,10 @@
-"""What does `--resume` go on with, and under which settings?"""
+"""What does `--resume` go on with?"""
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
-
-from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import InputError
-from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.run import CONFIG, RUNS, checkpoints, run_of, runs, state_of, step_of
 from linreg_pl.training.storage import read_checkpoint
 
@@ -78,25 +74,3 @@ def newest_good_checkpoint(run: Path) -> Resumption:
     if damaged:
         raise InputError(f"{run}: none of its checkpoints can be used ({damaged} damaged); start anew with --config")
     return Resumption(run, None, found)
-
-
-def changed_settings(
-    checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule, precision: Any
-) -> list[str]:
-    """What differs between a checkpoint's settings and those to go on with, as `name: old, now new`.
-
-    All hyper-parameters count, but for the place of a file whose contents are the same.
-    """
-    now = {**data.hparams, **model.hparams}
-    then = {**checkpoint.get("datamodule_hyper_parameters", {}), **checkpoint.get("hyper_parameters", {})}
-    state = checkpoint.get(type(data).__qualname__)
-    if state is None:
-        return [f"data: not {type(data).__name__}"]
-    names = [name for name in now if name != "path" and name in then and now[name] != then[name]]
-    changes = [f"{name}: {then[name]}, now {now[name]}" for name in names]
-    if state.get("fingerprint") != data.fingerprint:
-        changes.append(f"contents of the data: {state.get('fingerprint')}, now {data.fingerprint}")
-    bits = 64 if checkpoint["state_dict"]["W"].dtype == torch.float64 else 32
-    if bits != (64 if "64" in str(precision) else 32):
-        changes.append(f"precision: {bits}-true, now {precision}")
-    return changes

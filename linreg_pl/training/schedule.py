@@ -30,10 +30,21 @@ def total_steps(trainer: Any, steps_per_epoch: int, done: int, run: Path | None)
             total, limit = trainer.max_steps, "--trainer.max_steps"
     if done >= total:
         raise InputError(
-            f"{run}: nothing is left to do, it has taken {done} of {total} steps ({done // steps_per_epoch} epochs);"
-            f" to train on, give {limit} a larger number"
+            f"{run}: nothing is left to do: it has taken {done} steps ({done // steps_per_epoch} epochs), and {limit}"
+            f" asks for {total}; to train on, give a larger number"
         )
     return total
+
+
+def checked_interval(name: str, epochs: int) -> int:
+    """`epochs`, where it is an interval.
+
+    Raises:
+        InputError: it is below 1.
+    """
+    if epochs < 1:
+        raise InputError(f"{name} is {epochs}: give --{name} a whole number of epochs, 1 or more")
+    return epochs
 
 
 def validation(trainer: Any, steps_per_epoch: int) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""Does a checkpoint belong to this model and this data: their shape, their columns, their settings?"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from linreg_pl.data.batches import BatchDataModule
+from linreg_pl.errors import InputError
+from linreg_pl.training.module import LinearRegression
+
+
+def require_same_shape(path: Path, checkpoint: dict[str, Any], module: LinearRegression) -> None:
+    """Compares a checkpoint's W with the module's.
+
+    Raises:
+        InputError: they differ in shape.
+    """
+    fitted, here = tuple(checkpoint["state_dict"]["W"].shape), tuple(module.W.shape)
+    if fitted != here:
+        raise InputError(
+            f"{path}: the checkpoint's W has shape {fitted} (features, targets), but the data asks for {here};"
+            " choose the columns it was fitted on with --data.features and --data.target"
+        )
+
+
+def require_same_columns(path: Path, checkpoint: dict[str, Any], data: BatchDataModule) -> None:
+    """Compares a checkpoint's columns with the data's, of whatever class either is.
+
+    Raises:
+        InputError: they are others, or stand in another order.
+    """
+    for fitted in BatchDataModule.__subclasses__():  # Lightning looks only for the state of the very same class
+        if fitted.__qualname__ in checkpoint:
+            try:
+                data.load_state_dict(checkpoint[fitted.__qualname__])
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
+
+
+def require_same_settings(
+    path: Path, checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule, precision: Any
+) -> None:
+    """Compares a checkpoint's settings with those to go on with.
+
+    Raises:
+        InputError: one differs that changes the mathematics.
+    """
+    changes = changed_settings(checkpoint, model, data, precision)
+    if changes:
+        raise InputError(
+            f"{path}: settings differ from the checkpoint's: {'; '.join(changes)}. To go on with the new ones,"
+            " add --allow_changed_settings true; to go on unchanged, leave them out"
+        )
+
+
+def changed_settings(
+    checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule, precision: Any
+) -> list[str]:
+    """What differs between a checkpoint's settings and those to go on with, as `name: old, now new`.
+
+    All hyper-parameters count, but for the place of a file whose contents are the same.
+    """
+    now = {**data.hparams, **model.hparams}
+    then = {**checkpoint.get("datamodule_hyper_parameters", {}), **checkpoint.get("hyper_parameters", {})}
+    state = checkpoint.get(type(data).__qualname__)
+    if state is None:
+        return [f"data: not {type(data).__name__}"]
+    names = [name for name in now if name != "path" and name in then and now[name] != then[name]]
+    changes = [f"{name}: {then[name]}, now {now[name]}" for name in names]
+    if state.get("fingerprint") != data.fingerprint:
+        changes.append(f"contents of the data: {state.get('fingerprint')}, now {data.fingerprint}")
+    bits = 64 if checkpoint["state_dict"]["W"].dtype == torch.float64 else 32
+    if bits != (64 if "64" in str(precision) else 32):
+        changes.append(f"precision: {bits}-true, now {precision}")
+    return changes

@@ -1,0 +1,72 @@
+"""Runs that a test interrupts, and what has to be the same as in one that nothing happened to."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from linreg_pl.training.run import checkpoints, state_of
+
+RUN = Path("lightning_logs") / "version_0"
+DIABETES = Path(__file__).parent.parent / "examples" / "diabetes.csv"
+
+Curves = dict[str, list[tuple[int, float]]]  # tag: (step, value), …
+
+COMMON = ("--model.momentum", "0.9", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "400")
+JOBS = {
+    "synthetic": (
+        *("--data.num_rows", "30", "--data.batch_size", "10", "--model.learning_rate", "1e-4"),
+        *("--checkpoint_every_n_epochs", "13", *COMMON),
+    ),
+    "table": (
+        *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
+        *("--data.batch_size", "100", "--data.val_fraction", "0.1", "--model.learning_rate", "0.01"),
+        *("--trainer.check_val_every_n_epoch", "9", "--checkpoint_every_n_epochs", "11", *COMMON),
+    ),
+}
+JOBS["stopped"] = (  # by a rule, at the 23rd validation
+    *(*JOBS["table"], "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"),
+    *("--trainer.callbacks.patience", "12"),
+)
+
+
+def curves(run: Path) -> Curves:
+    """Every point of every curve, as TensorBoard's own reader has them."""
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    """The run's newest checkpoint."""
+    checkpoint: dict[str, Any] = torch.load(checkpoints(folder / RUN)[-1], weights_only=True)
+    return checkpoint
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two nests of tensors and plain values have the same bits."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return bool(one == other)
+
+
+def assert_same_run(untouched: Path, folder: Path) -> None:
+    """Same weights, optimizer, schedule, report and curves, to the bit, in one folder."""
+    ours, theirs = newest(folder), newest(untouched)
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "hyper_parameters", "progress"):
+        assert equal(ours[key], theirs[key]), key
+    assert (folder / RUN / "report.json").read_bytes() == (untouched / RUN / "report.json").read_bytes()
+    assert curves(folder / RUN) == curves(untouched / RUN)
+    assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]
+    assert state_of(folder / RUN) == "finished"
+
+
+def assert_same_end(untouched: Path, folder: Path) -> None:
+    """The same run, with the same checkpoints; nothing left lying about."""
+    assert_same_run(untouched, folder)
+    names = [path.name for path in (folder / RUN / "checkpoints").iterdir()]
+    assert sorted(names) == sorted(path.name for path in (untouched / RUN / "checkpoints").iterdir())
