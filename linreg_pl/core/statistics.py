@@ -13,6 +13,9 @@ from torch import Tensor
 from linreg_pl.core.optimum import Optimum
 from linreg_pl.core.student import student_quantile
 
+NOTHING = 1e-6
+"""A coefficient that is this share of its standard error is 0 but for rounding, which decides all of its digits."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -50,3 +53,10 @@ def statistics(solution: Optimum) -> Statistics:
         r_squared=1 - residual_squares / about.square().sum(dim=0),
         degrees_of_freedom=degrees_of_freedom,
     )
+
+
+def shown_coefficients(solution: Optimum) -> tuple[Tensor, Tensor]:
+    """W (D, K) and b (K,) of the solution for printing, with 0 for what is only rounding."""
+    theta, errors = solution.theta.high, statistics(solution).standard_errors
+    theta = torch.where(theta.abs() < NOTHING * errors, 0.0, theta)
+    return theta[1:], theta[0]

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import InputError
 from linreg_pl.training.coefficients import named, trained_module
 from linreg_pl.training.schedule import has_point
@@ -113,6 +114,10 @@ class ExactAnswer(Callback):
         if "exact" in checkpoint:
             self._start, self._arrived = checkpoint["exact"]["start"], dict(checkpoint["exact"]["arrived"])
 
+    def shown(self, trainer: Trainer) -> dict[str, float]:
+        """The exact coefficients by name, for printing."""
+        return named(trainer, *shown_coefficients(self.problem.optimum))
+
     def report(self, trainer: Trainer) -> dict[str, Any]:
         """For `report.json`: the exact answer, how far from it the run ended, and the forecast beside what happened."""
         optimum, steps_per_epoch = self.problem.optimum, self.problem.steps_per_epoch
@@ -147,7 +152,7 @@ class ExactAnswer(Callback):
 
     def _preface(self, trainer: Trainer) -> list[str]:
         module, optimum = trained_module(trainer), self.problem.optimum
-        exact = named(trainer, optimum.W, optimum.b)
+        exact = self.shown(trainer)
         values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= FEW else ""
         bound = self.problem.largest_stable_learning_rate(module.momentum)
         auto = module.hparams["learning_rate"] == "auto"

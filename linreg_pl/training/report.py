@@ -33,6 +33,7 @@ class Report(Checkpoint):
         self.contents: dict[str, Any] = {}
         self._outputs: dict[str, Any] = {}
         self._first_loss: float | None = None
+        self._exact_for_printing: dict[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Removes the report of a run that goes on."""
@@ -91,7 +92,7 @@ class Report(Checkpoint):
             for name in shown:
                 epochs = self.contents["epochs_to_1_percent"][name]
                 forecast, seen = (shown_epochs(epochs[key]) if epochs[key] is not None else "-" for key in epochs)
-                fitted, exact = self.contents["coefficients"][name], self.contents["exact"]["coefficients"][name]
+                fitted, exact = self.contents["coefficients"][name], self._exact_for_printing[name]
                 rows.append(f"  {name:{width}} {fitted:12.6g} {exact:12.6g}   {forecast:>22}  {seen:>4}")
         left_out = len(names) - len(shown)
         return [*rows, *([f"  and {left_out} more in {REPORT}"] if left_out else [])]
@@ -110,6 +111,7 @@ class Report(Checkpoint):
             "coefficients": named_coefficients(trainer),
             **(self._exact.report(trainer) if self._exact else {}),
         }
+        self._exact_for_printing = self._exact.shown(trainer) if self._exact else {}
         run = run_folder(trainer)
         if trainer.is_global_zero and run is not None and state != "interrupted":
             write_durably(run / REPORT, (json.dumps(self.contents, indent=2) + "\n").encode())

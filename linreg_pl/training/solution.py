@@ -10,7 +10,7 @@ from torch import Tensor
 
 from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import standardization
-from linreg_pl.core.statistics import Statistics, statistics
+from linreg_pl.core.statistics import Statistics, shown_coefficients, statistics
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.training.exact import shown_epochs
 from linreg_pl.training.module import LinearRegression
@@ -161,13 +161,15 @@ class Solution:
         width = max(len(name) for name in names)
         title = "" if self.data.num_targets == 1 else self.data.target_names[target]
         lines = [f"{title:{width}}      estimate  standard error    95% interval"]
+        W, b = shown_coefficients(self.problem.optimum)
         for row, name in enumerate(names):
             if row == 0 and not self.model.fit_intercept:
                 continue
             found = self._estimate(row, target)
             error, (low, high) = found["standard_error"], found["confidence_interval"]
             sure = f"{error:14.6g}    {low:.6g} … {high:.6g}" if error is not None else f"{'unknown':>14}"
-            lines.append(f"{name:{width}}  {found['estimate']:12.6g}  {sure}")
+            estimate = float(W[row - 1, target] if row else b[target])
+            lines.append(f"{name:{width}}  {estimate:12.6g}  {sure}")
         return lines
 
 
