@@ -92,3 +92,9 @@ def _run(
     if before is not None:
         before()
     sys.exit(main(args))
+
+
+def outside_make() -> dict[str, str]:
+    """The environment of a person at a prompt: `make test` is a make itself, and hands its flags and ARGS on."""
+    of_make = ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if name not in of_make}

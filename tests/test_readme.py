@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import outside_make
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -29,11 +31,6 @@ def clone(tmp_path: Path) -> Path:
     for name in ("Makefile", ".venv", "pyproject.toml", "requirements.lock", "examples", "linreg_pl"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
-
-
-def outside_make() -> dict[str, str]:
-    """The environment of a person at a prompt: `make test` is a make itself, and make within make says so."""
-    return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 
 
 def assert_same_output(printed: str, shown: str) -> None:

@@ -31,7 +31,7 @@ from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.training.run import checkpoints
 from tests import runs
-from tests.commands import linreg
+from tests.commands import linreg, outside_make
 from tests.runs import Curves
 from tests.sabotage import KillInSave
 
@@ -201,11 +201,6 @@ def tensorboard(load_fast: str, reload_interval: int) -> tuple[str, ...]:
         *(str(Path(sys.executable).with_name("tensorboard")), "--logdir", "lightning_logs", "--host", "127.0.0.1"),
         *("--port", "0", "--load_fast", load_fast, "--reload_interval", str(reload_interval)),
     )
-
-
-def outside_make() -> dict[str, str]:
-    """The environment, without what `make test` hands on to a make that it starts."""
-    return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 
 
 @pytest.fixture(scope="module")
