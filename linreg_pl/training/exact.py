@@ -126,7 +126,7 @@ class ExactAnswer(Callback):
                 "objective": optimum.objective,
                 "coefficients": named(trainer, optimum.W, optimum.b),
             },
-            "gap": self.points["gap/objective"],
+            "gap": self._measured(trainer)["gap/objective"],
             "epochs_to_1_percent": {
                 name: {
                     "forecast": epochs if math.isfinite(epochs) else None,
