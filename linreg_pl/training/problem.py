@@ -74,7 +74,7 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
     count, size = data.steps_per_epoch, data.num_features + fit_intercept
     is_cycle = data.has_fixed_batches and count * size**3 <= MOST_WORK
     batches = (data.batch(0, index) for index in range(count if is_cycle else min(count, SAMPLED_BATCHES)))
-    hessians = [batch_hessian(x, penalty, data.num_targets, scaling, fit_intercept) for x, _ in batches]
+    hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept) for x, _ in batches]
     return Problem(
         optimum=optimum(data.triangle, penalty, fit_intercept),
         scaling=scaling,
