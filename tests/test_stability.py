@@ -136,5 +136,14 @@ def test_directions_without_curvature_set_no_bound(num_batches: int, momentum: f
     assert bounds[0] == pytest.approx(bounds[1], rel=1e-6)
 
 
+def test_thousands_of_batches_may_grow_beyond_float64() -> None:
+    hessians = problem(3000, 1, 1, 0.0, seed=17).x.square().view(-1, 1, 1)
+    bound = largest_stable_learning_rate(hessians)
+    assert spectral_radius(hessians, 10 * bound) == math.inf
+    # Of single numbers the cycle's factor is a product, whose logarithm has the sign of the growth.
+    growth = [float((1 - share * bound * hessians).abs().log().sum()) for share in (0.99, 1.01)]
+    assert growth[0] < 0 < growth[1]
+
+
 def test_where_nothing_is_to_be_learnt_any_rate_is_stable() -> None:
     assert largest_stable_learning_rate(torch.zeros(3, 2, 2, dtype=torch.float64)) == math.inf

@@ -63,7 +63,10 @@ def spectral_radius(hessians: Tensor, learning_rate: float, momentum: float = 0.
         steps = torch.cat([torch.cat([same - gradients, -carried], 2), torch.cat([gradients, carried], 2)], 1)
     else:
         steps = same - gradients
-    return float(torch.linalg.eigvals(product(steps)).abs().max())
+    cycle = product(steps)
+    if not cycle.isfinite().all():  # thousands of steps grew beyond float64, which no eigenvalue solver takes
+        return float("inf")
+    return float(torch.linalg.eigvals(cycle).abs().max())
 
 
 def product(steps: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ from linreg_pl.data.batches import BatchDataModule
 SAMPLED_BATCHES = 16
 """Of batches that are drawn anew at every epoch so many tell how much they differ."""
 
-MOST_WORK = 2e7
-"""Batches times P³: a cycle's bound takes some two hundred products of that many multiplications."""
+MOST_WORK = 2e6
+"""Batches times P³: a cycle's bound takes some hundred products of that many multiplications, and with momentum some
+four hundred of eight times as many, which is seconds."""
 
 
 @dataclass(frozen=True)
