@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 SPLITTER = 2.0**27 + 1
 """Cuts 53 bits into 26 and 26, and a sign; a value above 1e300 would overflow."""
@@ -40,6 +41,10 @@ class DoubleDouble(NamedTuple):
     def columns(self, chosen: slice) -> "DoubleDouble":
         """Some columns."""
         return DoubleDouble(self.high[:, chosen], self.low[:, chosen])
+
+    def after_ones(self) -> "DoubleDouble":
+        """The columns after one of ones."""
+        return DoubleDouble(pad(self.high, (1, 0), value=1.0), pad(self.low, (1, 0)))
 
     def sum_of_rows(self) -> "DoubleDouble":
         """The sum over the first dimension, by halves."""
@@ -85,3 +90,10 @@ def split(a: Tensor) -> tuple[Tensor, Tensor]:
     scaled = SPLITTER * a
     high = scaled - (scaled - a)
     return high, a - high
+
+
+def square_root(a: Tensor) -> DoubleDouble:
+    """√a, to twice the digits of the float64 `a`: one of Newton's steps from its rounded root."""
+    root = a.sqrt()
+    square, error = two_product(root, root)
+    return fast_two_sum(root, torch.where(root > 0, ((a - square) - error) / (2 * root), 0))

@@ -3,21 +3,24 @@
 import torch
 from torch import Tensor
 
-ROUNDING = 32 * torch.finfo(torch.float64).eps
-"""Columns of length 1 depend on each other where a combination is shorter than this, times their number."""
-
 INVOLVED = 1e-6
 """A column takes part in a dependence whose unit vector has at least this much of it."""
 
 
 class PseudoInverse:
-    """T⁺ of a matrix T (M, P), its columns first scaled to length 1, so that no choice of units can spoil it."""
+    """T⁺ of a matrix T (M, P), its columns first scaled to length 1, so that no choice of units can spoil it.
 
-    def __init__(self, factor: Tensor) -> None:
+    Args:
+        factor: T.
+        rounding: Share of its length by which a column may be wrong. Columns depend on each other where a combination
+            of them, scaled, is no longer than such errors make it.
+    """
+
+    def __init__(self, factor: Tensor, rounding: float) -> None:
         norms = torch.linalg.vector_norm(factor, dim=0)
         scales = torch.where(norms > 0, norms, 1.0).unsqueeze(1)
         U, lengths, Vt = torch.linalg.svd(factor / scales.T, full_matrices=False)
-        kept = lengths > ROUNDING * len(lengths) * lengths[0]
+        kept = lengths > rounding * len(lengths) ** 0.5
         self._U = U[:, kept]
         self.half = Vt[kept].T / lengths[kept] / scales
         """(P, rank); half @ half.T is (T'T)⁺."""

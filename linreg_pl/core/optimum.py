@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from linreg_pl.core.double_double import DoubleDouble, double_double
+from linreg_pl.core.double_double import DoubleDouble, double_double, square_root
 from linreg_pl.core.least_squares import PseudoInverse
 from linreg_pl.core.scaling import Scaling, users_units
 from linreg_pl.core.triangle import Triangle, upper_triangle
@@ -30,7 +30,7 @@ class Optimum:
     theta: DoubleDouble  # (1+D, K), θ*
     objective: float  # J*
     factor: Tensor  # T (P, 1+D), where P = 1+D, or D without an intercept
-    penalty: Tensor  # √l2·P (…, 1+D)
+    penalty: DoubleDouble  # √l2·P (1+D, 1+D)
     data: Triangle
     inverse: PseudoInverse  # of T's columns that are free
     free: slice  # rows of θ that are: all, or all but b
@@ -72,7 +72,7 @@ class Optimum:
         return (theta - self.theta.high) - self.theta.low
 
 
-def optimum(data: Triangle, penalty: Tensor, fit_intercept: bool = True) -> Optimum:
+def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True) -> Optimum:
     """The minimum of J over the rows in `data`.
 
     Where columns depend on others and nothing is penalised, J is smallest in many places: the one with the smallest
@@ -85,11 +85,12 @@ def optimum(data: Triangle, penalty: Tensor, fit_intercept: bool = True) -> Opti
     """
     free = slice(0 if fit_intercept else 1, 1 + data.num_features)
     data_rows = data.R / (data.num_rows * data.num_targets) ** 0.5
-    of_penalty = torch.cat([penalty, torch.zeros(len(penalty), data.num_targets, dtype=torch.float64)], dim=1)
-    R = upper_triangle(torch.cat([data_rows, of_penalty])[:, free.start :])
+    of_nothing = torch.zeros(len(penalty.high), data.num_targets, dtype=torch.float64)
+    penalty_rows = torch.cat([penalty.high, of_nothing], dim=1)
+    R = upper_triangle(torch.cat([data_rows, penalty_rows])[:, free.start :])
     num_free = free.stop - free.start
     factor, right, rest = R[:num_free, :num_free], R[:num_free, num_free:], R[num_free:, num_free:]
-    inverse = PseudoInverse(factor)
+    inverse = PseudoInverse(factor, data.rounding)
     solution = inverse.shortest(inverse.solve(right), rows=slice(1 if fit_intercept else 0, None))
     missed = right - factor @ solution
     theta = torch.zeros(1 + data.num_features, data.num_targets, dtype=torch.float64)
@@ -105,8 +106,8 @@ def optimum(data: Triangle, penalty: Tensor, fit_intercept: bool = True) -> Opti
     )
 
 
-def penalty_rows(num_features: int, l2: float, fold_bias: bool = False, scaling: Scaling | None = None) -> Tensor:
-    """√l2·P (1+D, 1+D), whose squares at θ sum up to the penalty.
+def penalty_rows(num_features: int, l2: float, fold_bias: bool = False, scaling: Scaling | None = None) -> DoubleDouble:
+    """√l2·P (1+D, 1+D), whose squares at θ sum up to the penalty; the root has to have more digits than l2.
 
     Args:
         num_features: D.
@@ -116,5 +117,5 @@ def penalty_rows(num_features: int, l2: float, fold_bias: bool = False, scaling:
     """
     penalized = torch.ones(1 + num_features, dtype=torch.float64)
     penalized[0] = float(fold_bias)
-    rows: Tensor = l2**0.5 * penalized.unsqueeze(1) * (scaling or users_units(num_features)).inverse
-    return rows
+    rows = penalized.unsqueeze(1) * (scaling or users_units(num_features)).inverse
+    return square_root(torch.tensor(l2, dtype=torch.float64)) * double_double(rows)

@@ -27,27 +27,26 @@ def refined(solution: Optimum, chunks: Iterable[tuple[Tensor | DoubleDouble, Ten
 
     Where x itself has more digits than float64, it comes as pairs.
     """
-    total = double_double(torch.zeros_like(solution.theta.high))
+    theta, data = solution.theta, solution.data
+    count = torch.tensor(float(data.num_rows * data.num_targets), dtype=torch.float64)
+    # Half of J's gradient, times N·K, downwards. The rows' part and the penalty's cancel, so both are pairs until then.
+    total = _products(solution.penalty, torch.zeros_like(theta.high), theta) * double_double(count)
     for x, y in chunks:
         pairs = x if isinstance(x, DoubleDouble) else double_double(x)
         for start in range(0, len(y), ROWS_AT_A_TIME):
             rows = slice(start, start + ROWS_AT_A_TIME)
-            total = total + _products(pairs.rows(rows), y[rows], solution.theta)
-    data = solution.data
-    right = total.high / (data.num_rows * data.num_targets) - solution.penalty.T @ (
-        solution.penalty @ solution.theta.high
-    )
+            total = total + _products(pairs.rows(rows).after_ones(), y[rows], theta)
+    right = total.high / count
     change = torch.zeros_like(right)
     change[solution.free] = solution.inverse.solve_normal(right[solution.free])
-    return replace(solution, theta=two_sum(solution.theta.high, solution.theta.low + change))
+    return replace(solution, theta=two_sum(theta.high, theta.low + change))
 
 
-def _products(x: DoubleDouble, y: Tensor, theta: DoubleDouble) -> DoubleDouble:
-    """[1, x]'(y - [1, x] θ) (1+D, K) of some rows."""
-    residual = double_double(y) + -DoubleDouble(*(part[:1].expand_as(y) for part in theta))
-    for feature in range(x.high.shape[1]):
-        column = x.columns(slice(feature, feature + 1))
-        residual = residual + -(column * theta.rows(slice(1 + feature, 2 + feature)))
-    sums = [residual.sum_of_rows()]
-    sums += [(x.columns(slice(j, j + 1)) * residual).sum_of_rows() for j in range(x.high.shape[1])]
+def _products(columns: DoubleDouble, y: Tensor, theta: DoubleDouble) -> DoubleDouble:
+    """A'(y - A θ) (1+D, K) of some rows of columns A (n, 1+D)."""
+    each = [columns.columns(slice(j, j + 1)) for j in range(columns.high.shape[1])]
+    residual = double_double(y)
+    for j, column in enumerate(each):
+        residual = residual + -(column * theta.rows(slice(j, j + 1)))
+    sums = [(column * residual).sum_of_rows() for column in each]
     return DoubleDouble(torch.stack([part.high for part in sums]), torch.stack([part.low for part in sums]))

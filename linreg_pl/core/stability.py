@@ -2,9 +2,10 @@
 
 A step on a batch with Hessian H multiplies the distance from the batch's optimum by I - learning_rate · H. On all rows
 that contracts while learning_rate < 2 / λ_max(H). A cycle over fixed batches is the product of their steps: it may
-contract where one of them alone would grow, and its bound is where the product's spectral radius reaches 1. With
+contract where one of them alone would grow, and its bound is where the product's spectral radius first reaches 1. With
 momentum β the step also carries β times the last change, and the bound on all rows is 2 (1 + β) / λ_max(H) (Qian, "On
-the momentum term in gradient descent learning algorithms", Neural Networks 12, 1999).
+the momentum term in gradient descent learning algorithms", Neural Networks 12, 1999). A cycle that swings in time with
+its batches can then grow at a rate far below, and contract again at higher ones: the bound is the lowest such rate.
 """
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from linreg_pl.core.scaling import Scaling
 
 GRID = 1.02
-"""Ratio of the learning rates at which a cycle is first tried; the bound between two of them is then bisected."""
+"""Ratio of the learning rates at which a cycle is tried, upwards; the bound between two of them is then bisected."""
 
 SLACK = 1e-7
 """A spectral radius of 1 is not told from one this much above it: directions in which nothing moves have exactly 1."""
@@ -35,15 +36,14 @@ def largest_stable_learning_rate(hessians: Tensor, momentum: float = 0.0) -> flo
             2 (1 + momentum) / λ_max.
         momentum: As in `torch.optim.SGD`.
     """
-    steepest = torch.linalg.eigvalsh(hessians)[:, -1]
-    if steepest.max() <= 0:
+    steepest = float(torch.linalg.eigvalsh(hessians)[:, -1].max())
+    if steepest <= 0:
         return float("inf")
-    alone = float(2 * (1 + momentum) / steepest.max())
     if len(hessians) == 1:
-        return alone
-    below = alone
-    while spectral_radius(hessians, below, momentum) > 1 + SLACK:  # only momentum can bring that about
-        below /= 2
+        return 2 * (1 + momentum) / steepest
+    # Whatever the order of the batches, this contracts: the circle criterion for the transfer function of a step with
+    # momentum, z / ((z - 1) (z - β)), whose real part on the unit circle is at least -(1 + β) / (2 (1 - β)²).
+    below = 2 * (1 - momentum) ** 2 / (1 + momentum) / steepest
     above = below * GRID
     while spectral_radius(hessians, above, momentum) <= 1 + SLACK:
         below, above = above, above * GRID
@@ -63,7 +63,10 @@ def spectral_radius(hessians: Tensor, learning_rate: float, momentum: float = 0.
         steps = torch.cat([torch.cat([same - gradients, -carried], 2), torch.cat([gradients, carried], 2)], 1)
     else:
         steps = same - gradients
-    return float(torch.linalg.eigvals(product(steps)).abs().max())
+    cycle = product(steps)
+    if not cycle.isfinite().all():  # thousands of steps grew beyond float64, which no eigenvalue solver takes
+        return float("inf")
+    return float(torch.linalg.eigvals(cycle).abs().max())
 
 
 def product(steps: Tensor) -> Tensor:

@@ -21,8 +21,9 @@ SAMPLED_BATCHES = 16
 SAFELY = 0.5
 """Share of the largest stable learning rate at which the steepest direction arrives at once, and none oscillates."""
 
-MOST_WORK = 2e7
-"""Batches times P³: a cycle's bound takes some two hundred products of that many multiplications."""
+MOST_WORK = 2e6
+"""Batches times P³: a cycle's bound takes some hundred products of that many multiplications, and with momentum some
+four hundred of eight times as many, which is seconds."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
     count, size = data.steps_per_epoch, data.num_features + fit_intercept
     is_cycle = data.has_fixed_batches and count * size**3 <= MOST_WORK
     batches = (data.batch(0, index) for index in range(count if is_cycle else min(count, SAMPLED_BATCHES)))
-    hessians = [batch_hessian(x, penalty, data.num_targets, scaling, fit_intercept) for x, _ in batches]
+    hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept) for x, _ in batches]
     return Problem(
         optimum=optimum(data.triangle, penalty, fit_intercept),
         scaling=scaling,

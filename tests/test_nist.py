@@ -1,0 +1,67 @@
+"""How many digits of the exact answer are there? On NIST's sets, against rational arithmetic."""
+
+import pytest
+import torch
+
+from linreg_pl.core.statistics import statistics
+from tests.nist import NistSet, nist_sets
+
+SETS = nist_sets()
+
+# Digits of the worst coefficient, by streaming QR in float64 and then refined: what was measured, less half a digit or
+# more for a processor that rounds in another order. Where y itself is rounded to float64 that is what is left to err.
+DIGITS = {
+    "norris": (11.8, 13.5),
+    "pontius": (11.8, 13.0),
+    "noint1": (15.0, 15.9),
+    "noint2": (15.0, 15.9),
+    "filip": (6.8, 12.0),
+    "longley": (11.1, 15.0),
+    "wampler1": (8.0, 15.0),
+    "wampler2": (12.5, 12.5),
+    "wampler3": (8.0, 15.0),
+    "wampler4": (7.5, 15.0),
+    "wampler5": (5.5, 15.0),
+}
+
+
+@pytest.fixture(params=SETS)
+def nist_set(request: pytest.FixtureRequest) -> NistSet:
+    return SETS[request.param]
+
+
+def test_rational_arithmetic_agrees_with_the_certified_values(nist_set: NistSet) -> None:
+    """So the rows were copied right. Certified values have 15 digits."""
+    for key, exact in (
+        ("coefficients", [float(value) for value in nist_set.coefficients]),
+        ("standard_errors", nist_set.standard_errors),
+        ("residual_std", nist_set.residual_std),
+        ("r_squared", nist_set.r_squared),
+    ):
+        if nist_set.certified[key] is not None:
+            assert exact == pytest.approx(nist_set.certified[key], rel=2e-14), key
+
+
+def test_coefficients(nist_set: NistSet) -> None:
+    first, refined = nist_set.solved(), nist_set.refined()
+    of_first, of_refined = (nist_set.digits(solution.theta.high[solution.free]) for solution in (first, refined))
+    print(f"{nist_set.name}: {of_first:.1f}, refined {of_refined:.1f}")
+    assert of_first >= DIGITS[nist_set.name][0]
+    assert of_refined >= DIGITS[nist_set.name][1]
+    assert not first.dependent, "even Filip's ten powers are independent"
+
+
+def test_standard_errors_and_residuals(nist_set: NistSet) -> None:
+    found = statistics(nist_set.refined())
+    rows = slice(0 if nist_set.fit_intercept else 1, None)
+    # Where the fit is perfect the residuals are the rounding of y, of size 1e7, to float64.
+    rounding = 1e-15 * max(abs(float(value)) for (value,) in nist_set.y)
+    spread = 0.0 if nist_set.residual_std else 1e-9
+    assert found.residual_std.item() == pytest.approx(nist_set.residual_std, rel=1e-6, abs=rounding)
+    assert found.standard_errors[rows].flatten().tolist() == pytest.approx(
+        nist_set.standard_errors, rel=1e-6, abs=spread
+    )
+    assert found.r_squared.item() == pytest.approx(nist_set.r_squared, abs=1e-9)
+    assert found.degrees_of_freedom == pytest.approx(len(nist_set.y) - len(nist_set.coefficients), abs=1e-9)
+    if not nist_set.fit_intercept:
+        assert torch.equal(found.standard_errors[0], torch.zeros(1, dtype=torch.float64))

@@ -1,0 +1,270 @@
+"""The exact answer: against rational arithmetic, scikit-learn, NumPy, and by what makes it the smallest J."""
+
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+from linreg_pl.core import objective
+from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
+from linreg_pl.core.refinement import refined
+from linreg_pl.core.scaling import Scaling, standardization, users_units
+from linreg_pl.core.triangle import triangle_of
+from tests.problems import problem
+from tests.rationals import Matrix, Paraboloid, add, floats, product, rational, with_ones
+
+# float64 on small random problems of condition number up to some hundreds.
+CLOSE: Any = {"rtol": 1e-11, "atol": 1e-11}
+
+
+class Setup(NamedTuple):
+    """A least-squares problem with one answer, and how the model poses it."""
+
+    x: Tensor  # (N, D)
+    y: Tensor  # (N, K)
+    l2: float
+    fit_intercept: bool
+    fold_bias: bool
+    scaling: Scaling
+
+    def solved(self) -> Optimum:
+        """By the triangle."""
+        penalty = penalty_rows(self.x.shape[1], self.l2, self.fold_bias, self.scaling)
+        return optimum(triangle_of([(self.x, self.y)]), penalty, self.fit_intercept)
+
+    def refined(self) -> Optimum:
+        """With all digits."""
+        return refined(self.solved(), [(self.x, self.y)])
+
+    @property
+    def free(self) -> slice:
+        """Rows of θ that are free."""
+        return slice(0 if self.fit_intercept else 1, None)
+
+    def exact(self) -> Paraboloid:
+        """In rational arithmetic; its θ has the free rows only."""
+        D = self.x.shape[1]
+        means, scales = rational(torch.stack([self.scaling.means, self.scaling.scales]))
+        P = [[Fraction(self.fold_bias), *(self.fold_bias * mean for mean in means)]]  # b_z = b + means · W
+        P += [[Fraction(), *(scales[i] if i == j else Fraction() for j in range(D))] for i in range(D)]
+        columns = with_ones(rational(self.x))
+        return Paraboloid(
+            [row[self.free] for row in columns],
+            rational(self.y),
+            Fraction(self.l2),
+            [row[self.free] for row in P],
+        )
+
+
+@st.composite
+def setups(draw: st.DrawFn) -> Setup:
+    num_features, fit_intercept = draw(st.integers(1, 3)), draw(st.booleans())
+    x, y, W, _, l2 = problem(
+        num_rows=draw(st.integers(num_features + 2, 8)),
+        num_features=num_features,
+        num_targets=draw(st.integers(1, 2)),
+        l2=draw(st.sampled_from([0.0, 1e-10, 0.3, 7.1])),
+        seed=draw(st.integers(0, 2**31)),
+    )
+    scaling = Scaling(W[:, 0], 0.1 + W[:, 0].abs()) if draw(st.booleans()) else users_units(num_features)
+    if not fit_intercept:
+        scaling = Scaling(torch.zeros_like(scaling.means), scaling.scales)
+    return Setup(x, y, l2, fit_intercept, fit_intercept and draw(st.booleans()), scaling)
+
+
+def random_like(theta: Tensor, seed: int) -> Tensor:
+    return torch.randn(theta.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@given(setups(), st.integers(0, 25), st.integers(0, 2**31))
+@settings(max_examples=60)
+def test_gap_keeps_its_digits_down_to_nothing(setup: Setup, exponent: int, seed: int) -> None:
+    """θ is moved until J - J* is about 10^-exponent of J*, a difference that float64 can't hold below 1e-16."""
+    solution, exact = setup.refined(), setup.exact()
+    smallest, minimum = exact.value(exact.minimum()), exact.minimum()
+    away = random_like(solution.theta.high, seed)
+    away[: setup.free.start] = 0
+    best = solution.theta.high
+    away *= (float(smallest) * 10.0**-exponent / solution.gap(best[1:] + away[1:], best[0] + away[0])) ** 0.5
+    theta = best + away
+    there: Matrix = rational(theta)[setup.free]
+    gap = exact.value(there) - smallest
+    assert gap == product_gap(exact, add(there, minimum, factor=-1))
+    assert solution.gap(theta[1:], theta[0]) == pytest.approx(float(gap), rel=1e-9)
+    gradient = solution.gradient(theta[1:], theta[0])[setup.free]
+    torch.testing.assert_close(
+        gradient, floats(exact.gradient(there)), rtol=1e-8, atol=1e-9 * float(gradient.abs().max())
+    )
+
+
+def product_gap(exact: Paraboloid, away: Matrix) -> Fraction:
+    """Σ over targets of away' · half Hessian · away."""
+    moved = product(exact.hessian, away)
+    return sum(
+        (a * m for left, right in zip(away, moved, strict=True) for a, m in zip(left, right, strict=True)), Fraction()
+    )
+
+
+@given(setups())
+@settings(max_examples=60)
+def test_smallest_value_and_its_place(setup: Setup) -> None:
+    solution, exact = setup.solved(), setup.exact()
+    assert solution.objective == pytest.approx(float(exact.value(exact.minimum())), rel=1e-10)
+    torch.testing.assert_close(solution.theta.high[setup.free], floats(exact.minimum()), **CLOSE)
+    assert solution.fit_intercept == setup.fit_intercept
+    assert not solution.dependent
+
+
+@given(setups())
+@settings(max_examples=60)
+def test_one_more_pass_gives_every_digit_of_the_pair(setup: Setup) -> None:
+    """A pair has 106 bits, 32 digits; the pass itself leaves the square of float64's rounding, times the condition."""
+    minimum = setup.exact().minimum()
+    pair = setup.refined().theta
+    error = add(add(rational(pair.high), rational(pair.low))[setup.free], minimum, factor=-1)
+    assert floats(error).abs().max() < 1e-26 * max(1, float(floats(minimum).abs().max()))
+
+
+@given(setups(), st.integers(0, 2**31))
+def test_gradient_is_the_objectives(setup: Setup, seed: int) -> None:
+    """`core.objective` knows the user's units only, b penalised or not; autograd through it is a second witness."""
+    x, y, l2 = setup.x, setup.y, setup.l2
+    solution = setup._replace(scaling=users_units(x.shape[1])).solved()
+    theta = random_like(solution.theta.high, seed)
+    theta[: setup.free.start] = 0
+    W, b = theta[1:].clone().requires_grad_(), theta[0].clone().requires_grad_()
+    loss = objective.objective(x, y, W, b, l2) + (objective.penalty(b, l2) if setup.fold_bias else 0)
+    loss.backward()
+    step = objective.value_and_gradient(x, y, W, b, l2)
+    step = objective.with_penalized_bias(step, b, l2) if setup.fold_bias else step
+    found = solution.gradient(W, b)
+    assert W.grad is not None
+    assert b.grad is not None
+    torch.testing.assert_close(found[1:], W.grad, **CLOSE)
+    torch.testing.assert_close(found[1:], step.grad_W, **CLOSE)
+    if setup.fit_intercept:
+        torch.testing.assert_close(found[0], b.grad, **CLOSE)
+        torch.testing.assert_close(found[0], step.grad_b, **CLOSE)
+        assert solution.objective + solution.gap(W, b) == pytest.approx(loss.item(), rel=1e-11)
+
+
+@given(setups())
+def test_gradient_vanishes_at_the_optimum(setup: Setup) -> None:
+    """Optimality itself: autograd's gradient of J there, J written out in the units that are penalised."""
+    solution = setup.solved()
+    theta = solution.theta.high.clone().requires_grad_()
+    W_z = setup.scaling.scales.unsqueeze(1) * theta[1:]
+    b_z = theta[0] + setup.scaling.means @ theta[1:]
+    loss = objective.objective(setup.x, setup.y, theta[1:], theta[0], 0.0) + objective.penalty(W_z, setup.l2)
+    loss = loss + (objective.penalty(b_z, setup.l2) if setup.fold_bias else 0)
+    loss.backward()
+    assert theta.grad is not None
+    assert theta.grad[setup.free].abs().max() < 1e-11 * max(1.0, float(theta.detach().abs().max()))
+    assert loss.item() == pytest.approx(solution.objective, rel=1e-11)
+
+
+@pytest.mark.parametrize("fold_bias", [False, True])
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("num_targets", [1, 3])
+def test_ridge_is_scikit_learns(num_targets: int, standardize: bool, fold_bias: bool) -> None:
+    """Folding b is scikit-learn's Ridge without an intercept on a column of ones more."""
+    x, y, W, *_ = problem(50, 4, num_targets, 0.0, seed=3)
+    x = 5 * x * W[:, 0] + 3
+    data = triangle_of([(x, y)])
+    scaling = standardization(data) if standardize else users_units(4)
+    solution = optimum(data, penalty_rows(4, 0.2, fold_bias, scaling))
+    z = (x - x.mean(0)) / x.std(0, correction=0) if standardize else x
+    if fold_bias:
+        z = torch.cat([torch.ones(50, 1, dtype=torch.float64), z], dim=1)
+    peer = Ridge(alpha=50 * num_targets * 0.2, fit_intercept=not fold_bias).fit(z.numpy(), y.numpy())
+    ours = x @ solution.W + solution.b
+    np.testing.assert_allclose(ours.numpy(), peer.predict(z.numpy()).reshape(50, -1), rtol=0, atol=1e-11)
+    W_z = (scaling.inverse @ solution.theta.high)[1:].T.numpy()
+    np.testing.assert_allclose(W_z, np.atleast_2d(peer.coef_)[:, -4:], rtol=0, atol=1e-11)
+
+
+DEPENDENT = {  # and the columns of [1, x] that are involved
+    "more features than rows": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    "a column twice": [2, 4],
+    "a combination": [1, 3, 4],
+    "a constant column": [0, 2],
+    "shifted and in other units": [0, 1, 3],
+    "one of each kind": [0, 1, 2, 3, 4],
+    "no difference": [1, 2, 3, 4],
+}
+
+
+def deficient(kind: str) -> tuple[Tensor, Tensor]:
+    """Rows whose columns depend on each other."""
+    wide = kind == "more features than rows"
+    x, y, *_ = problem(6 if wide else 30, 9 if wide else 4, 2, 0.0, seed=4)
+    if kind == "a column twice":
+        x[:, 3] = x[:, 1]
+    elif kind == "a combination":
+        x[:, 2] = 3 * x[:, 0] - x[:, 3]
+    elif kind == "a constant column":
+        x[:, 1] = 0.1
+    elif kind == "shifted and in other units":
+        x[:, 2] = 1e9 * x[:, 0] + 1e8
+    elif kind == "one of each kind":
+        x = torch.eye(4, dtype=torch.float64)[torch.arange(30) % 4]
+    elif kind == "no difference":
+        x[:] = 0
+    return x, y
+
+
+@pytest.mark.parametrize("kind", DEPENDENT)
+def test_of_many_answers_the_smallest(kind: str) -> None:
+    """NumPy's minimum-norm solution on centred data; b then follows from the means."""
+    x, y = deficient(kind)
+    solution = optimum(triangle_of([(x, y)]), penalty_rows(x.shape[1], 0.0))
+    W, *_ = np.linalg.lstsq((x - x.mean(0)).numpy(), (y - y.mean(0)).numpy(), rcond=1e-12)
+    # Units of 1e9 leave NumPy, which does not scale columns, fewer digits.
+    np.testing.assert_allclose(solution.W.numpy(), W, rtol=0, atol=1e-6 if "units" in kind else 1e-11)
+    b = y.mean(0).numpy() - x.mean(0).numpy() @ solution.W.numpy()
+    np.testing.assert_allclose(solution.b.numpy(), b, rtol=0, atol=1e-10)
+    assert solution.dependent == DEPENDENT[kind]
+
+
+@pytest.mark.parametrize("kind", ["more features than rows", "a column twice", "one of each kind", "no difference"])
+def test_of_many_answers_that_at_which_ridge_arrives(kind: str) -> None:
+    """Ridge in rational arithmetic, with a penalty of 1e-40 that leaves 1e-40 or so of the way to its limit.
+
+    Only of the kinds whose columns depend on each other in float64 to the last bit.
+    """
+    x, y = deficient(kind)
+    size = 1 + x.shape[1]
+    penalized = [[Fraction(i == j and i > 0) for j in range(size)] for i in range(size)]
+    exact = Paraboloid(with_ones(rational(x)), rational(y), Fraction(1, 10**40), penalized)
+    solution = optimum(triangle_of([(x, y)]), penalty_rows(x.shape[1], 0.0))
+    torch.testing.assert_close(solution.theta.high, floats(exact.minimum()), **CLOSE)
+
+
+@pytest.mark.parametrize("num_rows", [100, 5000])
+@pytest.mark.parametrize("num_features", [1, 6])
+def test_a_constant_column_is_found_in_any_number_of_rows(num_rows: int, num_features: int) -> None:
+    x, y, *_ = problem(num_rows, num_features, 1, 0.0, seed=5)
+    x[:, 0] = 0.1
+    solution = optimum(triangle_of([(x, y)]), penalty_rows(num_features, 0.0))
+    assert solution.dependent == [0, 1]
+    assert solution.W[0].abs() < 1e-12, "it explains nothing that b does not"
+
+
+def test_a_penalty_leaves_one_answer_to_dependent_columns() -> None:
+    x, y = deficient("a column twice")
+    solution = optimum(triangle_of([(x, y)]), penalty_rows(4, 1e-6))
+    assert not solution.dependent
+    torch.testing.assert_close(solution.W[1], solution.W[3], rtol=0, atol=1e-9)  # 1e-16 by a condition of 1e3
+
+
+def test_columns_without_an_intercept_keep_their_numbers() -> None:
+    x, y = deficient("a column twice")
+    solution = optimum(triangle_of([(x, y)]), penalty_rows(4, 0.0), fit_intercept=False)
+    assert solution.dependent == [2, 4]
+    assert torch.equal(solution.b, torch.zeros(2, dtype=torch.float64))

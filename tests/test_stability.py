@@ -1,0 +1,149 @@
+"""The largest stable learning rate: real descent contracts just below it, and grows just above."""
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linreg_pl import SyntheticDataModule
+from linreg_pl.core.objective import objective, penalty
+from linreg_pl.core.optimum import penalty_rows
+from linreg_pl.core.scaling import Scaling, users_units
+from linreg_pl.core.stability import batch_hessian, largest_stable_learning_rate, product, spectral_radius
+from linreg_pl.training.problem import problem as problem_of
+from tests.descent import Descent, descents
+from tests.problems import problem
+from tests.rationals import Matrix, add, identity
+from tests.rationals import product as rational_product
+
+
+@given(descents(momenta=(0.0, 0.3, 0.9)), st.floats(0.05, 0.99))
+@settings(max_examples=40)
+def test_real_descent_turns_at_the_bound(descent: Descent, share: float) -> None:
+    bound = largest_stable_learning_rate(descent.hessians, descent.momentum)
+    assert descent.radius(0.99 * bound) < 1
+    assert descent.radius(1.01 * bound) > 1
+    assert descent.radius(share * bound) < 1, "no smaller rate may be unstable"
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_two_long_runs_meet_below_the_bound_and_part_above(momentum: float) -> None:
+    x, y, *_ = problem(12, 3, 2, 0.0, seed=12)
+    descent = Descent(list(zip(x.split(4), y.split(4), strict=True)), l2=0.1, momentum=momentum)
+    bound = largest_stable_learning_rate(descent.hessians, momentum)
+    still, one = torch.zeros(4, 2, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64)
+    for factor, meet in ((0.95, True), (1.05, False)):
+        ends = [descent.epochs(start, still, factor * bound, 200)[0] for start in (still, one)]
+        apart = float((ends[1] - ends[0]).norm())
+        assert apart < 0.1 if meet else apart > 100
+
+
+def test_with_momentum_the_batches_can_swing_it_far_below_the_bound_of_each() -> None:
+    """Curvatures 0.02, 2, 2 and momentum 0.9: unstable from 0.48, stable again from 1.0 up to 1.43."""
+    batches = [(torch.tensor([[x]], dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)) for x in (0.1, 1, 1)]
+    descent = Descent(batches, fit_intercept=False, momentum=0.9)
+    bound = largest_stable_learning_rate(descent.hessians, 0.9)
+    rates = [0.01 * step for step in range(1, 190)]
+    first_unstable = next(rate for rate in rates if descent.radius(rate) > 1)
+    assert first_unstable - 0.01 <= bound <= first_unstable
+    assert descent.radius(1.4) < 1, "what a search from above would find"
+
+
+def jury(cycle: Matrix) -> bool:
+    """Whether both eigenvalues of a 2 × 2 matrix are inside the unit circle (Jury's test of its quadratic)."""
+    trace, determinant = cycle[0][0] + cycle[1][1], cycle[0][0] * cycle[1][1] - cycle[0][1] * cycle[1][0]
+    return abs(determinant) < 1 and abs(trace) < 1 + determinant
+
+
+def rational_bound(hessians: list[Matrix]) -> float:
+    """The lowest rate at which one cycle does not contract, to its thousandth; it may contract again beyond."""
+    rate = Fraction(1, 10**8)
+    while True:
+        cycle = identity(2)
+        for hessian in hessians:
+            cycle = rational_product(add(identity(2), hessian, -rate), cycle)
+        if not jury(cycle):
+            return float(rate)
+        rate = Fraction(float(rate) * 1.001)
+
+
+def test_tutorials_rates() -> None:
+    """From sums of whole numbers alone, which the rounded figures on the tutorial's problem agree with."""
+
+    def hessian(numbers: range) -> Matrix:
+        sums = [Fraction(sum(n**power for n in numbers), len(numbers)) for power in range(3)]
+        return [[2 * sums[0], 2 * sums[1]], [2 * sums[1], 2 * sums[2]]]
+
+    halves = [hessian(range(5000)), hessian(range(5000, 10_000))]
+    derived = {
+        "full_batch": rational_bound([hessian(range(10_000))]),
+        "worst_batch": rational_bound(halves[1:]),
+        "cycle": rational_bound(halves),
+    }
+    assert derived == pytest.approx({"full_batch": 3.0004e-8, "worst_batch": 1.7145e-8, "cycle": 2.2165e-8}, rel=2e-3)
+    found = problem_of(SyntheticDataModule(), 0.0, True, False, users_units(1))
+    assert found.stable_learning_rates() == pytest.approx(derived, rel=1e-3)
+
+
+@pytest.mark.parametrize("fold_bias", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_hessian_is_autograds(fit_intercept: bool, fold_bias: bool) -> None:
+    """Of one target's coefficients in standardized units; there are three targets."""
+    x, y, W, *_ = problem(7, 2, 3, 0.0, seed=13)
+    scaling = Scaling(W[:, 0] if fit_intercept else torch.zeros(2, dtype=torch.float64), 1 + W[:, 1].abs())
+
+    def J(theta: torch.Tensor) -> torch.Tensor:
+        W = torch.cat([theta[-2:].unsqueeze(1), torch.zeros(2, 2, dtype=torch.float64)], dim=1)
+        b = torch.cat([theta[:-2] if fit_intercept else torch.zeros(1, dtype=torch.float64), torch.zeros(2)])
+        loss = objective((x - scaling.means) / scaling.scales, y, W, b, 0.3)
+        return loss + (penalty(b, 0.3) if fold_bias else 0)
+
+    expected = torch.autograd.functional.hessian(J, torch.zeros(2 + fit_intercept, dtype=torch.float64))
+    found = batch_hessian(x, penalty_rows(2, 0.3, fold_bias, scaling).high, 3, scaling, fit_intercept)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_spectral_radius_is_that_of_a_real_epoch(momentum: float) -> None:
+    x, y, *_ = problem(10, 2, 1, 0.0, seed=14)
+    descent = Descent(list(zip(x.split(2), y.split(2), strict=True)), momentum=momentum)
+    for rate in (0.01, 0.3, 2.0):
+        assert spectral_radius(descent.hessians, rate, momentum) == pytest.approx(descent.radius(rate), rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_product_keeps_the_order(count: int) -> None:
+    steps = problem(count, 9, 1, 0.0, seed=15).x.view(count, 3, 3)
+    expected = torch.eye(3, dtype=torch.float64)
+    for step in steps:
+        expected = step @ expected
+    torch.testing.assert_close(product(steps), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_batches", [1, 3])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_directions_without_curvature_set_no_bound(num_batches: int, momentum: float) -> None:
+    """A column that is another one's double: the bound is that of one column of √5 times its length."""
+    x, y, *_ = problem(12, 1, 1, 0.0, seed=16)
+    both, one = (
+        Descent(list(zip(z.split(12 // num_batches), y.split(12 // num_batches), strict=True)), fit_intercept=False)
+        for z in (torch.cat([x, 2 * x], dim=1), math.sqrt(5) * x)
+    )
+    bounds = [largest_stable_learning_rate(descent.hessians, momentum) for descent in (both, one)]
+    assert bounds[0] == pytest.approx(bounds[1], rel=1e-6)
+
+
+def test_thousands_of_batches_may_grow_beyond_float64() -> None:
+    hessians = problem(3000, 1, 1, 0.0, seed=17).x.square().view(-1, 1, 1)
+    bound = largest_stable_learning_rate(hessians)
+    assert spectral_radius(hessians, 10 * bound) == math.inf
+    # Of single numbers the cycle's factor is a product, whose logarithm has the sign of the growth.
+    growth = [float((1 - share * bound * hessians).abs().log().sum()) for share in (0.99, 1.01)]
+    assert growth[0] < 0 < growth[1]
+
+
+def test_where_nothing_is_to_be_learnt_any_rate_is_stable() -> None:
+    assert largest_stable_learning_rate(torch.zeros(3, 2, 2, dtype=torch.float64)) == math.inf

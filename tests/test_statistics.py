@@ -1,0 +1,115 @@
+"""How sure the coefficients are: against the formulas in rational arithmetic, the hat matrix, SciPy, and scikit-learn.
+
+NIST's sets are in `test_nist`.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor
+
+from linreg_pl.core.optimum import optimum, penalty_rows
+from linreg_pl.core.scaling import standardization
+from linreg_pl.core.statistics import Statistics, statistics
+from linreg_pl.core.triangle import triangle_of
+from tests.problems import Problem, problem
+from tests.rationals import Paraboloid, add, identity, product, rational, solve, squares, transposed, with_ones
+
+
+def overdetermined() -> st.SearchStrategy[Problem]:
+    """At least two rows more than parameters."""
+    return st.builds(
+        lambda num_features, more, **others: problem(num_features + 2 + more, num_features, **others),
+        num_features=st.integers(1, 3),
+        more=st.integers(1, 5),
+        num_targets=st.integers(1, 3),
+        l2=st.just(0.0),
+        seed=st.integers(0, 2**31),
+    )
+
+
+def of(x: Tensor, y: Tensor, l2: float = 0.0, fit_intercept: bool = True) -> Statistics:
+    return statistics(optimum(triangle_of([(x, y)]), penalty_rows(x.shape[1], l2), fit_intercept))
+
+
+@given(overdetermined(), st.booleans())
+@settings(max_examples=40)
+def test_formulas_of_ordinary_least_squares(given_problem: Problem, fit_intercept: bool) -> None:
+    """√(RSS / (N - P)) · √diag((A'A)⁻¹), for each target on its own."""
+    x, y = given_problem.x, given_problem.y
+    columns = with_ones(rational(x)) if fit_intercept else rational(x)
+    degrees = len(columns) - len(columns[0])
+    inverse = solve(product(transposed(columns), columns), identity(len(columns[0])))
+    found = of(x, y, fit_intercept=fit_intercept)
+    assert found.degrees_of_freedom == pytest.approx(degrees, abs=1e-10)
+    for target in range(y.shape[1]):
+        of_target = rational(y[:, target : target + 1])
+        fitted = product(columns, Paraboloid(columns, of_target).minimum())
+        rss = squares(add(of_target, fitted, factor=-1))
+        mean = sum((value for (value,) in of_target), Fraction()) / len(y) if fit_intercept else Fraction()
+        tss = squares([[value - mean] for (value,) in of_target])
+        std = math.sqrt(rss / degrees)
+        assert found.residual_std[target].item() == pytest.approx(std, rel=1e-10)
+        assert found.r_squared[target].item() == pytest.approx(float(1 - rss / tss), abs=1e-10)
+        errors = [std * math.sqrt(row[i]) for i, row in enumerate(inverse)]
+        ours = found.standard_errors[0 if fit_intercept else 1 :, target]
+        assert ours.tolist() == pytest.approx(errors, rel=1e-10)
+
+
+def test_a_line_is_scipys() -> None:
+    x, y, *_ = problem(20, 1, 1, 0.0, seed=6)
+    peer = stats.linregress(x.flatten().numpy(), y.flatten().numpy())
+    found = of(x, y)
+    assert found.standard_errors.flatten().tolist() == pytest.approx([peer.intercept_stderr, peer.stderr], rel=1e-12)
+    assert found.r_squared.item() == pytest.approx(peer.rvalue**2, abs=1e-12)
+    # The p-value at the end of the interval is what the interval leaves out.
+    assert 2 * stats.t.sf(found.t(0.95), 18) == pytest.approx(0.05, rel=1e-11)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("num_targets", [1, 2])
+def test_ridge_counts_as_many_parameters_as_the_hat_matrix_traces(num_targets: int, fit_intercept: bool) -> None:
+    """prediction = H y; and the estimates A⁺ y spread by σ √diag(A⁺ A⁺'), all of it written out in NumPy."""
+    x, y, *_ = problem(30, 4, num_targets, 0.0, seed=7)
+    x = x + 2
+    A = np.hstack([np.ones((30, 1)), x.numpy()])[:, 0 if fit_intercept else 1 :]
+    penalized = np.eye(A.shape[1])
+    penalized[0, 0] = 0 if fit_intercept else 1
+    estimates = np.linalg.solve(A.T @ A + 30 * num_targets * 0.3 * penalized, A.T)
+    hat = A @ estimates
+    residuals = y.numpy() - hat @ y.numpy()
+    degrees = 30 - np.trace(hat)
+    std = np.sqrt((residuals**2).sum(axis=0) / degrees)
+    errors = np.sqrt((estimates**2).sum(axis=1))[:, None] * std
+    found = of(x, y, l2=0.3, fit_intercept=fit_intercept)
+    assert found.degrees_of_freedom == pytest.approx(degrees, rel=1e-11)
+    np.testing.assert_allclose(found.residual_std.numpy(), std, rtol=1e-11)
+    np.testing.assert_allclose(found.standard_errors.numpy()[0 if fit_intercept else 1 :], errors, rtol=1e-11)
+
+
+def test_standardizing_changes_nothing_where_nothing_is_penalised() -> None:
+    x, y, *_ = problem(20, 3, 2, 0.0, seed=8)
+    data = triangle_of([(1000 * x + 5, y)])
+    scaled = statistics(optimum(data, penalty_rows(3, 0.0, scaling=standardization(data))))
+    torch.testing.assert_close(scaled.standard_errors, of(1000 * x + 5, y).standard_errors, rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("num_rows", [3, 4])
+def test_no_more_rows_than_parameters_say_nothing_of_errors(num_rows: int) -> None:
+    x, y, *_ = problem(num_rows, 3, 2, 0.0, seed=9)
+    found = of(x, y)
+    assert found.residual_std.isnan().all()
+    assert found.standard_errors.isnan().all()
+    assert found.t() == math.inf
+
+
+def test_a_dependent_column_costs_no_degree_of_freedom() -> None:
+    x, y, *_ = problem(20, 3, 1, 0.0, seed=10)
+    x[:, 2] = x[:, 0]
+    assert of(x, y).degrees_of_freedom == pytest.approx(20 - 3, abs=1e-10)

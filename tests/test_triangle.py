@@ -1,0 +1,154 @@
+"""What one pass keeps: the triangle against the rows it was made of, however they are cut, ordered and scaled."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from linreg_pl.core import triangle
+from linreg_pl.core.scaling import standardization
+from linreg_pl.core.triangle import ROWS_IN_A_PART, Triangle, triangle_of
+from tests.problems import Problem, problem, problems
+
+# A Gram matrix of at most 24 rows of numbers up to 5, formed twice in float64.
+CLOSE: Any = {"rtol": 1e-12, "atol": 1e-11}
+
+
+def gram(x: Tensor, y: Tensor) -> Tensor:
+    """Of [1, x, y]."""
+    columns = torch.cat([torch.ones(len(x), 1, dtype=torch.float64), x.double(), y.double()], dim=1)
+    return columns.T @ columns
+
+
+def assert_holds(found: Triangle, expected: Tensor, num_rows: int) -> None:
+    """`found` is the triangle of `num_rows` rows with this Gram matrix. There is only one."""
+    torch.testing.assert_close(found.R.T @ found.R, expected, **CLOSE)
+    assert torch.equal(found.R, found.R.triu())
+    assert (found.R.diagonal() >= 0).all()
+    assert found.num_rows == num_rows
+
+
+@given(problems(), st.data())
+def test_any_chunks_and_any_order_hold_the_same(given_problem: Problem, data: st.DataObject) -> None:
+    x, y = given_problem.x, given_problem.y
+    order = torch.tensor(data.draw(st.permutations(range(len(x)))))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=4)))
+    ends = [0, *cuts, len(x)]
+    chunks = [(x[order][start:stop], y[order][start:stop]) for start, stop in itertools.pairwise(ends)]
+    found = triangle_of(chunks)
+    assert_holds(found, gram(x, y), len(x))
+    assert (found.num_features, found.num_targets) == (x.shape[1], y.shape[1])
+
+
+@given(problems(), problems())
+def test_merged_parts_hold_all_rows(one: Problem, other: Problem) -> None:
+    D, K = min(one.x.shape[1], other.x.shape[1]), min(one.y.shape[1], other.y.shape[1])
+    parts = [(part.x[:, :D], part.y[:, :K]) for part in (one, other)]
+    left, right = (triangle_of([part]) for part in parts)
+    assert_holds(left.merge(right), gram(*parts[0]) + gram(*parts[1]), len(one.x) + len(other.x))
+    assert_holds(right.merge(left), gram(*parts[0]) + gram(*parts[1]), len(one.x) + len(other.x))
+
+
+@given(problems())
+def test_rows_that_stand_twice_lengthen_it_by_the_root_of_two(given_problem: Problem) -> None:
+    x, y = given_problem.x, given_problem.y
+    once, twice = triangle_of([(x, y)]), triangle_of([(x, y), (x, y)])
+    assert_holds(twice, 2 * gram(x, y), 2 * len(x))
+    torch.testing.assert_close(twice.means, once.means, **CLOSE)
+    torch.testing.assert_close(twice.scales, once.scales, **CLOSE)
+
+
+@given(problems(), st.integers(-30, 30), st.data())
+def test_columns_may_have_any_units_and_order(given_problem: Problem, exponent: int, data: st.DataObject) -> None:
+    """A power of two changes no digit."""
+    x, y = given_problem.x, given_problem.y
+    column = data.draw(st.integers(0, x.shape[1] - 1))
+    scaled = x.clone()
+    scaled[:, column] *= 2.0**exponent
+    found = triangle_of([(scaled, y)])
+    found.R[:, 1 + column] /= 2.0**exponent
+    assert_holds(found, gram(x, y), len(x))
+    order = torch.tensor(data.draw(st.permutations(range(x.shape[1]))))
+    assert_holds(triangle_of([(x[:, order], y)]), gram(x[:, order], y), len(x))
+
+
+@given(problems())
+def test_means_and_scales_are_the_columns(given_problem: Problem) -> None:
+    x, y = given_problem.x, given_problem.y
+    columns = torch.cat([x, y], dim=1)
+    found = triangle_of([(x, y)])
+    torch.testing.assert_close(found.means, columns.mean(dim=0), **CLOSE)
+    torch.testing.assert_close(found.scales, columns.std(dim=0, correction=0), **CLOSE)
+
+
+def test_rows_beyond_what_is_factored_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triangle, "ROWS_AT_A_TIME", 5)
+    x, y, *_ = problem(24, 2, 1, 0.0, seed=0)
+    assert_holds(triangle_of([(x[:3], y[:3]), (x[3:], y[3:])]), gram(x, y), 24)
+
+
+def test_float32_and_whole_numbers_are_taken_as_they_are() -> None:
+    x, y = torch.tensor([[0.1], [0.2], [5.0]]), torch.tensor([[3], [1], [4]])
+    assert_holds(triangle_of([(x, y)]), gram(x, y), 3)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e6 + 0.3, 7.0, 0.0])
+@pytest.mark.parametrize("num_rows", [1, 10, 5000])
+def test_a_constant_column_has_no_scale(value: float, num_rows: int) -> None:
+    x, y, *_ = problem(num_rows, 2, 1, 0.0, seed=1)
+    x[:, 0] = value
+    whole, chunked = triangle_of([(x, y)]), triangle_of(zip(x.split(7), y.split(7), strict=True))
+    assert whole.scales[0] == 0
+    assert chunked.scales[0] == 0
+
+
+def test_the_least_difference_that_float32_knows_has_a_scale() -> None:
+    x, y, *_ = problem(10_000, 1, 1, 0.0, seed=1)
+    x[:] = 1.0
+    x[123] = 1 + 2.0**-23
+    expected = 2.0**-23 / 100  # the standard deviation of one among 10 000
+    assert triangle_of([(x.float(), y)]).scales[0].item() == pytest.approx(expected, rel=1e-3)
+
+
+@given(problems())
+def test_scaling_its_columns_standardizes_the_rows(given_problem: Problem) -> None:
+    x, y = given_problem.x, given_problem.y
+    x = torch.cat([x, torch.full((len(x), 1), 0.1, dtype=torch.float64)], dim=1)
+    scales = x.std(dim=0, correction=0)
+    constant = scales < 1e-12
+    z = torch.where(constant, 0.0, (x - x.mean(dim=0)) / torch.where(constant, 1.0, scales))
+    triangle = triangle_of([(x, y)])
+    found = triangle.R[:, : 1 + triangle.num_features] @ standardization(triangle).matrix
+    # Centring takes the mean's digits from a column: at most one or two of them in so few normal numbers.
+    expected = gram(z, y)[: 1 + triangle.num_features, : 1 + triangle.num_features]
+    torch.testing.assert_close(found.T @ found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("num_targets", [1, 2])
+def test_with_noise_is_the_expectation(num_targets: int) -> None:
+    """Noise of ±std on every entry, independently: the mean over all signs is the expectation, with no draw in it."""
+    x, y, *_ = problem(4, 2, num_targets, 0.0, seed=2)
+    signs = itertools.product([-1.0, 1.0], repeat=y.numel())
+    grams = [gram(x, y + 0.7 * torch.tensor(sign, dtype=torch.float64).view_as(y)) for sign in signs]
+    assert_holds(triangle_of([(x, y)]).with_noise(0.7), torch.stack(grams).mean(dim=0), 4)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads() -> None:
+    x, y, *_ = problem(2 * ROWS_IN_A_PART + 1, 1, 1, 0.0, seed=3)
+    before = torch.get_num_threads()
+    found = []
+    for num_threads in (1, 3):
+        torch.set_num_threads(num_threads)
+        found.append(triangle_of([(x, y)]).R)
+        assert torch.get_num_threads() == num_threads, "and it is left as it was"
+    torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="no chunk of rows"):
+        triangle_of([])
