@@ -2,33 +2,44 @@
 
 On all rows, or on batches drawn anew, the directions are the Hessian's eigenvectors, and a step of plain descent
 multiplies the error along one by 1 - learning_rate · λ. Over fixed batches they are the eigenvectors of the cycle, the
-product of the batches' steps. Factors are kept as logarithms, -log |factor|, and never as a difference from 1: the slow
-directions' factors differ from it by less than float64 can hold.
+product of the batches' steps. With momentum an error shrinks in two ways at once, and has a share in each.
+
+Factors are kept as logarithms, -log |factor|, and never as a difference from 1: the slow directions' factors differ
+from it by less than float64 can hold.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-LOST = 1e-7
-"""The share of the fastest rate below which a cycle's slow rates drown in rounding; their batches' mean then serves."""
+LOST = 1e-12
+"""The share of the largest change below which a cycle's small ones drown in rounding; their batches' mean then serves.
+
+An eigenvalue is wrong by float64's 1e-16 or so of the largest, so at least four digits are left to those above."""
+
+DISTINCT = 1e-3
+"""Momentum's two ways are told apart by at least this: where they are one, the shares in them would be infinite."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The P directions in which (b, W) converges, the fastest first."""
+    """The Q directions in which (b, W) converges, the fastest first: Q = P, or 2 P with momentum."""
 
-    rates: Tensor  # (P,), -log |factor of an epoch|; negative where the error grows
-    directions: Tensor  # (P, P), columns of unit length; complex where two directions turn into each other
+    rates: Tensor  # (Q,), -log |factor of an epoch|; negative where the error grows
+    directions: Tensor  # (P, Q), columns; complex where two directions turn into each other
+    shares: Tensor  # (Q, P), of an error at the start in them: `directions @ shares` is 1
 
     @property
     def halving_epochs(self) -> Tensor:
-        """Epochs in which the error along each direction halves, (P,); infinite where it does not."""
-        return torch.where(self.rates > 0, torch.log(torch.tensor(2.0)) / self.rates, torch.inf)
+        """Epochs in which the error along each direction halves, (Q,); infinite where it does not."""
+        return torch.where(self.rates > 0, math.log(2) / self.rates, torch.inf)
 
     def epochs_until(self, errors: Tensor, share: float = 0.01) -> Tensor:
         """Epochs until each coefficient's error is below `share` of its start's, and stays there.
+
+        No fewer are promised where directions take turns to cancel each other: their sizes are added.
 
         Args:
             errors: θ - θ* at the start, (P, K).
@@ -37,14 +48,14 @@ class Forecast:
         Returns:
             (P, K); infinite where a direction it depends on does not converge, 0 where there is no error.
         """
-        along = torch.linalg.solve(self.directions, errors.to(self.directions.dtype))
-        parts = (self.directions.unsqueeze(2) * along.unsqueeze(0)).abs()  # (P of θ, P directions, K)
-        parts = torch.where(parts > 1e-14 * parts.amax(dim=1, keepdim=True), parts, 0.0)
+        along = self.shares @ errors.to(self.shares.dtype)
+        parts = (self.directions.unsqueeze(2) * along.unsqueeze(0)).abs()  # (P of θ, Q directions, K)
+        present = parts > 1e-14 * parts.amax(dim=1, keepdim=True)
         allowed = share * errors.abs()
 
         def too_far(epochs: Tensor) -> Tensor:
             left = parts * torch.exp(-self.rates.view(1, -1, 1) * epochs.unsqueeze(1))
-            return left.sum(dim=1) > allowed
+            return torch.where(present, left, 0.0).sum(dim=1) > allowed
 
         below, above = torch.zeros_like(errors), torch.ones_like(errors)
         while (grows := too_far(above) & (above < 1e30)).any():
@@ -67,27 +78,43 @@ def forecast(factor: Tensor, learning_rate: float, steps_per_epoch: int = 1, mom
     """
     _, lengths, Vt = torch.linalg.svd(factor)
     steps = learning_rate * 2 * lengths.square()
+    if not momentum:
+        return _sorted(steps_per_epoch * _rate(steps), Vt.T, Vt)
     # The factors are 1 - w, where w solves w² - (1 - β + step) w + step = 0 (Qian 1999, equation 12).
     half = (1 - momentum + steps) / 2
     root = (half.square() - steps).to(torch.complex128).sqrt()
-    near = torch.where(steps > 0, steps / (half + root), 0)
-    rates = torch.minimum(_rate(near), _rate(half + root))
-    return _sorted(steps_per_epoch * rates, Vt.T)
+    root = torch.where(root.abs() > DISTINCT, root, DISTINCT)
+    far = half + root
+    near = steps / far
+    of_near = (far - steps) / (2 * root)  # so that the first step, from rest, is the gradient's alone
+    shares = torch.cat([of_near, 1 - of_near]).unsqueeze(1) * torch.cat([Vt, Vt])
+    rates = steps_per_epoch * _rate(torch.cat([near, far]))
+    return _sorted(rates, torch.cat([Vt.T, Vt.T], dim=1), shares)
 
 
-def forecast_of_cycle(hessians: Tensor, learning_rate: float) -> Forecast:
-    """Of plain descent over fixed batches, whose Hessians (n, P, P) stand in the order in which SGD meets them."""
-    same = torch.eye(hessians.shape[1], dtype=torch.float64)
-    change = torch.zeros_like(same)  # the cycle less the identity
+def forecast_of_cycle(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> Forecast:
+    """Of descent over fixed batches, whose Hessians (n, P, P) stand in the order in which SGD meets them."""
+    P = hessians.shape[1]
+    state = torch.eye(2 * P if momentum else P, dtype=torch.float64)  # the error, and with momentum its last change
+    error, at_rest = state[:P], state[P:]
+    change = torch.zeros_like(error)  # of the error since the epoch began; its last change is -velocity
+    velocity = at_rest if momentum else change
     for hessian in hessians:
-        change = change - learning_rate * (hessian + hessian @ change)
-    found, directions = torch.linalg.eig(change)
-    cycle = _sorted(_rate(-found), directions)
+        velocity = momentum * velocity + learning_rate * hessian @ (error + change)
+        change = change - velocity
+    found, directions = torch.linalg.eig(torch.cat([change, velocity - at_rest]) if momentum else change)
+    rates = _rate(-found)
+    order = rates.argsort(descending=True)
+    # The slow ones that are lost are those of the mean, and they are the last.
     mean = torch.linalg.eigvalsh(hessians.mean(dim=0)).flip(0).clamp(min=0)
-    lost = cycle.rates.abs() < LOST * cycle.rates.abs().max()
-    rates = torch.where(lost, len(hessians) * learning_rate * mean, cycle.rates)
-    real = bool((cycle.directions.imag == 0).all())
-    return Forecast(rates, cycle.directions.real if real else cycle.directions)
+    of_mean = rates[order].clone()
+    of_mean[-P:] = len(hessians) * learning_rate / (1 - momentum) * mean
+    lost = found.abs() < LOST * found.abs().max()
+    rates[order] = torch.where(lost[order], of_mean, rates[order])
+    shares = torch.linalg.inv(directions)[:, :P]
+    if (found.imag == 0).all():
+        directions, shares = directions.real, shares.real
+    return _sorted(rates, directions[:P], shares)
 
 
 def _rate(w: Tensor) -> Tensor:
@@ -95,6 +122,6 @@ def _rate(w: Tensor) -> Tensor:
     return -0.5 * torch.log1p(w.abs().square() - 2 * w.real)
 
 
-def _sorted(rates: Tensor, directions: Tensor) -> Forecast:
+def _sorted(rates: Tensor, directions: Tensor, shares: Tensor) -> Forecast:
     order = rates.argsort(descending=True)
-    return Forecast(rates[order], directions[:, order])
+    return Forecast(rates[order], directions[:, order], shares[order])

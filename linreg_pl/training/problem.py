@@ -72,8 +72,8 @@ class Problem:
 
     def forecast(self, learning_rate: float, momentum: float = 0.0) -> Forecast:
         """How each direction of (b, W) converges, epoch by epoch."""
-        if self.is_cycle and len(self.hessians) > 1 and momentum == 0:
-            return forecast_of_cycle(self.hessians, learning_rate)
+        if self.is_cycle and len(self.hessians) > 1:
+            return forecast_of_cycle(self.hessians, learning_rate, momentum)
         factor = self.optimum.factor_of(self.scaling)
         return forecast(factor, learning_rate, self.steps_per_epoch, momentum)
 

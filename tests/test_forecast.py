@@ -1,0 +1,190 @@
+"""How long descent takes, beforehand, against real descent afterwards."""
+
+import math
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from linreg_pl import SyntheticDataModule
+from linreg_pl.core.forecast import Forecast, forecast, forecast_of_cycle
+from linreg_pl.core.optimum import optimum, penalty_rows
+from linreg_pl.core.scaling import users_units
+from linreg_pl.core.stability import largest_stable_learning_rate
+from linreg_pl.core.triangle import triangle_of
+from linreg_pl.training.problem import problem as problem_of
+from tests.descent import Descent, descents
+from tests.problems import problem
+
+
+def forecast_of(descent: Descent, learning_rate: float) -> Forecast:
+    """As the program makes it: of the cycle, or of all rows if they are one batch."""
+    if len(descent.batches) > 1:
+        return forecast_of_cycle(descent.hessians, learning_rate, descent.momentum)
+    penalty = penalty_rows(descent.x.shape[1], descent.l2, descent.fold_bias)
+    solution = optimum(triangle_of(descent.batches), penalty, descent.fit_intercept)
+    factor = solution.factor_of(users_units(descent.x.shape[1]))
+    return forecast(factor, learning_rate, momentum=descent.momentum)
+
+
+def errors_of(descent: Descent, start: Tensor, learning_rate: float, count: int) -> Tensor:
+    """What is left of this error after so many real epochs: two runs that start so far apart."""
+    nothing = torch.zeros_like(start)
+    ends = [descent.epochs(theta, nothing, learning_rate, count)[0] for theta in (start, nothing)]
+    return ends[0] - ends[1]
+
+
+def start_of(descent: Descent, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(descent.hessians.shape[1], descent.y.shape[1], dtype=torch.float64, generator=generator)
+
+
+@given(descents(momenta=(0.0, 0.5, 0.9)), st.floats(0.1, 0.9), st.integers(0, 2**31))
+@settings(max_examples=60)
+def test_halving_times_are_those_of_a_real_epoch(descent: Descent, share: float, seed: int) -> None:
+    """The factors of an epoch are the eigenvalues of what it does to the unit vectors."""
+    rate = share * largest_stable_learning_rate(descent.hessians, descent.momentum)
+    found = forecast_of(descent, rate)
+    factors = torch.linalg.eigvals(descent.cycle(rate)).abs().sort().values
+    visible = factors > 1e-3  # the error of an eigenvalue is a share of the largest; two that meet lose half the digits
+    torch.testing.assert_close(torch.exp(-found.rates)[visible], factors[visible], rtol=2e-3, atol=0)
+    torch.testing.assert_close(0.5 ** (1 / found.halving_epochs[visible]), factors[visible], rtol=2e-3, atol=0)
+
+
+@given(descents(momenta=(0.0, 0.5, 0.9), most_features=2), st.floats(0.2, 0.9), st.integers(0, 2**31))
+@settings(max_examples=40)
+def test_after_so_many_epochs_every_coefficient_is_there(descent: Descent, share: float, seed: int) -> None:
+    rate = share * largest_stable_learning_rate(descent.hessians, descent.momentum)
+    start = start_of(descent, seed)
+    epochs = forecast_of(descent, rate).epochs_until(start)
+    for count in {math.ceil(value) for value in epochs.flatten().tolist() if value < 300}:
+        left = errors_of(descent, start, rate, count)
+        there = epochs <= count
+        assert (left.abs() <= 0.01 * start.abs() * (1 + 1e-6) + 1e-13)[there].all()  # of numbers of size 1
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+@pytest.mark.parametrize("num_batches", [1, 3])
+def test_of_one_direction_not_an_epoch_too_many(num_batches: int, share: float) -> None:
+    x, y, *_ = problem(12, 1, 1, 0.0, seed=20)
+    size = 12 // num_batches
+    descent = Descent(list(zip(x.split(size), y.split(size), strict=True)), fit_intercept=False)
+    rate = share * largest_stable_learning_rate(descent.hessians)
+    start = torch.ones(1, 1, dtype=torch.float64)
+    epochs = math.ceil(forecast_of(descent, rate).epochs_until(start).item())
+    assert errors_of(descent, start, rate, epochs).abs() <= 0.01
+    assert errors_of(descent, start, rate, epochs - 1).abs() > 0.01
+
+
+@pytest.mark.parametrize("step", [0.05, 0.5, 1.5])
+def test_momentum_promises_hardly_more_epochs_than_it_takes(step: float) -> None:
+    """One direction, β = 0.5, whose two ways are one at a step of (1 - √β)² = 0.086, and turn into each other above."""
+    descent = Descent([(torch.ones(1, 1).double(), torch.zeros(1, 1).double())], fit_intercept=False, momentum=0.5)
+    start = torch.ones(1, 1, dtype=torch.float64)
+    rate = step / 2  # the Hessian is 2
+    epochs = math.ceil(forecast_of(descent, rate).epochs_until(start).item())
+    left = [float(errors_of(descent, start, rate, count).abs()) for count in range(epochs + 20)]
+    assert max(left[epochs:]) <= 0.01
+    needed = max(count for count, error in enumerate(left) if error > 0.01) + 1
+    assert needed <= epochs <= needed + 3, "a swing's size is promised, wherever the run is in its swing"
+
+
+def test_momentums_two_ways_may_be_one() -> None:
+    descent = Descent([(torch.ones(1, 1).double(), torch.zeros(1, 1).double())], fit_intercept=False, momentum=0.81)
+    start, rate = torch.ones(1, 1, dtype=torch.float64), (1 - 0.9) ** 2 / 2
+    epochs = math.ceil(forecast_of(descent, rate).epochs_until(start).item())
+    left = [float(errors_of(descent, start, rate, count).abs()) for count in range(0, 200, 5)]
+    needed = 5 * next(index for index, error in enumerate(left) if error <= 0.01)
+    assert needed - 5 <= epochs <= 1.6 * needed, "the two are told apart a little, and their shares are added"
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("num_batches", [1, 3])
+def test_a_rate_that_diverges_never_arrives(num_batches: int, momentum: float) -> None:
+    x, y, *_ = problem(12, 2, 1, 0.0, seed=21)
+    size = 12 // num_batches
+    descent = Descent(list(zip(x.split(size), y.split(size), strict=True)), momentum=momentum)
+    rate = 1.02 * largest_stable_learning_rate(descent.hessians, momentum)
+    found = forecast_of(descent, rate)
+    assert found.epochs_until(start_of(descent)).isinf().all()
+    assert found.halving_epochs[-1] == math.inf
+
+
+def test_a_direction_that_grows_is_no_matter_to_coefficients_without_it() -> None:
+    """Two columns that never meet: the first one diverges, the second takes 1000 times as long as the first to grow."""
+    factor = torch.diag(torch.tensor([1.0, 0.01], dtype=torch.float64))
+    found = forecast(factor, learning_rate=1.5)
+    epochs = found.epochs_until(torch.ones(2, 1, dtype=torch.float64))
+    assert epochs[0].item() == math.inf
+    assert epochs[1].item() == pytest.approx(math.log(0.01) / math.log(1 - 1.5 * 2 * 0.01**2), rel=1e-9)
+
+
+def test_a_direction_that_arrives_at_once_is_no_matter_to_the_slow_ones() -> None:
+    """Half of the largest stable rate, what `auto` takes, brings the steepest direction home in one step."""
+    hessians = torch.diag(torch.tensor([2.0, 0.02], dtype=torch.float64)).expand(2, 2, 2)
+    found = forecast_of_cycle(hessians, learning_rate=0.5)
+    assert found.halving_epochs[0] == 0
+    assert found.halving_epochs[1].item() == pytest.approx(math.log(0.5) / (2 * math.log(0.99)), rel=1e-12)
+    assert found.epochs_until(torch.tensor([[0.0], [1.0]]).double())[0].item() == 0, "no error, no epochs"
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("num_batches", [1, 3])
+def test_a_direction_without_curvature_never_arrives(num_batches: int, momentum: float) -> None:
+    x, y, *_ = problem(12, 1, 1, 0.0, seed=22)
+    x, size = torch.cat([x, x], dim=1), 12 // num_batches
+    descent = Descent(list(zip(x.split(size), y.split(size), strict=True)), fit_intercept=False, momentum=momentum)
+    rate = 0.5 * largest_stable_learning_rate(descent.hessians, momentum)
+    found = forecast_of(descent, rate)
+    ones = torch.ones(2, 1, dtype=torch.float64)
+    assert found.epochs_until(torch.tensor([[1.0], [0.0]]).double())[0].item() == math.inf, "half of it stays"
+    assert math.isfinite(found.epochs_until(ones)[0].item()), "what both have in common goes"
+
+
+def cycle_by_hand(learning_rate: Fraction) -> list[Decimal]:
+    """1 less the factors of the tutorial's epoch, to 40 digits: two batches, from sums of whole numbers."""
+    change = [[Fraction(), Fraction()], [Fraction(), Fraction()]]
+    for numbers in (range(5000), range(5000, 10_000)):
+        one, s1, s2 = (2 * Fraction(sum(n**power for n in numbers), 5000) * learning_rate for power in range(3))
+        (p, q), (r, s) = ((1 + change[0][0], change[0][1]), (change[1][0], 1 + change[1][1]))
+        change = [
+            [change[0][0] - one * p - s1 * r, change[0][1] - one * q - s1 * s],
+            [change[1][0] - s1 * p - s2 * r, change[1][1] - s1 * q - s2 * s],
+        ]
+    trace, determinant = -(change[0][0] + change[1][1]), change[0][0] * change[1][1] - change[0][1] * change[1][0]
+    with localcontext(prec=60):
+        t, d = (Decimal(value.numerator) / Decimal(value.denominator) for value in (trace, determinant))
+        root = (t * t / 4 - d).sqrt()
+        return [t / 2 + root, t / 2 - root]
+
+
+@pytest.mark.parametrize("learning_rate", [1e-10, 1e-9, 2.2e-8])
+def test_tutorials_halving_times(learning_rate: float) -> None:
+    """In the slow direction the factor is 1 - 1e-10: float64 alone would have six digits of that, or none."""
+    found = problem_of(SyntheticDataModule(), 0.0, True, False, users_units(1)).forecast(learning_rate)
+    with localcontext(prec=60):
+        expected = [float(Decimal(2).ln() / -abs(1 - w).ln()) for w in cycle_by_hand(Fraction(learning_rate))]
+    assert found.halving_epochs.tolist() == pytest.approx(expected, rel=1e-6)
+    if learning_rate == 1e-10:
+        assert expected == pytest.approx([51.72, 6.93e9], rel=1e-2), "what is known of the tutorial"
+
+
+def test_tutorials_weight_in_a_real_run() -> None:
+    """200 epochs in float64; the weight's error starts as 1, and the bias has none to bring along."""
+    data = SyntheticDataModule()
+    x, y = (part.double() for part in data.rows())
+    descent = Descent(list(zip(x.split(5000), y.split(5000), strict=True)))
+    start = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    left = [float(errors_of(descent, start, 1e-10, count)[1]) for count in (0, 100, 200)]
+    found = problem_of(data, 0.0, True, False, users_units(1)).forecast(1e-10)
+    for before, after in ((left[0], left[1]), (left[1], left[2])):
+        assert 100 * math.log(0.5) / math.log(after / before) == pytest.approx(51.72, rel=0.01)
+        assert 100 * math.log(0.5) / math.log(after / before) == pytest.approx(found.halving_epochs[0].item(), rel=1e-3)
+    epochs = math.ceil(found.epochs_until(start)[1].item())
+    # Of the weight's own 344 epochs: one less leaves more than a hundredth.
+    assert errors_of(descent, start, 1e-10, epochs)[1].abs() <= 0.01
+    assert errors_of(descent, start, 1e-10, epochs - 1)[1].abs() > 0.01
