@@ -120,8 +120,8 @@ def _factored(x: Tensor, y: Tensor) -> Triangle:
         filled[size:, 0] = 1
         filled[size:, 1 : 1 + num_features] = x[some]
         filled[size:, 1 + num_features :] = y[some]
-        stack[:size] = upper_triangle(filled)
-    return Triangle(stack[:size].clone(), len(x), num_features)
+        stack[:size] = torch.linalg.qr(filled, mode="r").R
+    return Triangle(upper_triangle(stack[:size]), len(x), num_features)
 
 
 def upper_triangle(rows: Tensor) -> Tensor:
