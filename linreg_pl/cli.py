@@ -7,6 +7,7 @@
     linreg solve      the exact answer, without training
 
     linreg runs       what runs there are, in which state
+    linreg plot       pictures of a run
 
 Exit codes: 0 done, 2 bad input or flags, 3 diverged, 130 and 143 interrupted by Ctrl-C and SIGTERM.
 """
@@ -26,7 +27,7 @@ import traceback
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -115,7 +116,8 @@ class LinregCLI(LightningCLI):
             parser_kwargs={
                 "prog": "linreg",
                 "version": version("linreg_pl"),
-                "description": "Linear regression by gradient descent. linreg runs lists the runs there are.",
+                "description": "Linear regression by gradient descent. linreg runs lists the runs there are, linreg"
+                " plot draws one.",
                 "default_env": True,
                 "env_prefix": "LINREG",
                 "allow_abbrev": False,
@@ -357,6 +359,22 @@ def command(name: str) -> str:
     return name if on_path and Path(on_path).absolute() == there.absolute() else os.path.relpath(there)
 
 
+class FolderParser(argparse.ArgumentParser):
+    """Of a command that has no settings, but a folder."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message."""
+        raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+def print_plots(run: Path) -> None:
+    """Draws a run, and says where."""
+    from linreg_pl.training.plots import plot  # with matplotlib, a second that no other command needs
+
+    names = [path.name for path in plot(run)]
+    print(f"{', '.join(names)} in {run / 'plots'}, and among TensorBoard's images")
+
+
 def leave_disks_to_the_main_thread(error: Any) -> None:
     """TensorBoard's writing thread dies of a full disk with a traceback; the next point says it in a sentence."""
     if not isinstance(error.exc_value, OSError):
@@ -377,9 +395,13 @@ def main(args: list[str] | None = None) -> int:
     gc.freeze()  # what the imports left is here to stay: a second of collecting it at the end is wasted
     try:
         if args[:1] == ["runs"]:
-            parser = argparse.ArgumentParser("linreg runs", description="List the runs there are, and their states.")
+            parser = FolderParser("linreg runs", description="List the runs there are, and their states.")
             parser.add_argument("folder", nargs="?", default=".", type=Path, help="where lightning_logs lies")
             print_runs(parser.parse_args(args[1:]).folder, command("linreg"))
+        elif args[:1] == ["plot"]:
+            parser = FolderParser("linreg plot", description="Draw a run: into its folder, and onto TensorBoard.")
+            parser.add_argument("RUN", type=Path, help="its folder, such as lightning_logs/version_0")
+            print_plots(parser.parse_args(args[1:]).RUN)
         else:
             LinregCLI(args)
     except Interrupted as interrupted:

@@ -8,13 +8,12 @@ import argparse
 import json
 from pathlib import Path
 
-import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from linreg_pl.errors import InputError
 from linreg_pl.training.resuming import Resumption, find_resumption
-from linreg_pl.training.run import CONFIG, run_folder, run_of
+from linreg_pl.training.run import CONFIG, data_settings, run_folder, run_of
 from linreg_pl.training.storage import read_checkpoint, write_durably
 
 COMMANDS = {
@@ -56,21 +55,19 @@ def with_run_settings(args: list[str]) -> tuple[Resumption | None, Path | None, 
         raise InputError(f"{of_model}: the model comes from the checkpoint; leave it out")
     if run is None and not any(arg.split("=")[0] in ("--data", "--config", "-c") for arg in rest):
         raise InputError(f"{checkpoint}: it lies in no run's folder, so its data is not known; name it with --data")
-    return None, checkpoint, args if run is None else [*args[: at + 1], "--data", data_settings(run), *rest]
+    return None, checkpoint, args if run is None else [*args[: at + 1], "--data", data_of(run), *rest]
 
 
-def data_settings(run: Path) -> str:
+def data_of(run: Path) -> str:
     """The data's part of a run's config, as JSON.
 
     Raises:
         InputError: the config is damaged.
     """
     try:
-        return json.dumps(yaml.safe_load((run / CONFIG).read_text())["data"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{run / CONFIG}: the run's settings are damaged; take the checkpoint out of the run, and give --data"
-        ) from error
+        return json.dumps(data_settings(run))
+    except InputError as error:
+        raise InputError(f"{error}; take the checkpoint out of the run, and give --data") from error
 
 
 class RunConfig(SaveConfigCallback):

@@ -20,6 +20,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import InputError
 
+OWN_COMMANDS = ("runs", "plot")
+"""Those that Lightning's CLI does not know: they have no settings."""
+
 ANSWERS = (
     (r"invalid choice: '(?P<name>.*?)' \(choose from (?P<all>.*)\)", "there is no command {name}, only {all}{nearest}"),
     (r'expected "subcommand" to be one of {(?P<all>.*?)}', "a command is missing: {all}; try linreg fit"),
@@ -111,7 +114,7 @@ def details(message: str, said: dict[str, str], parser: LightningArgumentParser)
         "command": command,
         "key": f"--{key}",
         "setting": f"--{setting}",
-        "all": ", ".join([*re.findall(r"\w+", said.get("all", "")), "runs"]),
+        "all": ", ".join([*re.findall(r"\w+", said.get("all", "")), *OWN_COMMANDS]),
         "missing": " and ".join(missing),
         "found": found or "nothing",
         "kinds": " or ".join(kinds(message)),
@@ -146,7 +149,7 @@ def known_names(parser: LightningArgumentParser) -> dict[str, str]:
     """Commands, and flags, whole and by their last word, each with how it is typed."""
     flags = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
     flags += [name for data in BatchDataModule.__subclasses__() for name in settings_of(data)]
-    commands = (*parser._subcommands_action.choices, "runs") if parser._subcommands_action else ()
+    commands = (*parser._subcommands_action.choices, *OWN_COMMANDS) if parser._subcommands_action else ()
     known = {command: command for command in commands} | {flag: f"--{flag}" for flag in flags if ".help" not in flag}
     for flag in flags:
         known.setdefault(flag.rsplit(".")[-1], f"--{flag}")

@@ -117,6 +117,31 @@ def forecast_of_cycle(hessians: Tensor, learning_rate: float, momentum: float = 
     return _sorted(rates, directions[:P], shares)
 
 
+def forecast_of_gap(factor: Tensor, epoch: Tensor, errors: Tensor, every_n_epochs: int, count: int) -> Tensor:
+    """The gap J - J* at the start and at the end of each `every_n_epochs` epochs, `count` times; (1 + count,).
+
+    Of descent without noise, for which the optimum stays where it is whichever the batch. As all directions come
+    together in the gap, their signs and phases matter here, and an epoch is applied as a whole.
+
+    Args:
+        factor: (P, P), from `Optimum.factor_of`.
+        epoch: From `cycle`, of all steps of an epoch: (P, P), or (2P, 2P) with momentum.
+        errors: θ - θ* at the start, (P, K).
+        every_n_epochs: Epochs from one value to the next.
+        count: Of values after the start's.
+
+    Returns:
+        The last ones may be infinite, or NaN, where descent diverges.
+    """
+    stride = torch.linalg.matrix_power(epoch, every_n_epochs)
+    state = torch.cat([errors, torch.zeros(len(epoch) - len(errors), errors.shape[1], dtype=torch.float64)])
+    states = [state]
+    for _ in range(count):
+        states.append(stride @ states[-1])
+    gaps: Tensor = torch.stack([(factor @ state[: len(errors)]).square().sum() for state in states])
+    return gaps
+
+
 def _rate(w: Tensor) -> Tensor:
     """-log |1 - w| of complex numbers, to all digits where |w| is small."""
     return -0.5 * torch.log1p(w.abs().square() - 2 * w.real)

@@ -55,18 +55,25 @@ def largest_stable_learning_rate(hessians: Tensor, momentum: float = 0.0) -> flo
 
 def spectral_radius(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> float:
     """Largest modulus of the eigenvalues of one cycle of steps; below 1 the cycle contracts."""
-    size = hessians.shape[1]
+    whole = cycle(hessians, learning_rate, momentum)
+    if not whole.isfinite().all():  # thousands of steps grew beyond float64, which no eigenvalue solver takes
+        return float("inf")
+    return float(torch.linalg.eigvals(whole).abs().max())
+
+
+def cycle(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> Tensor:
+    """What one step on each batch (n, P, P), in their order, makes of the errors θ - θ*: a matrix (P, P).
+
+    With momentum it is (2P, 2P): the errors stand over the last changes, of which there are none at the start.
+    """
+    same = torch.eye(hessians.shape[1], dtype=torch.float64)
     gradients = learning_rate * hessians
-    same = torch.eye(size, dtype=torch.float64)
-    if momentum:  # the state is (θ, the last change), and a step: change = β change + gradient, θ = θ - change
+    if momentum:  # change = β change + gradient, θ = θ - change
         carried = (momentum * same).expand_as(gradients)
         steps = torch.cat([torch.cat([same - gradients, -carried], 2), torch.cat([gradients, carried], 2)], 1)
     else:
         steps = same - gradients
-    cycle = product(steps)
-    if not cycle.isfinite().all():  # thousands of steps grew beyond float64, which no eigenvalue solver takes
-        return float("inf")
-    return float(torch.linalg.eigvals(cycle).abs().max())
+    return product(steps)
 
 
 def product(steps: Tensor) -> Tensor:

@@ -137,10 +137,8 @@ class ExactAnswer(Callback):
         }
 
     def _errors(self, trainer: Trainer) -> Tensor:
-        """θ - θ* (1+D, K), of the W and b that are trained."""
         module = trained_module(trainer)
-        theta = torch.cat([module.b.detach().unsqueeze(0), module.W.detach()]).to("cpu", torch.float64)
-        return theta - module.scaling.inverse @ self.problem.optimum.theta.high
+        return self.problem.errors(module.W, module.b)
 
     def _forecast(self, trainer: Trainer) -> dict[str, float]:
         """Epochs until each coefficient is there, by name."""

@@ -9,10 +9,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from linreg_pl.core.forecast import Forecast, forecast, forecast_of_cycle
+from linreg_pl.core.forecast import Forecast, forecast, forecast_of_cycle, forecast_of_gap
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.scaling import Scaling
-from linreg_pl.core.stability import batch_hessian, largest_stable_learning_rate
+from linreg_pl.core.stability import batch_hessian, cycle, largest_stable_learning_rate
 from linreg_pl.data.batches import BatchDataModule
 
 SAMPLED_BATCHES = 16
@@ -70,12 +70,29 @@ class Problem:
         """What `learning_rate="auto"` means."""
         return SAFELY * self.largest_stable_learning_rate(momentum)
 
+    def errors(self, W: Tensor, b: Tensor) -> Tensor:
+        """θ - θ* (1+D, K), of a W and b that are trained."""
+        theta = torch.cat([b.detach().unsqueeze(0), W.detach()]).to("cpu", torch.float64)
+        return theta - self.scaling.inverse @ self.optimum.theta.high
+
     def forecast(self, learning_rate: float, momentum: float = 0.0) -> Forecast:
         """How each direction of (b, W) converges, epoch by epoch."""
         if self.is_cycle and len(self.hessians) > 1:
             return forecast_of_cycle(self.hessians, learning_rate, momentum)
         factor = self.optimum.factor_of(self.scaling)
         return forecast(factor, learning_rate, self.steps_per_epoch, momentum)
+
+    def forecast_of_gap(
+        self, errors: Tensor, every_n_epochs: int, count: int, learning_rate: float, momentum: float = 0.0
+    ) -> Tensor:
+        """J - J* at `errors` (1+D, K), and at the end of each `every_n_epochs` epochs, `count` times; (1 + count,)."""
+        factor, free = self.optimum.factor_of(self.scaling), self.optimum.free
+        if self.is_cycle:
+            epoch = cycle(self.hessians, learning_rate, momentum)
+        else:
+            step = cycle(2 * (factor.T @ factor).unsqueeze(0), learning_rate, momentum)
+            epoch = torch.linalg.matrix_power(step, self.steps_per_epoch)
+        return forecast_of_gap(factor, epoch, errors[free], every_n_epochs, count)
 
 
 def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bool, scaling: Scaling) -> Problem:

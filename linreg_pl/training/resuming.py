@@ -36,8 +36,6 @@ def find_resumption(name: str, root: Path) -> Resumption:
         return newest_good_checkpoint(unfinished[-1])
     path = Path(name)
     if path.is_dir():
-        if not (path / CONFIG).is_file():
-            raise InputError(f"{path}: this folder is no run, it has no {CONFIG}; linreg runs lists the runs")
         return newest_good_checkpoint(path)
     read_checkpoint(path)
     run = run_of(path)
@@ -54,8 +52,10 @@ def newest_good_checkpoint(run: Path) -> Resumption:
     Of an interrupted run not the one at its end: that it has no report says that the end is not whole.
 
     Raises:
-        InputError: it has checkpoints, and none is good.
+        InputError: this is no run, it is running, or it has checkpoints, and none is good.
     """
+    if not (run / CONFIG).is_file():
+        raise InputError(f"{run}: this folder is no run, it has no {CONFIG}; linreg runs lists the runs")
     state = state_of(run)
     if state == "running":
         raise InputError(f"{run}: another process is training in this folder; wait for it, or stop it")

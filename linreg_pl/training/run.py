@@ -5,6 +5,7 @@ lightning_logs/version_N/   config.yaml   every setting, as the command line und
                             events.out…   TensorBoard's curves
                             checkpoints/  step=….ckpt
                             report.json   how it ended
+                            plots/        pictures, where linreg plot has drawn some
                             .lock         held by the process that writes here, as long as it lives
 """
 
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -65,6 +67,19 @@ def run_of(checkpoint: Path) -> Path | None:
     with contextlib.suppress(ValueError):  # it lies elsewhere, and keeps its full name
         run = run.relative_to(Path.cwd())
     return run if (run / CONFIG).is_file() else None
+
+
+def data_settings(run: Path) -> dict[str, Any]:
+    """The data's part of a run's config: `class_path` and `init_args`.
+
+    Raises:
+        InputError: the config is damaged.
+    """
+    try:
+        settings = yaml.safe_load((run / CONFIG).read_text())["data"]
+        return {"class_path": settings["class_path"], "init_args": settings["init_args"]}
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{run / CONFIG}: the run's settings are damaged") from error
 
 
 def report_of(run: Path) -> dict[str, Any] | None:

@@ -1,0 +1,57 @@
+"""`linreg plot`: where do a run's pictures go? Into its folder, and onto TensorBoard's Images tab.
+
+TensorBoard's readers take the pictures from an event file of their own, which holds nothing else: no curve is touched,
+none is purged. It is replaced at every call, so each picture is there once.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+
+from linreg_pl.training.pictures import pictures
+from linreg_pl.training.record import record
+from linreg_pl.training.run import lock
+from linreg_pl.training.storage import write_durably
+
+FOLDER = "plots"
+
+SUFFIX = ".plots"
+"""How the name of the pictures' event file ends."""
+
+
+def plot(run: Path) -> list[Path]:
+    """Draws what can be drawn of a run; returns the files.
+
+    Raises:
+        InputError: the folder is no run, the run is running or has no good checkpoint, or its data is not what it was.
+        OSError: nothing can be written there.
+    """
+    found = record(run)
+    drawn = {name: png(figure) for name, figure in pictures(found).items()}
+    with lock(run):
+        for name, picture in drawn.items():
+            write_durably(run / FOLDER / f"{name}.png", picture)
+        show(run, drawn, found.step)
+    return [run / FOLDER / f"{name}.png" for name in drawn]
+
+
+def png(figure: Figure) -> bytes:
+    """A picture's file; equal pictures are equal files."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
+def show(run: Path, drawn: dict[str, bytes], step: int) -> None:
+    """Puts pictures on TensorBoard, in the place of those that were there."""
+    before = list(run.glob(f"events.out.tfevents.*{SUFFIX}"))
+    with SummaryWriter(run, filename_suffix=SUFFIX) as writer:
+        for name, picture in drawn.items():
+            pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+            writer.add_image(f"{FOLDER}/{name}", pixels, step, dataformats="HWC")
+    for file in before:
+        file.unlink()
