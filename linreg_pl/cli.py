@@ -369,7 +369,7 @@ class FolderParser(argparse.ArgumentParser):
 
 def print_plots(run: Path) -> None:
     """Draws a run, and says where."""
-    from linreg_pl.training.plots import plot  # with matplotlib, a second that no other command needs
+    from linreg_pl.training.plots import plot  # with matplotlib, which no other command of ours needs
 
     names = [path.name for path in plot(run)]
     print(f"{', '.join(names)} in {run / 'plots'}, and among TensorBoard's images")
@@ -389,6 +389,7 @@ def main(args: list[str] | None = None) -> int:
         sys.stdout.reconfigure(line_buffering=True)  # who reads a pipe or a log wants each line when it is said
     threading.excepthook = leave_disks_to_the_main_thread
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # its reader warns of every resumption in a run's curves
     for warning in UNACTIONABLE_WARNINGS:
         warnings.filterwarnings("ignore", warning)
     leave_at_signals()

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["linreg_pl.cli"])
+_context.set_forkserver_preload(["linreg_pl.cli", "linreg_pl.training.plots"])
 
 SECONDS_AT_MOST = 120
 

@@ -1,0 +1,256 @@
+"""What does `linreg plot` draw of a run, where does that go, and what stays as it was? Of runs of the real command."""
+
+import io
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
+from linreg_pl.data.batches import BatchDataModule
+from linreg_pl.training.record import record
+from linreg_pl.training.run import checkpoints, lock, step_of
+from tests.commands import linreg
+from tests.sabotage import KillInSave
+from tests.test_bad_input import refuse
+from tests.test_tensorboard import DIABETES, from_event_files, served, tensorboard
+from tests.trainers import Trajectory, plain_trainer
+
+RUN = "lightning_logs/version_0"
+ALL = {"curve", "fit", "residuals", "path"}
+OF_TABLE = ("--trainer.max_epochs", "50", "--data", "TableDataModule", "--data.path", "table.csv", "--data.target")
+
+JOBS = {
+    "tutorial": (("--trainer.max_epochs", "100"), ALL),
+    "standardized": (("--trainer.max_epochs", "20", "--exact", "false", "--model.standardize", "true"), ALL),
+    "ten features": ((*OF_TABLE, "progression", "--data.val_fraction", "0.2"), ALL - {"path"}),
+    "two targets": ((*OF_TABLE, "[progression, bmi]", "--data.features", "[age]"), ALL - {"path"}),
+    "two features": ((*OF_TABLE, "bp", "--data.features", "[age, bmi]", "--model.fit_intercept", "false"), ALL),
+}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`drawn(job)`: a folder in which a job was trained and drawn."""
+    folders: dict[str, Path] = {}
+
+    def draw(job: str) -> Path:
+        if job not in folders:
+            folders[job] = tmp_path_factory.mktemp("drawn")
+            shutil.copy(DIABETES, folders[job] / "table.csv")
+            fit(*JOBS[job][0], cwd=folders[job])
+            plot(folders[job])
+        return folders[job]
+
+    return draw
+
+
+@pytest.fixture
+def folder(tmp_path: Path, drawn: Callable[[str], Path]) -> Path:
+    """The tutorial's, to change."""
+    shutil.copytree(drawn("tutorial"), tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def fit(*flags: str, cwd: Path) -> None:
+    result = linreg("fit", *flags, cwd=cwd)
+    assert result.code == 0, result.stderr
+
+
+def plot(folder: Path) -> None:
+    result = linreg("plot", RUN, cwd=folder)
+    assert (result.code, result.stderr) == (0, "")
+    assert result.stdout.endswith(f".png in {RUN}/plots, and among TensorBoard's images\n")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The pictures in the run's folder."""
+    return {path.stem: path.read_bytes() for path in (folder / RUN / "plots").iterdir()}
+
+
+def images(folder: Path) -> dict[str, list[tuple[int, bytes]]]:
+    """Those of the run's event files, each with its step."""
+    events = EventAccumulator(str(folder / RUN)).Reload()
+    tags = events.Tags()["images"]
+    return {tag: [(event.step, event.encoded_image_string) for event in events.Images(tag)] for tag in tags}
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def assert_shown_once(folder: Path) -> None:
+    """TensorBoard's images are the files, one for each, at the newest checkpoint's step."""
+    shown = images(folder)
+    assert shown.keys() == {f"plots/{name}" for name in files(folder)}
+    for name, file in files(folder).items():
+        [(step, image)] = shown[f"plots/{name}"]
+        assert step == step_of(checkpoints(folder / RUN)[-1])
+        np.testing.assert_array_equal(pixels(image), pixels(file))
+
+
+# ---- the pictures ----
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_pictures_are_in_the_runs_folder_and_among_tensorboards_images(job: str, drawn: Callable[[str], Path]) -> None:
+    folder = drawn(job)
+    assert files(folder).keys() == JOBS[job][1]
+    for file in files(folder).values():
+        height, width, _ = pixels(file).shape
+        assert 400 <= height <= 2000
+        assert 500 <= width <= 2500
+        assert len(file) < 150_000
+        assert len(np.unique(pixels(file).reshape(-1, 3), axis=0)) > 10, "more than an empty page"
+    assert_shown_once(folder)
+
+
+@pytest.mark.parametrize("load_fast", ["true", "false"])
+def test_images_and_curves_are_served(load_fast: str, drawn: Callable[[str], Path]) -> None:
+    folder = drawn("tutorial")
+    with served(*tensorboard(load_fast, reload_interval=1), folder=folder, runs=["version_0"]) as server:
+        assert server.curves("version_0") == from_event_files(folder / RUN)
+        shown = server.get("/data/plugin/images/tags")["version_0"]
+        assert shown.keys() == {f"plots/{name}" for name in ALL}
+        for tag in shown:
+            [image] = server.get("/data/plugin/images/images", run="version_0", tag=tag, sample="0")
+            assert image["step"] == 200
+
+
+def test_path_goes_from_the_start_to_the_end(drawn: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for job in ("tutorial", "standardized", "two features"):
+        monkeypatch.chdir(drawn(job))
+        found = record(Path(RUN))
+        untrained = LinearRegression(**found.solution.model.hparams)
+        path, free = found.path, found.solution.problem.optimum.free
+        assert path is not None
+        for point, module in ((path[0], untrained), (path[-1], found.solution.model)):
+            theta = torch.cat([module.b.unsqueeze(0), module.W])[free, 0].double()
+            # The curves hold the user's units in float32, from which those of standardized x are computed again.
+            torch.testing.assert_close(point, theta, rtol=1e-5, atol=1e-6)
+
+
+# ---- what stays as it was ----
+
+
+def test_drawing_again_changes_nothing(folder: Path) -> None:
+    before, curves = files(folder), from_event_files(folder / RUN)
+    plot(folder)
+    assert files(folder) == before
+    assert from_event_files(folder / RUN) == curves
+    assert_shown_once(folder)
+
+
+def test_run_that_is_drawn_has_the_curves_of_one_that_is_not(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    untouched = tmp_path_factory.mktemp("untouched")
+    fit("--trainer.max_epochs", "150", cwd=untouched)
+    fit("--resume", RUN, "--trainer.max_epochs", "150", cwd=folder)
+    assert from_event_files(folder / RUN) == from_event_files(untouched / RUN)
+    plot(folder)
+    assert from_event_files(folder / RUN) == from_event_files(untouched / RUN)
+    assert_shown_once(folder)
+
+
+def test_killed_run_is_drawn_from_its_newest_good_checkpoint(tmp_path: Path) -> None:
+    flags = ("fit", "--trainer.max_epochs", "30", "--checkpoint_every_n_epochs", "10")
+    killed = linreg(*flags, cwd=tmp_path, before=KillInSave("before it is renamed", nth=2))
+    assert killed.code == -signal.SIGKILL
+    plot(tmp_path)
+    assert files(tmp_path).keys() == ALL
+    assert_shown_once(tmp_path)
+    assert step_of(checkpoints(tmp_path / RUN)[-1]) == 20
+
+
+# ---- what is refused ----
+
+
+def test_folder_that_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    refuse("plot", "nothing", cwd=tmp_path, words="nothing|no such folder|linreg runs")
+    refuse("plot", "auto", cwd=tmp_path, words="auto|no such folder|linreg runs")
+    refuse("plot", "folder", cwd=tmp_path, words="folder|no run|config.yaml|linreg runs")
+
+
+def test_run_without_a_good_checkpoint(folder: Path) -> None:
+    for path in checkpoints(folder / RUN):
+        path.write_bytes(b"")
+    result = linreg("plot", RUN, cwd=folder)
+    assert (result.code, result.stdout) == (2, "")
+    assert "none of its checkpoints can be used" in result.stderr
+    shutil.rmtree(folder / RUN / "checkpoints")
+    refuse("plot", RUN, cwd=folder, words=f"{RUN}|no checkpoint|linreg fit --resume {RUN}")
+
+
+def test_run_that_is_training(folder: Path) -> None:
+    with lock(folder / RUN):
+        refuse("plot", RUN, cwd=folder, words=f"{RUN}|another process is training")
+
+
+@pytest.mark.parametrize("config", ["data: [", "model: {}", "data:\n  class_path: no.Data\n  init_args: {}"])
+def test_damaged_config(config: str, folder: Path) -> None:
+    (folder / RUN / "config.yaml").write_text(config)
+    refuse("plot", RUN, cwd=folder, words=f"{RUN}/config.yaml|damaged")
+
+
+def test_table_that_has_changed(drawn: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(drawn("ten features"), tmp_path, dirs_exist_ok=True)
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    refuse("plot", RUN, cwd=tmp_path, words=f"{RUN}|not what it was fitted on|contents of the data")
+    table.unlink()
+    refuse("plot", RUN, cwd=tmp_path, words="table.csv|no such file")
+
+
+# ---- the forecast of the gap ----
+
+
+def line(folder: Path) -> BatchDataModule:
+    return SyntheticDataModule(num_rows=20, batch_size=5, slope=0.5, noise_std=0)
+
+
+def table(folder: Path) -> BatchDataModule:
+    """Rows without noise, in fixed batches that are alike: as often as one likes, the same."""
+    x = np.random.default_rng(0).integers(-8, 8, (6, 3))
+    rows = np.column_stack([x, x @ [2, -1, 4] + 3])
+    np.savetxt(folder / "exact.csv", np.vstack([rows] * 4), delimiter=",", header="a,b,c,y", comments="")
+    return TableDataModule(str(folder / "exact.csv"), "y", batch_size=6, shuffle=False)
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+@pytest.mark.parametrize("make", [line, table])
+def test_forecast_of_the_gap_is_what_descent_does(
+    make: Callable[[Path], BatchDataModule], momentum: float, standardize: bool, tmp_path: Path
+) -> None:
+    data, epochs = make(tmp_path), 12
+    data.setup("fit")
+    module = LinearRegression(
+        data.num_features, learning_rate="auto", l2=0, momentum=momentum, standardize=standardize, init_std=1.0
+    )
+    W, b = module.W.detach().clone(), module.b.detach().clone()
+    trajectory = Trajectory()
+    plain_trainer(epochs, trajectory, precision="64-true").fit(module, data)
+
+    problem = module.problem(data)
+    gaps = problem.forecast_of_gap(problem.errors(W, b), 3, 4, module.learning_rate, momentum)
+    for epoch, expected in zip(range(3, 13, 3), gaps[1:].tolist(), strict=True):
+        step = epoch * data.steps_per_epoch - 1
+        errors = problem.errors(trajectory.W[step], trajectory.b[step])
+        factor, free = problem.optimum.factor_of(problem.scaling), problem.optimum.free
+        # Both round in float64, of a gap that has fallen from 1 at the start: θ to 1e-16, its square with it.
+        assert float((factor @ errors[free]).square().sum()) == pytest.approx(expected, rel=1e-6, abs=1e-20)
+    assert 0 < gaps[-1] < gaps[0]
+
+    if make is table:  # a step on any of these batches is one on all rows
+        drawn_anew = replace(problem, is_cycle=False)
+        again = drawn_anew.forecast_of_gap(problem.errors(W, b), 3, 4, module.learning_rate, momentum)
+        torch.testing.assert_close(again, gaps, rtol=1e-6, atol=1e-20)
