@@ -18,9 +18,10 @@ from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.training.record import record
 from linreg_pl.training.run import checkpoints, lock, step_of
 from tests.commands import linreg
+from tests.runs import DIABETES, curves
 from tests.sabotage import KillInSave
 from tests.test_bad_input import refuse
-from tests.test_tensorboard import DIABETES, from_event_files, served, tensorboard
+from tests.test_tensorboard import served, tensorboard
 from tests.trainers import Trajectory, plain_trainer
 
 RUN = "lightning_logs/version_0"
@@ -116,7 +117,7 @@ def test_pictures_are_in_the_runs_folder_and_among_tensorboards_images(job: str,
 def test_images_and_curves_are_served(load_fast: str, drawn: Callable[[str], Path]) -> None:
     folder = drawn("tutorial")
     with served(*tensorboard(load_fast, reload_interval=1), folder=folder, runs=["version_0"]) as server:
-        assert server.curves("version_0") == from_event_files(folder / RUN)
+        assert server.curves("version_0") == curves(folder / RUN)
         shown = server.get("/data/plugin/images/tags")["version_0"]
         assert shown.keys() == {f"plots/{name}" for name in ALL}
         for tag in shown:
@@ -141,10 +142,10 @@ def test_path_goes_from_the_start_to_the_end(drawn: Callable[[str], Path], monke
 
 
 def test_drawing_again_changes_nothing(folder: Path) -> None:
-    before, curves = files(folder), from_event_files(folder / RUN)
+    before, points = files(folder), curves(folder / RUN)
     plot(folder)
     assert files(folder) == before
-    assert from_event_files(folder / RUN) == curves
+    assert curves(folder / RUN) == points
     assert_shown_once(folder)
 
 
@@ -154,9 +155,9 @@ def test_run_that_is_drawn_has_the_curves_of_one_that_is_not(
     untouched = tmp_path_factory.mktemp("untouched")
     fit("--trainer.max_epochs", "150", cwd=untouched)
     fit("--resume", RUN, "--trainer.max_epochs", "150", cwd=folder)
-    assert from_event_files(folder / RUN) == from_event_files(untouched / RUN)
+    assert curves(folder / RUN) == curves(untouched / RUN)
     plot(folder)
-    assert from_event_files(folder / RUN) == from_event_files(untouched / RUN)
+    assert curves(folder / RUN) == curves(untouched / RUN)
     assert_shown_once(folder)
 
 

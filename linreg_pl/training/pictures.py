@@ -35,7 +35,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 11,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
     "lines.linewidth": 1.6,
 }
 
@@ -71,7 +71,8 @@ def draw_loss(axes: Axes, record: Record) -> None:
     exact = record.solution.problem.optimum.objective
     if exact > 0:
         axes.axhline(exact, color=EXPECTED, linestyle="--", label=f"exact: {exact:.6g}")
-    axes.set(title="loss J of the batch", yscale="log", xlabel=steps_label(record))
+    axes.set(title="loss J", xlabel=steps_label(record))
+    scale(axes)
     axes.legend()
 
 
@@ -81,12 +82,20 @@ def draw_gap(axes: Axes, record: Record, colour: str = REAL, label: str = "this 
     expected = expected[expected[:, 1].isfinite()]
     axes.plot(*real.T, color=colour, label=label)
     axes.plot(*expected.T, color=EXPECTED, linestyle="--", label="forecast")
-    axes.set(title="gap J − J* over all rows", yscale="log", xlabel=steps_label(record))
+    axes.set(title="gap J − J* over all rows", xlabel=steps_label(record))
+    scale(axes)
     # A forecast knows no rounding and no noise: it may go far below what was seen, or above it, which no axis can show.
     seen = real[real[:, 1] > 0, 1]
     if len(seen):
-        axes.set_ylim(max(float(expected[:, 1].min()), float(seen.min()) / 100) / 2, 5 * float(expected[0, 1]))
+        bottom = max(float(expected[:, 1].min()), float(seen.min()) / 100)
+        axes.set_ylim(bottom / 2, 5 * max(float(expected[0, 1]), float(seen.max())))
     axes.legend()
+
+
+def scale(axes: Axes) -> None:
+    """Makes the y-axis logarithmic, if there is anything to be seen on it then."""
+    if any((np.asarray(line.get_ydata()) > 0).any() for line in axes.lines):
+        axes.set_yscale("log")
 
 
 def steps_label(record: Record) -> str:
@@ -182,7 +191,7 @@ def draw_path(axes: Axes, record: Record) -> None:
     second, first = record.solution.coefficient_names
     of = " of standardized x" if record.solution.model.standardize else ""
     axes.set(title="the run's way on the cost surface", xlabel=f"{first}{of}", ylabel=f"{second}{of}")
-    axes.legend(frameon=True, facecolor="#bbbbbb", framealpha=0.9)
+    axes.legend(facecolor="#bbbbbb", framealpha=0.9)
 
 
 def _bounds(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from linreg_pl.data.batches import Batch, BatchDataModule
 from linreg_pl.errors import InputError
+from linreg_pl.training.matching import changed_settings
 from linreg_pl.training.module import LinearRegression
-from linreg_pl.training.resuming import changed_settings, newest_good_checkpoint
+from linreg_pl.training.resuming import newest_good_checkpoint
 from linreg_pl.training.run import CONFIG, data_settings
 from linreg_pl.training.solution import Solution
 from linreg_pl.training.storage import read_checkpoint
