@@ -70,6 +70,10 @@ bench-peers: .venv-peers/installed ## install TensorFlow into .venv-peers, for m
 screenshot: .venv/installed ## train, open TensorBoard in headless Chromium, and redraw the README's picture
 	@$(BIN)/python docs/screenshot.py $(ARGS)
 
+.PHONY: figures
+figures: .venv/installed ## train the runs of docs/why-the-bias-hardly-moves.md, and redraw its pictures
+	@$(BIN)/python docs/figures.py
+
 .PHONY: lock
 lock: ## resolve pyproject.toml anew into requirements.lock and requirements-dev.lock
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -1,0 +1,80 @@
+"""Draws the pictures of docs/why-the-bias-hardly-moves.md, from runs of the command as it is: `make figures`.
+
+They take half a minute. Equal runs give equal pictures, to the bit.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from linreg_pl.training.pictures import OTHER, STYLE, draw_gap, draw_path
+from linreg_pl.training.plots import png
+from linreg_pl.training.record import Record, record
+
+DOCS = Path(__file__).parent
+LINREG = Path(sys.executable).with_name("linreg")
+
+RUNS = {
+    "as it is": "",
+    "folded": "--model.fold_bias true",
+    "standardized": "--model.standardize true --model.learning_rate auto"
+    " --trainer.max_epochs 20 --trainer.log_every_n_steps 1",
+    "in float64": "--trainer.precision 64-true",
+}
+
+
+def main() -> None:
+    """Trains, and draws."""
+    with tempfile.TemporaryDirectory() as folder, matplotlib.rc_context(STYLE):
+        records = {}
+        for number, (name, flags) in enumerate(RUNS.items()):
+            subprocess.run([LINREG, "fit", *flags.split()], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            records[name] = record(Path(folder) / "lightning_logs" / f"version_{number}")
+        in_float64 = records.pop("in float64")
+        for name, figure in (
+            ("bias-paths", paths(records)),
+            ("bias-gaps", gaps(records)),
+            ("bias-rounding", rounding(records["as it is"], in_float64)),
+        ):
+            path = DOCS / f"{name}.png"
+            path.write_bytes(png(figure))
+            print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def paths(records: dict[str, Record]) -> Figure:
+    """Each run's way of (W, b) on its cost surface."""
+    figure = Figure(figsize=(15, 4.4), layout=ConstrainedLayoutEngine(wspace=0.06))
+    for (name, found), axes in zip(records.items(), figure.subplots(1, len(records)), strict=True):
+        draw_path(axes, found)
+        axes.set_title(name)
+        if name == "standardized":
+            axes.set_aspect("equal")  # both coefficients are in y's units
+            axes.get_legend().remove()
+    return figure
+
+
+def gaps(records: dict[str, Record]) -> Figure:
+    """Each run's gap beside its forecast."""
+    figure = Figure(figsize=(15, 4))
+    for (name, found), axes in zip(records.items(), figure.subplots(1, len(records)), strict=True):
+        draw_gap(axes, found)
+        axes.set_title(f"{name}: gap J − J*")
+    return figure
+
+
+def rounding(in_float32: Record, in_float64: Record) -> Figure:
+    """The gap of the same run in two precisions."""
+    figure = Figure(figsize=(7, 4.2))
+    axes = figure.subplots()
+    axes.plot(*in_float32.curves["gap/objective"].T, color=OTHER, label="in float32, as it is")
+    draw_gap(axes, in_float64, label="in float64")
+    return figure
+
+
+if __name__ == "__main__":
+    main()
