@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from linreg_pl import SyntheticDataModule
-from linreg_pl.core.forecast import Forecast, forecast, forecast_of_cycle
+from linreg_pl.core.forecast import Forecast, forecast, forecast_of_cycle, forecast_of_gap
 from linreg_pl.core.optimum import optimum, penalty_rows
 from linreg_pl.core.scaling import users_units
-from linreg_pl.core.stability import largest_stable_learning_rate
+from linreg_pl.core.stability import cycle, largest_stable_learning_rate
 from linreg_pl.core.triangle import triangle_of
 from linreg_pl.training.problem import problem as problem_of
 from tests.descent import Descent, descents
@@ -53,6 +53,20 @@ def test_halving_times_are_those_of_a_real_epoch(descent: Descent, share: float,
     visible = factors > 1e-3  # the error of an eigenvalue is a share of the largest; two that meet lose half the digits
     torch.testing.assert_close(torch.exp(-found.rates)[visible], factors[visible], rtol=2e-3, atol=0)
     torch.testing.assert_close(0.5 ** (1 / found.halving_epochs[visible]), factors[visible], rtol=2e-3, atol=0)
+
+
+@given(descents(momenta=(0.0, 0.5, 0.9)), st.floats(0.1, 1.5), st.integers(0, 2**31))
+@settings(max_examples=40)
+def test_gap_is_that_of_real_epochs(descent: Descent, share: float, seed: int) -> None:
+    """Below the largest stable learning rate and above it, where it grows."""
+    rate, start = share * largest_stable_learning_rate(descent.hessians, descent.momentum), start_of(descent, seed)
+    hessian = descent.hessians.mean(dim=0)
+    factor = torch.linalg.cholesky(hessian / 2, upper=True)
+    gaps = forecast_of_gap(factor, cycle(descent.hessians, rate, descent.momentum), start, every_n_epochs=3, count=2)
+    for found, epochs in zip(gaps.tolist(), (0, 3, 6), strict=True):
+        left = errors_of(descent, start, rate, epochs)
+        # The two real runs are of the size of the start, and each rounds to 1e-16 of that or of what it has grown to.
+        assert found == pytest.approx(float((left * (hessian @ left)).sum()) / 2, rel=1e-8, abs=1e-20)
 
 
 @given(descents(momenta=(0.0, 0.5, 0.9), most_features=2), st.floats(0.2, 0.9), st.integers(0, 2**31))
