@@ -66,6 +66,10 @@ bench: .venv/installed ## speed beside a bare PyTorch loop, and TensorFlow where
 .PHONY: bench-peers
 bench-peers: .venv-peers/installed ## install TensorFlow into .venv-peers, for make bench
 
+.PHONY: accuracy
+accuracy: .venv/installed-dev ## digits of the exact solution beside NumPy's and scikit-learn's: the table of docs/accuracy.md
+	@$(BIN)/python -m benchmarks.accuracy
+
 .PHONY: screenshot
 screenshot: .venv/installed ## train, open TensorBoard in headless Chromium, and redraw the README's picture
 	@$(BIN)/python docs/screenshot.py $(ARGS)

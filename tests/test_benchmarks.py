@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks import accuracy
+
 
 def test_tutorials_page(tmp_path: Path) -> None:
     report = tmp_path / "report.txt"
@@ -14,3 +18,18 @@ def test_tutorials_page(tmp_path: Path) -> None:
         assert words in report.read_text()
         assert words in result.stdout
     assert "TensorFlow" in result.stdout, "measured, or said to be skipped"
+
+
+def test_accuracys_page_is_what_is_measured() -> None:
+    """To a digit and a half, as another processor's sums round in another order; 0 or less is no number of digits."""
+    page = (Path(__file__).parent.parent / "docs" / "accuracy.md").read_text().splitlines()
+    written = [line for line in page if line.startswith("|")]
+    for line, measured in zip(written, accuracy.table(), strict=True):
+        if line.startswith(("| |", "|--")):
+            assert line == measured
+            continue
+        name, *figures = line.strip("| ").split(" | ")
+        expected_name, *expected = measured.strip("| ").split(" | ")
+        assert name == expected_name
+        shown, found = ([max(float(figure), 0.0) for figure in some] for some in (figures, expected))
+        assert shown == pytest.approx(found, abs=1.5), name

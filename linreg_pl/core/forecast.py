@@ -4,6 +4,9 @@ On all rows, or on batches drawn anew, the directions are the Hessian's eigenvec
 multiplies the error along one by 1 - learning_rate · λ. Over fixed batches they are the eigenvectors of the cycle, the
 product of the batches' steps. With momentum an error shrinks in two ways at once, and has a share in each.
 
+What shrinks is the distance from where the run comes to rest. Batches that disagree, each with an optimum of its own,
+leave it at a learning rate's distance from θ*: around it where they are drawn anew, beside it where they are fixed.
+
 Factors are kept as logarithms, -log |factor|, and never as a difference from 1: the slow directions' factors differ
 from it by less than float64 can hold.
 """

@@ -8,7 +8,7 @@ INVOLVED = 1e-6
 
 
 class PseudoInverse:
-    """T⁺ of a matrix T (M, P), its columns first scaled to length 1, so that no choice of units can spoil it.
+    """T⁺ of a matrix T (M, P), M ≥ P, its columns first scaled to length 1, so that no choice of units can spoil it.
 
     Args:
         factor: T.
