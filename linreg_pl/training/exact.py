@@ -16,6 +16,7 @@ from torch import Tensor
 from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import InputError
 from linreg_pl.training.coefficients import named, trained_module
+from linreg_pl.training.problem import of_many_answers
 from linreg_pl.training.schedule import has_point
 
 ARRIVED = 0.01
@@ -160,6 +161,8 @@ class ExactAnswer(Callback):
             f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
             f"forecast  {sentence(self._forecast(trainer), length)}{chosen}",
         ]
+        if self.problem.dependent_columns:
+            lines.append(f"WARNING   {of_many_answers(self.problem)}")
         if module.learning_rate > bound:
             lines.append(
                 f"WARNING   learning_rate {module.learning_rate:g} is above {bound:.5g}, the largest stable one:"

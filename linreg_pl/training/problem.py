@@ -14,6 +14,7 @@ from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.stability import batch_hessian, cycle, largest_stable_learning_rate
 from linreg_pl.data.batches import BatchDataModule
+from linreg_pl.errors import quoted
 
 SAMPLED_BATCHES = 16
 """Of batches that are drawn anew at every epoch so many tell how much they differ."""
@@ -35,6 +36,7 @@ class Problem:
     hessians: Tensor  # (n, P, P), of the epoch's batches, or of its first
     is_cycle: bool  # whether these are all, the same at every epoch
     steps_per_epoch: int
+    dependent_columns: list[str]  # that are combinations of others, and these others
 
     @cached_property
     def eigenvalues(self) -> Tensor:
@@ -44,7 +46,9 @@ class Problem:
 
     @property
     def condition_number(self) -> float:
-        """Largest by smallest eigenvalue."""
+        """Largest by smallest eigenvalue; infinite where columns depend on each other."""
+        if self.dependent_columns:
+            return float("inf")
         return float(self.eigenvalues[0] / self.eigenvalues[-1])
 
     def stable_learning_rates(self, momentum: float = 0.0) -> dict[str, float]:
@@ -102,10 +106,18 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
     is_cycle = data.has_fixed_batches and count * size**3 <= MOST_WORK
     batches = (data.batch(0, index) for index in range(count if is_cycle else min(count, SAMPLED_BATCHES)))
     hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept) for x, _ in batches]
+    solution = optimum(data.triangle, penalty, fit_intercept)
+    names = ["the intercept", *data.feature_names]
     return Problem(
-        optimum=optimum(data.triangle, penalty, fit_intercept),
+        optimum=solution,
         scaling=scaling,
         hessians=torch.stack(hessians),
         is_cycle=is_cycle,
         steps_per_epoch=count,
+        dependent_columns=[names[column] for column in solution.dependent],
     )
+
+
+def of_many_answers(problem: Problem) -> str:
+    """What to say where columns depend on each other."""
+    return f"{quoted(problem.dependent_columns)} depend on each other: of all exact answers, the smallest is told"

@@ -14,7 +14,7 @@ from linreg_pl.core.statistics import Statistics, shown_coefficients, statistics
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.training.exact import shown_epochs
 from linreg_pl.training.module import LinearRegression
-from linreg_pl.training.problem import Problem
+from linreg_pl.training.problem import Problem, of_many_answers
 
 CONFIDENCE = 0.95
 
@@ -77,7 +77,7 @@ class Solution:
             "largest_stable_learning_rate": finite(self.problem.largest_stable_learning_rate(self.model.momentum)),
             "stable_learning_rates": {name: finite(rate) for name, rate in rates.items()},
             "halving_epochs": [{"direction": name, "epochs": finite(epochs)} for name, epochs in self.halving_epochs],
-            "dependent_columns": self._dependent(),
+            "dependent_columns": self.problem.dependent_columns,
             "advice": self.advice(),
         }
 
@@ -91,10 +91,8 @@ class Solution:
             shown = [*shown[: MOST_DIRECTIONS // 2], *shown[-MOST_DIRECTIONS // 2 :]]
         width = max(len(name) for name, _ in shown)
         lines = [line for k in range(self.data.num_targets) for line in self._table(k)]
-        if self._dependent():
-            lines += [
-                f"WARNING: {', '.join(self._dependent())} depend on each other: of all best answers, the smallest"
-            ]
+        if self.problem.dependent_columns:
+            lines.append(f"WARNING  {of_many_answers(self.problem)}")
         return [
             *lines,
             f"{optimum.data.num_rows} rows, loss {optimum.objective:.6g}, R² {_listed(found.r_squared)},"
@@ -151,10 +149,6 @@ class Solution:
             "standard_error": finite(error),
             "confidence_interval": [finite(estimate - reach), finite(estimate + reach)],
         }
-
-    def _dependent(self) -> list[str]:
-        names = ["the intercept", *self.data.feature_names]
-        return [names[column] for column in self.problem.optimum.dependent]
 
     def _table(self, target: int) -> list[str]:
         names = ["intercept", *self.data.feature_names]
