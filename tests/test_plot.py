@@ -21,7 +21,7 @@ from tests.commands import linreg
 from tests.runs import DIABETES, curves
 from tests.sabotage import KillInSave
 from tests.test_bad_input import refuse
-from tests.test_tensorboard import served, tensorboard
+from tests.test_tensorboard import served, tensorboard, until
 from tests.trainers import Trajectory, plain_trainer
 
 RUN = "lightning_logs/version_0"
@@ -114,15 +114,20 @@ def test_pictures_are_in_the_runs_folder_and_among_tensorboards_images(job: str,
 
 
 @pytest.mark.parametrize("load_fast", ["true", "false"])
-def test_images_and_curves_are_served(load_fast: str, drawn: Callable[[str], Path]) -> None:
-    folder = drawn("tutorial")
+def test_open_tensorboard_follows_a_run_that_is_drawn_between(load_fast: str, folder: Path) -> None:
+    def shown(tag: str) -> list[int]:
+        found = server.get("/data/plugin/images/images", run="version_0", tag=tag, sample="0")
+        return [image["step"] for image in found]
+
     with served(*tensorboard(load_fast, reload_interval=1), folder=folder, runs=["version_0"]) as server:
-        assert server.curves("version_0") == curves(folder / RUN)
-        shown = server.get("/data/plugin/images/tags")["version_0"]
-        assert shown.keys() == {f"plots/{name}" for name in ALL}
-        for tag in shown:
-            [image] = server.get("/data/plugin/images/images", run="version_0", tag=tag, sample="0")
-            assert image["step"] == 200
+        until(lambda: server.get("/data/plugin/images/tags")["version_0"].keys(), {f"plots/{name}" for name in ALL})
+        assert [shown(f"plots/{name}") for name in ALL] == [[200]] * len(ALL)
+        plot(folder)
+        fit("--resume", RUN, "--trainer.max_epochs", "150", cwd=folder)
+        plot(folder)
+        # The reader in Python purges what the resumed run begins again, the other one keeps the older picture too.
+        until(lambda: shown("plots/path"), [200, 300] if load_fast == "true" else [300])
+        until(lambda: server.curves("version_0"), curves(folder / RUN))
 
 
 def test_path_goes_from_the_start_to_the_end(drawn: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:

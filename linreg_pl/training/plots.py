@@ -1,10 +1,12 @@
 """`linreg plot`: where do a run's pictures go? Into its folder, and onto TensorBoard's Images tab.
 
 TensorBoard's readers take the pictures from an event file of their own, which holds nothing else: no curve is touched,
-none is purged. It is replaced at every call, so each picture is there once.
+none is purged. It comes behind the run's others, and is written over until the run has trained on: so each picture is
+there once, and no file vanishes under a reader, which would never come to those behind it.
 """
 
 import io
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +49,12 @@ def png(figure: Figure) -> bytes:
 
 
 def show(run: Path, drawn: dict[str, bytes], step: int) -> None:
-    """Puts pictures on TensorBoard, in the place of those that were there."""
-    before = list(run.glob(f"events.out.tfevents.*{SUFFIX}"))
-    with SummaryWriter(run, filename_suffix=SUFFIX) as writer:
-        for name, picture in drawn.items():
-            pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
-            writer.add_image(f"{FOLDER}/{name}", pixels, step, dataformats="HWC")
-    for file in before:
-        file.unlink()
+    """Puts pictures on TensorBoard, in the place of those of the same step."""
+    newest = max((path.name for path in run.glob("events.out.tfevents.*")), default="")
+    with tempfile.TemporaryDirectory() as folder:
+        with SummaryWriter(folder, filename_suffix=SUFFIX) as writer:
+            for name, picture in drawn.items():
+                pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+                writer.add_image(f"{FOLDER}/{name}", pixels, step, dataformats="HWC")
+        [file] = Path(folder).iterdir()
+        (run / (newest if newest.endswith(SUFFIX) else file.name)).write_bytes(file.read_bytes())
