@@ -69,6 +69,26 @@ def test_gap_is_that_of_real_epochs(descent: Descent, share: float, seed: int) -
         assert found == pytest.approx(float((left * (hessian @ left)).sum()) / 2, rel=1e-8, abs=1e-20)
 
 
+@given(descents(momenta=(0.0, 0.5, 0.9)), st.floats(0.1, 0.9))
+@settings(max_examples=40)
+def test_shares_are_all_of_an_error(descent: Descent, share: float) -> None:
+    rate = share * largest_stable_learning_rate(descent.hessians, descent.momentum)
+    found = forecast_of(descent, rate)
+    whole = found.directions.to(torch.complex128) @ found.shares.to(torch.complex128)
+    # Two directions that nearly are one have shares that cancel: their sizes times the rounding.
+    rounding = 1e-14 * float(found.directions.abs().max() * found.shares.abs().max())
+    torch.testing.assert_close(whole, torch.eye(len(whole), dtype=torch.complex128), rtol=0, atol=1e-12 + rounding)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_an_epoch_of_batches_drawn_anew_is_as_many_steps(momentum: float) -> None:
+    factor = torch.diag(torch.tensor([1.0, 0.3], dtype=torch.float64))
+    start = torch.ones(2, 1, dtype=torch.float64)
+    one, four = (forecast(factor, 0.1, steps_per_epoch, momentum) for steps_per_epoch in (1, 4))
+    torch.testing.assert_close(four.halving_epochs, one.halving_epochs / 4)
+    torch.testing.assert_close(four.epochs_until(start), one.epochs_until(start) / 4)
+
+
 @given(descents(momenta=(0.0, 0.5, 0.9), most_features=2), st.floats(0.2, 0.9), st.integers(0, 2**31))
 @settings(max_examples=40)
 def test_after_so_many_epochs_every_coefficient_is_there(descent: Descent, share: float, seed: int) -> None:
@@ -149,14 +169,16 @@ def test_a_direction_that_arrives_at_once_is_no_matter_to_the_slow_ones() -> Non
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("num_batches", [1, 3])
 def test_a_direction_without_curvature_never_arrives(num_batches: int, momentum: float) -> None:
-    x, y, *_ = problem(12, 1, 1, 0.0, seed=22)
-    x, size = torch.cat([x, x], dim=1), 12 // num_batches
+    x, y, *_ = problem(12, 2, 1, 0.0, seed=22)
+    x, size = torch.cat([x, x @ torch.tensor([[0.3], [-1.7]]).double()], dim=1), 12 // num_batches
     descent = Descent(list(zip(x.split(size), y.split(size), strict=True)), fit_intercept=False, momentum=momentum)
     rate = 0.5 * largest_stable_learning_rate(descent.hessians, momentum)
     found = forecast_of(descent, rate)
-    ones = torch.ones(2, 1, dtype=torch.float64)
-    assert found.epochs_until(torch.tensor([[1.0], [0.0]]).double())[0].item() == math.inf, "half of it stays"
-    assert math.isfinite(found.epochs_until(ones)[0].item()), "what both have in common goes"
+    assert found.halving_epochs[-1] > 1e25, "nothing, or the square of float64's rounding"
+    one = torch.tensor([[1.0], [0.0], [0.0]], dtype=torch.float64)
+    assert found.epochs_until(one)[0].item() == math.inf, "a part of it stays"
+    common = x.T @ y  # in the directions that the rows know of
+    assert (found.epochs_until(common) < 1e4).all()
 
 
 def cycle_by_hand(learning_rate: Fraction) -> list[Decimal]:

@@ -230,6 +230,8 @@ def test_of_many_answers_the_smallest(kind: str) -> None:
     b = y.mean(0).numpy() - x.mean(0).numpy() @ solution.W.numpy()
     np.testing.assert_allclose(solution.b.numpy(), b, rtol=0, atol=1e-10)
     assert solution.dependent == DEPENDENT[kind]
+    there = objective.objective(x, y, solution.W, solution.b, 0.0).item()
+    assert solution.objective == pytest.approx(there, rel=1e-12, abs=1e-20)
 
 
 @pytest.mark.parametrize("kind", ["more features than rows", "a column twice", "one of each kind", "no difference"])

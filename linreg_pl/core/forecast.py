@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LOST = 1e-12
-"""The share of the largest change below which a cycle's small ones drown in rounding; their batches' mean then serves.
+LOST = 1e-13
+"""The share of the largest change in a cycle below which a change is taken for the rounding of none.
 
-An eigenvalue is wrong by float64's 1e-16 or so of the largest, so at least four digits are left to those above."""
+An eigenvalue is wrong by float64's 1e-16 or so of the largest: a direction this slow would need 1e13 epochs or more."""
 
 DISTINCT = 1e-3
 """Momentum's two ways are told apart by at least this: where they are one, the shares in them would be infinite."""
@@ -106,14 +106,7 @@ def forecast_of_cycle(hessians: Tensor, learning_rate: float, momentum: float = 
         velocity = momentum * velocity + learning_rate * hessian @ (error + change)
         change = change - velocity
     found, directions = torch.linalg.eig(torch.cat([change, velocity - at_rest]) if momentum else change)
-    rates = _rate(-found)
-    order = rates.argsort(descending=True)
-    # The slow ones that are lost are those of the mean, and they are the last.
-    mean = torch.linalg.eigvalsh(hessians.mean(dim=0)).flip(0).clamp(min=0)
-    of_mean = rates[order].clone()
-    of_mean[-P:] = len(hessians) * learning_rate / (1 - momentum) * mean
-    lost = found.abs() < LOST * found.abs().max()
-    rates[order] = torch.where(lost[order], of_mean, rates[order])
+    rates = torch.where(found.abs() > LOST * found.abs().max(), _rate(-found), 0)
     shares = torch.linalg.inv(directions)[:, :P]
     if (found.imag == 0).all():
         directions, shares = directions.real, shares.real
