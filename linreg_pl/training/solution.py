@@ -47,12 +47,16 @@ class Solution:
 
     @cached_property
     def halving_epochs(self) -> list[tuple[str, float]]:
-        """Each direction of (b, W), named by its largest components, and the epochs in which its error halves."""
+        """Each direction of (b, W), named by its largest components, and the epochs in which its error halves.
+
+        With momentum an error shrinks in two ways at once; the slower one counts.
+        """
         forecast = self.problem.forecast(self.learning_rate, self.model.momentum)
-        return [
+        found = [
             (direction_name(direction, self.coefficient_names), float(epochs))
             for direction, epochs in zip(forecast.directions.T, forecast.halving_epochs, strict=True)
         ]
+        return found if self.model.momentum == 0 else list(dict(found).items())  # the slower come later
 
     @property
     def coefficient_names(self) -> list[str]:
