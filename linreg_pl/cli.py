@@ -44,6 +44,7 @@ from linreg_pl.training.bar import RunBar
 from linreg_pl.training.checkpoints import EpochCheckpoints
 from linreg_pl.training.curves import Curves
 from linreg_pl.training.exact import ExactAnswer, StopRule
+from linreg_pl.training.executions import Executions
 from linreg_pl.training.interruption import Interrupted, Interruption, leave_at_signals
 from linreg_pl.training.lines import EpochLines
 from linreg_pl.training.listing import print_runs
@@ -180,6 +181,7 @@ class LinregCLI(LightningCLI):
         )
         fit.add_class_arguments(EpochLines)
         fit.add_class_arguments(EpochCheckpoints)
+        fit.add_class_arguments(Executions)
         fit.add_argument("--exact", type=bool, default=True, help="Solve the problem first, and show how far it is.")
         fit.add_class_arguments(StopRule, "stop")
         solves.add_argument("--json", action="store_true", help="Print all of it as JSON.")
@@ -253,8 +255,10 @@ class LinregCLI(LightningCLI):
         exact = ExactAnswer(settings.stop) if settings.exact else None
         self.report, saving = Report(exact), EpochCheckpoints(settings.checkpoint_every_n_epochs)
         saving.saves_start = self.allow_changed_settings
+        self.model.executions = Executions(settings.steps_per_execution)
+        interruption = Interruption(saving, self.model.executions)
         lines, curves = EpochLines(settings.display_every_n_epochs), Curves(exact)
-        callbacks = [*as_list(exact), lines, curves, saving, Interruption(saving), self.report]
+        callbacks = [*as_list(exact), lines, curves, saving, interruption, self.report]
         validates = self.datamodule.holds_out_rows
         return {
             "max_epochs": -1,

@@ -141,9 +141,9 @@ class SignalInPhase:
         if self.phase == "set-up":
             before(cli.LinregCLI, "instantiate_trainer")
         elif self.phase == "first step":
-            before(LinearRegression, "training_step")
+            before(LinearRegression, "descend")
         elif self.phase == "mid-epoch":
-            before(LinearRegression, "training_step", nth=8)
+            before(LinearRegression, "descend", nth=8)
         elif self.phase == "validation":
             before(LinearRegression, "validation_step", nth=self.validation)
         else:

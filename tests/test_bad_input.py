@@ -226,6 +226,8 @@ SETTINGS = {
     "fit --trainer.max_epochs ten": "--trainer.max_epochs|whole number|ten",
     "fit --trainer.max_steps 0": "max_steps is 0|--trainer.max_steps",
     "fit --display_every_n_epochs 0": "display_every_n_epochs is 0|--display_every_n_epochs",
+    "fit --steps_per_execution 0": "steps_per_execution is 0|--steps_per_execution|or auto",
+    "fit --steps_per_execution fast": "--steps_per_execution: expected a whole number or|auto|found fast",
     "fit --checkpoint_every_n_epochs 0": "checkpoint_every_n_epochs is 0|--checkpoint_every_n_epochs",
     "fit --checkpoint_every_n_epochs all": "--checkpoint_every_n_epochs|whole number|all",
     "fit --trainer.accelerator abacus": "--trainer.accelerator abacus|cpu",

@@ -120,10 +120,15 @@ class TrainingBatches:
         return self.data.steps_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        step = self.data.trainer.global_step if self.data.trainer else 0
-        epoch, first = divmod(step, len(self))
-        for index in range(first, len(self)):
-            yield self.data.batch(epoch, index)
+        step = self._steps_taken()
+        while True:
+            yield self.data.batch(*divmod(step, len(self)))
+            step = max(step + 1, self._steps_taken())  # one training step of Lightning may take several
+            if step % len(self) == 0:
+                return
+
+    def _steps_taken(self) -> int:
+        return self.data.trainer.global_step if self.data.trainer else 0
 
     def state_dict(self) -> dict[str, Any]:
         """Empty: the position is the optimizer step, which the checkpoint has. Tells Lightning that we can resume."""

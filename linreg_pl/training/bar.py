@@ -1,5 +1,6 @@
 """One progress bar for the whole run: epochs, loss, steps a second, time left."""
 
+import math
 import time
 from typing import Any
 
@@ -54,6 +55,10 @@ class RunBar(ProgressBar):
             steps_per_second=0.0,
         )
         self._progress.start()
+
+    def next_due(self, trainer: Trainer, step: int) -> float:
+        """None: the bar moves with the clock."""
+        return math.inf
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

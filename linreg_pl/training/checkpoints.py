@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.training.run import checkpoint_folder, checkpoints, run_folder, step_of
-from linreg_pl.training.schedule import checked_interval, has_ended, validation_follows
+from linreg_pl.training.schedule import checked_interval, has_ended, next_multiple, validation_follows
 from linreg_pl.training.storage import UNFINISHED
 
 KEPT = 3
@@ -52,6 +52,10 @@ class EpochCheckpoints(Checkpoint):
             if step_of(path) > trainer.global_step:
                 path.unlink()
 
+    def next_due(self, trainer: Trainer, step: int) -> int:
+        """The next step that is saved."""
+        return next_multiple(self.every_n_epochs * int(trainer.num_training_batches), step)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -69,8 +73,8 @@ class EpochCheckpoints(Checkpoint):
         self.save(trainer)
 
     def _save_at_interval(self, trainer: Trainer) -> None:
-        steps = self.every_n_epochs * int(trainer.num_training_batches)
-        if trainer.global_step % steps == 0 and not has_ended(trainer):
+        step = trainer.global_step
+        if self.next_due(trainer, step - 1) == step and not has_ended(trainer):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:

@@ -23,7 +23,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from linreg_pl.training.coefficients import named_coefficients, norms, trained_module
 from linreg_pl.training.exact import ExactAnswer
-from linreg_pl.training.schedule import has_point, is_validation_step
+from linreg_pl.training.schedule import has_point, is_validation_step, next_point
 
 MOST_COEFFICIENTS = 64
 """With more entries than this in W and b, their norms are drawn instead."""
@@ -40,7 +40,6 @@ class Curves(Callback):
         self._exact = exact
         self._points: dict[str, float] = {}
         self._step_of_points = 0
-        self._outputs: dict[str, torch.Tensor] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Declares the hyper-parameters and the common chart, and writes the points of a checkpoint again."""
@@ -64,11 +63,14 @@ class Curves(Callback):
         for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
             logger.experiment.file_writer.add_summary(summary)
 
+    def next_due(self, trainer: Trainer, step: int) -> int:
+        """The next point."""
+        return next_point(trainer, step)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes a point, where one falls on this step."""
-        self._outputs = outputs
         if has_point(trainer):
             self._write(trainer, self._training_point(trainer))
 
@@ -84,7 +86,7 @@ class Curves(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the last point, unless it is there; no checkpoint carries it."""
         drawn = self._points if self._step_of_points == trainer.global_step else {}
-        if self._outputs and "train/loss" not in drawn:
+        if trained_module(trainer).newest_step and "train/loss" not in drawn:
             draw(trainer, self._training_point(trainer))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -102,12 +104,13 @@ class Curves(Callback):
         draw(trainer, values)
 
     def _training_point(self, trainer: Trainer) -> dict[str, float]:
-        few = sum(parameter.numel() for parameter in trained_module(trainer).parameters()) <= MOST_COEFFICIENTS
+        module = trained_module(trainer)
+        few = sum(parameter.numel() for parameter in module.parameters()) <= MOST_COEFFICIENTS
         parameters = named_coefficients(trainer) if few else norms(trainer)
-        gradient = torch.cat([self._outputs["grad_W"].flatten(), self._outputs["grad_b"]])
+        gradient = torch.cat([module.newest_step["grad_W"].flatten(), module.newest_step["grad_b"]])
         return {
-            "train/loss": self._outputs["loss"].item(),
-            "train/mse": self._outputs["mse"].item(),
+            "train/loss": module.newest_step["loss"].item(),
+            "train/mse": module.newest_step["mse"].item(),
             "train/grad_norm": gradient.norm().item(),
             **{f"params/{name}": value for name, value in parameters.items()},
             **(self._exact.points if self._exact else {}),

@@ -17,7 +17,7 @@ from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import InputError
 from linreg_pl.training.coefficients import named, trained_module
 from linreg_pl.training.problem import of_many_answers
-from linreg_pl.training.schedule import has_point
+from linreg_pl.training.schedule import has_point, next_point
 
 ARRIVED = 0.01
 """A coefficient is there when this share of its error at the start is left."""
@@ -69,6 +69,10 @@ class ExactAnswer(Callback):
             self._start = self._errors(trainer).tolist()
         if trainer.is_global_zero:
             print(*self._preface(trainer), sep="\n")
+
+    def next_due(self, trainer: Trainer, step: int) -> int:
+        """The curves' next point."""
+        return next_point(trainer, step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -4,6 +4,7 @@ While training, the step that is under way ends, the run is saved, and the progr
 after, there is nothing to save, and it leaves at once; so it does at a second Ctrl-C.
 """
 
+import math
 import signal
 from types import FrameType
 from typing import Any
@@ -12,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.training.checkpoints import EpochCheckpoints
+from linreg_pl.training.executions import Executions
 from linreg_pl.training.schedule import has_ended, validation_follows
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -45,8 +47,9 @@ class Interruption(Checkpoint):
     A `Checkpoint` to Lightning, so that it comes after all other callbacks: what they do at this step is done.
     """
 
-    def __init__(self, checkpoints: EpochCheckpoints) -> None:
+    def __init__(self, checkpoints: EpochCheckpoints, executions: Executions) -> None:
         self.checkpoints = checkpoints
+        self.executions = executions
         self.received: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -58,6 +61,11 @@ class Interruption(Checkpoint):
         if number == signal.SIGINT and self.received == signal.SIGINT:
             raise Interrupted(number)
         self.received = number
+        self.executions.end()
+
+    def next_due(self, trainer: Trainer, step: int) -> float:
+        """None: a signal ends the execution."""
+        return math.inf
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -20,11 +20,18 @@ class EpochLines(Callback):
     def __init__(self, display_every_n_epochs: int = 100) -> None:
         self.every_n_epochs = checked_interval("display_every_n_epochs", display_every_n_epochs)
 
+    def next_due(self, trainer: Trainer, step: int) -> int:
+        """The next step after which a line is printed."""
+        steps_per_epoch = int(trainer.num_training_batches)
+        epochs = step // steps_per_epoch
+        return (epochs + 1 + -epochs % self.every_n_epochs) * steps_per_epoch
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Prints, where an epoch to display has just ended."""
-        epochs, steps_left = divmod(trainer.global_step, int(trainer.num_training_batches))
-        if steps_left == 0 and (epochs - 1) % self.every_n_epochs == 0 and trainer.is_global_zero:
+        step = trainer.global_step
+        if self.next_due(trainer, step - 1) == step and trainer.is_global_zero:
+            epoch = step // int(trainer.num_training_batches) - 1
             loss, (W, b) = outputs["loss"].item(), trained_module(trainer).coefficients()
-            print(f"epoch {epochs - 1:6d}   loss {loss:14.3f}   W {shown(W)}   b {shown(b)}")
+            print(f"epoch {epoch:6d}   loss {loss:14.3f}   W {shown(W)}   b {shown(b)}")

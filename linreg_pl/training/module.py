@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from linreg_pl.core import objective
 from linreg_pl.core.scaling import Scaling, standardization, users_units
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import Diverged, InputError
+from linreg_pl.training.executions import Executions
 from linreg_pl.training.problem import Problem, problem
 
 ABSURD = 1e15
@@ -81,6 +83,10 @@ class LinearRegression(LightningModule):
             raise InputError(f"init_seed is {init_seed}: give --model.init_seed a whole number from 0 on")
         self.save_hyperparameters()
         self.automatic_optimization = False
+        self.executions: Executions | None = None
+        """Whether a `training_step` takes more steps than the one on its batch."""
+        self.newest_step: dict[str, Tensor] = {}
+        """J, its mean squared error and its gradient before the newest update; empty before the first."""
         self.learning_rate = math.nan if learning_rate == "auto" else learning_rate
         self.l2 = l2
         self.momentum = momentum
@@ -96,8 +102,8 @@ class LinearRegression(LightningModule):
             self.register_buffer("x_scale", torch.ones(num_features))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Lightning notes the hook under way thirty times a step; nn.Module's search of its parameters cost a tenth."""
-        if name == "_current_fx_name":
+        """Spares what is set at every step nn.Module's search of its parameters, which costs a tenth of one."""
+        if name in ("_current_fx_name", "newest_step"):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
@@ -164,7 +170,21 @@ class LinearRegression(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step of SGD; returns J, its mean squared error and its gradient, all before the update.
+        """One step of SGD, or several; returns J, its mean squared error and its gradient, all before the last update.
+
+        Raises:
+            Diverged: the numbers left float32; the weights are those of the step before.
+        """
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        self.descend(batch, optimizer)
+        if self.executions is not None:
+            for further in self.executions.further_batches(self, like=self.W):
+                self.descend(further, optimizer.optimizer)
+        return self.newest_step
+
+    def descend(self, batch: tuple[Tensor, Tensor], optimizer: LightningOptimizer | torch.optim.Optimizer) -> None:
+        """One step of SGD.
 
         Raises:
             Diverged: the numbers left float32; the weights are those of the step before.
@@ -177,12 +197,10 @@ class LinearRegression(LightningModule):
             step = step._replace(grad_b=torch.zeros_like(step.grad_b))
         self._require_sane(step)
         self.W.grad, self.b.grad = step.grad_W, step.grad_b
-        optimizer = self.optimizers()
-        assert not isinstance(optimizer, list)
         optimizer.step()
         for scheduler in self._schedulers():
             scheduler.step()
-        return step._asdict()
+        self.newest_step = step._asdict()
 
     def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers()

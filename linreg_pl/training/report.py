@@ -1,13 +1,14 @@
 """How did the run end? `report.json` in its folder, and the lines that close it in the terminal."""
 
 import json
+import math
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.errors import Diverged
-from linreg_pl.training.coefficients import named_coefficients
+from linreg_pl.training.coefficients import named_coefficients, trained_module
 from linreg_pl.training.exact import ExactAnswer, shown_epochs
 from linreg_pl.training.run import REPORT, run_folder
 from linreg_pl.training.schedule import forget_stop, has_ended, stopped_by
@@ -31,7 +32,6 @@ class Report(Checkpoint):
     def __init__(self, exact: ExactAnswer | None = None) -> None:
         self._exact = exact
         self.contents: dict[str, Any] = {}
-        self._outputs: dict[str, Any] = {}
         self._first_loss: float | None = None
         self._exact_for_printing: dict[str, float] = {}
 
@@ -42,11 +42,14 @@ class Report(Checkpoint):
         if run is not None and trainer.is_global_zero:
             (run / REPORT).unlink(missing_ok=True)
 
+    def next_due(self, trainer: Trainer, step: int) -> float:
+        """The first step, whose loss all others are measured by."""
+        return 1 if step < 1 else math.inf
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keeps the loss, in case this step is saved, or is the last."""
-        self._outputs = outputs
+        """Keeps the first loss."""
         if trainer.global_step == 1:
             self._first_loss = outputs["loss"].item()
 
@@ -98,7 +101,8 @@ class Report(Checkpoint):
         return [*rows, *([f"  and {left_out} more in {REPORT}"] if left_out else [])]
 
     def _progress(self, trainer: Trainer) -> dict[str, Any]:
-        numbers: dict[str, Any] = {name: self._outputs[name].item() for name in ("loss", "mse") if self._outputs}
+        newest = trained_module(trainer).newest_step
+        numbers: dict[str, Any] = {name: newest[name].item() for name in ("loss", "mse") if newest}
         reason = stopped_by(trainer)
         return {"total_steps": trainer.max_steps, **numbers, **({"stopped_by": reason} if reason else {})}
 

@@ -4,10 +4,11 @@ Lightning's count of epochs is off by one after some resumes: with `max_epochs=4
 last batch train 50 steps. Its count of steps is right after any. So epochs are turned into steps before it sees them.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Timer
 
 from linreg_pl.errors import InputError
@@ -57,16 +58,61 @@ def validation(trainer: Any, steps_per_epoch: int) -> dict[str, Any]:
     return {"val_check_interval": steps, "check_val_every_n_epoch": None}
 
 
+def next_point(trainer: Trainer, step: int) -> int:
+    """The curves' next point after `step`: every `log_every_n_steps`, and at the first epoch's end."""
+    interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    steps_per_epoch = int(trainer.num_training_batches)
+    return steps_per_epoch if step < steps_per_epoch < interval else next_multiple(interval, step)
+
+
 def has_point(trainer: Trainer) -> bool:
-    """Whether the curves have a point at this step: every `log_every_n_steps`, and at the first epoch's end."""
-    step, interval = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
-    return step > 0 and (step % interval == 0 or step == trainer.num_training_batches < interval)
+    """Whether the curves have a point at this step."""
+    return trainer.global_step > 0 and next_point(trainer, trainer.global_step - 1) == trainer.global_step
+
+
+def next_validation(trainer: Trainer, step: int) -> float:
+    """The step after `step` that the next validation follows."""
+    interval = trainer.val_check_batch  # in steps: the command line sees to that
+    return next_multiple(interval, step) if trainer.enable_validation and isinstance(interval, int) else math.inf
 
 
 def is_validation_step(trainer: Trainer) -> bool:
     """Whether a validation is due after the step that has just ended."""
-    interval = trainer.val_check_batch  # in steps: the command line sees to that
-    return trainer.enable_validation and isinstance(interval, int) and trainer.global_step % interval == 0
+    return next_validation(trainer, trainer.global_step - 1) == trainer.global_step
+
+
+def next_multiple(interval: int, step: int) -> int:
+    """The first multiple of `interval` after `step`."""
+    return (step // interval + 1) * interval
+
+
+def next_due(trainer: Trainer, step: int) -> int:
+    """The first step after `step` at whose end something has to happen: from there to here nobody needs to look.
+
+    A callback says it with `next_due(trainer, step)`; one that says nothing and has a hook around steps gets each step,
+    one with a hook around epochs each epoch's end. Lightning's `Timer` looks at the clock, whatever the step.
+    """
+    epoch_ends = next_multiple(int(trainer.num_training_batches), step)
+    due = [math.inf if trainer.max_steps == -1 else trainer.max_steps, next_validation(trainer, step)]
+    if trainer.max_epochs != -1:  # Lightning counts epochs too
+        due.append(epoch_ends)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it from afar
+        if hasattr(callback, "next_due"):
+            due.append(callback.next_due(trainer, step))
+        elif has_hook(callback, "batch") and not isinstance(callback, Timer):
+            due.append(step + 1)
+        elif has_hook(callback, "epoch"):
+            due.append(epoch_ends)
+    return int(min(due))
+
+
+def has_hook(callback: Callback, part: str) -> bool:
+    """Whether a callback does something at each `part` of training: batch, or epoch."""
+    names = {
+        "batch": ("on_train_batch_start", "on_train_batch_end", "on_before_optimizer_step", "on_before_zero_grad"),
+        "epoch": ("on_train_epoch_start", "on_train_epoch_end"),
+    }
+    return any(getattr(type(callback), name) is not getattr(Callback, name) for name in names[part])
 
 
 def validation_follows(trainer: Trainer) -> bool:

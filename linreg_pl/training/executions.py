@@ -1,0 +1,81 @@
+"""How many steps of SGD does one `training_step` take?
+
+Between two steps of a run there is most often nothing to show, to save or to look at, and Lightning's way from one
+batch to the next costs more than the step. So one `training_step` takes all steps up to the next at which something is
+due: Keras's `steps_per_execution`. The arithmetic is that of one step at a time, to the bit.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from linreg_pl.data.batches import Batch, BatchDataModule
+from linreg_pl.errors import InputError
+from linreg_pl.training.schedule import next_due
+
+SECONDS_AT_MOST = 0.1
+"""From one execution to the next: so often the bar moves, and `--trainer.max_time` is looked at."""
+
+
+class Executions:
+    """Gives a `training_step` the batches that follow its own, up to the next step at which something is due.
+
+    Args:
+        steps_per_execution: Steps in one training_step of Lightning at most; auto takes as many as there are before
+            something is to be drawn, printed, validated or saved.
+
+    Raises:
+        InputError: it is a number below 1.
+    """
+
+    def __init__(self, steps_per_execution: int | Literal["auto"] = "auto") -> None:
+        if steps_per_execution != "auto" and steps_per_execution < 1:
+            raise InputError(
+                f"steps_per_execution is {steps_per_execution}: give --steps_per_execution a whole number from 1 on,"
+                " or auto"
+            )
+        self.steps_per_execution = steps_per_execution
+        self._is_over = False
+
+    def end(self) -> None:
+        """Lets the step under way be the execution's last, and each from here on an execution."""
+        self._is_over = True
+
+    def further_batches(self, module: LightningModule, like: Tensor) -> Iterator[Batch]:
+        """The batches after the one that has just been trained on, on the device and of the type of `like`.
+
+        Counts each as a step when the next one is asked for.
+        """
+        trainer = module.trainer
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it from afar
+        assert isinstance(data, BatchDataModule)
+        first, end = trainer.global_step, next_due(trainer, trainer.global_step - 1)
+        if self.steps_per_execution != "auto":
+            end = min(end, first - 1 + self.steps_per_execution)
+        until = time.monotonic() + SECONDS_AT_MOST
+        for step in range(first, end):
+            if self._is_over or time.monotonic() > until:
+                return
+            x, y = data.batch(*divmod(step, data.steps_per_epoch))
+            yield x.to(like), y.to(like)
+            count_step(trainer)
+
+
+def count_step(trainer: Trainer) -> None:
+    """Moves Lightning's counters by a step, to where they would be if it had handed out the batch."""
+    fit, batches_an_epoch = trainer.fit_loop, int(trainer.num_training_batches)
+    loop, fetcher = fit.epoch_loop, fit._data_fetcher
+    assert fetcher is not None
+    begins_epoch = trainer.global_step % batches_an_epoch == 0
+    loop.manual_optimization.optim_step_progress.increment_by(1)
+    loop.batch_progress.total.increment_by(1)
+    loop.batch_progress.current.increment_by(1 - batches_an_epoch if begins_epoch else 1)
+    loop.batch_progress.is_last_batch = fetcher.done = trainer.global_step % batches_an_epoch == 0
+    loop._batches_that_stepped += 1
+    fetcher.fetched = loop.batch_progress.current.ready
+    if begins_epoch:
+        fit.epoch_progress.increment_by(1)
+        loop.val_loop.batch_progress.total.reset()
