@@ -44,7 +44,7 @@ def start_of(descent: Descent, seed: int = 0) -> Tensor:
 
 
 @given(descents(momenta=(0.0, 0.5, 0.9)), st.floats(0.1, 0.9), st.integers(0, 2**31))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_halving_times_are_those_of_a_real_epoch(descent: Descent, share: float, seed: int) -> None:
     """The factors of an epoch are the eigenvalues of what it does to the unit vectors."""
     rate = share * largest_stable_learning_rate(descent.hessians, descent.momentum)

@@ -83,7 +83,7 @@ def random_like(theta: Tensor, seed: int) -> Tensor:
 
 
 @given(setups(), st.integers(0, 25), st.integers(0, 2**31))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_gap_keeps_its_digits_down_to_nothing(setup: Setup, exponent: int, seed: int) -> None:
     """θ is moved until J - J* is about 10^-exponent of J*, a difference that float64 can't hold below 1e-16."""
     solution, exact = setup.refined(), setup.exact()
@@ -112,7 +112,7 @@ def product_gap(exact: Paraboloid, away: Matrix) -> Fraction:
 
 
 @given(setups())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_smallest_value_and_its_place(setup: Setup) -> None:
     solution, exact = setup.solved(), setup.exact()
     assert solution.objective == pytest.approx(float(exact.value(exact.minimum())), rel=1e-10)
@@ -122,7 +122,7 @@ def test_smallest_value_and_its_place(setup: Setup) -> None:
 
 
 @given(setups())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_one_more_pass_gives_every_digit_of_the_pair(setup: Setup) -> None:
     """A pair has 106 bits, 32 digits; the pass itself leaves the square of float64's rounding, times the condition."""
     minimum = setup.exact().minimum()
@@ -132,6 +132,7 @@ def test_one_more_pass_gives_every_digit_of_the_pair(setup: Setup) -> None:
 
 
 @given(setups(), st.integers(0, 2**31))
+@settings(max_examples=40)
 def test_gradient_is_the_objectives(setup: Setup, seed: int) -> None:
     """`core.objective` knows the user's units only, b penalised or not; autograd through it is a second witness."""
     x, y, l2 = setup.x, setup.y, setup.l2
@@ -155,6 +156,7 @@ def test_gradient_is_the_objectives(setup: Setup, seed: int) -> None:
 
 
 @given(setups())
+@settings(max_examples=40)
 def test_gradient_vanishes_at_the_optimum(setup: Setup) -> None:
     """Optimality itself: autograd's gradient of J there, J written out in the units that are penalised."""
     solution = setup.solved()

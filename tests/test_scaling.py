@@ -1,7 +1,7 @@
 """Standardized features and the user's own say the same."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 from linreg_pl.core.objective import predict
 from linreg_pl.core.scaling import Scaling, standardization, users_units
@@ -10,6 +10,7 @@ from tests.problems import Problem, problem, problems
 
 
 @given(problems())
+@settings(max_examples=40)
 def test_predictions_are_the_same(given_problem: Problem) -> None:
     x, _, W_z, b_z, _ = given_problem
     means, scales = x[0], 0.1 + x[-1].abs()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -33,6 +33,7 @@ def assert_holds(found: Triangle, expected: Tensor, num_rows: int) -> None:
 
 
 @given(problems(), st.data())
+@settings(max_examples=40)
 def test_any_chunks_and_any_order_hold_the_same(given_problem: Problem, data: st.DataObject) -> None:
     x, y = given_problem.x, given_problem.y
     order = torch.tensor(data.draw(st.permutations(range(len(x)))))
@@ -45,6 +46,7 @@ def test_any_chunks_and_any_order_hold_the_same(given_problem: Problem, data: st
 
 
 @given(problems(), problems())
+@settings(max_examples=40)
 def test_merged_parts_hold_all_rows(one: Problem, other: Problem) -> None:
     D, K = min(one.x.shape[1], other.x.shape[1]), min(one.y.shape[1], other.y.shape[1])
     parts = [(part.x[:, :D], part.y[:, :K]) for part in (one, other)]
@@ -54,6 +56,7 @@ def test_merged_parts_hold_all_rows(one: Problem, other: Problem) -> None:
 
 
 @given(problems())
+@settings(max_examples=40)
 def test_rows_that_stand_twice_lengthen_it_by_the_root_of_two(given_problem: Problem) -> None:
     x, y = given_problem.x, given_problem.y
     once, twice = triangle_of([(x, y)]), triangle_of([(x, y), (x, y)])
@@ -63,6 +66,7 @@ def test_rows_that_stand_twice_lengthen_it_by_the_root_of_two(given_problem: Pro
 
 
 @given(problems(), st.integers(-30, 30), st.data())
+@settings(max_examples=40)
 def test_columns_may_have_any_units_and_order(given_problem: Problem, exponent: int, data: st.DataObject) -> None:
     """A power of two changes no digit."""
     x, y = given_problem.x, given_problem.y
@@ -77,6 +81,7 @@ def test_columns_may_have_any_units_and_order(given_problem: Problem, exponent: 
 
 
 @given(problems())
+@settings(max_examples=40)
 def test_means_and_scales_are_the_columns(given_problem: Problem) -> None:
     x, y = given_problem.x, given_problem.y
     columns = torch.cat([x, y], dim=1)
@@ -115,6 +120,7 @@ def test_the_least_difference_that_float32_knows_has_a_scale() -> None:
 
 
 @given(problems())
+@settings(max_examples=40)
 def test_scaling_its_columns_standardizes_the_rows(given_problem: Problem) -> None:
     x, y = given_problem.x, given_problem.y
     x = torch.cat([x, torch.full((len(x), 1), 0.1, dtype=torch.float64)], dim=1)
