@@ -48,7 +48,12 @@ from linreg_pl.training.executions import Executions
 from linreg_pl.training.interruption import Interrupted, Interruption, leave_at_signals
 from linreg_pl.training.lines import EpochLines
 from linreg_pl.training.listing import print_runs
-from linreg_pl.training.matching import require_same_columns, require_same_settings, require_same_shape
+from linreg_pl.training.matching import (
+    require_same_columns,
+    require_same_settings,
+    require_same_shape,
+    require_same_units,
+)
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.predictions import PredictionFile
 from linreg_pl.training.report import Report
@@ -231,6 +236,7 @@ class LinregCLI(LightningCLI):
         checkpoint = read_checkpoint(path)
         require_same_shape(path, checkpoint, self.model)
         require_same_columns(path, checkpoint, self.datamodule)
+        require_same_units(path, checkpoint, self.model)
         if self.subcommand == "fit" and not self.allow_changed_settings:
             precision = self.config.fit.trainer.precision
             require_same_settings(path, checkpoint, self.model, self.datamodule, precision)
@@ -316,7 +322,8 @@ class LinregCLI(LightningCLI):
         if run is not None:
             longer = "max_epochs" if self.config.fit.trainer.max_steps == -1 else "max_steps"
             stopped = "stopped_by" in self.report.contents  # before its length was reached
-            length = "" if stopped else f" --trainer.{longer} {2 * self.config.fit.trainer[longer]}"
+            rules = "".join(f" {flag} null" for flag, _ in self.config_init.fit.stop.limits.values()) if stopped else ""
+            length = rules if stopped else f" --trainer.{longer} {2 * self.config.fit.trainer[longer]}"
             print(f"run      {run}")
             print(f"curves   {command('tensorboard')} --logdir {shlex.quote(str(run.parent))} --host 127.0.0.1")
             print(f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))}{length}")

@@ -1,6 +1,6 @@
 """Gradient descent as it is, in float64: torch.optim.SGD on autograd's gradient of J, batch after batch.
 
-The oracle of what is said about descent beforehand: nothing here knows of Hessians, eigenvalues or closed forms.
+The oracle of what is said about descent beforehand: `epochs` knows of no Hessian, eigenvalue or closed form.
 """
 
 from typing import NamedTuple

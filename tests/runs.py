@@ -25,6 +25,10 @@ JOBS = {
         *("--trainer.check_val_every_n_epoch", "9", "--checkpoint_every_n_epochs", "11", *COMMON),
     ),
 }
+JOBS["exact"] = (  # near enough to the exact answer, at a learning rate and in units that follow from the data
+    *(*JOBS["table"], "--model.learning_rate", "auto", "--model.momentum", "0.5", "--model.standardize", "true"),
+    *("--trainer.precision", "64-true", "--trainer.log_every_n_steps", "5", "--stop.gap", "100"),
+)
 JOBS["stopped"] = (  # by a rule, at the 23rd validation
     *(*JOBS["table"], "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"),
     *("--trainer.callbacks.patience", "12"),
@@ -57,7 +61,15 @@ def equal(one: Any, other: Any) -> bool:
 def assert_same_run(untouched: Path, folder: Path) -> None:
     """Same weights, optimizer, schedule, report and curves, to the bit, in one folder."""
     ours, theirs = newest(folder), newest(untouched)
-    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "hyper_parameters", "progress"):
+    for key in (
+        "state_dict",
+        "optimizer_states",
+        "exact",
+        "lr_schedulers",
+        "global_step",
+        "hyper_parameters",
+        "progress",
+    ):
         assert equal(ours[key], theirs[key]), key
     assert (folder / RUN / "report.json").read_bytes() == (untouched / RUN / "report.json").read_bytes()
     assert curves(folder / RUN) == curves(untouched / RUN)

@@ -144,7 +144,7 @@ def test_solve_says_what_is_slow_and_what_would_cure_it(tmp_path: Path) -> None:
     alike = linreg("solve", *DIABETES, "--model.learning_rate", "0.2", cwd=tmp_path).stdout
     assert "W/s1 - W/s2 is slow, as these columns say almost the same" in alike
     diverging = linreg("solve", "--model.learning_rate", "3e-8", cwd=tmp_path).stdout
-    assert "Descent diverges: the learning rate is 3e-08, and at most 2.2165e-08 is stable." in diverging
+    assert "is above 2.2165e-08, the largest stable one: descent will diverge." in diverging
 
 
 # ---- beside a run ----
@@ -153,6 +153,7 @@ def test_solve_says_what_is_slow_and_what_would_cure_it(tmp_path: Path) -> None:
 def test_run_warns_above_the_largest_stable_learning_rate(tmp_path: Path) -> None:
     above = linreg("fit", "--model.learning_rate", "2.24e-8", "--trainer.max_epochs", "20", cwd=tmp_path).stdout
     assert "WARNING   learning_rate 2.24e-08 is above 2.2165e-08" in above
+    assert "descent will diverge" in above
     assert "W never arrives" in above
     below = linreg("fit", "--model.learning_rate", "2.19e-8", "--trainer.max_epochs", "20", cwd=tmp_path).stdout
     assert "WARNING" not in below
@@ -210,6 +211,35 @@ def test_run_stops_where_it_is_near_enough(flag: str, curve: str, tmp_path: Path
         return float(np.mean(away**2) + 0.01 * np.sum(W**2) - best if curve == "gap" else np.linalg.norm(gradient))
 
     assert measured(report["global_step"]) <= 0.01 < measured(report["global_step"] - 10)
+
+
+def test_learning_rate_auto_follows_changed_settings(tmp_path: Path) -> None:
+    settings = (*DIABETES, "--model.learning_rate", "auto", "--trainer.max_epochs", "4")
+    assert linreg("fit", *settings, cwd=tmp_path).code == 0
+    changed = ("--data.batch_size", "5", "--allow_changed_settings", "true", "--trainer.max_epochs", "8")
+    result = linreg("fit", "--resume", str(RUN), *changed, cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    told = re.search(r"with learning rate (\S+), half of", result.stdout)
+    assert told
+    last = max((tmp_path / RUN / "checkpoints").iterdir(), key=lambda path: int(path.stem.split("=")[1]))
+    (state,) = torch.load(last, weights_only=True)["optimizer_states"]
+    assert state["param_groups"][0]["lr"] == pytest.approx(float(told[1]), rel=1e-3)
+
+
+def test_a_run_keeps_the_units_of_its_weights(tmp_path: Path) -> None:
+    assert linreg("fit", *DIABETES, "--trainer.max_epochs", "2", cwd=tmp_path).code == 0
+    for flag, value in (("standardize", "true"), ("fit_intercept", "false")):
+        changed = (f"--model.{flag}", value, "--allow_changed_settings", "true", "--trainer.max_epochs", "4")
+        refused = linreg("fit", "--resume", str(RUN), *changed, cwd=tmp_path)
+        assert (refused.code, refused.stderr.count("\n")) == (2, 1)
+        assert f"--model.{flag}" in refused.stderr
+
+
+def test_far_too_large_a_learning_rate_over_many_batches_is_told_and_diverges(tmp_path: Path) -> None:
+    result = linreg("fit", "--data.batch_size", "100", "--model.learning_rate", "0.01", cwd=tmp_path)
+    assert result.code == 3
+    assert "descent will diverge" in result.stdout
+    assert "W never arrives" in result.stdout
 
 
 def test_learning_rate_auto_is_half_of_the_largest_stable_one(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,7 +43,6 @@ def test_units_change_no_digit(given_problem: Problem, exponent: int) -> None:
     expected = one.solve(right)
     expected[0] /= 2.0**exponent
     torch.testing.assert_close(other.solve(right), expected, rtol=1e-12, atol=0)
-    assert other.condition_number == pytest.approx(one.condition_number, rel=1e-12)
 
 
 def test_shortest_is_numpys() -> None:
@@ -63,13 +61,6 @@ def test_shortest_of_some_rows_spends_the_others_freely() -> None:
     torch.testing.assert_close(ours.flatten(), torch.tensor([5.0, 0.0]).double(), rtol=0, atol=1e-14)
 
 
-def test_condition_number_is_that_of_scaled_columns() -> None:
-    T, *_ = problem(20, 4, 1, 0.0, seed=19)
-    columns = T.numpy() / np.linalg.norm(T.numpy(), axis=0)
-    assert PseudoInverse(1e5 * T, EPS).condition_number == pytest.approx(np.linalg.cond(columns), rel=1e-12)
-
-
-def test_nothing_has_no_condition() -> None:
+def test_nothing_is_solved_by_nothing() -> None:
     inverse = PseudoInverse(torch.zeros(3, 2, dtype=torch.float64), EPS)
-    assert inverse.condition_number == float("inf")
     assert torch.equal(inverse.solve(torch.ones(3, 1).double()), torch.zeros(2, 1).double())

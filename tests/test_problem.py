@@ -1,15 +1,17 @@
 """What a run is told beforehand, against the run: a real Trainer, in float32."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from linreg_pl import LinearRegression, SyntheticDataModule
+from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from linreg_pl.errors import Diverged
 from linreg_pl.training import problem as problem_file
 from linreg_pl.training.problem import Problem
+from tests.problems import problem
 from tests.trainers import plain_trainer
 
 
@@ -67,7 +69,38 @@ def test_condition_number_is_that_of_the_hessian() -> None:
     torch.testing.assert_close(known.eigenvalues, torch.linalg.eigvalsh(hessian).flip(0), rtol=1e-10, atol=0)
 
 
-def test_of_many_batches_the_worst_of_some_sets_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_drawn_anew_are_never_trusted_further_than_all_rows(tmp_path: Path) -> None:
+    """One row of two thousand has nearly all of the curvature, and most batches don't have it."""
+    values = [1e4 if row == 1234 else row % 7 for row in range(2000)]
+    (tmp_path / "table.csv").write_text("x,y\n" + "".join(f"{value},1\n" for value in values))
+    table = TableDataModule(str(tmp_path / "table.csv"), "y", batch_size=20)
+    table.setup("fit")
+    known = LinearRegression(l2=0.0).problem(table)
+    rates = known.stable_learning_rates()
+    steepest = 2 * sum(value**2 for value in values) / 2000  # and a little, for the intercept
+    assert rates["full_batch"] == pytest.approx(2 / steepest, rel=1e-3)
+    assert rates["worst_batch"] > 100 * rates["full_batch"]
+    assert known.largest_stable_learning_rate() == rates["full_batch"]
+    assert known.instability(0.99 * rates["full_batch"]) == ""
+    assert "will diverge" in known.instability(1.01 * rates["full_batch"])
+
+
+def test_above_the_worst_batch_alone_descent_may_diverge_and_need_not(tmp_path: Path) -> None:
+    """Ten batches drawn anew from a hundred normal rows: one may be steeper than all, and the others make up for it."""
+    x, y, *_ = problem(100, 3, 1, 0.0, seed=0)
+    rows = "".join(",".join(map(str, row)) + "\n" for row in torch.cat([x, y], dim=1).tolist())
+    (tmp_path / "table.csv").write_text("a,b,c,y\n" + rows)
+    table = TableDataModule(str(tmp_path / "table.csv"), "y", batch_size=10)
+    table.setup("fit")
+    rates = LinearRegression(num_features=3).problem(table).stable_learning_rates()
+    between = (rates["worst_batch"] + min(rates["full_batch"], 1.1 * rates["worst_batch"])) / 2
+    module = LinearRegression(num_features=3, learning_rate=between)
+    assert "may diverge" in module.problem(table).instability(between)
+    plain_trainer(100).fit(module, datamodule=table)
+    assert module.problem(table).optimum.gap(*module.coefficients()) < 10, "it is noisy, and stays"
+
+
+def test_of_many_batches_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(problem_file, "MOST_WORK", 3 * 2**3 - 1)
     monkeypatch.setattr(problem_file, "SAMPLED_BATCHES", 2)
     _, known = fitted(0, learning_rate=1e-6, l2=0.0)
@@ -75,5 +108,5 @@ def test_of_many_batches_the_worst_of_some_sets_the_bound(monkeypatch: pytest.Mo
     assert "cycle" not in rates
     x = torch.arange(5, 10, dtype=torch.float64)  # the second of three
     hessian = 2 * torch.tensor([[1, x.mean()], [x.mean(), x.square().mean()]], dtype=torch.float64)
-    assert known.largest_stable_learning_rate() == pytest.approx(2 / torch.linalg.eigvalsh(hessian)[1].item())
-    assert rates["worst_batch"] == known.largest_stable_learning_rate()
+    assert rates["worst_batch"] == pytest.approx(2 / torch.linalg.eigvalsh(hessian)[1].item())
+    assert known.largest_stable_learning_rate() == rates["full_batch"] < rates["worst_batch"]

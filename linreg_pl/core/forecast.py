@@ -57,7 +57,7 @@ class Forecast:
         allowed = share * errors.abs()
 
         def too_far(epochs: Tensor) -> Tensor:
-            left = parts * torch.exp(-self.rates.view(1, -1, 1) * epochs.unsqueeze(1))
+            left = parts * torch.exp(-self.rates.view(1, -1, 1) * epochs.unsqueeze(1).clamp(min=1e-300))
             return torch.where(present, left, 0.0).sum(dim=1) > allowed
 
         below, above = torch.zeros_like(errors), torch.ones_like(errors)
@@ -105,7 +105,10 @@ def forecast_of_cycle(hessians: Tensor, learning_rate: float, momentum: float = 
     for hessian in hessians:
         velocity = momentum * velocity + learning_rate * hessian @ (error + change)
         change = change - velocity
-    found, directions = torch.linalg.eig(torch.cat([change, velocity - at_rest]) if momentum else change)
+    whole = torch.cat([change, velocity - at_rest]) if momentum else change
+    if not whole.isfinite().all():  # it grew beyond float64 within an epoch
+        return Forecast(torch.full((P,), -torch.inf, dtype=torch.float64), error[:, :P], torch.eye(P).to(error))
+    found, directions = torch.linalg.eig(whole)
     rates = torch.where(found.abs() > LOST * found.abs().max(), _rate(-found), 0)
     shares = torch.linalg.inv(directions)[:, :P]
     if (found.imag == 0).all():

@@ -27,8 +27,11 @@ class PseudoInverse:
         self._null = Vt[~kept].T / scales  # (P, P - rank), directions in which T does not change
         self.dependent = torch.linalg.vector_norm(Vt[~kept], dim=0) > INVOLVED
         """(P,), which columns depend on others, and on which."""
-        self.condition_number = float(lengths[0] / lengths[kept][-1]) if kept.any() else float("inf")
-        """Of the scaled columns that do not depend on each other."""
+
+    @property
+    def nullity(self) -> int:
+        """Directions in which T does not change."""
+        return int(self._null.shape[1])
 
     def solve(self, right: Tensor) -> Tensor:
         """A solution (P, K) of min ‖T θ - right‖, `right` (M, K)."""
@@ -42,7 +45,7 @@ class PseudoInverse:
 
     def shortest(self, solution: Tensor, rows: slice) -> Tensor:
         """Of all solutions as good as this one (P, K), that whose `rows` have the smallest sum of squares."""
-        if not self._null.shape[1]:
+        if not self.nullity:
             return solution
         null = torch.linalg.qr(self._null).Q
         shortest: Tensor = solution - null @ (torch.linalg.pinv(null[rows]) @ solution[rows])

@@ -19,7 +19,7 @@ NOTHING = 1e-6
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of an exact solution; NaN where there are no more rows than parameters."""
+    """Of an exact solution; NaN where there are no more rows than parameters, or nothing to explain."""
 
     standard_errors: Tensor  # (1+D, K), of b, then of W
     residual_std: Tensor  # (K,), √(RSS / degrees_of_freedom)
@@ -41,16 +41,17 @@ def statistics(solution: Optimum) -> Statistics:
     residuals = data.R[:, features] @ solution.theta.high - data.R[:, targets]
     residual_squares = residuals.square().sum(dim=0)
     about = data.R[1 if solution.fit_intercept else 0 :, targets]
-    residual_std = (
-        (residual_squares / degrees_of_freedom).sqrt() if degrees_of_freedom > 0.5 else residuals[0] * torch.nan
-    )
+    lengths = torch.linalg.vector_norm(data.R[:, targets], dim=0)
+    varies = torch.linalg.vector_norm(about, dim=0) > data.rounding * lengths
+    nothing = torch.full_like(residual_squares, torch.nan)
+    residual_std = (residual_squares / degrees_of_freedom).sqrt() if degrees_of_freedom > 0.5 else nothing
     spread = torch.zeros(1 + data.num_features, dtype=torch.float64)
-    spread[free] = torch.linalg.vector_norm(solution.inverse.half @ influence.T, dim=1)
+    spread[free] = torch.linalg.vector_norm(solution.smallest(solution.inverse.half) @ influence.T, dim=1)
     spread /= (data.num_rows * data.num_targets) ** 0.5
     return Statistics(
         standard_errors=spread.unsqueeze(1) * residual_std,
         residual_std=residual_std,
-        r_squared=1 - residual_squares / about.square().sum(dim=0),
+        r_squared=torch.where(varies, 1 - residual_squares / about.square().sum(dim=0), nothing),
         degrees_of_freedom=degrees_of_freedom,
     )
 

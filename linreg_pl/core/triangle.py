@@ -88,17 +88,17 @@ def triangle_of(chunks: Iterable[tuple[Tensor, Tensor]]) -> Triangle:
     total: Triangle | None = None
     num_threads = torch.get_num_threads()
     waiting: deque[Future[Triangle]] = deque()  # few, so that no more of the chunks than needed is held
-    with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        parts = (
-            rows for chunk in chunks for rows in zip(*(torch.split(of, ROWS_IN_A_PART) for of in chunk), strict=True)
-        )
-        for x, y in parts:
-            waiting.append(pool.submit(_factored, x, y))
-            if len(waiting) > 2 * num_threads:
-                total = _merged(total, waiting.popleft().result())
-        for part in waiting:
-            total = _merged(total, part.result())
-    torch.set_num_threads(num_threads)  # what a worker sets would hold for threads that begin later
+    parts = (rows for chunk in chunks for rows in zip(*(torch.split(of, ROWS_IN_A_PART) for of in chunk), strict=True))
+    try:
+        with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for x, y in parts:
+                waiting.append(pool.submit(_factored, x, y))
+                if len(waiting) > 2 * num_threads:
+                    total = _merged(total, waiting.popleft().result())
+            for part in waiting:
+                total = _merged(total, part.result())
+    finally:
+        torch.set_num_threads(num_threads)  # what a worker sets would hold for threads that begin later
     if total is None:
         raise ValueError("there is no chunk of rows to factor")
     return total

@@ -117,11 +117,12 @@ class TableDataModule(BatchDataModule):
     @property
     def has_fixed_batches(self) -> bool:
         """Whether rows keep their places; a batch of all rows has them all in any order."""
-        return not self.shuffle or self.steps_per_epoch == 1
+        return not self.shuffle or self.batch_size == len(self._x)
 
     def rows(self) -> Batch:
-        """The rows to fit."""
-        return self._x, self._y
+        """The rows to fit; in a fixed order, without those left over that no batch ever has."""
+        used = len(self._x) if self.shuffle else self.steps_per_epoch * self.batch_size
+        return self._x[:used], self._y[:used]
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Rows `index · batch_size` on, in the epoch's order."""

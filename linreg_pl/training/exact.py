@@ -22,6 +22,9 @@ from linreg_pl.training.schedule import has_point, next_point
 ARRIVED = 0.01
 """A coefficient is there when this share of its error at the start is left."""
 
+MOST_FORECAST = 1_000_000
+"""Coefficients times directions up to which each coefficient's way is forecast: with more it takes a minute."""
+
 FEW = 4
 """Coefficients that a line names one by one."""
 
@@ -149,6 +152,8 @@ class ExactAnswer(Callback):
         """Epochs until each coefficient is there, by name."""
         module, free = trained_module(trainer), self.problem.optimum.free
         epochs = torch.zeros_like(start := torch.tensor(self._start, dtype=torch.float64))
+        if start.numel() * len(start) > MOST_FORECAST:
+            return {}
         forecast = self.problem.forecast(module.learning_rate, module.momentum)
         epochs[free] = forecast.epochs_until(start[free], ARRIVED)
         return named(trainer, epochs[1:], epochs[0])
@@ -157,21 +162,20 @@ class ExactAnswer(Callback):
         module, optimum = trained_module(trainer), self.problem.optimum
         exact = self.shown(trainer)
         values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= FEW else ""
-        bound = self.problem.largest_stable_learning_rate(module.momentum)
         auto = module.hparams["learning_rate"] == "auto"
         chosen = f" with learning rate {module.learning_rate:.4g}, half of the largest stable one" if auto else ""
         length = trainer.max_steps / self.problem.steps_per_epoch
+        forecast = self._forecast(trainer)
+        told = sentence(forecast, length) if forecast else "none, for so many coefficients"
         lines = [
             f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
-            f"forecast  {sentence(self._forecast(trainer), length)}{chosen}",
+            f"forecast  {told}{chosen}",
         ]
         if self.problem.dependent_columns:
             lines.append(f"WARNING   {of_many_answers(self.problem)}")
-        if module.learning_rate > bound:
-            lines.append(
-                f"WARNING   learning_rate {module.learning_rate:g} is above {bound:.5g}, the largest stable one:"
-                " the run will diverge; give --model.learning_rate auto, or less"
-            )
+        unstable = self.problem.instability(module.learning_rate, module.momentum)
+        if unstable:
+            lines.append(f"WARNING   {unstable}; give --model.learning_rate auto, or less")
         return lines
 
 

@@ -38,6 +38,25 @@ def require_same_columns(path: Path, checkpoint: dict[str, Any], data: BatchData
                 raise InputError(f"{path}: {error}") from error
 
 
+UNITS = ("standardize", "fit_intercept")
+"""Settings that say what W and b mean: no run can go on in others."""
+
+
+def require_same_units(path: Path, checkpoint: dict[str, Any], model: LinearRegression) -> None:
+    """Compares what a checkpoint's W and b mean with what the module takes them for.
+
+    Raises:
+        InputError: something else.
+    """
+    then = checkpoint.get("hyper_parameters", {})
+    for name in UNITS:
+        if then.get(name, model.hparams[name]) != model.hparams[name]:
+            raise InputError(
+                f"{path}: the checkpoint's {name} is {then[name]}, and W and b mean something else where it is"
+                f" {model.hparams[name]}: leave out --model.{name}, or start a new run"
+            )
+
+
 def require_same_settings(
     path: Path, checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule, precision: Any
 ) -> None:

@@ -46,8 +46,8 @@ class LinearRegression(LightningModule):
         InputError: a value with which nothing can be trained.
     """
 
-    x_mean: Tensor  # (D,), where features are standardized
-    x_scale: Tensor  # (D,)
+    x_mean: Tensor  # (D,), where features are standardized; NaN until the data is known
+    x_scale: Tensor  # (D,), likewise
 
     def __init__(
         self,
@@ -98,8 +98,8 @@ class LinearRegression(LightningModule):
         b = truncated_normal((num_targets,), init_std, generator)
         self.b = nn.Parameter(b if fit_intercept else torch.zeros_like(b))
         if standardize:
-            self.register_buffer("x_mean", torch.zeros(num_features))
-            self.register_buffer("x_scale", torch.ones(num_features))
+            for name in ("x_mean", "x_scale"):
+                self.register_buffer(name, torch.full((num_features,), torch.nan))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Spares what is set at every step nn.Module's search of its parameters, which costs a tenth of one."""
@@ -134,6 +134,7 @@ class LinearRegression(LightningModule):
         scaling = standardization(data.triangle, self.fit_intercept)
         self.x_mean.copy_(scaling.means)
         self.x_scale.copy_(scaling.scales)
+        self.x_scale[self.x_scale == 0] = 1  # too small for float32
 
     def _scaled(self, x: Tensor) -> Tensor:
         return (x - self.x_mean) / self.x_scale if self.standardize else x
@@ -151,19 +152,31 @@ class LinearRegression(LightningModule):
         if not isinstance(data, BatchDataModule):
             name = "standardize" if self.standardize else "learning_rate auto"
             raise InputError(f"{name} takes a pass over the data: train with a SyntheticDataModule or TableDataModule")
-        if self.standardize:
+        if self.standardize and self.x_scale.isnan().any():  # else W and b are already in these units
             self.standardize_like(data)
         if finds_rate:
             self.learning_rate = self.problem(data).safe_learning_rate(self.momentum)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lets the learning rate and momentum of this module win over the saved optimizer's, where they differ."""
-        saved = checkpoint.get("hyper_parameters", {})
-        for key, name in (("lr", "learning_rate"), ("momentum", "momentum")):
-            if name in saved and saved[name] != self.hparams[name]:
+        """Lets the learning rate and momentum of this module win over the saved optimizer's, where they differ.
+
+        In 64-true the module becomes float64 here: Lightning would load the weights first, and lose half their bits.
+        """
+        if self._trainer is not None and self.trainer.precision == "64-true":
+            self.double()
+        saved = checkpoint.get("descent", {})
+        for key, value in self._descent().items():
+            if key in saved and saved[key] != value:
                 for state in checkpoint.get("optimizer_states", []):
                     for group in state["param_groups"]:
-                        group[key] = getattr(self, name)
+                        group[key] = value
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the learning rate that was in force, where the hyper-parameter says `auto`."""
+        checkpoint["descent"] = self._descent()
+
+    def _descent(self) -> dict[str, float]:
+        return {"lr": self.learning_rate, "momentum": self.momentum}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain SGD. No `weight_decay`: the penalty is part of J, where b escapes it."""

@@ -4,7 +4,7 @@ One pass over the rows gives the exact answer; the Hessians of an epoch's batche
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.stability import batch_hessian, cycle, largest_stable_learning_rate
 from linreg_pl.data.batches import BatchDataModule
-from linreg_pl.errors import quoted
+from linreg_pl.errors import InputError, quoted
 
 SAMPLED_BATCHES = 16
-"""Of batches that are drawn anew at every epoch so many tell how much they differ."""
+"""Where batches are too many, or drawn anew at every epoch, so many of the first epoch's stand for them."""
 
 SAFELY = 0.5
 """Share of the largest stable learning rate at which the steepest direction arrives at once, and none oscillates."""
@@ -27,13 +27,13 @@ MOST_WORK = 2e6
 four hundred of eight times as many, which is seconds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """The least-squares problem under a run, and how its batches cut it."""
 
     optimum: Optimum
     scaling: Scaling  # of the W and b that are trained
-    hessians: Tensor  # (n, P, P), of the epoch's batches, or of its first
+    hessians: Tensor  # (n, P, P), of the epoch's batches, or of some
     is_cycle: bool  # whether these are all, the same at every epoch
     steps_per_epoch: int
     dependent_columns: list[str]  # that are combinations of others, and these others
@@ -51,28 +51,53 @@ class Problem:
             return float("inf")
         return float(self.eigenvalues[0] / self.eigenvalues[-1])
 
+    @cache  # noqa: B019 (a problem lives as long as its run)
     def stable_learning_rates(self, momentum: float = 0.0) -> dict[str, float]:
         """The largest stable learning rates: of descent on all rows, on the worst batch alone, and over the cycle.
 
         The latter two only where there are batches; `cycle` where they are the same at every epoch, and not too many to
-        multiply.
+        multiply. The worst batch is that of the Hessians that are known.
         """
         on_all_rows = 2 * (1 + momentum) / float(self.eigenvalues[0]) if self.eigenvalues[0] > 0 else float("inf")
         rates = {"full_batch": on_all_rows}
-        if self.steps_per_epoch > 1:
-            each = (largest_stable_learning_rate(hessian.unsqueeze(0), momentum) for hessian in self.hessians)
-            rates["worst_batch"] = min(each)
-        if self.steps_per_epoch > 1 and self.is_cycle:
+        if self.is_cycle and self.steps_per_epoch == 1:
+            return rates
+        steepest = float(torch.linalg.eigvalsh(self.hessians)[:, -1].max())
+        rates["worst_batch"] = 2 * (1 + momentum) / steepest if steepest > 0 else float("inf")
+        if self.is_cycle:
             rates["cycle"] = largest_stable_learning_rate(self.hessians, momentum)
         return rates
 
     def largest_stable_learning_rate(self, momentum: float = 0.0) -> float:
-        """The bound that this run must keep: its cycle's, or that of its worst batch, or of all rows."""
-        return list(self.stable_learning_rates(momentum).values())[-1]
+        """The bound that keeps this run safe: its cycle's, or else the least of its worst batch's and of all rows'."""
+        rates = self.stable_learning_rates(momentum)
+        return rates["cycle"] if "cycle" in rates else min(rates.values())
+
+    def instability(self, learning_rate: float, momentum: float = 0.0) -> str:
+        """Whether a learning rate is too high, in words; empty where it is not.
+
+        Above the bound of its cycle or of all rows a run diverges. Above that of its worst batch alone it may not:
+        where batches are drawn anew, the others may make up for it.
+        """
+        rates, bound = self.stable_learning_rates(momentum), self.largest_stable_learning_rate(momentum)
+        if learning_rate <= bound:
+            return ""
+        surely = learning_rate > rates.get("cycle", rates["full_batch"])
+        word = "will" if surely else "may"
+        return f"learning_rate {learning_rate:g} is above {bound:.5g}, the largest stable one: descent {word} diverge"
 
     def safe_learning_rate(self, momentum: float = 0.0) -> float:
-        """What `learning_rate="auto"` means."""
-        return SAFELY * self.largest_stable_learning_rate(momentum)
+        """What `learning_rate="auto"` means.
+
+        Raises:
+            InputError: any is stable, as no feature says anything.
+        """
+        bound = self.largest_stable_learning_rate(momentum)
+        if bound == float("inf"):
+            raise InputError(
+                "learning_rate auto: there is nothing to learn, as all features are 0; give other features"
+            )
+        return SAFELY * bound
 
     def errors(self, W: Tensor, b: Tensor) -> Tensor:
         """θ - θ* (1+D, K), of a W and b that are trained."""
@@ -81,7 +106,7 @@ class Problem:
 
     def forecast(self, learning_rate: float, momentum: float = 0.0) -> Forecast:
         """How each direction of (b, W) converges, epoch by epoch."""
-        if self.is_cycle and len(self.hessians) > 1:
+        if self.is_cycle and self.steps_per_epoch > 1:
             return forecast_of_cycle(self.hessians, learning_rate, momentum)
         factor = self.optimum.factor_of(self.scaling)
         return forecast(factor, learning_rate, self.steps_per_epoch, momentum)
@@ -104,7 +129,10 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
     penalty = penalty_rows(data.num_features, l2, fold_bias, scaling)
     count, size = data.steps_per_epoch, data.num_features + fit_intercept
     is_cycle = data.has_fixed_batches and count * size**3 <= MOST_WORK
-    batches = (data.batch(0, index) for index in range(count if is_cycle else min(count, SAMPLED_BATCHES)))
+    chosen = (
+        range(count) if is_cycle else sorted({index * count // SAMPLED_BATCHES for index in range(SAMPLED_BATCHES)})
+    )
+    batches = (data.batch(0, index) for index in chosen)
     hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept) for x, _ in batches]
     solution = optimum(data.triangle, penalty, fit_intercept)
     names = ["the intercept", *data.feature_names]

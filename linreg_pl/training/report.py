@@ -93,8 +93,10 @@ class Report(Checkpoint):
         else:
             rows = [f"  {'':{width}} {'fitted':>12} {'exact':>12}   epochs to 1%: forecast, seen"]
             for name in shown:
-                epochs = self.contents["epochs_to_1_percent"][name]
-                forecast, seen = (shown_epochs(epochs[key]) if epochs[key] is not None else "-" for key in epochs)
+                epochs = self.contents["epochs_to_1_percent"].get(name, {})
+                forecast, seen = (
+                    shown_epochs(epochs[key]) if epochs.get(key) is not None else "-" for key in ("forecast", "seen")
+                )
                 fitted, exact = self.contents["coefficients"][name], self._exact_for_printing[name]
                 rows.append(f"  {name:{width}} {fitted:12.6g} {exact:12.6g}   {forecast:>22}  {seen:>4}")
         left_out = len(names) - len(shown)

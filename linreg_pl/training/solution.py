@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from linreg_pl.core.optimum import optimum, penalty_rows
 from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import standardization
 from linreg_pl.core.statistics import Statistics, shown_coefficients, statistics
@@ -114,15 +115,13 @@ class Solution:
 
     def advice(self) -> str:
         """In a sentence: what is slow, and what would cure it."""
-        bound = self.problem.largest_stable_learning_rate(self.model.momentum)
-        if self.learning_rate > bound:
-            return (
-                f"Descent diverges: the learning rate is {self.learning_rate:.4g}, and at most {bound:.5g} is stable."
-            )
+        unstable = self.problem.instability(self.learning_rate, self.model.momentum)
+        if unstable:
+            return f"{unstable[0].upper()}{unstable[1:]}."
         condition, slow = self.problem.condition_number, self.halving_epochs[-1][0]
         if condition <= SIMILAR:
             return "No direction is slow."
-        standardized = self._standardized_condition()
+        standardized = condition if self.model.standardize else self._standardized_condition()
         if standardized < condition / 10:
             return (
                 f"{slow} is slow, as columns differ in size or stand far from 0: --model.standardize true brings the"
@@ -134,11 +133,13 @@ class Solution:
         )
 
     def _standardized_condition(self) -> float:
-        """The condition number of the Hessian for standardized features; infinite where they depend on each other."""
-        optimum = self.problem.optimum
-        scaling = standardization(optimum.data, optimum.fit_intercept)
-        eigenvalues = torch.linalg.svdvals(optimum.factor_of(scaling)).square()
-        return float(eigenvalues[0] / eigenvalues[-1])
+        """The condition number with standardized features, whose weights are then those penalised."""
+        data, fit_intercept = self.problem.optimum.data, self.model.fit_intercept
+        scaling = standardization(data, fit_intercept)
+        penalty = penalty_rows(data.num_features, self.model.l2, self.model.fold_bias, scaling)
+        found = optimum(data, penalty, fit_intercept)
+        lengths = torch.linalg.svdvals(found.factor_of(scaling))
+        return float("inf") if found.dependent else float((lengths[0] / lengths[-1]).square())
 
     def _by_target(self, part: Any) -> Any:
         targets = self.data.target_names
