@@ -62,11 +62,10 @@ class Optimum:
     def factor_of(self, scaling: Scaling) -> Tensor:
         """T for those of the W and b of `scaling` that are free, (P, P); J's Hessian is twice its Gram matrix."""
         factor: Tensor = (self.factor @ scaling.matrix)[:, self.free]
-        if not self.dependent:
-            return factor
-        U, lengths, Vt = torch.linalg.svd(factor)  # what is left of the directions that change nothing is rounding
-        lengths[len(lengths) - self.inverse.nullity :] = 0
-        factor = U * lengths @ Vt
+        if self.dependent:  # what is left of the directions that change nothing is rounding
+            U, lengths, Vt = torch.linalg.svd(factor)
+            lengths[len(lengths) - self.inverse.nullity :] = 0
+            factor = U * lengths @ Vt
         return factor
 
     def gap(self, W: Tensor, b: Tensor) -> float:
