@@ -104,6 +104,7 @@ class LinregCLI(LightningCLI):
             raise
 
     def _construct(self, args: list[str]) -> None:
+        self._called = args[:1] if args[:1] and args[0] in COMMANDS else list(COMMANDS)
         super().__init__(
             LinearRegression,
             BatchDataModule,
@@ -127,7 +128,7 @@ class LinregCLI(LightningCLI):
                 "default_env": True,
                 "env_prefix": "LINREG",
                 "allow_abbrev": False,
-                **{name: {"description": text, "usage": f"linreg {name} [flags]"} for name, text in COMMANDS.items()},
+                **{name: {"description": COMMANDS[name], "usage": f"linreg {name} [flags]"} for name in self._called},
             },
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # it would put an importable name into the checkpoint; ours are plain
@@ -142,14 +143,16 @@ class LinregCLI(LightningCLI):
 
     # ---- flags ----
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Lightning's, without the flags whose answer is always the same here."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning's is static; it asks `self`
+        """The one that is called, as each takes a tenth of a second; all of them where none is.
+
+        Lightning's, without the flags whose answer is always the same here.
+        """
         always = {"weights_only", "return_predictions", "verbose"}
         skipped = {name: skip | always for name, skip in LightningCLI.subcommands().items()}
         skipped["solve"] = {"model", "datamodule"}
         skipped["fit"].add("ckpt_path")  # --resume, which takes the run's settings along
-        return skipped
+        return {name: skip for name, skip in skipped.items() if name in self._called}
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Hides Lightning's `seed_everything`: it seeds global generators, and nothing here draws from them."""
@@ -174,34 +177,28 @@ class LinregCLI(LightningCLI):
         assert self.parser._subcommands_action is not None
         for command in self.parser._subcommands_action._choices_actions:
             command.help = COMMANDS[command.dest]
-        fit, predict, solves = (self._subcommand_parsers[name] for name in ("fit", "predict", "solve"))
-        fit.add_argument(
-            "--resume", type=str | None, help="Go on with a run: auto (the newest), its folder, or a checkpoint in it."
-        )
-        fit.add_argument(
-            "--allow_changed_settings",
-            type=bool,
-            default=False,
-            help="Resume with settings that change the mathematics; the new ones take effect.",
-        )
-        fit.add_class_arguments(EpochLines)
-        fit.add_class_arguments(EpochCheckpoints)
-        fit.add_class_arguments(Executions)
-        fit.add_argument("--exact", type=bool, default=True, help="Solve the problem first, and show how far it is.")
-        fit.add_class_arguments(StopRule, "stop")
-        solves.add_argument("--json", action="store_true", help="Print all of it as JSON.")
-        predict.add_argument("--output", type=str, default="predictions.csv", help="File to write: .csv or .parquet.")
+        parsers = self._subcommand_parsers
+        if "fit" in parsers:
+            add_flags_of_fit(parsers["fit"])
+        if "solve" in parsers:
+            parsers["solve"].add_argument("--json", action="store_true", help="Print all of it as JSON.")
+        if "predict" in parsers:
+            output_help = "File to write: .csv or .parquet."
+            parsers["predict"].add_argument("--output", type=str, default="predictions.csv", help=output_help)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses, and checks all that can be checked before something is built."""
         assert isinstance(args, list)
         self.resumption, self.checkpoint, args = with_run_settings(args)
         # The defaults of one data module must not become settings of another that has parameters of the same name:
-        # see which one is meant, make it the default, and parse again.
-        config = parser.parse_args([arg for arg in args if not arg.startswith("--print_config")])
-        chosen = config[config.subcommand].data.class_path
-        self._subcommand_parsers[config.subcommand].set_defaults({"data": {"class_path": chosen}})
-        self.config = parser.parse_args(args)
+        # see which one is meant, and where it is another, make it the default, and parse again.
+        asked = [arg for arg in args if not arg.startswith("--print_config")]
+        self.config = parser.parse_args(asked)
+        command = self.config.subcommand
+        chosen = self.config[command].data.class_path
+        if asked != args or chosen != self._subcommand_parsers[command].get_default("data").class_path:
+            self._subcommand_parsers[command].set_defaults({"data": {"class_path": chosen}})
+            self.config = parser.parse_args(args)
         settings = self.config[self.config.subcommand]
         if settings.get("resume") and self.resumption is None:
             raise InputError("resume is set by a config file or the environment: give --resume on the command line")
@@ -355,6 +352,24 @@ class LinregCLI(LightningCLI):
     def _print_results(self) -> None:
         for name, value in self.trainer.callback_metrics.items():
             print(f"{name:10} {value.item():.6g}")
+
+
+def add_flags_of_fit(parser: LightningArgumentParser) -> None:
+    """Those of a run, beside model, data and trainer."""
+    parser.add_argument(
+        "--resume", type=str | None, help="Go on with a run: auto (the newest), its folder, or a checkpoint in it."
+    )
+    parser.add_argument(
+        "--allow_changed_settings",
+        type=bool,
+        default=False,
+        help="Resume with settings that change the mathematics; the new ones take effect.",
+    )
+    parser.add_class_arguments(EpochLines)
+    parser.add_class_arguments(EpochCheckpoints)
+    parser.add_class_arguments(Executions)
+    parser.add_argument("--exact", type=bool, default=True, help="Solve the problem first, and show how far it is.")
+    parser.add_class_arguments(StopRule, "stop")
 
 
 def as_list(setting: Any) -> list[Any]:

@@ -59,8 +59,8 @@ class Recording(LinearRegression):
         self.training_steps += 1
         return super().training_step(batch, batch_idx)
 
-    def descend(self, batch: Any, optimizer: Any) -> None:
-        super().descend(batch, optimizer)
+    def descend(self, batch: Any, optimizer: Any, schedulers: Any) -> None:
+        super().descend(batch, optimizer, schedulers)
         self.seen.append((self.newest_step["loss"].item(), self.W.item(), self.b.item()))
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from linreg_pl.data.batches import Batch, BatchDataModule, ConsecutiveSlices, checked_batch_size, checked_seed
-from linreg_pl.data.columns import column_names, read_columns, require_columns
 from linreg_pl.data.streams import Purpose, stream
 from linreg_pl.errors import InputError
 
@@ -46,6 +45,8 @@ class TableDataModule(BatchDataModule):
         val_fraction: float = 0.0,
         seed: int = 0,
     ) -> None:
+        from linreg_pl.data.columns import column_names, require_columns  # here: pyarrow, for who has a table
+
         super().__init__()
         if not 0 <= val_fraction < 1:
             raise InputError(f"val_fraction is {val_fraction}: give --data.val_fraction a number from 0 up to below 1")
@@ -76,6 +77,8 @@ class TableDataModule(BatchDataModule):
         Raises:
             InputError: the file's contents can't be used, or a batch is larger than the rows.
         """
+        from linreg_pl.data.columns import read_columns, require_columns
+
         if self._all is not None:
             return
         if stage == "predict":

@@ -47,7 +47,7 @@ class Executions:
     def further_batches(self, module: LightningModule, like: Tensor) -> Iterator[Batch]:
         """The batches after the one that has just been trained on, on the device and of the type of `like`.
 
-        Counts each as a step when the next one is asked for.
+        Counts each as an optimizer step when the next one is asked for, and as a batch of Lightning's at the end.
         """
         trainer = module.trainer
         data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it from afar
@@ -56,26 +56,28 @@ class Executions:
         if self.steps_per_execution != "auto":
             end = min(end, first - 1 + self.steps_per_execution)
         until = time.monotonic() + SECONDS_AT_MOST
+        steps_taken = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress  # behind `global_step`
         for step in range(first, end):
             if self._is_over or time.monotonic() > until:
-                return
+                break
             x, y = data.batch(*divmod(step, data.steps_per_epoch))
             yield x.to(like), y.to(like)
-            count_step(trainer)
+            steps_taken.increment_by(1)
+        count_batches(trainer, trainer.global_step - first)
 
 
-def count_step(trainer: Trainer) -> None:
-    """Moves Lightning's counters by a step, to where they would be if it had handed out the batch."""
+def count_batches(trainer: Trainer, steps: int) -> None:
+    """Moves Lightning's counters to where they would be if it had handed out the batches of the last `steps` steps."""
     fit, batches_an_epoch = trainer.fit_loop, int(trainer.num_training_batches)
     loop, fetcher = fit.epoch_loop, fit._data_fetcher
     assert fetcher is not None
-    begins_epoch = trainer.global_step % batches_an_epoch == 0
-    loop.manual_optimization.optim_step_progress.increment_by(1)
-    loop.batch_progress.total.increment_by(1)
-    loop.batch_progress.current.increment_by(1 - batches_an_epoch if begins_epoch else 1)
-    loop.batch_progress.is_last_batch = fetcher.done = trainer.global_step % batches_an_epoch == 0
-    loop._batches_that_stepped += 1
+    newest = trainer.global_step - 1
+    epochs = newest // batches_an_epoch - (newest - steps) // batches_an_epoch  # that have begun since
+    loop._batches_that_stepped += steps
+    loop.batch_progress.total.increment_by(steps)
+    loop.batch_progress.current.increment_by(steps - epochs * batches_an_epoch)
+    loop.batch_progress.is_last_batch = fetcher.done = (newest + 1) % batches_an_epoch == 0
     fetcher.fetched = loop.batch_progress.current.ready
-    if begins_epoch:
-        fit.epoch_progress.increment_by(1)
+    if epochs > 0:
+        fit.epoch_progress.increment_by(epochs)
         loop.val_loop.batch_progress.total.reset()

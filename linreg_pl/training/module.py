@@ -5,6 +5,7 @@ W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -179,8 +180,11 @@ class LinearRegression(LightningModule):
         return {"lr": self.learning_rate, "momentum": self.momentum}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Plain SGD. No `weight_decay`: the penalty is part of J, where b escapes it."""
-        return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum)
+        """Plain SGD, which would take longer to group two parameters than to update them.
+
+        No `weight_decay`: the penalty is part of J, where b escapes it.
+        """
+        return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum, foreach=False)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step of SGD, or several; returns J, its mean squared error and its gradient, all before the last update.
@@ -188,30 +192,35 @@ class LinearRegression(LightningModule):
         Raises:
             Diverged: the numbers left float32; the weights are those of the step before.
         """
-        optimizer = self.optimizers()
+        optimizer, schedulers = self.optimizers(), self._schedulers()
         assert isinstance(optimizer, LightningOptimizer)
-        self.descend(batch, optimizer)
+        self.descend(batch, optimizer, schedulers)
         if self.executions is not None:
             for further in self.executions.further_batches(self, like=self.W):
-                self.descend(further, optimizer.optimizer)
+                self.descend(further, optimizer.optimizer, schedulers)
         return self.newest_step
 
-    def descend(self, batch: tuple[Tensor, Tensor], optimizer: LightningOptimizer | torch.optim.Optimizer) -> None:
+    def descend(
+        self,
+        batch: tuple[Tensor, Tensor],
+        optimizer: LightningOptimizer | torch.optim.Optimizer,
+        schedulers: Sequence[Any],
+    ) -> None:
         """One step of SGD.
 
         Raises:
             Diverged: the numbers left float32; the weights are those of the step before.
         """
-        x, y = batch
-        step = objective.value_and_gradient(self._scaled(x), y, self.W, self.b, self.l2)
+        (x, y), W, b = batch, self.W, self.b
+        step = objective.value_and_gradient(self._scaled(x), y, W, b, self.l2)
         if self.fold_bias:
-            step = objective.with_penalized_bias(step, self.b, self.l2)
+            step = objective.with_penalized_bias(step, b, self.l2)
         if not self.fit_intercept:
             step = step._replace(grad_b=torch.zeros_like(step.grad_b))
         self._require_sane(step)
-        self.W.grad, self.b.grad = step.grad_W, step.grad_b
+        W.grad, b.grad = step.grad_W, step.grad_b
         optimizer.step()
-        for scheduler in self._schedulers():
+        for scheduler in schedulers:
             scheduler.step()
         self.newest_step = step._asdict()
 
@@ -221,7 +230,10 @@ class LinearRegression(LightningModule):
 
     def _require_sane(self, step: objective.Step) -> None:
         squares = step.grad_W.square().sum() + step.grad_b.square().sum()
-        loss, squared_norm = torch.stack([step.loss, squares]).tolist()  # one wait for the device, not two
+        bound = float(step.loss + squares)  # of both, as neither is negative; one wait for the device, not two
+        if math.isfinite(bound) and self.learning_rate * math.sqrt(bound) < ABSURD:
+            return
+        loss, squared_norm = float(step.loss), float(squares)
         if math.isfinite(loss) and self.learning_rate * math.sqrt(squared_norm) < ABSURD:
             return
         number, steps_per_epoch = self.trainer.global_step + 1, int(self.trainer.num_training_batches)

@@ -4,15 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from linreg_pl.errors import InputError
 from linreg_pl.training.coefficients import column_names
 
-WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
+ENDINGS = (".csv", ".parquet")
 
 
 class PredictionFile(Callback):
@@ -27,15 +24,20 @@ class PredictionFile(Callback):
     def __init__(self, output: str) -> None:
         self.path = Path(output)
         self.num_rows = 0
-        if self.path.suffix.lower() not in WRITERS:
+        if self.path.suffix.lower() not in ENDINGS:
             raise InputError(f"{output}: the name must end in .csv or .parquet; see --output")
         self._unfinished = self.path.with_name(self.path.name + ".tmp")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file."""
+        import pyarrow as pa  # here, as no other command writes a table
+        from pyarrow.csv import CSVWriter
+        from pyarrow.parquet import ParquetWriter
+
         _, targets = column_names(trainer)
         self._schema = pa.schema([(target, pa.float32()) for target in targets])
-        self._writer = WRITERS[self.path.suffix.lower()](self._unfinished, self._schema)
+        writer = CSVWriter if self.path.suffix.lower() == ".csv" else ParquetWriter
+        self._writer = writer(self._unfinished, self._schema)
 
     def on_predict_batch_end(
         self,
@@ -47,6 +49,8 @@ class PredictionFile(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Appends a batch of predictions, shape (N, K)."""
+        import pyarrow as pa
+
         columns = [pa.array(column.contiguous().cpu().numpy()) for column in outputs.T]
         self._writer.write_table(pa.table(columns, schema=self._schema))
         self.num_rows += len(outputs)
