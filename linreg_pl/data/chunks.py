@@ -182,10 +182,10 @@ def categories(table: Table, columns: Sequence[str], split: Split, most: int) ->
         return {}
     for first, batch in table.all_batches(columns):
         mask = split.mask("fit", first, batch.num_rows)
-        chosen = batch if mask is None else batch.filter(pa.array(mask.numpy()))
         for name in columns:
-            here = chosen.column(name)
-            found[name].update(as_text(here.unique()).drop_null().to_pylist())
+            texts = as_text(batch.column(name))
+            chosen = texts if mask is None else texts.filter(pa.array(mask.numpy()))
+            found[name].update(chosen.unique().drop_null().to_pylist())
             if len(found[name]) > most:
                 raise InputError(
                     f"{table.name}: column {shortened(name)} holds text, of more than {most} kinds"

@@ -92,9 +92,10 @@ class UnknownCategory(Exception):  # noqa: N818 (who catches it knows the file, 
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """Texts, or the texts of a dictionary."""
-    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    return plain.cast(pa.string())
+    """Texts, or the texts of a dictionary; of any width, as polars has others than pandas."""
+    if not pa.types.is_dictionary(column.type):
+        return column.cast(pa.string())
+    return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string())).dictionary_decode()
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -46,8 +46,8 @@ class PredictionFile(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Appends a batch of predictions, shape (N, K); NaN, of a row that lacks a value, is written as none."""
-        columns = [pa.array(column.contiguous().cpu().numpy(), from_pandas=True) for column in outputs.T]
+        """Appends a batch of predictions, shape (N, K)."""
+        columns = [pa.array(column.contiguous().cpu().numpy()) for column in outputs.T]
         self._writer.write_table(pa.table(columns, schema=self._schema))
         self.num_rows += len(outputs)
 
