@@ -7,7 +7,8 @@ squaring that costs a Gram matrix half its digits. It is built in chunks: the tr
 rows and factored again. Stacking two triangles merges two parts of the data, in any order; memory is O((D + K)²).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -74,6 +75,22 @@ class Triangle:
         return replace(self, R=R)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Lets torch compute in this thread alone.
+
+    A factorization of so few rows gains nothing from others, and where rows are read beside it loses tenfold: each
+    waits for the other, spinning.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@one_thread()
 def triangle_of(chunks: Iterable[tuple[Tensor, Tensor]]) -> Triangle:
     """The triangle of all rows of `chunks`, pairs of x (n, D) and y (n, K) of any length.
 

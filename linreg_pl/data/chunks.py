@@ -35,13 +35,13 @@ class Split:
     seed: int
     val_fraction: float
 
-    def mask(self, part: Part, first: int, num_rows: int) -> Tensor | None:
+    def mask(self, part: Part, first: int, num_rows: int) -> np.ndarray | None:
         """Which of the rows from `first` on belong to `part`, (num_rows,); None where all do."""
         if part == "all" or self.val_fraction == 0:
             return None
         generator = stream(self.seed, Purpose.SPLIT)
         generator.bit_generator.advance(first)  # type: ignore[attr-defined]  # a number a row
-        held_out = torch.from_numpy(generator.random(num_rows) < self.val_fraction)
+        held_out: np.ndarray = generator.random(num_rows) < self.val_fraction
         return held_out if part == "held_out" else ~held_out
 
     def count(self, part: Part, first: int, num_rows: int) -> int:
@@ -64,9 +64,9 @@ class Chunks:
     encoding: Encoding
     split: Split
     missing: Missing
-    means: Tensor | None = field(default=None, compare=False)
+    means: np.ndarray | None = field(default=None, compare=False)
 
-    def of(self, part: Part, groups: Sequence[int] | None = None, keeps_missing: bool = False) -> Iterator[Tensor]:
+    def of(self, part: Part, groups: Sequence[int] | None = None, keeps_missing: bool = False) -> Iterator[np.ndarray]:
         """The rows of a part, in some groups or in all, in their order.
 
         Args:
@@ -86,7 +86,7 @@ class Chunks:
                 where = f"{name}: column {shortened(error.column)}, row {row}"
                 raise InputError(f"{where}: {error.message}") from error
             mask = self.split.mask(part, first, len(values))
-            sane = bool(values.to(torch.float32).sum().isfinite())
+            sane = _is_finite(values)
             if not sane:
                 self._require_finite(values, first, batch)
             values = values if mask is None else values[mask]
@@ -99,24 +99,26 @@ class Chunks:
         starts = np.cumsum([0, *self.table.group_rows])
         return [self.split.count(part, int(start), n) for start, n in zip(starts, self.table.group_rows, strict=False)]
 
-    def _completed(self, values: Tensor) -> Tensor:
-        missing = values.isnan()
+    def _completed(self, values: np.ndarray) -> np.ndarray:
+        missing = np.isnan(values)
         if not missing.any():
             return values
         if self.missing == "error":
             raise InputError(self._missing_values())
         if self.means is not None:
             num_features = len(self.means)
-            filled = torch.where(missing[:, :num_features], self.means.to(values.dtype), values[:, :num_features])
-            values = torch.cat([filled, values[:, num_features:]], dim=1)
-            missing = values.isnan()
-        return values[~missing.any(dim=1)]
+            values = values.copy()
+            np.copyto(values[:, :num_features], self.means.astype(values.dtype), where=missing[:, :num_features])
+            missing = np.isnan(values)
+        complete: np.ndarray = values[~missing.any(axis=1)]
+        return complete
 
-    def _require_finite(self, values: Tensor, first: int, batch: pa.RecordBatch) -> None:
-        infinite = values.to(torch.float32).isinf()
+    def _require_finite(self, values: np.ndarray, first: int, batch: pa.RecordBatch) -> None:
+        with np.errstate(over="ignore"):
+            infinite = np.isinf(values.astype(np.float32)).any(axis=1)
         if not infinite.any():
             return
-        index = int(infinite.any(dim=1).nonzero()[0])
+        index = int(infinite.argmax())
         column = next(name for name in self.encoding.columns if _is_infinite(batch.column(name)[index]))
         name, row = self.table.place(first + index)
         raise InputError(
@@ -184,7 +186,7 @@ def categories(table: Table, columns: Sequence[str], split: Split, most: int) ->
         mask = split.mask("fit", first, batch.num_rows)
         for name in columns:
             texts = as_text(batch.column(name))
-            chosen = texts if mask is None else texts.filter(pa.array(mask.numpy()))
+            chosen = texts if mask is None else texts.filter(pa.array(mask))
             found[name].update(chosen.unique().drop_null().to_pylist())
             if len(found[name]) > most:
                 raise InputError(
@@ -222,6 +224,12 @@ def refuse_text(table: Table, column: str) -> None:
         f"{table.name}: column {shortened(column)} holds text, {first_number or 'all of it missing'}; write its values"
         " as numbers, or choose other columns with --data.features and --data.target"
     )
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    """Whether all are finite in float32; may deny it where only their sum is not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.astype(np.float32, copy=False).sum()))
 
 
 def _is_infinite(value: pa.Scalar) -> bool:

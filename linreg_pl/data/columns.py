@@ -12,10 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from torch import Tensor
 
 from linreg_pl.errors import InputError, quoted, shortened
 
@@ -46,8 +45,8 @@ class Encoding:
             )
         ]
 
-    def numbers(self, batch: pa.RecordBatch) -> Tensor:
-        """All columns of a batch of n rows, features before targets: (n, D+K), column by column in memory.
+    def numbers(self, batch: pa.RecordBatch) -> np.ndarray:
+        """All columns of a batch of n rows, features before targets: (n, D+K).
 
         In float32 where that is exact, else in float64; NaN where a value is missing.
 
@@ -62,9 +61,10 @@ class Encoding:
             else:
                 arrays.append(column.cast(_number_type(column.type), safe=False))
         if not arrays or not batch.num_rows:
-            return torch.empty(batch.num_rows, len(arrays))
+            return np.empty((batch.num_rows, len(arrays)), np.float32)
         rows = pa.RecordBatch.from_arrays(arrays, [""] * len(arrays))
-        return torch.from_numpy(rows.to_tensor(null_to_nan=True, row_major=False).to_numpy().T).T
+        numbers: np.ndarray = rows.to_tensor(null_to_nan=True, row_major=True).to_numpy()
+        return numbers
 
     def _indicators(self, name: str, column: pa.Array) -> list[pa.Array]:
         texts = as_text(column)

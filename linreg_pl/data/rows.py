@@ -76,7 +76,7 @@ class StreamedRows(Rows):
 
     def __init__(
         self,
-        chunks: Callable[[Sequence[int]], Iterator[Tensor]],
+        chunks: Callable[[Sequence[int]], Iterator[np.ndarray]],
         counts: Sequence[int],
         num_features: int,
         num_targets: int,
@@ -129,7 +129,7 @@ class StreamedRows(Rows):
         skipped = number * self._size - (int(ends[first - 1]) if first else 0)
         return self._blocks(without_first(skipped, self._chunks(order[first:].tolist())), self._size)
 
-    def _blocks(self, chunks: Iterator[Tensor], size: int) -> Iterator[Batch]:
+    def _blocks(self, chunks: Iterator[np.ndarray], size: int) -> Iterator[Batch]:
         """The rows of `chunks`, `size` at a time."""
         return blocks(chunks, size, *self._widths, self._dtype)
 
@@ -148,27 +148,32 @@ class RowsLoader:
 
 
 def blocks(
-    chunks: Iterator[Tensor], size: int, num_features: int, num_targets: int, dtype: torch.dtype = torch.float32
+    chunks: Iterator[np.ndarray], size: int, num_features: int, num_targets: int, dtype: torch.dtype = torch.float32
 ) -> Iterator[Batch]:
-    """The rows of `chunks` (n, D+K), cut anew into x (size, D) and y (size, K); the last are fewer."""
+    """The rows of `chunks` (n, D+K), cut anew into x (size, D) and y (size, K); the last are fewer.
+
+    By NumPy, as it runs beside the training: torch's threads would wait for each other, and spin meanwhile.
+    """
     filled = 0
+    x, y = np.empty((0, num_features)), np.empty((0, num_targets))
+    of = np.float64 if dtype == torch.float64 else np.float32
     for values in chunks:
         start = 0
         while start < len(values):
             if not filled:
-                x, y = torch.empty(size, num_features, dtype=dtype), torch.empty(size, num_targets, dtype=dtype)
+                x, y = np.empty((size, num_features), of), np.empty((size, num_targets), of)
             taken = min(size - filled, len(values) - start)
             x[filled : filled + taken] = values[start : start + taken, :num_features]
             y[filled : filled + taken] = values[start : start + taken, num_features:]
             start, filled = start + taken, filled + taken
             if filled == size:
-                yield x, y
+                yield torch.from_numpy(x), torch.from_numpy(y)
                 filled = 0
     if filled:
-        yield x[:filled], y[:filled]
+        yield torch.from_numpy(x[:filled]), torch.from_numpy(y[:filled])
 
 
-def without_first(num_rows: int, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+def without_first(num_rows: int, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """The chunks' rows but for the first so many."""
     for values in chunks:
         if num_rows < len(values):

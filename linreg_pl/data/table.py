@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from linreg_pl.core.triangle import triangle_of
@@ -145,7 +146,7 @@ class TableDataModule(BatchDataModule):
             if "means" not in self._fitted:
                 known = Chunks(self._table, self._encoding(self.target_names), self._split, self.missing)
                 self._fitted["means"] = chunks.means(known, self.num_features, self.num_targets).tolist()
-            means = torch.tensor(self._fitted["means"], dtype=torch.float64)
+            means = np.array(self._fitted["means"])
         return Chunks(self._table, encoding, self._split, self.missing, means)
 
     def state_dict(self) -> dict[str, Any]:
