@@ -168,8 +168,14 @@ class LinregCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The tutorial's data by default; the data tells the model its size."""
         parser.set_defaults({"data": {"class_path": SyntheticDataModule.__name__}})
-        parser.link_arguments("data.num_features", "model.num_features", apply_on="instantiate")
+        parser.link_arguments("data", "model.num_features", compute_fn=self._num_features, apply_on="instantiate")
         parser.link_arguments("data.num_targets", "model.num_targets", apply_on="instantiate")
+
+    def _num_features(self, data: BatchDataModule) -> int:
+        """D of data that knows what the checkpoint's has learnt: its categories are columns."""
+        if self.checkpoint is not None:
+            data.adopt(read_checkpoint(self.checkpoint).get(type(data).__qualname__, {}))
+        return data.num_features
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Says what each subcommand does, and adds the flags that only it has."""

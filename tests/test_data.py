@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from linreg_pl import InputError, SyntheticDataModule, TableDataModule
 from linreg_pl.data.batches import ConsecutiveSlices
-from linreg_pl.data.table import row_order
+from linreg_pl.data.rows import row_order
 
 seeds = st.integers(0, 2**40)
 

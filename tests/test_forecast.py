@@ -212,7 +212,8 @@ def test_tutorials_halving_times(learning_rate: float) -> None:
 def test_tutorials_weight_in_a_real_run() -> None:
     """200 epochs in float64; the weight's error starts as 1, and the bias has none to bring along."""
     data = SyntheticDataModule()
-    x, y = (part.double() for part in data.rows())
+    ((x, y),) = data.rows()
+    x, y = x.double(), y.double()
     descent = Descent(list(zip(x.split(5000), y.split(5000), strict=True)))
     start = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     left = [float(errors_of(descent, start, 1e-10, count)[1]) for count in (0, 100, 200)]

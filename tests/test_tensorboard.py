@@ -281,7 +281,7 @@ def trajectory(name: str) -> list[dict[str, float]]:
     data, module = job.data(), job.module()
     data.setup("fit")
     W, b = module.W.detach().double().numpy(), module.b.detach().double().numpy()
-    rows, targets = (tensor.double().numpy() for tensor in data.rows())
+    rows, targets = (tensor.double().numpy() for tensor in next(iter(data.rows())))
     exact = Ridge(alpha=len(rows) * module.l2, solver="svd").fit(rows, targets)
     best_W, best_b = exact.coef_.reshape(-1, 1), exact.intercept_
     expected: list[dict[str, float]] = []

@@ -29,10 +29,17 @@ EVALUATION_BATCH_SIZE = 65_536
 class BatchDataModule(LightningDataModule, ABC):
     """Rows with D named features and K named targets, cut into `steps_per_epoch` training batches an epoch."""
 
-    feature_names: list[str]
     target_names: list[str]
     batch_size: int  # known, as the rows are, after `setup("fit")`
-    _x: Tensor  # (N, D), the rows that training draws from
+
+    def __str__(self) -> str:
+        """Its class: Lightning's own would ask the loaders, which may not be there yet."""
+        return type(self).__name__
+
+    @property
+    @abstractmethod
+    def feature_names(self) -> list[str]:
+        """Of the columns of x."""
 
     @property
     def num_features(self) -> int:
@@ -45,14 +52,14 @@ class BatchDataModule(LightningDataModule, ABC):
         return len(self.target_names)
 
     @property
+    @abstractmethod
     def num_rows_to_fit(self) -> int:
         """Rows that training draws from; known after `setup("fit")`."""
-        return len(self._x)
 
     @property
     def steps_per_epoch(self) -> int:
         """Full batches in an epoch; rows left over are dropped. Known after `setup("fit")`."""
-        return len(self._x) // self.batch_size
+        return self.num_rows_to_fit // self.batch_size
 
     @abstractmethod
     def batch(self, epoch: int, index: int) -> Batch:
@@ -64,13 +71,13 @@ class BatchDataModule(LightningDataModule, ABC):
         """Whether every epoch has the same batches of x, in the same order."""
 
     @abstractmethod
-    def rows(self) -> Batch:
-        """All rows that training draws from: x (N, D) and y (N, K), without what is drawn anew at every epoch."""
+    def rows(self) -> Iterator[Batch]:
+        """All rows that training draws from, some at a time: x (n, D), y (n, K), without what each epoch draws anew."""
 
     @cached_property
     def triangle(self) -> Triangle:
         """What one pass over these rows keeps: all that the exact answer needs. Known after `setup`."""
-        return triangle_of([self.rows()])
+        return triangle_of(self.rows())
 
     @property
     def holds_out_rows(self) -> bool:
@@ -94,12 +101,16 @@ class BatchDataModule(LightningDataModule, ABC):
             "fingerprint": self.fingerprint,
         }
 
+    def adopt(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what the checkpoint's data has learnt from the rows it was fitted on; may precede `setup`."""
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compares the checkpoint's columns with the data's.
+        """Adopts the checkpoint's state, and compares the checkpoint's columns with the data's.
 
         Raises:
             InputError: they are others, or stand in another order.
         """
+        self.adopt(state_dict)
         for key, flag in (("feature_names", "--data.features"), ("target_names", "--data.target")):
             fitted, found = list(state_dict[key]), list(getattr(self, key))
             differing = [pair for pair in zip_longest(fitted, found, fillvalue="") if len(set(pair)) > 1]

@@ -1,222 +1,165 @@
-"""How do numeric columns of a CSV or Parquet file become one array, and what is refused?
+"""How do the columns of a table become numbers?
 
-Rows are counted from 1, a CSV's header not counted.
+    numbers, truth values   as they are; true is 1
+    text, dictionaries      a column for each category, `column=value`, 1 where the row has that value, else 0
+    dates, lists, …         refused
+
+A value that is missing is NaN here.
 """
 
 import difflib
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
 from linreg_pl.errors import InputError, quoted, shortened
 
-PARQUET = b"PAR1"
-"""How a Parquet file begins."""
+LIKE_A_NUMBER = re.compile(r"[+-]?[\d.,_' ]*\d[\d.,_' ]*(e[+-]?\d+)?%?", re.IGNORECASE)
+"""Text that was meant as a number; as a category it would be taken without a word."""
 
-BYTES_PER_VALUE = 12
-"""While reading: 8 in Arrow's float64, 4 in our float32; `solve` has float64, and needs some more."""
+EXACT_IN_FLOAT32 = (pa.bool_(), pa.int8(), pa.int16(), pa.uint8(), pa.uint16(), pa.float16(), pa.float32())
 
 
-def column_names(path: Path) -> list[str]:
-    """Names of the file's columns, in its order.
+class Encoding:
+    """From batches of a table to rows of x and y."""
+
+    def __init__(
+        self,
+        features: Sequence[str],
+        targets: Sequence[str],
+        categories: Mapping[str, Sequence[str]],
+        drop_first: bool,
+    ) -> None:
+        self.columns = [*features, *targets]
+        self.first = {name: int(drop_first) for name in categories}
+        self._categories = {name: pa.array(values, pa.string()) for name, values in categories.items()}
+        self.feature_names = [
+            written
+            for name in features
+            for written in (
+                [f"{name}={value}" for value in categories[name][int(drop_first) :]] if name in categories else [name]
+            )
+        ]
+
+    def numbers(self, batch: pa.RecordBatch) -> np.ndarray:
+        """All columns of a batch of n rows, features before targets: (n, D+K).
+
+        In float32 where that is exact, else in float64; NaN where a value is missing.
+
+        Raises:
+            UnknownCategory: a text is none of the categories.
+        """
+        arrays: list[pa.Array] = []
+        for name in self.columns:
+            column = batch.column(name)
+            if name in self._categories:
+                arrays += self._indicators(name, column)
+            else:
+                arrays.append(column.cast(_number_type(column.type), safe=False))
+        if not arrays or not batch.num_rows:
+            return np.empty((batch.num_rows, len(arrays)), np.float32)
+        rows = pa.RecordBatch.from_arrays(arrays, [""] * len(arrays))
+        numbers: np.ndarray = rows.to_tensor(null_to_nan=True, row_major=True).to_numpy()
+        return numbers
+
+    def _indicators(self, name: str, column: pa.Array) -> list[pa.Array]:
+        texts = as_text(column)
+        codes = pc.index_in(texts, self._categories[name])
+        unknown = pc.and_(pc.is_null(codes), pc.is_valid(texts))
+        if pc.any(unknown).as_py():
+            row = pc.index(unknown, True).as_py()
+            raise UnknownCategory(name, row, texts[row].as_py(), self._categories[name].to_pylist())
+        return [
+            pc.equal(codes, code).cast(pa.float32()) for code in range(self.first[name], len(self._categories[name]))
+        ]
+
+
+class UnknownCategory(Exception):  # noqa: N818 (who catches it knows the file, and raises an InputError)
+    """A text in `row` of a batch is none of the categories that were fitted."""
+
+    def __init__(self, column: str, row: int, text: str, categories: list[str]) -> None:
+        super().__init__(column, row, text)
+        self.row = row
+        self.message = (
+            f"{shortened(text)} is none of the {len(categories)} categories in the rows that were fitted,"
+            f" {quoted(categories[:3])}{' …' if len(categories) > 3 else ''}; correct it, or leave such rows out"
+        )
+        self.column = column
+
+
+def as_text(column: pa.Array) -> pa.Array:
+    """Texts, or the texts of a dictionary; of any width, as polars has others than pandas."""
+    if not pa.types.is_dictionary(column.type):
+        return column.cast(pa.string())
+    return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string())).dictionary_decode()
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type has categories."""
+    types = pa.types
+    return bool(
+        types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    )
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type has numbers, or nothing at all."""
+    types = pa.types
+    tests = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null)
+    return any(test(kind) for test in tests)
+
+
+def same_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type of a column that has these in two files; None where they do not agree."""
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if is_text(one) and is_text(other):
+        return pa.string()
+    truths = [pa.types.is_boolean(one), pa.types.is_boolean(other)]
+    return pa.float64() if is_number(one) and is_number(other) and not any(truths) else None
+
+
+def require_kinds(name: str, schema: pa.Schema) -> None:
+    """Checks the types of all chosen columns.
 
     Raises:
-        InputError: there is no such file, it is no table, or a name stands twice.
+        InputError: one can't be made numbers.
     """
-    names = _parquet_schema(path).names if _is_parquet(path) else _csv_header(path)
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise InputError(f"{path}: {quoted(doubled)} stands more than once in the header; rename all but one")
-    return names
+    for field in schema:
+        if not (is_number(field.type) or is_text(field.type)):
+            unread = " (bytes that are no text in UTF-8)" if pa.types.is_binary(field.type) else ""
+            raise InputError(
+                f"{name}: column {shortened(field.name)} holds {shortened(str(field.type))[1:-1]}{unread}, neither"
+                " numbers nor text; correct that, or choose other columns with --data.features and --data.target"
+            )
 
 
-def require_columns(path: Path, found: Sequence[str], wanted: Sequence[str], flag: str) -> None:
+def require_columns(name: object, found: Sequence[str], wanted: Sequence[str], flag: str) -> None:
     """Checks a choice of columns.
 
     Raises:
         InputError: none is wanted, one is wanted twice, or one is not there.
     """
     if not wanted:
-        raise InputError(f"{path}: no column is left for {flag}; the file has {quoted(found)}")
-    doubled = sorted({name for name in wanted if list(wanted).count(name) > 1})
+        raise InputError(f"{name}: no column is left for {flag}; the file has {quoted(found)}")
+    doubled = sorted({column for column in wanted if list(wanted).count(column) > 1})
     if doubled:
         raise InputError(f"{flag} names {quoted(doubled)} more than once; name each column once")
-    missing = [name for name in wanted if name not in found]
+    missing = [column for column in wanted if column not in found]
     if missing:
         near = difflib.get_close_matches(missing[0], found, n=1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
-        only = " alone (commas must separate columns)" if len(found) == 1 else ""
+        only = " alone (commas must separate columns, or see --data.delimiter)" if len(found) == 1 else ""
         raise InputError(
-            f"{path}: there is no column {quoted(missing)}{meant}; the file has {quoted(found)}{only}; see {flag}"
+            f"{name}: there is no column {quoted(missing)}{meant}; the file has {quoted(found)}{only}; see {flag}"
         )
 
 
-def read_columns(path: Path, names: Sequence[str], dtype: type[np.floating[Any]] = np.float32) -> np.ndarray:
-    """The columns `names` as one array (num_rows, len(names)) of float32 or float64.
-
-    Raises:
-        InputError: no rows, text, a missing value, NaN or infinity (with row and column), or more than fits in memory.
-    """
-    table = _read_parquet(path, names) if _is_parquet(path) else _read_csv(path, names)
-    if table.num_rows == 0:
-        raise InputError(_no_rows(path))
-    array = np.empty((table.num_rows, len(names)), dtype=dtype)
-    for index, name in enumerate(names):
-        array[:, index] = _as_floats(path, name, table.column(name))
-    return array
-
-
-def _as_floats(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
-        raise InputError(_not_numeric(path, name, column))
-    if column.null_count:
-        row = pc.index(pc.is_null(column), True).as_py() + 1
-        raise InputError(
-            f"{path}: column {name!r}, row {row}: the value is missing (empty, NA, NaN or null;"
-            f" in {column.null_count} of {len(column)} rows); fill it in, or drop such rows"
-        )
-    with np.errstate(over="ignore"):
-        values: np.ndarray = column.to_numpy().astype(np.float64)
-        not_finite = np.flatnonzero(~np.isfinite(values.astype(np.float32)))
-    if not_finite.size:
-        row = int(not_finite[0])
-        raise InputError(
-            f"{path}: column {name!r}, row {row + 1}: {column[row].as_py()} is not a finite number in float32, which"
-            f" ends at 3.4e38 (in {not_finite.size} of {len(column)} rows); correct it, or drop such rows"
-        )
-    return values
-
-
-def _not_numeric(path: Path, name: str, column: pa.ChunkedArray) -> str:
-    remedy = "correct that, or choose other columns with --data.features and --data.target"
-    if not _is_parquet(path) and (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
-        for row, value in enumerate(column.to_pylist(), start=1):
-            text = value.decode(errors="replace") if isinstance(value, bytes) else value
-            if text is not None and not _is_number(text):
-                return f"{path}: column {name!r}, row {row}: {shortened(text)} is not a number; {remedy}"
-    return f"{path}: column {name!r} holds {column.type}, not numbers; {remedy}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text  # Python's separator, not Arrow's
-
-
-def _is_parquet(path: Path) -> bool:
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return True
-    if path.suffix.lower() == ".csv":
-        return False
-    raise InputError(f"{path}: the name must end in .csv or .parquet, to tell how to read it; see --data.path")
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        found = "it is a folder" if path.is_dir() else "there is no such file"
-        raise InputError(f"{path}: {found}; give --data.path a CSV or Parquet file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty; give --data.path a table with a header and rows")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{path}: the file may not be read; change its permissions")
-
-
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4096)
-
-
-def _csv_header(path: Path) -> list[str]:
-    _require_file(path)
-    if _beginning(path).startswith(PARQUET):
-        raise InputError(f"{path}: this is a Parquet file; rename it, so that it ends in .parquet")
-    if b"\0" in _beginning(path):
-        raise InputError(f"{path}: this is no text in UTF-8, but a binary file; give --data.path a CSV file")
-    try:
-        with pyarrow.csv.open_csv(path) as reader:
-            return list(reader.schema.names)
-    except pa.ArrowInvalid as error:
-        raise InputError(_not_csv(path)) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: the header is no text in UTF-8; save the file as UTF-8") from error
-
-
-def _not_csv(path: Path) -> str:
-    broken: list[pyarrow.csv.InvalidRow] = []
-
-    def note(row: pyarrow.csv.InvalidRow) -> str:
-        broken.append(row)
-        return "error"
-
-    with suppress(pa.ArrowInvalid):  # once more: only a single thread counts the rows
-        pyarrow.csv.read_csv(
-            path,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False),
-            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=note),
-        )
-    if not broken:
-        return _no_rows(path)
-    row = broken[0]
-    counts = f"{row.actual_columns} values, but the header has {row.expected_columns}"
-    return f"{path}: row {row.number - 1} has {counts}: {shortened(row.text)}; correct that row"
-
-
-def _no_rows(path: Path) -> str:
-    return f"{path}: there is not a single row below the header; give --data.path a table with rows"
-
-
-def _read_csv(path: Path, names: Sequence[str]) -> pa.Table:
-    # Text of a number and its separator is rarely shorter than a byte and a half for each of the twelve it needs.
-    _require_memory(path, path.stat().st_size)
-    try:
-        return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(include_columns=list(names)))
-    except pa.ArrowInvalid as error:
-        raise InputError(_not_csv(path)) from error
-
-
-def _parquet_schema(path: Path) -> pa.Schema:
-    _require_file(path)
-    try:
-        return pyarrow.parquet.read_schema(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(_not_parquet(path, error)) from error
-
-
-def _not_parquet(path: Path, error: Exception) -> str:
-    if not _beginning(path).startswith(PARQUET):
-        return f"{path}: this is no Parquet file; if it is a CSV file, rename it, so that it ends in .csv"
-    reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
-    return f"{path}: the Parquet file is cut off or damaged ({reason}); write it again"
-
-
-def _read_parquet(path: Path, names: Sequence[str]) -> pa.Table:
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            _require_memory(path, file.metadata.num_rows * len(names) * BYTES_PER_VALUE)
-            return file.read(columns=list(names))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(_not_parquet(path, error)) from error
-
-
-def _require_memory(path: Path, num_bytes: int) -> None:
-    available = physical_memory()
-    if num_bytes > available:
-        raise InputError(
-            f"{path}: the table needs about {num_bytes / 1e9:.1f} GB of memory, and this machine has"
-            f" {available / 1e9:.1f} GB; use fewer rows, or fewer columns with --data.features"
-        )
-
-
-def physical_memory() -> int:
-    """Bytes of physical memory in this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _number_type(kind: Any) -> pa.DataType:
+    return pa.float32() if kind in EXACT_IN_FLOAT32 else pa.float64()

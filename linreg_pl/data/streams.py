@@ -16,6 +16,7 @@ class Purpose(IntEnum):
     HELD_OUT_NOISE = 1
     ROW_ORDER = 2
     SPLIT = 3
+    GROUP_ORDER = 4
 
 
 def stream(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:

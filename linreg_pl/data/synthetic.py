@@ -6,6 +6,7 @@ x (N, 1) and y (N, 1); y is formed in float64 and cast to float32, as the tutori
 """
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -52,7 +53,6 @@ class SyntheticDataModule(BatchDataModule):
         self.batch_size = checked_batch_size(batch_size, num_rows, "rows")
         self.seed = checked_seed(seed)
         self.noise_std = noise_std
-        self.feature_names = ["x"]
         self.target_names = ["y"]
         self.save_hyperparameters()
         x = np.arange(num_rows, dtype=np.float64)
@@ -60,6 +60,16 @@ class SyntheticDataModule(BatchDataModule):
         self._x = torch.from_numpy(x.astype(np.float32)).unsqueeze(1)
         self._epoch = -1  # whose y is held
         self._y = torch.empty(0)
+
+    @property
+    def feature_names(self) -> list[str]:
+        """One."""
+        return ["x"]
+
+    @property
+    def num_rows_to_fit(self) -> int:
+        """All."""
+        return len(self._x)
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Rows `index · batch_size` on, with the noise of (seed, epoch); an epoch is the same data in any batches."""
@@ -73,14 +83,14 @@ class SyntheticDataModule(BatchDataModule):
         """Always: the noise is on y."""
         return True
 
-    def rows(self) -> Batch:
+    def rows(self) -> Iterator[Batch]:
         """The line without noise, y in float64."""
-        return self._x, torch.from_numpy(self._line).unsqueeze(1)
+        yield self._x, torch.from_numpy(self._line).unsqueeze(1)
 
     @cached_property
     def triangle(self) -> Triangle:
         """Of the line, with the noise as it is expected: fresh noise has no other fixed optimum."""
-        return triangle_of([self.rows()]).with_noise(self.noise_std)
+        return triangle_of(self.rows()).with_noise(self.noise_std)
 
     def val_dataloader(self) -> ConsecutiveSlices | list[Batch]:
         """All rows with held-out noise; none while fitting."""

@@ -78,14 +78,14 @@ def changed_settings(
 ) -> list[str]:
     """What differs between a checkpoint's settings and those to go on with, as `name: old, now new`.
 
-    All hyper-parameters count, but for the place of a file whose contents are the same.
+    All hyper-parameters count, but for the place of a table whose contents are the same, and the memory it may take.
     """
     now = {**data.hparams, **model.hparams}
     then = {**checkpoint.get("datamodule_hyper_parameters", {}), **checkpoint.get("hyper_parameters", {})}
     state = checkpoint.get(type(data).__qualname__)
     if state is None:
         return [f"data: not {type(data).__name__}"]
-    names = [name for name in now if name != "path" and name in then and now[name] != then[name]]
+    names = [name for name in now if name not in ("path", "memory_limit") and name in then and now[name] != then[name]]
     changes = [f"{name}: {then[name]}, now {now[name]}" for name in names]
     if state.get("fingerprint") != data.fingerprint:
         changes.append(f"contents of the data: {state.get('fingerprint')}, now {data.fingerprint}")

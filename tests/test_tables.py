@@ -1,0 +1,439 @@
+"""Tables of any format, kind of column and size: what is read is compared with what was written."""
+
+import datetime
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+import torch
+
+from linreg_pl import InputError, LinearRegression, TableDataModule
+from linreg_pl.data import rows
+from tests.commands import linreg
+from tests.trainers import StopAt, plain_trainer
+
+RUN = Path("lightning_logs") / "version_0"
+NUM_ROWS = 1003
+
+
+def table(num_rows: int = NUM_ROWS, seed: int = 0) -> pa.Table:
+    """Numbers, truth values and text, and a target that depends on them; each number is one of float32's."""
+    generator = np.random.default_rng(seed)
+    x = generator.integers(-999, 999, num_rows) / 8
+    color = generator.choice(["red", "green", "blue"], num_rows)
+    on = generator.random(num_rows) < 0.5
+    y = np.round(2 * x + 3 * on + 5 * (color == "red") + generator.standard_normal(num_rows), 1)
+    return pa.table({"x": x, "color": color, "on": on, "y": y})
+
+
+def loaded(path: Any, target: Any = "y", **settings: Any) -> TableDataModule:
+    data = TableDataModule(path, target, **settings)
+    data.setup("fit")
+    return data
+
+
+def everything(data: TableDataModule) -> torch.Tensor:
+    """All rows to fit, x beside y."""
+    return torch.cat([torch.cat(batch, dim=1) for batch in data.rows()])
+
+
+def assert_same_rows(one: TableDataModule, other: TableDataModule) -> None:
+    """The same bits, and all that follows from them."""
+    assert one.feature_names == other.feature_names
+    assert torch.equal(everything(one), everything(other))
+    assert torch.equal(one.triangle.R, other.triangle.R)
+    assert one.fingerprint == other.fingerprint
+
+
+# ---- formats ----
+
+
+def write_compressed(name: str) -> Callable[[pa.Table, Path], Path]:
+    def write(content: pa.Table, folder: Path) -> Path:
+        with pa.output_stream(str(folder / f"t.csv.{name}")) as file:  # by the ending
+            pyarrow.csv.write_csv(content, file)
+        return folder / f"t.csv.{name}"
+
+    return write
+
+
+def write_csv(content: pa.Table, folder: Path) -> Path:
+    pyarrow.csv.write_csv(content, folder / "t.csv")
+    return folder / "t.csv"
+
+
+def write_parquet(content: pa.Table, folder: Path) -> Path:
+    pyarrow.parquet.write_table(content, folder / "t.parquet", row_group_size=100)
+    return folder / "t.parquet"
+
+
+def write_feather(content: pa.Table, folder: Path) -> Path:
+    pyarrow.feather.write_feather(content, str(folder / "t.feather"), compression="lz4", chunksize=70)
+    return folder / "t.feather"
+
+
+def write_ten(content: pa.Table, folder: Path) -> list[str]:
+    for part in range(10):
+        pyarrow.parquet.write_table(content.slice(part * 101, 101), folder / f"{part}.parquet", row_group_size=33)
+    return [str(folder / f"{part}.parquet") for part in range(10)]
+
+
+def write_pattern(content: pa.Table, folder: Path) -> Path:
+    for part in range(3):
+        pyarrow.csv.write_csv(content.slice(part * 335, 335), folder / f"{part}.csv")
+    return folder / "[0-9].csv"
+
+
+def write_folder(content: pa.Table, folder: Path) -> Path:
+    for part in range(3):
+        (folder / "t" / str(part)).mkdir(parents=True)
+        pyarrow.parquet.write_table(content.slice(part * 335, 335), folder / "t" / str(part) / "part.parquet")
+    (folder / "t" / "_SUCCESS").touch()
+    return folder / "t"
+
+
+WRITERS: dict[str, Callable[[pa.Table, Path], Any]] = {
+    "parquet": write_parquet,
+    "feather": write_feather,
+    "gz": write_compressed("gz"),
+    "bz2": write_compressed("bz2"),
+    "zst": write_compressed("zst"),
+    "ten files": write_ten,
+    "pattern": write_pattern,
+    "folder": write_folder,
+    "frame": lambda content, folder: content,
+    "dictionaries": lambda content, folder: content.set_column(1, "color", content["color"].dictionary_encode()),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+def test_same_bits_from_any_format(write: Callable[[pa.Table, Path], Any], memory_limit: Any, tmp_path: Path) -> None:
+    content = table()
+    settings = {"batch_size": 90, "val_fraction": 0.2, "shuffle": False}
+    of_csv = loaded(str(write_csv(content, tmp_path)), **settings)
+    (tmp_path / "other").mkdir()
+    path = write(content, tmp_path / "other")
+    other = loaded(str(path) if isinstance(path, Path) else path, **settings, memory_limit=memory_limit)
+    assert isinstance(other._rows, rows.StreamedRows) == (memory_limit == 0)
+    assert_same_rows(of_csv, other)
+    for index in (0, 3, of_csv.steps_per_epoch - 1, 1):
+        for ours, theirs in zip(of_csv.batch(5, index), other.batch(5, index), strict=True):
+            assert torch.equal(ours, theirs)
+    held_out = [torch.cat([torch.cat(batch, 1) for batch in data.val_dataloader()]) for data in (of_csv, other)]
+    assert torch.equal(*held_out)
+
+
+def test_values_are_the_files(tmp_path: Path) -> None:
+    content = table()
+    data = loaded(str(write_csv(content, tmp_path)))
+    assert data.feature_names == ["x", "color=blue", "color=green", "color=red", "on"]
+    expected = np.column_stack(
+        [content["x"].to_numpy()]
+        + [np.array(content["color"].to_pylist()) == color for color in ("blue", "green", "red")]
+        + [content["on"].to_numpy(), content["y"].to_numpy()]
+    )
+    assert np.array_equal(everything(data).numpy(), expected.astype(np.float32))
+
+
+def test_csv_of_any_delimiter_with_or_without_a_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x;y\n1;2\n3;4.5\n")
+    (tmp_path / "b.tsv").write_text("x\ty\n1\t2\n3\t4.5\n")
+    (tmp_path / "c.csv").write_text("1|2\n3|4.5\n")
+    of_a = loaded(str(tmp_path / "a.csv"), delimiter=";")
+    of_c = loaded(str(tmp_path / "c.csv"), delimiter="|", column_names=["x", "y"])
+    assert everything(of_a).tolist() == [[1, 2], [3, 4.5]]
+    for other in (loaded(str(tmp_path / "b.tsv")), of_c):
+        assert_same_rows(of_a, other)
+
+
+def test_csv_whose_numbers_begin_as_whole_ones_or_with_nothing(tmp_path: Path) -> None:
+    """Arrow settles a type by the first megabyte."""
+    start, end = "7,\n" * 400_000, "0.5,3\n"
+    (tmp_path / "t.csv").write_text("y,x\n" + start + end)
+    data = loaded(str(tmp_path / "t.csv"), missing="drop")
+    assert everything(data).tolist() == [[3, 0.5]]
+
+
+def test_hive_partitions_are_columns(tmp_path: Path) -> None:
+    for year in (2023, 2024):
+        for place in ("here", "there"):
+            (folder := tmp_path / "t" / f"year={year}" / f"place={place}").mkdir(parents=True)
+            (folder / "part.csv").write_text(f"x,y\n{year % 10},{len(place)}\n")
+    for path in (tmp_path / "t", tmp_path / "t" / "year=*" / "*" / "*.csv"):
+        data = loaded(str(path))
+        assert data.feature_names == ["x", "year", "place=here", "place=there"]
+        expected = [[3, 2023, 1, 0, 4], [3, 2023, 0, 1, 5], [4, 2024, 1, 0, 4], [4, 2024, 0, 1, 5]]
+        assert everything(data).tolist() == expected
+
+
+class Frame:
+    """What pandas and polars have in common, and nothing else."""
+
+    def __init__(self, content: pa.Table) -> None:
+        self._content = content
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self._content.__arrow_c_stream__(requested_schema)
+
+
+def test_frames_of_any_library_by_arrows_interface() -> None:
+    content = table()
+    expected = loaded(content, val_fraction=0.1)
+    for kind in (pa.string_view(), pa.large_string()):  # as polars has them
+        texts = content["color"].combine_chunks()
+        codes = texts.dictionary_encode()
+        of_kind = pa.DictionaryArray.from_arrays(codes.indices.cast(pa.uint32()), codes.dictionary.cast(kind))
+        for column in (texts.cast(kind), of_kind):
+            data = loaded(Frame(content.set_column(1, "color", column)), val_fraction=0.1)
+            assert_same_rows(data, expected)
+    model = LinearRegression(data.num_features, learning_rate=1e-6)
+    plain_trainer(2).fit(model, data)
+    assert data.hparams["path"] == "the Frame"
+
+
+def test_numbers_of_any_width(tmp_path: Path) -> None:
+    """Each is what Python makes of it, rounded once to float32."""
+    columns = {
+        "int8": pa.array([-128, 127], pa.int8()),
+        "uint64": pa.array([2**63 + 1, 3], pa.uint64()),
+        "int64": pa.array([2**60 + 1, -5], pa.int64()),
+        "half": pa.array(np.array([0.5, 65504], np.float16)),
+        "double": pa.array([0.1, -1e30]),
+        "decimal": pa.array([Decimal("12.34"), Decimal("-0.01")], pa.decimal128(9, 2)),
+        "wide": pa.array([Decimal(10) ** 30, Decimal(1)], pa.decimal256(50, 2)),
+        "truth": pa.array([True, False]),
+        "y": pa.array([1.0, 2.0], pa.float32()),
+    }
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    expected = [[np.float32(float(value)) for value in row.values()] for row in pa.table(columns).to_pylist()]
+    assert everything(loaded(str(tmp_path / "t.parquet"))).tolist() == expected
+
+
+def test_files_may_differ_in_the_width_of_a_number(tmp_path: Path) -> None:
+    for name, kind in (("a", pa.int32()), ("b", pa.float64()), ("c", pa.null())):
+        value = None if name == "c" else 7
+        content = pa.table({"x": pa.array([value], kind), "y": pa.array([1.0])})
+        pyarrow.parquet.write_table(content, tmp_path / f"{name}.parquet")
+    data = loaded(str(tmp_path / "*.parquet"), missing="mean")
+    assert everything(data).tolist() == [[7, 1], [7, 1], [7, 1]]
+
+
+# ---- categories and missing values ----
+
+
+def test_first_category_can_be_left_out() -> None:
+    whole, dropped = loaded(table()), loaded(table(), drop_first=True)
+    assert dropped.feature_names == ["x", "color=green", "color=red", "on"]
+    assert torch.equal(everything(dropped), everything(whole)[:, [0, 2, 3, 4, 5]])
+
+
+def test_categories_are_those_of_the_rows_to_fit() -> None:
+    """A rare one is fitted, or refused where it is held out: no seed lets it pass as nothing."""
+    content = pa.table({"x": ["a", "b"] * 30 + ["rare"], "y": np.arange(61.0)})
+    found = set()
+    for seed in range(12):
+        data = TableDataModule(content, "y", val_fraction=0.3, seed=seed)
+        found.add(tuple(data.feature_names))
+        if len(data.feature_names) == 2:
+            with pytest.raises(
+                InputError, match="'rare' is none of the 2 categories in the rows that were fitted, 'a'"
+            ):
+                data.setup("fit")
+    assert found == {("x=a", "x=b", "x=rare"), ("x=a", "x=b")}
+
+
+def test_checkpoint_keeps_categories_and_means(tmp_path: Path) -> None:
+    (tmp_path / "fit.csv").write_text("c,x,y\n" + "b,1,3\na,2,1\nb,3,7\na,,3\n" * 5)
+    flags = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", "y", "--data.missing", "mean")
+    settings = ("--model.learning_rate", "0.05", "--trainer.max_epochs", "50")
+    assert (result := linreg("fit", *flags, *settings, cwd=tmp_path)).code == 0, result.stderr
+    report = json.loads((tmp_path / RUN / "report.json").read_text())["coefficients"]
+    assert list(report) == ["W/c=a", "W/c=b", "W/x", "b"]
+    (tmp_path / "new.csv").write_text("c,x\nb,10\nb,\n,10\n")
+    checkpoint = str(RUN / "checkpoints" / "step=50.ckpt")
+    result = linreg("predict", "--ckpt_path", checkpoint, "--data.path", "new.csv", cwd=tmp_path)
+    assert (result.code, result.stdout) == (0, "3 predictions in predictions.csv\n"), result.stderr
+    rows_of_x = np.array([[0, 1, 10], [0, 1, 2], [0.5, 0.5, 10]])  # x is 2 on average, and half of the rows are b
+    expected = rows_of_x @ [report["W/c=a"], report["W/c=b"], report["W/x"]] + report["b"]
+    found = pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"].to_numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    (tmp_path / "new.csv").write_text("c,x\nb,1\nd,1\n")
+    result = linreg("predict", "--ckpt_path", checkpoint, "--data.path", "new.csv", cwd=tmp_path)
+    assert (result.code, result.stderr.count("\n")) == (2, 1)
+    assert "new.csv: column 'c', row 2: 'd' is none of the 2 categories" in result.stderr
+    assert linreg("test", "--ckpt_path", checkpoint, "--data.path", "fit.csv", cwd=tmp_path).code == 0
+
+
+def test_checkpoint_keeps_categories_under_a_plain_trainer(tmp_path: Path) -> None:
+    data = loaded(table(), batch_size=100)
+    model = LinearRegression(data.num_features, learning_rate=1e-5)
+    trainer = plain_trainer(2)
+    trainer.fit(model, data)
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    content = table(7, seed=1)
+    only_red = content.set_column(1, "color", pa.array(["red"] * 7))
+    fresh = TableDataModule(only_red, "y")
+    found = plain_trainer(1).predict(model, fresh, ckpt_path=tmp_path / "model.ckpt", weights_only=True)
+    assert found is not None
+    x = np.column_stack([content["x"], np.zeros(7), np.zeros(7), np.ones(7), content["on"]])
+    expected = x @ model.W.detach().numpy() + model.b.detach().numpy()
+    np.testing.assert_allclose(
+        torch.cat(found).numpy(),  # type: ignore[arg-type]  # one list, of one loader
+        expected,
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+def test_missing_values_are_dropped_or_filled(memory_limit: Any, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.integers(0, 9, (400, 3)).astype(float)
+    values[generator.random((400, 3)) < 0.1] = np.nan
+    content = pa.table({name: pa.array(column, from_pandas=True) for name, column in zip("abc", values.T, strict=True)})
+    write_parquet(content, tmp_path)
+    settings = {"batch_size": 10, "memory_limit": memory_limit, "shuffle": False}
+    dropped = loaded(str(tmp_path / "t.parquet"), "c", missing="drop", **settings)
+    assert np.array_equal(everything(dropped).numpy(), values[~np.isnan(values).any(axis=1)])
+    filled = loaded(str(tmp_path / "t.parquet"), "c", missing="mean", **settings)
+    known = values[~np.isnan(values[:, 2])]
+    expected = np.where(np.isnan(known), np.nanmean(known, axis=0), known)
+    np.testing.assert_allclose(everything(filled).numpy(), expected, rtol=1e-6)
+    assert filled.num_rows_to_fit == len(known)
+    with pytest.raises(InputError, match=r"'a' in \d+ of 400 rows.*--data\.missing"):
+        loaded(str(tmp_path / "t.parquet"), "c", **settings)
+
+
+def test_prediction_of_a_row_that_lacks_a_value_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "fit.csv").write_text("x,y\n1,2\n,9\n2,4\n")
+    flags = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", "y", "--data.missing", "drop")
+    assert linreg("fit", *flags, "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
+    assert linreg("predict", "--ckpt_path", str(RUN / "checkpoints" / "step=1.ckpt"), cwd=tmp_path).code == 0
+    found = pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"]  # Arrow takes its nan for missing
+    assert pc.is_null(found).to_pylist() == [False, True, False]
+
+
+def test_constant_columns_are_allowed() -> None:
+    content = pa.table({"one": [1.0] * 5, "x": [1.0, 2, 3, 4, 5], "same": ["a"] * 5, "y": [2.0, 4, 6, 8, 10]})
+    assert everything(loaded(content)).shape == (5, 4)
+
+
+# ---- size ----
+
+
+def streamed(path: Path, **settings: Any) -> TableDataModule:
+    return loaded(str(path), memory_limit=0.0, **{"batch_size": 50, "seed": 3, **settings})
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Rows of a window: of two features and a target."""
+    monkeypatch.setattr(rows, "WINDOW_BYTES", 4 * 3 * 130)
+    return 130
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Path:
+    """1,003 rows in groups of 100, whose feature is their number."""
+    number = np.arange(NUM_ROWS, dtype=np.float32)
+    return write_parquet(pa.table({"number": number, "half": number / 2, "y": -number}), tmp_path)
+
+
+def test_streamed_epoch_takes_each_row_once(counted: Path, small_windows: int) -> None:
+    data = streamed(counted)
+    epochs = [torch.cat([data.batch(epoch, index)[0][:, 0] for index in range(20)]) for epoch in (0, 1)]
+    for numbers in epochs:
+        assert len(set(numbers.tolist())) == 1000, "no row twice; three left over are dropped"
+    assert not torch.equal(*epochs)
+    x, y = data.batch(0, 7)
+    assert torch.equal(y, -x[:, :1])
+    first_window = epochs[0][:small_windows]
+    assert len({int(number) // 100 for number in first_window.tolist()}) == 2, "two groups, or a group and a part"
+    assert not torch.equal(first_window, first_window.sort().values)
+
+
+def test_streamed_batch_is_a_pure_function_of_its_position(counted: Path, small_windows: int) -> None:
+    one, other = streamed(counted, val_fraction=0.1), streamed(counted, val_fraction=0.1)
+    expected = {(e, i): one.batch(e, i) for e in (0, 1, 2) for i in range(one.steps_per_epoch)}
+    positions = list(expected)
+    np.random.default_rng(0).shuffle(positions)
+    for epoch, index in positions[:30]:
+        for ours, theirs in zip(other.batch(epoch, index), expected[epoch, index], strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_resuming_seeks_to_the_group(counted: Path, small_windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = streamed(counted)
+    read: list[int] = []
+    original = type(data._table).batches
+
+    def noting(self: Any, groups: Any, columns: Any) -> Any:
+        for first, batch in original(self, groups, columns):
+            read.append(first)
+            yield first, batch
+
+    monkeypatch.setattr(type(data._table), "batches", noting)
+    data.batch(4, 17)  # rows 850 to 899
+    assert len(read) <= 5, "its window, rows 780 to 909, and the next one ahead: not the eight groups before"
+
+
+def test_streamed_run_resumes_to_the_bit(counted: Path, small_windows: int, tmp_path: Path) -> None:
+    def model() -> LinearRegression:
+        return LinearRegression(2, learning_rate=1e-8, momentum=0.9)
+
+    untouched = model()
+    plain_trainer(3).fit(untouched, streamed(counted))
+    interrupted = model()
+    trainer = plain_trainer(3, StopAt(27))  # in the middle of the second epoch, and of a window
+    trainer.fit(interrupted, streamed(counted))
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    resumed = model()
+    plain_trainer(-1, max_steps=60).fit(resumed, streamed(counted), ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    assert torch.equal(resumed.W, untouched.W)
+    assert torch.equal(resumed.b, untouched.b)
+
+
+def test_streamed_run_by_the_command_is_the_one_in_memory(counted: Path, tmp_path: Path) -> None:
+    data = ("--data", "TableDataModule", "--data.path", str(counted), "--data.target", "y", "--data.shuffle", "false")
+    settings = ("--data.batch_size", "100", "--data.val_fraction", "0.1", "--model.learning_rate", "1e-8")
+    reports = []
+    for limit in ("1", "0"):
+        (folder := tmp_path / limit).mkdir()
+        flags = (*data, *settings, "--data.memory_limit", limit, "--trainer.max_epochs", "3")
+        result = linreg("fit", *flags, cwd=folder)
+        assert (result.code, result.stderr) == (0, "")
+        reports.append((folder / RUN / "report.json").read_bytes())
+        solved = linreg(
+            "solve", *data, *settings, "--data.memory_limit", limit, "--model.l2", "0", "--json", cwd=folder
+        )
+        assert (solved.code, solved.stderr) == (0, "")
+        reports.append(solved.stdout.encode())
+    assert reports[0] == reports[2]
+    assert reports[1] == reports[3]
+    onward = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "4", "--data.memory_limit", "1", cwd=folder)
+    assert onward.code == 0, onward.stderr
+
+
+def test_run_in_memory_does_not_go_on_streamed(counted: Path, tmp_path: Path) -> None:
+    data = ("--data", "TableDataModule", "--data.path", str(counted), "--data.target", "y", "--data.batch_size", "100")
+    assert linreg("fit", *data, "--model.learning_rate", "1e-8", "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
+    more = ("--trainer.max_epochs", "2", "--data.memory_limit", "0")
+    result = linreg("fit", "--resume", str(RUN), *more, cwd=tmp_path)
+    assert result.code == 2
+    assert "the run began with the table in memory" in result.stderr
+    assert "--data.memory_limit" in result.stderr
+
+
+def test_dates_are_refused() -> None:
+    content = pa.table({"when": [datetime.date(2026, 1, 1)], "y": [1.0]})
+    with pytest.raises(InputError, match=r"'when' holds date32.*neither numbers nor text"):
+        loaded(content)
