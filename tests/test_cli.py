@@ -61,7 +61,7 @@ def test_tutorial_prints_its_twenty_lines(tutorial: tuple[Path, str]) -> None:
 def test_tutorial_ends_with_what_to_do_next(tutorial: tuple[Path, str]) -> None:
     end = tutorial[1].splitlines()[-8:]
     assert end[0] == "fitted in 4000 steps (2000 epochs)"
-    assert end[1].split() == ["fitted", "exact", "epochs", "to", "1%:", "forecast,", "seen"]
+    assert end[1].split() == ["fitted", "exact", "within", "1%", "by", "epoch:", "forecast,", "seen"]
     # 51.72 epochs halve the error in W: log2(100) of them leave 1%, and it is looked at every 25.
     assert re.fullmatch(r"  W +3\.65\d+ +3\.657 +344 +350", end[2])
     assert re.fullmatch(r"  b +-?0\.0\d+ +0 +4\.\de10 +-", end[3])

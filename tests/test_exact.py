@@ -142,9 +142,9 @@ def test_solve_says_what_is_slow_and_what_would_cure_it(tmp_path: Path) -> None:
     assert re.search(r"^b is slow.* --model\.standardize true brings .* from 1\.33e\+08 to 1\.$", printed, re.MULTILINE)
     assert "No direction is slow" in linreg("solve", "--model.standardize", "true", cwd=tmp_path).stdout
     alike = linreg("solve", *DIABETES, "--model.learning_rate", "0.2", cwd=tmp_path).stdout
-    assert "W/s1 - W/s2 is slow, as these columns say almost the same" in alike
+    assert "W/s1 - W/s2 is slow, as columns say almost the same" in alike
     diverging = linreg("solve", "--model.learning_rate", "3e-8", cwd=tmp_path).stdout
-    assert "is above 2.2165e-08, the largest stable one: descent will diverge." in diverging
+    assert "is above 2.2165e-08, the largest stable one: descent will diverge;" in diverging
 
 
 # ---- beside a run ----
@@ -192,7 +192,7 @@ def test_run_stops_where_it_is_near_enough(flag: str, curve: str, tmp_path: Path
     assert report["state"] == "finished"
     assert 10 < report["global_step"] < 3000
     assert report["global_step"] % 10 == 0
-    assert f"--stop.{flag} is 0.01" in report["stopped_by"]
+    assert report["stopped_by"].startswith(f"--stop.{flag} 0.01: gap/")
     x, y = np.split(np.loadtxt(EXAMPLE, delimiter=",", skiprows=1), [10], axis=1)
 
     def measured(step: int) -> float:
@@ -219,7 +219,7 @@ def test_learning_rate_auto_follows_changed_settings(tmp_path: Path) -> None:
     changed = ("--data.batch_size", "5", "--allow_changed_settings", "true", "--trainer.max_epochs", "8")
     result = linreg("fit", "--resume", str(RUN), *changed, cwd=tmp_path)
     assert result.code == 0, result.stderr
-    told = re.search(r"with learning rate (\S+), half of", result.stdout)
+    told = re.search(r"^rate +(\S+), half of", result.stdout, re.MULTILINE)
     assert told
     last = max((tmp_path / RUN / "checkpoints").iterdir(), key=lambda path: int(path.stem.split("=")[1]))
     (state,) = torch.load(last, weights_only=True)["optimizer_states"]
@@ -235,6 +235,19 @@ def test_a_run_keeps_the_units_of_its_weights(tmp_path: Path) -> None:
         assert f"--model.{flag}" in refused.stderr
 
 
+def test_a_run_that_grows_slowly_enough_to_end_says_so(tmp_path: Path) -> None:
+    settings = ("--model.learning_rate", "0.26", "--trainer.max_epochs", "300")
+    result = linreg("fit", *DIABETES, *settings, cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    assert re.search(r"^the loss has grown from \S+ to \S+: the run diverges;", result.stdout, re.MULTILINE)
+
+
+def test_a_run_that_was_stopped_is_listed_with_how_to_go_on(tmp_path: Path) -> None:
+    linreg("fit", "--stop.gap", "1e9", "--trainer.max_epochs", "30", cwd=tmp_path)
+    listed = linreg("runs", cwd=tmp_path).stdout
+    assert re.search(r"finished +\d+ +60 .*--resume \S+ --stop\.gap null$", listed, re.MULTILINE)
+
+
 def test_far_too_large_a_learning_rate_over_many_batches_is_told_and_diverges(tmp_path: Path) -> None:
     result = linreg("fit", "--data.batch_size", "100", "--model.learning_rate", "0.01", cwd=tmp_path)
     assert result.code == 3
@@ -244,7 +257,7 @@ def test_far_too_large_a_learning_rate_over_many_batches_is_told_and_diverges(tm
 
 def test_learning_rate_auto_is_half_of_the_largest_stable_one(tmp_path: Path) -> None:
     result = linreg("fit", "--model.learning_rate", "auto", "--trainer.max_epochs", "20", cwd=tmp_path)
-    assert "learning rate 1.108e-08, half of the largest stable one" in result.stdout
+    assert "rate      1.108e-08, half of the largest stable learning rate" in result.stdout
     onward = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "40", cwd=tmp_path)
     assert onward.code == 0, onward.stderr
     assert json.loads((tmp_path / RUN / "report.json").read_text())["coefficients"]["W"] == pytest.approx(

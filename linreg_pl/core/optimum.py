@@ -55,17 +55,13 @@ class Optimum:
         """Columns of [1, X] that are combinations of others, and these others; the 1 is number 0."""
         return [self.free.start + int(column) for column in self.inverse.dependent.nonzero()]
 
-    def smallest(self, solutions: Tensor) -> Tensor:
-        """Of all (P, …) that are as good, those with the smallest sum of squares in W; linear in them."""
-        return self.inverse.shortest(solutions, of_weights(self.free))
-
     def factor_of(self, scaling: Scaling) -> Tensor:
         """T for those of the W and b of `scaling` that are free, (P, P); J's Hessian is twice its Gram matrix."""
         factor: Tensor = (self.factor @ scaling.matrix)[:, self.free]
         if self.dependent:  # what is left of the directions that change nothing is rounding
-            U, lengths, Vt = torch.linalg.svd(factor)
+            _, lengths, Vt = torch.linalg.svd(factor)
             lengths[len(lengths) - self.inverse.nullity :] = 0
-            factor = U * lengths @ Vt
+            factor = lengths.unsqueeze(1) * Vt
         return factor
 
     def gap(self, W: Tensor, b: Tensor) -> float:
@@ -100,7 +96,7 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True) -
     num_free = free.stop - free.start
     factor, right, rest = R[:num_free, :num_free], R[:num_free, num_free:], R[num_free:, num_free:]
     inverse = PseudoInverse(factor, data.rounding)
-    solution = inverse.shortest(inverse.solve(right), of_weights(free))
+    solution = inverse.shortest(inverse.solve(right), rows=slice(1 - free.start, None))
     missed = right - factor @ solution
     theta = torch.zeros(1 + data.num_features, data.num_targets, dtype=torch.float64)
     theta[free] = solution
@@ -113,11 +109,6 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True) -
         inverse=inverse,
         free=free,
     )
-
-
-def of_weights(free: slice) -> slice:
-    """Which of the free rows of θ are W's."""
-    return slice(1 - free.start, None)
 
 
 def penalty_rows(num_features: int, l2: float, fold_bias: bool = False, scaling: Scaling | None = None) -> DoubleDouble:

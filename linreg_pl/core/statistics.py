@@ -19,7 +19,11 @@ NOTHING = 1e-6
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of an exact solution; NaN where there are no more rows than parameters, or nothing to explain."""
+    """Of an exact solution.
+
+    NaN where there are no more rows than parameters, where there is nothing to explain, and for the coefficients of
+    columns that depend on each other: many values of these are as good.
+    """
 
     standard_errors: Tensor  # (1+D, K), of b, then of W
     residual_std: Tensor  # (K,), √(RSS / degrees_of_freedom)
@@ -46,7 +50,8 @@ def statistics(solution: Optimum) -> Statistics:
     nothing = torch.full_like(residual_squares, torch.nan)
     residual_std = (residual_squares / degrees_of_freedom).sqrt() if degrees_of_freedom > 0.5 else nothing
     spread = torch.zeros(1 + data.num_features, dtype=torch.float64)
-    spread[free] = torch.linalg.vector_norm(solution.smallest(solution.inverse.half) @ influence.T, dim=1)
+    spread[free] = torch.linalg.vector_norm(solution.inverse.half @ influence.T, dim=1)
+    spread[solution.dependent] = torch.nan
     spread /= (data.num_rows * data.num_targets) ** 0.5
     return Statistics(
         standard_errors=spread.unsqueeze(1) * residual_std,

@@ -61,6 +61,8 @@ class ExactAnswer(Callback):
         """The gap and the exact gradient's norm at the newest step of the logging interval."""
         self.stopping_reason_message: str | None = None
         """Why the run was stopped, in the word of Lightning's `EarlyStopping`."""
+        self.stopping_rule = ""
+        """The flag that stopped it."""
         self._stop = stop
         self._start: list[list[float]] | None = None  # θ - θ* before the first step
         self._arrived: dict[str, int] = {}
@@ -102,7 +104,8 @@ class ExactAnswer(Callback):
         for curve, (flag, limit) in self._stop.limits.items():
             if self.points[curve] <= limit:
                 trainer.should_stop = True
-                self.stopping_reason_message = f"{curve} is {self.points[curve]:.3g}, and {flag} is {limit:g}"
+                self.stopping_rule = f"{flag} {limit:g}"
+                self.stopping_reason_message = f"{curve} is {self.points[curve]:.3g}"
 
     def _measured(self, trainer: Trainer) -> dict[str, float]:
         module, optimum = trained_module(trainer), self.problem.optimum
@@ -163,14 +166,15 @@ class ExactAnswer(Callback):
         exact = self.shown(trainer)
         values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= FEW else ""
         auto = module.hparams["learning_rate"] == "auto"
-        chosen = f" with learning rate {module.learning_rate:.4g}, half of the largest stable one" if auto else ""
         length = trainer.max_steps / self.problem.steps_per_epoch
         forecast = self._forecast(trainer)
         told = sentence(forecast, length) if forecast else "none, for so many coefficients"
         lines = [
             f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
-            f"forecast  {told}{chosen}",
+            f"forecast  {told}",
         ]
+        if auto:
+            lines.insert(1, f"rate      {module.learning_rate:.4g}, half of the largest stable learning rate")
         if self.problem.dependent_columns:
             lines.append(f"WARNING   {of_many_answers(self.problem)}")
         unstable = self.problem.instability(module.learning_rate, module.momentum)
@@ -180,24 +184,22 @@ class ExactAnswer(Callback):
 
 
 def sentence(epochs: dict[str, float], length: float) -> str:
-    """When each coefficient is there, or where they are many, how many are, and when the last."""
+    """By when each coefficient is there, or where they are many, how many are, and when the last."""
     ordered = sorted(epochs.items(), key=lambda item: item[1])
-    if len(ordered) > FEW:
-        in_time = sum(needed <= length for _, needed in ordered)
-        name, last = ordered[-1]
-        return f"{in_time} of {len(ordered)} coefficients are within 1% in time; the last, {name}, {needs(last)}"
-    (first, soonest), *others = ordered
-    return "; ".join([f"{first} {arrives(soonest)}", *(f"{name} {needs(needed)}" for name, needed in others)])
+    if len(ordered) <= FEW:
+        (name, soonest), *others = ordered
+        first = f"is within 1% by epoch {shown_epochs(soonest)}" if math.isfinite(soonest) else "never arrives"
+        return "; ".join([f"{name} {first}", *(f"{name} {by(needed)}" for name, needed in others)])
+    in_time = sum(needed <= length for _, needed in ordered)
+    never = sum(not math.isfinite(needed) for _, needed in ordered)
+    name, last = ordered[-1]
+    rest = f"{never} never arrive" if never else f"the last, {name}, {by(last)}"
+    return f"{in_time} of {len(ordered)} coefficients are within 1% by the run's end; {rest}"
 
 
-def arrives(epochs: float) -> str:
-    """`is within 1% after 344 epochs`."""
-    return f"is within 1% after {shown_epochs(epochs)} epochs" if math.isfinite(epochs) else "never arrives"
-
-
-def needs(epochs: float) -> str:
-    """`needs 4.6e10`."""
-    return f"needs {shown_epochs(epochs)}" if math.isfinite(epochs) else "never arrives"
+def by(epochs: float) -> str:
+    """`by 4.6e10`."""
+    return f"by {shown_epochs(epochs)}" if math.isfinite(epochs) else "never arrives"
 
 
 def shown_epochs(epochs: float) -> str:

@@ -1,5 +1,6 @@
 """What runs are there, how far did each get, and how does one go on with it?"""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def print_runs(root: Path, command: str) -> None:
         state, progress = state_of(run), progress_of(run)
         steps = [str(progress.get(name, "-")) for name in ("global_step", "total_steps")]
         loss = f"{progress['loss']:.6g}" if "loss" in progress else "-"
-        more = "" if "stopped_by" in progress else ONWARD.get(state, "")
+        rules = re.findall(r"--stop\.\w+", progress.get("stopped_by", ""))  # each would stop it again
+        more = "".join(f" {rule} null" for rule in rules) if "stopped_by" in progress else ONWARD.get(state, "")
         onward = f"{command} fit --resume {run}{more}" if state in ONWARD else ""
         lines.append((str(run), state, *steps, loss, onward))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -148,4 +148,5 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
 
 def of_many_answers(problem: Problem) -> str:
     """What to say where columns depend on each other."""
-    return f"{quoted(problem.dependent_columns)} depend on each other: of all exact answers, the smallest is told"
+    columns = quoted(problem.dependent_columns)
+    return f"{columns} depend on each other: of all exact answers, the one with the smallest W is told"

@@ -17,6 +17,9 @@ from linreg_pl.training.storage import write_durably
 HARDLY = 1e-3
 """A whole run that changes the loss by less than this share has learnt nothing."""
 
+GROWN = 100
+"""Times the first loss, which no noise explains."""
+
 MOST_COEFFICIENTS = 20
 """Coefficients that are printed; the report has them all."""
 
@@ -79,6 +82,12 @@ class Report(Checkpoint):
         lines += self._table()
         if "exact" in contents:
             lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {contents['exact']['objective']:.6g}")
+        grown = self._first_loss is not None and loss > GROWN * self._first_loss
+        if grown:
+            lines.append(
+                f"the loss has grown from {self._first_loss:.6g} to {loss:.6g}: the run diverges; start anew"
+                " with a smaller --model.learning_rate"
+            )
         if stuck:
             lines.append(f"the loss has hardly moved from {loss:.6g}: give a larger --model.learning_rate")
         return lines
@@ -91,14 +100,14 @@ class Report(Checkpoint):
         if "exact" not in self.contents:
             rows = [f"  {name:{width}} {self.contents['coefficients'][name]:12.6g}" for name in shown]
         else:
-            rows = [f"  {'':{width}} {'fitted':>12} {'exact':>12}   epochs to 1%: forecast, seen"]
+            rows = [f"  {'':{width}} {'fitted':>12} {'exact':>12}   within 1% by epoch: forecast, seen"]
             for name in shown:
                 epochs = self.contents["epochs_to_1_percent"].get(name, {})
                 forecast, seen = (
                     shown_epochs(epochs[key]) if epochs.get(key) is not None else "-" for key in ("forecast", "seen")
                 )
                 fitted, exact = self.contents["coefficients"][name], self._exact_for_printing[name]
-                rows.append(f"  {name:{width}} {fitted:12.6g} {exact:12.6g}   {forecast:>22}  {seen:>4}")
+                rows.append(f"  {name:{width}} {fitted:12.6g} {exact:12.6g}   {forecast:>28}  {seen:>4}")
         left_out = len(names) - len(shown)
         return [*rows, *([f"  and {left_out} more in {REPORT}"] if left_out else [])]
 

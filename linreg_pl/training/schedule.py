@@ -137,7 +137,8 @@ def stopped_by(trainer: Trainer) -> str | None:
     for callback in callbacks:
         reason = getattr(callback, "stopping_reason_message", None)
         if reason:
-            return f"{type(callback).__name__}: {reason.removesuffix(' Signaling Trainer to stop.')}"
+            rule = getattr(callback, "stopping_rule", type(callback).__name__)
+            return f"{rule}: {reason.removesuffix(' Signaling Trainer to stop.')}"
     return None if any(isinstance(callback, Timer) for callback in callbacks) else "a callback"
 
 

@@ -115,9 +115,15 @@ class Solution:
 
     def advice(self) -> str:
         """In a sentence: what is slow, and what would cure it."""
+        return " ".join(filter(None, (self._on_the_learning_rate(), self._on_the_columns())))
+
+    def _on_the_learning_rate(self) -> str:
         unstable = self.problem.instability(self.learning_rate, self.model.momentum)
-        if unstable:
-            return f"{unstable[0].upper()}{unstable[1:]}."
+        return f"WARNING: {unstable}; --model.learning_rate auto is safe." if unstable else ""
+
+    def _on_the_columns(self) -> str:
+        if self.problem.dependent_columns:
+            return "Leave out one of the columns that depend on each other, or penalise them: --model.l2."
         condition, slow = self.problem.condition_number, self.halving_epochs[-1][0]
         if condition <= SIMILAR:
             return "No direction is slow."
@@ -128,8 +134,8 @@ class Solution:
                 f" condition number from {condition:.3g} to {standardized:.3g}."
             )
         return (
-            f"{slow} is slow, as these columns say almost the same: a larger --model.l2 or --model.momentum helps,"
-            " or leaving one of them out."
+            f"{slow} is slow, as columns say almost the same: a larger --model.l2 or --model.momentum helps, or leaving"
+            " one of them out."
         )
 
     def _standardized_condition(self) -> float:
@@ -197,4 +203,4 @@ def finite(number: Any) -> float | None:
 
 
 def _listed(values: Tensor) -> str:
-    return ", ".join(f"{value:.6g}" for value in values.tolist())
+    return ", ".join(f"{value:.6g}" if math.isfinite(value) else "unknown" for value in values.tolist())
