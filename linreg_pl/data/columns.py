@@ -18,8 +18,10 @@ import pyarrow.compute as pc
 
 from linreg_pl.errors import InputError, quoted, shortened
 
-LIKE_A_NUMBER = re.compile(r"[+-]?[\d.,_' ]*\d[\d.,_' ]*(e[+-]?\d+)?%?", re.IGNORECASE)
-"""Text that was meant as a number; as a category it would be taken without a word."""
+LIKE_A_NUMBER = re.compile(
+    r"[+-]?[$€£¥]?[\d.,_' ]*\d[\d.,_' ]*(e[+-]?\d+)?[%$€£¥]?|\d+[/.-]\d+[/.-]\d+.*|[+-]?inf(inity)?", re.IGNORECASE
+)
+"""Text that was meant as a number or a date; as a category it would be taken without a word."""
 
 EXACT_IN_FLOAT32 = (pa.bool_(), pa.int8(), pa.int16(), pa.uint8(), pa.uint16(), pa.float16(), pa.float32())
 

@@ -66,8 +66,8 @@ class Csv:
         if unchanged(path) != seen:
             raise InputError(f"{path}: the file has changed while it was read; start again")
 
-    def _read_options(self, use_threads: bool = True) -> pyarrow.csv.ReadOptions:
-        return pyarrow.csv.ReadOptions(column_names=self.column_names, use_threads=use_threads)
+    def _read_options(self, **more: object) -> pyarrow.csv.ReadOptions:
+        return pyarrow.csv.ReadOptions(column_names=self.column_names, **more)
 
     def _parse_options(self, path: Path, **more: object) -> pyarrow.csv.ParseOptions:
         return pyarrow.csv.ParseOptions(delimiter=self.delimiter or ("\t" if ".tsv" in path.suffixes else ","), **more)
@@ -100,14 +100,20 @@ class Csv:
             broken.append(row)
             return "error"
 
-        with suppress(pa.ArrowInvalid, OSError, UnicodeDecodeError):  # once more: only a single thread counts the rows
+        # Once more: only a single thread counts the rows; and any bytes are text in Latin-1.
+        with suppress(pa.ArrowInvalid, OSError):
             options = self._parse_options(path, invalid_row_handler=note)
-            pyarrow.csv.read_csv(path, self._read_options(use_threads=False), options)
+            pyarrow.csv.read_csv(path, self._read_options(use_threads=False, encoding="latin-1"), options)
         if broken:
             row = broken[0]
             counts = f"{row.actual_columns} values, but the header has {row.expected_columns}"
-            number = row.number - (0 if self.column_names else 1)
-            return f"{path}: row {number} has {counts}: {shortened(row.text)}; correct that row"
+            number, text = (
+                row.number - (0 if self.column_names else 1),
+                row.text.encode("latin-1").decode(errors="replace"),
+            )
+            return f"{path}: row {number} has {counts}: {shortened(text)}; correct that row"
+        if "invalid UTF8" in str(error):
+            return f"{path}: it holds bytes that are no text in UTF-8; save the file as UTF-8"
         if "Empty CSV" in str(error):
             return no_rows(path)
         reason = " ".join(str(error).split())[:120]

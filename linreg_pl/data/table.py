@@ -22,7 +22,7 @@ from linreg_pl.data.csv_files import Csv, no_rows
 from linreg_pl.data.rows import MemoryRows, Rows, RowsLoader, StreamedRows, blocks
 from linreg_pl.data.sources import ArrowStream, open_source
 from linreg_pl.data.tables import Table
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, quoted
 
 SHARE_OF_MEMORY = 0.5
 """Of the machine's, for a table that is held; a copy is made where rows are held out."""
@@ -81,6 +81,8 @@ class TableDataModule(BatchDataModule):
         path = (
             path if isinstance(path, ArrowStream) else [str(p) for p in path] if isinstance(path, list) else str(path)
         )
+        if max_categories < 1:
+            raise InputError(f"max_categories is {max_categories}: give --data.max_categories a whole number from 1 on")
         self._source = open_source(path, Csv(delimiter, column_names))
         path = self._source.name if isinstance(path, ArrowStream) else path  # a checkpoint holds plain types only
         self._split = Split(checked_seed(seed), val_fraction)
@@ -138,7 +140,14 @@ class TableDataModule(BatchDataModule):
         if "categories" not in self._fitted:
             found = chunks.categories(self._table, self._text, self._split, self._max_categories)
             self._fitted["categories"] = found
-        return Encoding(self._features, targets, self._fitted["categories"], self.drop_first)
+        encoding = Encoding(self._features, targets, self._fitted["categories"], self.drop_first)
+        names = encoding.feature_names
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise InputError(
+                f"{self._source.name}: {quoted(doubled)} stands more than once, as column and as category; rename one"
+            )
+        return encoding
 
     def _chunks(self, targets: list[str]) -> Chunks:
         encoding, means = self._encoding(targets), None
