@@ -60,8 +60,9 @@ types: .venv/installed-dev
 	@$(BIN)/mypy
 
 .PHONY: bench
-bench: .venv/installed ## speed beside a bare PyTorch loop, and TensorFlow where bench-peers installed it
+bench: .venv/installed ## speed beside a bare PyTorch loop, TensorFlow where bench-peers installed it, and scikit-learn
 	@$(BIN)/python -m benchmarks.tutorial $(ARGS)
+	@$(BIN)/python -m benchmarks.table $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: .venv-peers/installed ## install TensorFlow into .venv-peers, for make bench

@@ -25,4 +25,4 @@ class LoopTimer(Callback):
         self._start = time.monotonic()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        job.print_result(trained_module(trainer).W.item(), time.monotonic() - self._start)
+        job.print_result(trained_module(trainer).W.flatten()[0].item(), time.monotonic() - self._start)

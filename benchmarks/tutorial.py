@@ -35,9 +35,9 @@ PEERS = ROOT / ".venv-peers"
 
 LINREG, BARE, TENSORFLOW = "linreg fit", "bare PyTorch loop", "TensorFlow graph"
 
-LOOP_TARGET = 3.0
+LOOP_TARGET = 1.2
 """Loop of `linreg fit`, everything on, over the bare loop, which does nothing but descend."""
-PROCESS_TARGET = 1.2
+PROCESS_TARGET = 0.9
 """Whole process of `linreg fit` over that of the program which it replaces."""
 
 W_TOLERANCE = 1e-3

@@ -42,3 +42,11 @@ def test_accuracys_page_is_what_is_measured() -> None:
         assert name == expected_name
         shown, found = ([max(float(figure), 0.0) for figure in some] for some in (figures, expected))
         assert shown == pytest.approx(found, abs=1.5), name
+
+
+def test_tables_page(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "benchmarks.table", "--rounds", "1", "--rows", "20000")
+    result = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for words in ("linreg fit, shuffled, batch 16384", "bare PyTorch loop, batch 4096", "/ one read", "SGDRegressor"):
+        assert words in result.stdout

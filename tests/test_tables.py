@@ -301,7 +301,7 @@ def test_missing_values_are_dropped_or_filled(memory_limit: Any, tmp_path: Path)
     values[generator.random((400, 3)) < 0.1] = np.nan
     content = pa.table({name: pa.array(column, from_pandas=True) for name, column in zip("abc", values.T, strict=True)})
     write_parquet(content, tmp_path)
-    settings = {"batch_size": 10, "memory_limit": memory_limit, "shuffle": False}
+    settings = {"batch_size": 1, "memory_limit": memory_limit, "shuffle": False}
     dropped = loaded(str(tmp_path / "t.parquet"), "c", missing="drop", **settings)
     assert np.array_equal(everything(dropped).numpy(), values[~np.isnan(values).any(axis=1)])
     filled = loaded(str(tmp_path / "t.parquet"), "c", missing="mean", **settings)

@@ -1,0 +1,183 @@
+"""How many rows a second does a large table train at, beside what the memory and other programs reach?
+
+    linreg fit          in memory, curves and checkpoints on; rows in their order, and shuffled at every epoch
+    bare PyTorch loop   autograd and an update by hand, nothing else, rows in their order
+    one read            the sum of all features: no program can train on rows that it does not read
+    SGDRegressor        scikit-learn's, one row at a time, where it is installed; rows in their order, and shuffled
+
+5 000 000 rows of 32 float32 features. A round has each of them once, and ratios are taken within a round. `linreg fit`
+is a process of its own, and its rows a second are those of its loop (`--exact false`: the exact answer takes a pass of
+its own before that, which `benchmarks.exact` measures). The others work on the same rows in this process.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import torch
+
+from benchmarks.tutorial import cpu_model, installed_version, run_in_terminal, spread
+
+NUM_ROWS = 5_000_000
+NUM_FEATURES = 32
+BATCH_SIZES = (4096, 16_384)
+EPOCHS = 20
+LEARNING_RATE = 0.01
+
+TARGETS = {  # by ratio, in words
+    "rows in order, batch 4096 / bare loop": 1.3,
+    "rows in order, batch 16384 / one read": 0.22,
+    "rows in order, batch 4096 / SGDRegressor": 3.5,
+    "shuffled, batch 4096 / SGDRegressor, shuffled": 10.0,
+}
+
+
+def rows(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """x (number, 32) and y (number, 1): standard normal, and a line through them with noise."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(number, NUM_FEATURES, generator=generator)
+    y = x @ torch.linspace(-1, 1, NUM_FEATURES).unsqueeze(1) + 0.1 * torch.randn(number, 1, generator=generator)
+    return x, y
+
+
+def linreg(path: Path, num_rows: int, batch_size: int, shuffle: bool) -> float:
+    """Rows a second of `linreg fit`.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *(str(Path(sys.executable).with_name("linreg")), "fit", "--data=TableDataModule", f"--data.path={path}"),
+            *("--data.target=y", f"--data.batch_size={batch_size}", f"--data.shuffle={shuffle}", "--exact=false"),
+            *(f"--model.learning_rate={LEARNING_RATE}", "--model.l2=1e-6", f"--trainer.max_epochs={EPOCHS}"),
+            "--checkpoint_every_n_epochs=10",
+            "--trainer.callbacks+=benchmarks.loop_timer.LoopTimer",
+        ]
+        _, code, output = run_in_terminal(command, Path(folder))
+    found = re.search(r"^loop_seconds (\S+)$", output, re.MULTILINE)
+    if code != 0 or not found:
+        raise RuntimeError(f"linreg fit: exit code {code}; its last words:\n{output[-2000:]}")
+    return EPOCHS * (num_rows // batch_size) * batch_size / float(found[1])
+
+
+def read(x: torch.Tensor) -> None:
+    """As many passes over x as `linreg fit` makes."""
+    for _ in range(EPOCHS):
+        x.sum()
+
+
+def bare(x: torch.Tensor, y: torch.Tensor, batch_size: int) -> None:
+    """As many epochs of SGD with autograd."""
+    W, b = torch.zeros(NUM_FEATURES, 1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    firsts = range(0, len(x) - batch_size + 1, batch_size)
+    for first in [*firsts] * EPOCHS:
+        batch = slice(first, first + batch_size)
+        cost = (x[batch] @ W + b - y[batch]).square().mean() + 1e-6 * W.square().sum()
+        grad_W, grad_b = torch.autograd.grad(cost, (W, b))
+        with torch.no_grad():
+            W -= LEARNING_RATE * grad_W
+            b -= LEARNING_RATE * grad_b
+
+
+def sgd_regressor(x: np.ndarray, y: np.ndarray, shuffle: bool) -> None:
+    """An epoch of scikit-learn's, with no check of its own for when to stop."""
+    from sklearn.linear_model import SGDRegressor
+
+    SGDRegressor(max_iter=1, tol=None, shuffle=shuffle, learning_rate="constant", eta0=1e-4).fit(x, y)
+
+
+def rate(num_rows: int, work: Callable[[], object]) -> float:
+    """Rows a second of some work on all rows."""
+    start = time.monotonic()
+    work()
+    return num_rows / (time.monotonic() - start)
+
+
+def measure(rounds: int, num_rows: int, folder: Path) -> dict[str, list[float]]:
+    """Rows a second of each, round by round."""
+    x, y = rows(num_rows)
+    path = folder / "table.parquet"
+    columns = {f"x{index}": column.numpy() for index, column in enumerate(x.T)} | {"y": y[:, 0].numpy()}
+    pyarrow.parquet.write_table(pa.table(columns), path, compression=None)
+    orders = {"rows in order": False, "shuffled": True}
+    work: dict[str, Callable[[], float]] = {"one read": partial(rate, EPOCHS * num_rows, partial(read, x))}
+    for size in BATCH_SIZES:
+        work[f"bare PyTorch loop, batch {size}"] = partial(rate, EPOCHS * num_rows, partial(bare, x, y, size))
+        for words, shuffle in orders.items():
+            work[f"linreg fit, {words}, batch {size}"] = partial(linreg, path, num_rows, size, shuffle)
+    if installed_version("scikit-learn") != "not installed":
+        sgd_regressor(x[:100].numpy(), y[:100, 0].numpy(), False)  # its import is not its speed
+        for words, shuffle in orders.items():
+            epoch = partial(sgd_regressor, x.numpy(), y[:, 0].numpy(), shuffle)
+            work[f"SGDRegressor, {words}"] = partial(rate, num_rows, epoch)
+    found: dict[str, list[float]] = {name: [] for name in work}
+    for number in range(rounds):
+        for name, run in work.items():
+            found[name].append(run())
+            print(f"round {number + 1} of {rounds}: {name}, {found[name][-1] / 1e6:.1f} M rows/s", file=sys.stderr)
+    return found
+
+
+def ratios(found: dict[str, list[float]]) -> list[str]:
+    """Those that matter, each taken within a round."""
+    pairs = {
+        "rows in order, batch 4096 / bare loop": ("rows in order, batch 4096", "bare PyTorch loop, batch 4096"),
+        "rows in order, batch 16384 / one read": ("rows in order, batch 16384", "one read"),
+        "rows in order, batch 4096 / SGDRegressor": ("rows in order, batch 4096", "SGDRegressor, rows in order"),
+        "shuffled, batch 4096 / SGDRegressor, shuffled": ("shuffled, batch 4096", "SGDRegressor, shuffled"),
+    }
+    lines = []
+    for words, (ours, theirs) in pairs.items():
+        if theirs in found:
+            values = [one / other for one, other in zip(found[f"linreg fit, {ours}"], found[theirs], strict=True)]
+            lines.append(f"{words:47} {spread(values):>18}   target ≥ {TARGETS[words]}")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each runs")
+    parser.add_argument("--rows", type=int, default=NUM_ROWS, help="a smaller table, to try this page out")
+    parser.add_argument("--output", type=Path, help="file to write the report to, too")
+    flags = parser.parse_args()
+    if flags.rounds < 1 or flags.rows < max(BATCH_SIZES):
+        parser.error(f"--rounds is 1 or more, --rows {max(BATCH_SIZES)} or more")
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(flags.rounds, flags.rows, Path(folder))
+    versions = ", ".join(
+        f"{name} {installed_version(name)}" for name in ("torch", "lightning", "numpy", "scikit-learn")
+    )
+    lines = [
+        f"A table in memory: {flags.rows} rows of {NUM_FEATURES} features, float32",
+        "",
+        f"date      {datetime.date.today()}",
+        f"machine   {cpu_model()}, {os.cpu_count()} cores, {platform.system()}; load {load:.2f} before the first run",
+        f"python    {platform.python_version()}, {versions}",
+        f"rounds    {flags.rounds}, each once a round; {EPOCHS} epochs, of SGDRegressor one",
+        "",
+        f"{'M rows/s, median (min-max)':43}",
+        *(f"{name:43} {spread([value / 1e6 for value in values], decimals=1):>22}" for name, values in found.items()),
+        "",
+        *ratios(found),
+    ]
+    report = "\n".join(line.rstrip() for line in lines) + "\n"
+    print(report, end="")
+    if flags.output:
+        flags.output.write_text(report)
+
+
+if __name__ == "__main__":
+    main()
