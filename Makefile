@@ -62,7 +62,7 @@ types: .venv/installed-dev
 .PHONY: bench
 bench: .venv/installed ## speed beside a bare PyTorch loop, TensorFlow where bench-peers installed it, and scikit-learn
 	@$(BIN)/python -m benchmarks.tutorial $(ARGS)
-	@$(BIN)/python -m benchmarks.table $(ARGS)
+	@$(BIN)/python -m benchmarks.table
 
 .PHONY: bench-peers
 bench-peers: .venv-peers/installed ## install TensorFlow into .venv-peers, for make bench
