@@ -37,7 +37,6 @@ from linreg_pl import usage
 from linreg_pl.answers import what_to_say_of, writing
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
-from linreg_pl.data.table import TableDataModule  # noqa: F401 (makes `--data TableDataModule` known)
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.settings import COMMANDS, RunConfig, with_run_settings
 from linreg_pl.training.bar import RunBar
@@ -104,6 +103,8 @@ class LinregCLI(LightningCLI):
             raise
 
     def _construct(self, args: list[str]) -> None:
+        if mentions_data(args):
+            usage.data_classes()
         self._called = args[:1] if args[:1] and args[0] in COMMANDS else list(COMMANDS)
         super().__init__(
             LinearRegression,
@@ -358,6 +359,12 @@ class LinregCLI(LightningCLI):
     def _print_results(self) -> None:
         for name, value in self.trainer.callback_metrics.items():
             print(f"{name:10} {value.item():.6g}")
+
+
+def mentions_data(args: list[str]) -> bool:
+    """Whether a call may have a table; without one, the readers of tables need not be imported."""
+    flags = ("--data", "--config", "-c", "--resume", "--ckpt_path", "--print_config", "--help", "-h")
+    return any(arg.startswith(flags) for arg in args) or any(name.startswith("LINREG_") for name in os.environ)
 
 
 def add_flags_of_fit(parser: LightningArgumentParser) -> None:

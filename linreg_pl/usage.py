@@ -120,7 +120,7 @@ def details(message: str, said: dict[str, str], parser: LightningArgumentParser)
         "kinds": " or ".join(kinds(message)),
         "origin": f" in {variable}" if os.environ.get(variable) == found else "",
         "nearest": owner(setting) or nearest(setting, known_names(parser), command),
-        "class": nearest(found, {data.__name__: data.__name__ for data in BatchDataModule.__subclasses__()}, command),
+        "class": nearest(found, {data.__name__: data.__name__ for data in data_classes()}, command),
     }
 
 
@@ -132,7 +132,7 @@ def kinds(message: str) -> list[str]:
 
 def owner(setting: str) -> str:
     """Says which other data class has a setting, if one has."""
-    owners = (data.__name__ for data in BatchDataModule.__subclasses__() if setting in settings_of(data))
+    owners = (data.__name__ for data in data_classes() if setting in settings_of(data))
     return next((f" in the data chosen; {name} has it: put --data {name} before it" for name in owners), "")
 
 
@@ -148,12 +148,19 @@ def nearest(word: str, known: dict[str, str], command: str) -> str:
 def known_names(parser: LightningArgumentParser) -> dict[str, str]:
     """Commands, and flags, whole and by their last word, each with how it is typed."""
     flags = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
-    flags += [name for data in BatchDataModule.__subclasses__() for name in settings_of(data)]
+    flags += [name for data in data_classes() for name in settings_of(data)]
     commands = (*parser._subcommands_action.choices, *OWN_COMMANDS) if parser._subcommands_action else ()
     known = {command: command for command in commands} | {flag: f"--{flag}" for flag in flags if ".help" not in flag}
     for flag in flags:
         known.setdefault(flag.rsplit(".")[-1], f"--{flag}")
     return known
+
+
+def data_classes() -> list[type[BatchDataModule]]:
+    """The classes that `--data` may name."""
+    from linreg_pl.data import table  # noqa: F401 (here: it takes its time, and a fit may have no table)
+
+    return BatchDataModule.__subclasses__()
 
 
 def settings_of(data: type[BatchDataModule]) -> list[str]:
