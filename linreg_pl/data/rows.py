@@ -196,7 +196,14 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
 def taken(x: Tensor, y: Tensor, chosen: Tensor) -> Batch:
     """Some rows of both; by NumPy, which copies whole rows, in a fifth of the time of torch's indexing."""
-    return torch.from_numpy(x.numpy().take(chosen, axis=0)), torch.from_numpy(y.numpy().take(chosen, axis=0))
+    return _gathered(x, chosen), _gathered(y, chosen)
+
+
+def _gathered(rows: Tensor, chosen: Tensor) -> Tensor:
+    # Into torch's memory: NumPy's begins at other addresses from run to run, and sums over it may round otherwise.
+    into = torch.empty(len(chosen), rows.shape[1], dtype=rows.dtype)
+    rows.numpy().take(chosen.numpy(), axis=0, out=into.numpy(), mode="clip")  # the mode that copies to its place
+    return into
 
 
 @lru_cache(maxsize=1)  # every batch of an epoch asks for it
