@@ -16,7 +16,7 @@ from torch import Tensor
 
 from linreg_pl.core.double_double import DoubleDouble, double_double, square_root
 from linreg_pl.core.least_squares import PseudoInverse
-from linreg_pl.core.scaling import Scaling, users_units
+from linreg_pl.core.scaling import Scaling, theta_of, users_units
 from linreg_pl.core.triangle import Triangle, upper_triangle
 
 
@@ -73,8 +73,7 @@ class Optimum:
         return 2 * self.factor.T @ (self.factor @ self._from_here(W, b))
 
     def _from_here(self, W: Tensor, b: Tensor) -> Tensor:
-        theta = torch.cat([b.detach().unsqueeze(0), W.detach()]).to("cpu", torch.float64)
-        return (theta - self.theta.high) - self.theta.low
+        return (theta_of(W, b) - self.theta.high) - self.theta.low
 
 
 def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True) -> Optimum:

@@ -38,6 +38,11 @@ class Scaling:
         return M
 
 
+def theta_of(W: Tensor, b: Tensor) -> Tensor:
+    """θ (1+D, K) of W (D, K) and b (K,): float64, on the CPU, without their graph."""
+    return torch.cat([b.detach().unsqueeze(0), W.detach()]).to("cpu", torch.float64)
+
+
 def users_units(num_features: int) -> Scaling:
     """No scaling: W and b are in the user's units."""
     return Scaling(torch.zeros(num_features, dtype=torch.float64), torch.ones(num_features, dtype=torch.float64))

@@ -14,7 +14,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from linreg_pl.core import objective
-from linreg_pl.core.scaling import Scaling, standardization, users_units
+from linreg_pl.core.scaling import Scaling, standardization, theta_of, users_units
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.executions import Executions
@@ -118,7 +118,7 @@ class LinearRegression(LightningModule):
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
         """W (D, K) and b (K,) in the user's units, float64, on the CPU."""
-        theta = torch.cat([self.b.detach().unsqueeze(0), self.W.detach()]).to("cpu", torch.float64)
+        theta = theta_of(self.W, self.b)
         theta = self.scaling.matrix @ theta if self.standardize else theta
         return theta[1:], theta[0]
 

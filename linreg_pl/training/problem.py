@@ -11,7 +11,7 @@ from torch import Tensor
 
 from linreg_pl.core.forecast import Forecast, forecast, forecast_of_cycle, forecast_of_gap
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
-from linreg_pl.core.scaling import Scaling
+from linreg_pl.core.scaling import Scaling, theta_of
 from linreg_pl.core.stability import batch_hessian, cycle, largest_stable_learning_rate
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import InputError, quoted
@@ -101,8 +101,7 @@ class Problem:
 
     def errors(self, W: Tensor, b: Tensor) -> Tensor:
         """θ - θ* (1+D, K), of a W and b that are trained."""
-        theta = torch.cat([b.detach().unsqueeze(0), W.detach()]).to("cpu", torch.float64)
-        return theta - self.scaling.inverse @ self.optimum.theta.high
+        return theta_of(W, b) - self.scaling.inverse @ self.optimum.theta.high
 
     def forecast(self, learning_rate: float, momentum: float = 0.0) -> Forecast:
         """How each direction of (b, W) converges, epoch by epoch."""
