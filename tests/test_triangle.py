@@ -1,6 +1,7 @@
 """What one pass keeps: the triangle against the rows it was made of, however they are cut, ordered and scaled."""
 
 import itertools
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -153,6 +154,58 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
         assert torch.get_num_threads() == num_threads, "and it is left as it was"
     torch.set_num_threads(before)
     assert torch.equal(*found)
+
+
+def exact_root(gram: list[list[Fraction]]) -> Tensor:
+    """R of the Gram matrix R'R, from Cholesky's formulas in fractions: only the square roots are rounded."""
+    left, rows = [row[:] for row in gram], []
+    for pivot in range(len(gram)):
+        row = left[pivot][:]
+        rows.append([float(value) / float(row[pivot]) ** 0.5 for value in row])
+        for i in range(pivot + 1, len(gram)):
+            left[i] = [value - row[i] * of / row[pivot] for value, of in zip(left[i], row, strict=True)]
+    return torch.tensor(rows, dtype=torch.float64).triu()
+
+
+def far_and_near(num_rows: int, sine: float) -> tuple[Tensor, Tensor]:
+    """A column far from 0, one at about `sine` to it, and a target: few-digit numbers, so that fractions are quick."""
+    generator = torch.Generator().manual_seed(4)
+    z = torch.randint(-1000, 1000, (num_rows, 3), generator=generator).double() / 1024
+    x = torch.stack([z[:, 0] + 4096, z[:, 0] - 17 + sine * z[:, 1]], dim=1)
+    return x, (z[:, :1] - z[:, 1:2] + z[:, 2:])
+
+
+def cut_off(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The near column is near in the first rows, and far ones make it all but the same again in those that follow."""
+    x[1_000:] *= 2**10
+    x[1_000:, 1] = x[1_000:, 0] * 3
+    return x, y
+
+
+@pytest.mark.parametrize(
+    ("rows", "squared"),
+    [
+        (far_and_near(4_000, 2.0**-3), True),
+        (far_and_near(4_000, 2.0**-20), False),
+        (cut_off(*far_and_near(4_000, 2.0**-3)), False),
+    ],
+    ids=["independent", "near", "near where all rows are seen"],
+)
+def test_many_rows_keep_the_digits_that_few_do(
+    rows: tuple[Tensor, Tensor], squared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a Gram matrix has lost of the near column in float64 is more than half of its digits."""
+    monkeypatch.setattr(triangle, "ROWS_AT_A_TIME", 1_000)
+    assert (triangle._by_cholesky(*rows) is not None) == squared
+    columns = [
+        [1, *map(Fraction, x), *map(Fraction, y)] for x, y in zip(rows[0].tolist(), rows[1].tolist(), strict=True)
+    ]
+    gram = [[sum((row[i] * row[j] for row in columns), Fraction()) for j in range(4)] for i in range(4)]
+    expected = exact_root(gram)
+    found = triangle_of([rows]).R
+    lengths = expected.norm(dim=0)
+    assert ((found.T @ found - expected.T @ expected).abs() <= 1e-12 * lengths * lengths[:, None]).all()
+    assert found[2, 2].item() == pytest.approx(expected[2, 2].item(), rel=1e-8)
 
 
 def test_no_rows_are_refused() -> None:

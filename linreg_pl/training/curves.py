@@ -17,19 +17,19 @@ past its end has no trace of that end.
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from linreg_pl.training.coefficients import named_coefficients, norms, trained_module
 from linreg_pl.training.exact import ExactAnswer
-from linreg_pl.training.schedule import has_point, is_validation_step, next_point
+from linreg_pl.training.schedule import AtPoints, is_validation_step
 
 MOST_COEFFICIENTS = 64
 """With more entries than this in W and b, their norms are drawn instead."""
 
 
-class Curves(Callback):
+class Curves(AtPoints):
     """Writes the scalars, one chart of training and validation loss, and the HParams tab.
 
     Args:
@@ -63,16 +63,9 @@ class Curves(Callback):
         for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
             logger.experiment.file_writer.add_summary(summary)
 
-    def next_due(self, trainer: Trainer, step: int) -> int:
-        """The next point."""
-        return next_point(trainer, step)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Writes a point, where one falls on this step."""
-        if has_point(trainer):
-            self._write(trainer, self._training_point(trainer))
+    def on_point(self, trainer: Trainer) -> None:
+        """Writes it."""
+        self._write(trainer, self._training_point(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the validation's result, while fitting."""

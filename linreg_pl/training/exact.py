@@ -10,14 +10,14 @@ import math
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import InputError
 from linreg_pl.training.coefficients import named, trained_module
 from linreg_pl.training.problem import of_many_answers
-from linreg_pl.training.schedule import has_point, next_point
+from linreg_pl.training.schedule import AtPoints
 
 ARRIVED = 0.01
 """A coefficient is there when this share of its error at the start is left."""
@@ -49,7 +49,7 @@ class StopRule:
                 self.limits[curve] = flag, limit
 
 
-class ExactAnswer(Callback):
+class ExactAnswer(AtPoints):
     """Takes the pass over the data, says what it found, and knows the gap from then on.
 
     A checkpoint holds where the run started and when each coefficient arrived, so that a resumed run reports what an
@@ -75,18 +75,11 @@ class ExactAnswer(Callback):
         if trainer.is_global_zero:
             print(*self._preface(trainer), sep="\n")
 
-    def next_due(self, trainer: Trainer, step: int) -> int:
-        """The curves' next point."""
-        return next_point(trainer, step)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Looks how far the run is, where a point of the curves falls on this step."""
-        if has_point(trainer):
-            self.points = self._measured(trainer)
-            self._note_arrivals(trainer)
-            self._stop_if_near(trainer)
+    def on_point(self, trainer: Trainer) -> None:
+        """Looks how far the run is."""
+        self.points = self._measured(trainer)
+        self._note_arrivals(trainer)
+        self._stop_if_near(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the end, which need not be a point."""

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 
 from linreg_pl.errors import InputError
@@ -68,6 +68,25 @@ def next_point(trainer: Trainer, step: int) -> int:
 def has_point(trainer: Trainer) -> bool:
     """Whether the curves have a point at this step."""
     return trainer.global_step > 0 and next_point(trainer, trainer.global_step - 1) == trainer.global_step
+
+
+class AtPoints(Callback):
+    """A callback that looks at the run where the curves have a point, and nowhere between."""
+
+    def next_due(self, trainer: Trainer, step: int) -> int:
+        """The next point."""
+        return next_point(trainer, step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Calls `on_point`, where a point falls on this step."""
+        if has_point(trainer):
+            self.on_point(trainer)
+
+    def on_point(self, trainer: Trainer) -> None:
+        """What is done there."""
+        raise NotImplementedError
 
 
 def next_validation(trainer: Trainer, step: int) -> float:
