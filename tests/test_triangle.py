@@ -2,6 +2,7 @@
 
 import itertools
 from fractions import Fraction
+from operator import mul
 from typing import Any
 
 import pytest
@@ -197,10 +198,10 @@ def test_many_rows_keep_the_digits_that_few_do(
     """What a Gram matrix has lost of the near column in float64 is more than half of its digits."""
     monkeypatch.setattr(triangle, "ROWS_AT_A_TIME", 1_000)
     assert (triangle._by_cholesky(*rows) is not None) == squared
-    columns = [
-        [1, *map(Fraction, x), *map(Fraction, y)] for x, y in zip(rows[0].tolist(), rows[1].tolist(), strict=True)
+    columns = torch.cat([torch.ones(len(rows[0]), 1), *rows], dim=1).T.tolist()
+    gram = [
+        [sum(map(mul, map(Fraction, one), map(Fraction, other)), Fraction()) for other in columns] for one in columns
     ]
-    gram = [[sum((row[i] * row[j] for row in columns), Fraction()) for j in range(4)] for i in range(4)]
     expected = exact_root(gram)
     found = triangle_of([rows]).R
     lengths = expected.norm(dim=0)

@@ -9,6 +9,7 @@ from lightning.pytorch.cli import instantiate_class
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, EventAccumulator
 from torch import Tensor
 
+from linreg_pl.core.scaling import theta_of
 from linreg_pl.data.batches import Batch, BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.matching import changed_settings
@@ -73,7 +74,7 @@ class Record:
         theta = torch.zeros(1 + self.data.num_features, len(points[0]), dtype=torch.float64)
         theta[problem.optimum.free] = torch.stack(points)
         W, b = self.start
-        path = torch.cat([torch.cat([b.unsqueeze(0), W]), problem.scaling.inverse @ theta], dim=1)
+        path = torch.cat([theta_of(W, b), problem.scaling.inverse @ theta], dim=1)
         return path[problem.optimum.free].T
 
 
