@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from linreg_pl import LinearRegression, SyntheticDataModule
+from linreg_pl.training.run import EVENTS
 from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
 from tests.commands import linreg
 from tests.runs import JOBS, RUN, assert_same_end, assert_same_run
@@ -114,3 +115,16 @@ def test_schedule_goes_on_where_it_stopped(stops: tuple[int, ...], tmp_path: Pat
     assert torch.equal(parts.W, whole.W)
     assert torch.equal(parts.b, whole.b)
     assert read_checkpoint(tmp_path / "step=30.ckpt")["lr_schedulers"] == state["lr_schedulers"]
+
+
+def test_resumed_in_the_second_in_which_it_began_its_curve_is_whole(tmp_path: Path) -> None:
+    """TensorBoard reads files by name: a later one of the same second may have a smaller process number."""
+    (whole := tmp_path / "whole").mkdir()
+    (parts := tmp_path / "parts").mkdir()
+    linreg("fit", *JOBS["synthetic"], "--trainer.max_epochs", "20", cwd=whole)
+    linreg("fit", *JOBS["synthetic"], "--trainer.max_epochs", "10", cwd=parts)
+    [events] = (parts / RUN).glob(f"{EVENTS}.*")
+    last_pid_of_the_next_second = f"{EVENTS}.{int(time.time()) + 1}.vm.9999999.0"
+    events.rename(events.with_name(last_pid_of_the_next_second))
+    assert linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "20", cwd=parts).code == 0
+    assert_same_run(whole, parts)

@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from linreg_pl.training.pictures import pictures
 from linreg_pl.training.record import record
-from linreg_pl.training.run import lock
+from linreg_pl.training.run import EVENTS, lock
 from linreg_pl.training.storage import write_durably
 
 FOLDER = "plots"
@@ -50,7 +50,7 @@ def png(figure: Figure) -> bytes:
 
 def show(run: Path, drawn: dict[str, bytes], step: int) -> None:
     """Puts pictures on TensorBoard, in the place of those of the same step."""
-    newest = max((path.name for path in run.glob("events.out.tfevents.*")), default="")
+    newest = max((path.name for path in run.glob(f"{EVENTS}.*")), default="")
     with tempfile.TemporaryDirectory() as folder:
         with SummaryWriter(folder, filename_suffix=SUFFIX) as writer:
             for name, picture in drawn.items():

@@ -28,6 +28,8 @@ RUNS = "lightning_logs"
 CONFIG = "config.yaml"
 REPORT = "report.json"
 LOCK = ".lock"
+EVENTS = "events.out.tfevents"
+LONGEST_WAIT = 5  # seconds; a clock that was set back further can't be waited for
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -130,8 +132,13 @@ def run_logger(run: Path, first_step: int) -> TensorBoardLogger:
     """TensorBoard's logger for the folder `run`, whose points from `first_step` on are still to come, or come again.
 
     Those that a killed run has written there are purged. TensorBoard's readers agree only if a purge is written at
-    every start, the first included.
+    every start, the first included. They read a folder's files by name, which begins with the second and goes on with
+    the process's number: where a start before this one has the same second, this one waits for the next.
     """
+    for _ in range(40 * LONGEST_WAIT):
+        if int(time.time()) > max((int(path.name.split(".")[3]) for path in run.glob(f"{EVENTS}.*")), default=0):
+            break
+        time.sleep(1 / 40)
     return TensorBoardLogger(
         run.parent.parent, name=run.parent.name, version=run.name, default_hp_metric=False, purge_step=first_step
     )
