@@ -49,12 +49,14 @@ from linreg_pl.training.lines import EpochLines
 from linreg_pl.training.listing import print_runs
 from linreg_pl.training.matching import (
     require_same_columns,
+    require_same_length,
     require_same_settings,
     require_same_shape,
     require_same_units,
 )
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.predictions import PredictionFile
+from linreg_pl.training.problem import NEAR
 from linreg_pl.training.report import Report
 from linreg_pl.training.resuming import Resumption
 from linreg_pl.training.run import (
@@ -71,6 +73,18 @@ from linreg_pl.training.solution import Solution, solve
 from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
 
 TUTORIAL_EPOCHS = 2000
+
+ON_TABLES = {
+    "model.standardize": True,
+    "model.learning_rate": "auto",
+    "model.momentum": 0.9,
+    "model.schedule": "cosine",
+    "model.start_at_mean": True,
+}
+"""Defaults where the data is not the tutorial's: with them a fit arrives, whatever the columns' units."""
+
+ON_TABLES_FIT = {"trainer.max_epochs": None, "display_every_n_epochs": None, "checkpoint_every_n_epochs": None}
+"""As many epochs as it takes, and a twentieth of them."""
 
 UNACTIONABLE_WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # a matter between Lightning and torch
@@ -96,6 +110,7 @@ class LinregCLI(LightningCLI):
         self.resumption: Resumption | None = None
         self.checkpoint: Path | None = None
         self.run: Path | None = None
+        self.plan: dict[str, int] = {}
         try:
             self._construct(args)
         except BaseException:
@@ -203,8 +218,11 @@ class LinregCLI(LightningCLI):
         self.config = parser.parse_args(asked)
         command = self.config.subcommand
         chosen = self.config[command].data.class_path
-        if asked != args or chosen != self._subcommand_parsers[command].get_default("data").class_path:
-            self._subcommand_parsers[command].set_defaults({"data": {"class_path": chosen}})
+        called = self._subcommand_parsers[command]
+        if asked != args or chosen != called.get_default("data").class_path:
+            called.set_defaults({"data": {"class_path": chosen}})
+            if command in ("fit", "solve") and not chosen.endswith(SyntheticDataModule.__name__):
+                called.set_defaults({**ON_TABLES, **(ON_TABLES_FIT if command == "fit" else {})})
             self.config = parser.parse_args(args)
         settings = self.config[self.config.subcommand]
         if settings.get("resume") and self.resumption is None:
@@ -249,7 +267,11 @@ class LinregCLI(LightningCLI):
         shows_bar = settings.trainer.enable_progress_bar is not False and sys.stdout.isatty()
         steps_per_epoch = self.datamodule.steps_per_epoch
         usage.require_monitored(as_list(self.config.fit.trainer.callbacks), self.datamodule.holds_out_rows)
+        if settings.trainer.max_epochs is None and settings.trainer.max_steps == -1:
+            self._plan(settings.trainer)
         steps = total_steps(settings.trainer, steps_per_epoch, self.done, self.resumption and self.resumption.run)
+        if self.checkpoint is not None and not self.allow_changed_settings:
+            require_same_length(self.checkpoint, read_checkpoint(self.checkpoint), self.model, steps)
         logger = settings.trainer.logger
         if logger is not False and not settings.trainer.fast_dev_run:
             more = as_list(None if logger is True else logger)
@@ -279,6 +301,17 @@ class LinregCLI(LightningCLI):
             "callbacks": [*callbacks, *([RunBar()] if shows_bar else [])],
         }
 
+    def _plan(self, trainer: Any) -> None:
+        """Settles the run's length, and how often it is drawn, from the exact answer and the forecast."""
+        model: LinearRegression = self.model
+        model.learn_from(self.datamodule)
+        problem = model.problem(self.datamodule)
+        epochs = problem.epochs_to_the_optimum(model.W, model.b, model.learning_rate, model.momentum, model.schedule)
+        points = trainer.log_every_n_steps or max(1, min(50, epochs * problem.steps_per_epoch // 100))
+        self.plan = {"max_epochs": epochs, "log_every_n_steps": points}
+        for name, value in self.plan.items():
+            trainer[name] = self.config.fit.trainer[name] = value  # what config.yaml keeps, a resumed run takes
+
     def _evaluation_trainer(self, settings: Any) -> dict[str, Any]:
         callbacks = []
         if self.subcommand == "predict":
@@ -302,6 +335,9 @@ class LinregCLI(LightningCLI):
         )
         steps = f"{self.trainer.max_steps} steps, {data.steps_per_epoch} an epoch"
         print(f"fitting {rows}, {features}, {targets}: {steps}{resumed}")
+        if self.plan:
+            length = f"{self.plan['max_epochs']} epoch{'' if self.plan['max_epochs'] == 1 else 's'}"
+            print(f"length    {length}, to end within {100 * NEAR:g}% of the variance explained")
         try:
             place = self.run or Path(self.config.fit.trainer.default_root_dir)
             with writing(place, "--trainer.default_root_dir"):
@@ -322,15 +358,27 @@ class LinregCLI(LightningCLI):
         if not self.report.contents:
             raise InputError("no step was taken: --trainer.max_time is used up; give it more, or leave it out")
         print(*self.report.lines(), sep="\n")
+        share = self.report.contents.get("gap_of_variance_explained")
+        if self.plan and share is not None and share > NEAR:
+            print(f"WARNING  that is more than {100 * NEAR:g}%: give --trainer.max_epochs more")
         run = run_folder(self.trainer)
         if run is not None:
-            longer = "max_epochs" if self.config.fit.trainer.max_steps == -1 else "max_steps"
-            stopped = "stopped_by" in self.report.contents  # before its length was reached
-            rules = "".join(f" {flag} null" for flag, _ in self.config_init.fit.stop.limits.values()) if stopped else ""
-            length = rules if stopped else f" --trainer.{longer} {2 * self.config.fit.trainer[longer]}"
             print(f"run      {run}")
             print(f"curves   {command('tensorboard')} --logdir {shlex.quote(str(run.parent))} --host 127.0.0.1")
-            print(f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))}{length}")
+            print(self._onward(run))
+
+    def _onward(self, run: Path) -> str:
+        """What to type to train on; where the schedule has come to its end, to predict."""
+        go_on = f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))}"
+        if "stopped_by" in self.report.contents:  # before its length was reached
+            return go_on + "".join(f" {flag} null" for flag, _ in self.config_init.fit.stop.limits.values())
+        if not self.model.is_laid_out:
+            longer = "max_epochs" if self.config.fit.trainer.max_steps == -1 else "max_steps"
+            return f"{go_on} --trainer.{longer} {2 * self.config.fit.trainer[longer]}"
+        if self.report.contents["state"] != "finished":
+            return go_on
+        newest = shlex.quote(str(checkpoints(run)[-1]))
+        return f"predict  {command('linreg')} predict --ckpt_path {newest} --data.path FILE"
 
     def validate(self, model: LinearRegression, **kwargs: Any) -> None:
         """Prints the loss over the held-out rows."""

@@ -11,6 +11,12 @@ from linreg_pl.training.run import checkpoints, state_of
 RUN = Path("lightning_logs") / "version_0"
 DIABETES = Path(__file__).parent.parent / "examples" / "diabetes.csv"
 
+PLAIN = (
+    *("--model.standardize", "false", "--model.momentum", "0", "--model.schedule", "constant"),
+    *("--model.start_at_mean", "false"),
+)
+"""The tutorial's descent on a table too, in the units of its columns."""
+
 Curves = dict[str, list[tuple[int, float]]]  # tag: (step, value), …
 
 COMMON = ("--model.momentum", "0.9", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "400")
@@ -21,7 +27,7 @@ JOBS = {
     ),
     "table": (
         *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
-        *("--data.batch_size", "100", "--data.val_fraction", "0.1", "--model.learning_rate", "0.01"),
+        *("--data.batch_size", "100", "--data.val_fraction", "0.1", *PLAIN, "--model.learning_rate", "0.01"),
         *("--trainer.check_val_every_n_epoch", "9", "--checkpoint_every_n_epochs", "11", *COMMON),
     ),
 }
@@ -32,6 +38,11 @@ JOBS["exact"] = (  # stopped near the exact answer, after 360 steps, at a rate a
 JOBS["stopped"] = (  # by a rule, at the 23rd validation
     *(*JOBS["table"], "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"),
     *("--trainer.callbacks.patience", "12"),
+)
+JOBS["scheduled"] = (  # with all that a table has by default, but for the length
+    *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
+    *("--data.batch_size", "100", "--model.schedule", "one_cycle", "--model.tail_averaging", "0.4"),
+    *("--checkpoint_every_n_epochs", "11", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "150"),
 )
 
 

@@ -22,6 +22,7 @@ import yaml
 
 from linreg_pl import LinearRegression, SyntheticDataModule
 from tests.commands import linreg
+from tests.runs import PLAIN
 
 RUN = Path("lightning_logs") / "version_0"
 NUMBER = r"-?\d+\.\d{3}"
@@ -277,6 +278,7 @@ def test_run_that_goes_on_after_a_stop_and_runs_out_of_time_is_not_finished(tmp_
         "progression",
         "--data.val_fraction",
         "0.1",
+        *PLAIN,
     )
     rule = ("--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/mse")
     threshold, patience = "--trainer.callbacks.stopping_threshold", ("--trainer.callbacks.patience", "1000000")
@@ -293,8 +295,8 @@ def test_run_that_goes_on_after_a_stop_and_runs_out_of_time_is_not_finished(tmp_
 
 def test_learning_rate_that_teaches_nothing_is_said_to(tmp_path: Path) -> None:
     table = str(Path(__file__).parent.parent / "examples" / "diabetes.csv")
-    job = ("--data", "TableDataModule", "--data.path", table, "--data.target", "progression")
-    idle = linreg("fit", *job, "--trainer.max_epochs", "20", cwd=tmp_path)
+    job = ("--data", "TableDataModule", "--data.path", table, "--data.target", "progression", *PLAIN)
+    idle = linreg("fit", *job, "--model.learning_rate", "1e-10", "--trainer.max_epochs", "20", cwd=tmp_path)
     assert re.search(r"the loss has hardly moved from 29074\.\d: give a larger --model\.learning_rate", idle.stdout)
     busy = linreg("fit", *job, "--trainer.max_epochs", "20", "--model.learning_rate", "0.1", cwd=tmp_path)
     assert "hardly moved" not in busy.stdout

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from linreg_pl import InputError, LinearRegression, SyntheticDataModule, TableDataModule
 from tests.commands import linreg
 from tests.problems import problem
+from tests.runs import PLAIN
 from tests.trainers import plain_trainer
 
 EXAMPLE = str(Path(__file__).parents[1] / "examples" / "diabetes.csv")
-DIABETES = ("--data", "TableDataModule", "--data.path", EXAMPLE, "--data.target", "progression")
+DIABETES = ("--data", "TableDataModule", "--data.path", EXAMPLE, "--data.target", "progression", *PLAIN)
 LONGLEY = Path(__file__).parent / "nist.json"
 RUN = Path("lightning_logs/version_0")
 
@@ -43,7 +44,7 @@ def write_table(path: Path, columns: dict[str, np.ndarray]) -> tuple[str, ...]:
     """A CSV file of these columns, the last the target; returns the flags that choose it."""
     rows = np.column_stack(list(columns.values()))
     np.savetxt(path, rows, delimiter=",", header=",".join(columns), comments="", fmt="%.17g")
-    return "--data", "TableDataModule", "--data.path", str(path), "--data.target", list(columns)[-1]
+    return "--data", "TableDataModule", "--data.path", str(path), "--data.target", list(columns)[-1], *PLAIN
 
 
 # ---- solve ----

@@ -18,7 +18,7 @@ from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.training.record import record
 from linreg_pl.training.run import checkpoints, lock, step_of
 from tests.commands import linreg
-from tests.runs import DIABETES, curves
+from tests.runs import DIABETES, PLAIN, curves
 from tests.sabotage import KillInSave
 from tests.test_bad_input import refuse
 from tests.test_tensorboard import served, tensorboard, until
@@ -26,7 +26,16 @@ from tests.trainers import Trajectory, plain_trainer
 
 RUN = "lightning_logs/version_0"
 ALL = {"curve", "fit", "residuals", "path"}
-OF_TABLE = ("--trainer.max_epochs", "50", "--data", "TableDataModule", "--data.path", "table.csv", "--data.target")
+OF_TABLE = (
+    "--trainer.max_epochs",
+    "50",
+    "--data",
+    "TableDataModule",
+    "--data.path",
+    "table.csv",
+    *PLAIN,
+    "--data.target",
+)
 
 JOBS = {
     "tutorial": (("--trainer.max_epochs", "100"), ALL),

@@ -29,7 +29,7 @@ from linreg_pl.training.resuming import newest_good_checkpoint
 from linreg_pl.training.run import checkpoints, report_of, state_of
 from linreg_pl.training.storage import read_checkpoint, tensors
 from tests.commands import linreg, start
-from tests.runs import DIABETES, JOBS, RUN, assert_same_end, curves, equal, newest
+from tests.runs import DIABETES, JOBS, PLAIN, RUN, assert_same_end, curves, equal, newest
 from tests.sabotage import PHASES, POINTS, ForbidFolder, FullDisk, KillInSave, SignalInPhase
 
 
@@ -469,7 +469,7 @@ def test_changed_setting_is_refused_unless_allowed(
 
 def test_changed_contents_of_the_data_are_refused_and_a_moved_file_is_not(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(DIABETES.read_text())
-    job = ("--data", "TableDataModule", "--data.path", "a.csv", "--data.target", "progression")
+    job = ("--data", "TableDataModule", "--data.path", "a.csv", "--data.target", "progression", *PLAIN)
     assert linreg("fit", *job, "--trainer.max_epochs", "3", cwd=tmp_path).code == 0
     (tmp_path / "a.csv").rename(tmp_path / "b.csv")
     resume = ("fit", "--resume", str(RUN), "--data.path", "b.csv", "--trainer.max_epochs")

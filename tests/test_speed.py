@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.commands import linreg
-from tests.runs import DIABETES
+from tests.runs import DIABETES, PLAIN
 from tests.sabotage import patch
 
-TABLE = ("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression")
+TABLE = ("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression", *PLAIN)
 
 
 @dataclass

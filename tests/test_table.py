@@ -14,6 +14,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 
 from tests.commands import linreg
+from tests.runs import PLAIN
 
 ROOT = Path(__file__).parent.parent
 DIABETES = ROOT / "examples" / "diabetes.csv"
@@ -66,7 +67,7 @@ def test_example_config_agrees_with_ridge(tmp_path: Path) -> None:
 def test_two_targets_agree_with_ridge(tmp_path: Path) -> None:
     coefficients = fitted(
         tmp_path,
-        *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "[progression, bmi]"),
+        *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "[progression, bmi]", *PLAIN),
         *("--model.learning_rate", "0.4", "--model.l2", "0.05", "--trainer.max_epochs", "2000"),
     )
     assert len(coefficients) == 9 * 2 + 2
@@ -76,7 +77,7 @@ def test_two_targets_agree_with_ridge(tmp_path: Path) -> None:
 def test_chosen_features_in_their_given_order(tmp_path: Path) -> None:
     coefficients = fitted(
         tmp_path,
-        *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
+        *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression", *PLAIN),
         *("--data.features", "[s5, bmi]", "--model.learning_rate", "0.3", "--trainer.max_epochs", "200"),
     )
     table = pyarrow.csv.read_csv(DIABETES).select(["s5", "bmi", "progression"])
@@ -115,7 +116,7 @@ def test_prediction_needs_no_target_column(tmp_path: Path) -> None:
     (tmp_path / "fit.csv").write_text(
         "a,b,y\n" + "".join(f"{n % 3},{n % 5},{n % 3 + 2 * (n % 5)}\n" for n in range(60))
     )
-    arguments = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", "y")
+    arguments = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", "y", *PLAIN)
     coefficients = fitted(tmp_path, *arguments, "--model.learning_rate", "0.05", "--trainer.max_epochs", "100")
     (tmp_path / "new.csv").write_text("a,b\n1,2\n3,4\n0,0\n")
     checkpoint = str(RUN / "checkpoints" / "step=100.ckpt")

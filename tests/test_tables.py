@@ -19,6 +19,7 @@ import torch
 from linreg_pl import InputError, LinearRegression, TableDataModule
 from linreg_pl.data import rows
 from tests.commands import linreg
+from tests.runs import PLAIN
 from tests.trainers import StopAt, plain_trainer
 
 RUN = Path("lightning_logs") / "version_0"
@@ -254,7 +255,17 @@ def test_categories_are_those_of_the_rows_to_fit() -> None:
 
 def test_checkpoint_keeps_categories_and_means(tmp_path: Path) -> None:
     (tmp_path / "fit.csv").write_text("c,x,y\n" + "b,1,3\na,2,1\nb,3,7\na,,3\n" * 5)
-    flags = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", "y", "--data.missing", "mean")
+    flags = (
+        "--data",
+        "TableDataModule",
+        "--data.path",
+        "fit.csv",
+        "--data.target",
+        "y",
+        "--data.missing",
+        "mean",
+        *PLAIN,
+    )
     settings = ("--model.learning_rate", "0.05", "--trainer.max_epochs", "50")
     assert (result := linreg("fit", *flags, *settings, cwd=tmp_path)).code == 0, result.stderr
     report = json.loads((tmp_path / RUN / "report.json").read_text())["coefficients"]
@@ -403,7 +414,17 @@ def test_streamed_run_resumes_to_the_bit(counted: Path, small_windows: int, tmp_
 
 
 def test_streamed_run_by_the_command_is_the_one_in_memory(counted: Path, tmp_path: Path) -> None:
-    data = ("--data", "TableDataModule", "--data.path", str(counted), "--data.target", "y", "--data.shuffle", "false")
+    data = (
+        "--data",
+        "TableDataModule",
+        "--data.path",
+        str(counted),
+        "--data.target",
+        "y",
+        "--data.shuffle",
+        "false",
+        *PLAIN,
+    )
     settings = ("--data.batch_size", "100", "--data.val_fraction", "0.1", "--model.learning_rate", "1e-8")
     reports = []
     for limit in ("1", "0"):
@@ -424,7 +445,17 @@ def test_streamed_run_by_the_command_is_the_one_in_memory(counted: Path, tmp_pat
 
 
 def test_run_in_memory_does_not_go_on_streamed(counted: Path, tmp_path: Path) -> None:
-    data = ("--data", "TableDataModule", "--data.path", str(counted), "--data.target", "y", "--data.batch_size", "100")
+    data = (
+        "--data",
+        "TableDataModule",
+        "--data.path",
+        str(counted),
+        "--data.target",
+        "y",
+        "--data.batch_size",
+        "100",
+        *PLAIN,
+    )
     assert linreg("fit", *data, "--model.learning_rate", "1e-8", "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     more = ("--trainer.max_epochs", "2", "--data.memory_limit", "0")
     result = linreg("fit", "--resume", str(RUN), *more, cwd=tmp_path)

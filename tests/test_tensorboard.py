@@ -32,7 +32,7 @@ from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.training.run import checkpoints
 from tests import runs
 from tests.commands import linreg, outside_make
-from tests.runs import Curves
+from tests.runs import PLAIN, Curves
 from tests.sabotage import KillInSave
 
 REPOSITORY = Path(__file__).parents[1]
@@ -86,7 +86,7 @@ JOBS = {
     ),
     "table": Job(
         flags=(
-            *("--data", "TableDataModule", "--data.path", DIABETES, "--data.target", "progression"),
+            *("--data", "TableDataModule", "--data.path", DIABETES, "--data.target", "progression", *PLAIN),
             *("--data.val_fraction", "0.2", "--model.learning_rate", "0.1", "--trainer.check_val_every_n_epoch", "10"),
         ),
         epochs=210,

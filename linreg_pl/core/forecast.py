@@ -12,8 +12,9 @@ from it by less than float64 can hold.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +39,12 @@ class Forecast:
     def halving_epochs(self) -> Tensor:
         """Epochs in which the error along each direction halves, (Q,); infinite where it does not."""
         return torch.where(self.rates > 0, math.log(2) / self.rates, torch.inf)
+
+    def in_units(self, matrix: Tensor) -> "Forecast":
+        """The same of `matrix @ errors`, matrix (P, P)."""
+        back = torch.linalg.inv(matrix).to(self.shares.dtype)
+        directions = matrix.to(self.directions.dtype) @ self.directions
+        return replace(self, directions=directions, shares=self.shares @ back)
 
     def epochs_until(self, errors: Tensor, share: float = 0.01) -> Tensor:
         """Epochs until each coefficient's error is below `share` of its start's, and stays there.
@@ -139,6 +146,33 @@ def forecast_of_gap(factor: Tensor, epoch: Tensor, errors: Tensor, every_n_epoch
         states.append(stride @ states[-1])
     gaps: Tensor = torch.stack([(factor @ state[: len(errors)]).square().sum() for state in states])
     return gaps
+
+
+def course(factor: Tensor, errors: Tensor, learning_rates: Tensor, momentum: float, every_n_steps: int) -> Tensor:
+    """The errors at the start and after each `every_n_steps` steps of descent on all rows, whatever its schedule.
+
+    Args:
+        factor: (P, P), from `Optimum.factor_of`.
+        errors: θ - θ* at the start, (P, K).
+        learning_rates: Of each step, (n,).
+        momentum: As in `torch.optim.SGD`.
+        every_n_steps: Steps from one value to the next.
+
+    Returns:
+        (1 + n // every_n_steps, P, K)
+    """
+    _, lengths, Vt = torch.linalg.svd(factor)
+    eigenvalues = 2 * lengths.square().unsqueeze(1).numpy()
+    along = (Vt @ errors).numpy()  # each direction on its own, by NumPy: in such small steps it is faster
+    velocity = np.zeros_like(along)
+    found = [along]
+    for number, learning_rate in enumerate(learning_rates.tolist(), start=1):
+        velocity = momentum * velocity + eigenvalues * along
+        along = along - learning_rate * velocity
+        if number % every_n_steps == 0:
+            found.append(along)
+    errors_in_time: Tensor = Vt.T @ torch.from_numpy(np.stack(found))
+    return errors_in_time
 
 
 def _rate(w: Tensor) -> Tensor:

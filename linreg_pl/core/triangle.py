@@ -70,6 +70,11 @@ class Triangle:
         scales: Tensor = torch.where(deviations > rounding, deviations, 0) / self.num_rows**0.5
         return scales
 
+    def variance(self, fit_intercept: bool = True) -> float:
+        """J where all weights are 0: the mean over all entries of y² less, with an intercept, its column's mean."""
+        rows = self.R[1 if fit_intercept else 0 :, 1 + self.num_features :]
+        return float(rows.square().sum()) / (self.num_rows * self.num_targets)
+
     def merge(self, other: "Triangle") -> "Triangle":
         """The triangle of both parts' rows."""
         stacked = torch.cat([self.R, other.R])

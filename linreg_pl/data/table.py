@@ -27,6 +27,9 @@ from linreg_pl.errors import InputError, quoted
 SHARE_OF_MEMORY = 0.5
 """Of the machine's, for a table that is held; a copy is made where rows are held out."""
 
+LARGEST_BATCH = 4096
+"""Rows of a batch whose size is not given: enough that Lightning's share of a step is small."""
+
 
 class TableDataModule(BatchDataModule):
     """Features and targets from the columns of a table.
@@ -40,7 +43,7 @@ class TableDataModule(BatchDataModule):
             pattern such as data/*.parquet, or a folder. From Python also a pandas or polars frame, or an Arrow table.
         target: Name of the column to predict, or a list of them.
         features: Names of the columns to predict from; all but the targets if not given.
-        batch_size: Rows in a mini-batch; all rows if not given, which is plain gradient descent.
+        batch_size: Rows in a mini-batch; if not given all rows up to 4096, and of more, equal parts of at most so many.
         shuffle: Draw a new order of the rows at every epoch, from the seed and the epoch.
         val_fraction: Share of the rows, picked by the seed, that is held out for validation.
         seed: Of the order and the split; whole number from 0 on.
@@ -233,12 +236,8 @@ class TableDataModule(BatchDataModule):
     def _check_batches(self, stage: str) -> None:
         """Settles the batch size, and takes the pass that a streamed table gets before its first epoch."""
         num_rows, name = self._rows.num_rows, self._source.name
-        if isinstance(self._rows, StreamedRows) and self._chosen_batch_size is None and stage == "fit":
-            raise InputError(
-                f"{name}: its {num_rows} rows are more than --data.memory_limit lets a batch of all rows hold; give"
-                " --data.batch_size, 16384 for one"
-            )
-        chosen = num_rows if self._chosen_batch_size is None else self._chosen_batch_size
+        parts = -(-num_rows // LARGEST_BATCH)
+        chosen = num_rows // parts if self._chosen_batch_size is None else self._chosen_batch_size
         self.batch_size = checked_batch_size(chosen, num_rows, f"rows to fit in {name}")
         if isinstance(self._rows, StreamedRows):
             digest = Digest()

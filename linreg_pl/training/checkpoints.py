@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.training.run import checkpoint_folder, checkpoints, run_folder, step_of
-from linreg_pl.training.schedule import checked_interval, has_ended, next_multiple, validation_follows
+from linreg_pl.training.schedule import Interval, has_ended, next_multiple, validation_follows
 from linreg_pl.training.storage import UNFINISHED
 
 KEPT = 3
@@ -29,11 +29,11 @@ class EpochCheckpoints(Checkpoint):
     stopped it there, the file is written anew, or a kill would be followed by the way to that stop once more.
 
     Args:
-        checkpoint_every_n_epochs: Epochs from one checkpoint to the next.
+        checkpoint_every_n_epochs: Epochs from one checkpoint to the next; null for a twentieth of the run.
     """
 
-    def __init__(self, checkpoint_every_n_epochs: int = 100) -> None:
-        self.every_n_epochs = checked_interval("checkpoint_every_n_epochs", checkpoint_every_n_epochs)
+    def __init__(self, checkpoint_every_n_epochs: int | None = 100) -> None:
+        self.interval = Interval("checkpoint_every_n_epochs", checkpoint_every_n_epochs)
         self.saved_step: int | None = None
         self.saves_start = False  # for settings that were changed: the file has to know them before a kill
 
@@ -54,7 +54,7 @@ class EpochCheckpoints(Checkpoint):
 
     def next_due(self, trainer: Trainer, step: int) -> int:
         """The next step that is saved."""
-        return next_multiple(self.every_n_epochs * int(trainer.num_training_batches), step)
+        return next_multiple(self.interval.epochs(trainer) * int(trainer.num_training_batches), step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -2,6 +2,7 @@
 
     train/loss       J of the batch, before the update          train/mse     J without the penalty
     train/grad_norm  norm of J's gradient in (W, b)             params/…      W and b after the update, in x's own units
+    train/learning_rate  where it has a schedule
     gap/…            where the exact answer is known: see `exact.py`
     val/loss, val/mse  over all held-out rows, where there are any
 
@@ -105,6 +106,11 @@ class Curves(AtPoints):
             "train/loss": module.newest_step["loss"].item(),
             "train/mse": module.newest_step["mse"].item(),
             "train/grad_norm": gradient.norm().item(),
+            **(
+                {}
+                if module.schedule == "constant"
+                else {"train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
+            ),
             **{f"params/{name}": value for name, value in parameters.items()},
             **(self._exact.points if self._exact else {}),
         }

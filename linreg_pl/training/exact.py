@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from linreg_pl.core.schedules import learning_rates
 from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import InputError
 from linreg_pl.training.coefficients import named, trained_module
@@ -24,6 +25,9 @@ ARRIVED = 0.01
 
 MOST_FORECAST = 1_000_000
 """Coefficients times directions up to which each coefficient's way is forecast: with more it takes a minute."""
+
+LOOKS = 1000
+"""Steps at which the way on a schedule is looked at, at most."""
 
 FEW = 4
 """Coefficients that a line names one by one."""
@@ -130,7 +134,8 @@ class ExactAnswer(AtPoints):
                 "objective": optimum.objective,
                 "coefficients": named(trainer, optimum.W, optimum.b),
             },
-            "gap": self._measured(trainer)["gap/objective"],
+            "gap": (gap := self._measured(trainer)["gap/objective"]),
+            "gap_of_variance_explained": gap / explained if (explained := self.problem.variance_explained) else None,
             "epochs_to_1_percent": {
                 name: {
                     "forecast": epochs if math.isfinite(epochs) else None,
@@ -141,18 +146,35 @@ class ExactAnswer(AtPoints):
         }
 
     def _errors(self, trainer: Trainer) -> Tensor:
+        """θ - θ* (1+D, K) in the user's units."""
         module = trained_module(trainer)
-        return self.problem.errors(module.W, module.b)
+        return self.problem.scaling.matrix @ self.problem.errors(module.W, module.b)
 
     def _forecast(self, trainer: Trainer) -> dict[str, float]:
         """Epochs until each coefficient is there, by name."""
-        module, free = trained_module(trainer), self.problem.optimum.free
+        module, free, scaling = trained_module(trainer), self.problem.optimum.free, self.problem.scaling
         epochs = torch.zeros_like(start := torch.tensor(self._start, dtype=torch.float64))
         if start.numel() * len(start) > MOST_FORECAST:
             return {}
-        forecast = self.problem.forecast(module.learning_rate, module.momentum)
-        epochs[free] = forecast.epochs_until(start[free], ARRIVED)
+        if module.schedule == "constant":
+            forecast = self.problem.forecast(module.learning_rate, module.momentum)
+            epochs[free] = forecast.in_units(scaling.matrix[free][:, free]).epochs_until(start[free], ARRIVED)
+        else:
+            epochs[free] = self._epochs_on_schedule(trainer, start)
         return named(trainer, epochs[1:], epochs[0])
+
+    def _epochs_on_schedule(self, trainer: Trainer, start: Tensor) -> Tensor:
+        """Epochs until each coefficient is there to stay, (P, K), on a schedule that ends with the run."""
+        module, steps = trained_module(trainer), trainer.max_steps
+        every = -(-steps // LOOKS)
+        rates = learning_rates(module.learning_rate, module.schedule, steps)
+        scaling, free = self.problem.scaling, self.problem.optimum.free
+        errors, _ = self.problem.course(scaling.inverse @ start, every, rates, module.momentum)
+        errors = scaling.matrix[free][:, free] @ errors
+        away = errors.abs() > ARRIVED * errors[0].abs()
+        looks = torch.arange(1, len(errors) + 1).view(-1, 1, 1)
+        arrives = (away * looks).amax(dim=0).to(torch.float64)  # the look after the last one at which it is away
+        return torch.where(arrives < len(errors), arrives * every / self.problem.steps_per_epoch, torch.inf)
 
     def _preface(self, trainer: Trainer) -> list[str]:
         module, optimum = trained_module(trainer), self.problem.optimum
@@ -161,13 +183,16 @@ class ExactAnswer(AtPoints):
         auto = module.hparams["learning_rate"] == "auto"
         length = trainer.max_steps / self.problem.steps_per_epoch
         forecast = self._forecast(trainer)
-        told = sentence(forecast, length) if forecast else "none, for so many coefficients"
+        told = (
+            sentence(forecast, length, module.schedule != "constant") if forecast else "none, for so many coefficients"
+        )
         lines = [
             f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
             f"forecast  {told}",
         ]
         if auto:
-            lines.insert(1, f"rate      {module.learning_rate:.4g}, half of the largest stable learning rate")
+            then = "" if module.schedule == "constant" else f", on a {module.schedule} schedule"
+            lines.insert(1, f"rate      {module.learning_rate:.4g}, half of the largest stable learning rate{then}")
         if self.problem.dependent_columns:
             lines.append(f"WARNING   {of_many_answers(self.problem)}")
         unstable = self.problem.instability(module.learning_rate, module.momentum)
@@ -176,8 +201,11 @@ class ExactAnswer(AtPoints):
         return lines
 
 
-def sentence(epochs: dict[str, float], length: float) -> str:
-    """By when each coefficient is there, or where they are many, how many are, and when the last."""
+def sentence(epochs: dict[str, float], length: float, ends: bool = False) -> str:
+    """By when each coefficient is there, or where they are many, how many are, and when the last.
+
+    On a schedule that ends with the run nobody arrives later.
+    """
     ordered = sorted(epochs.items(), key=lambda item: item[1])
     if len(ordered) <= FEW:
         (name, soonest), *others = ordered
@@ -186,6 +214,8 @@ def sentence(epochs: dict[str, float], length: float) -> str:
     in_time = sum(needed <= length for _, needed in ordered)
     never = sum(not math.isfinite(needed) for _, needed in ordered)
     name, last = ordered[-1]
+    if ends and in_time < len(ordered):
+        return f"{in_time} of {len(ordered)} coefficients are within 1% by the run's end"
     rest = f"{never} never arrive" if never else f"the last, {name}, {by(last)}"
     return f"{in_time} of {len(ordered)} coefficients are within 1% by the run's end; {rest}"
 

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from linreg_pl.training.coefficients import shown, trained_module
-from linreg_pl.training.schedule import checked_interval
+from linreg_pl.training.schedule import Interval
 
 
 class EpochLines(Callback):
@@ -14,17 +14,17 @@ class EpochLines(Callback):
     The loss is that of the epoch's last batch, before its update. A live progress bar stays below the lines.
 
     Args:
-        display_every_n_epochs: Epochs from one printed line to the next.
+        display_every_n_epochs: Epochs from one printed line to the next; null for a twentieth of the run.
     """
 
-    def __init__(self, display_every_n_epochs: int = 100) -> None:
-        self.every_n_epochs = checked_interval("display_every_n_epochs", display_every_n_epochs)
+    def __init__(self, display_every_n_epochs: int | None = 100) -> None:
+        self.interval = Interval("display_every_n_epochs", display_every_n_epochs)
 
     def next_due(self, trainer: Trainer, step: int) -> int:
         """The next step after which a line is printed."""
         steps_per_epoch = int(trainer.num_training_batches)
         epochs = step // steps_per_epoch
-        return (epochs + 1 + -epochs % self.every_n_epochs) * steps_per_epoch
+        return (epochs + 1 + -epochs % self.interval.epochs(trainer)) * steps_per_epoch
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

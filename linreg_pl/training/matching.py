@@ -73,6 +73,20 @@ def require_same_settings(
         )
 
 
+def require_same_length(path: Path, checkpoint: dict[str, Any], model: LinearRegression, steps: int) -> None:
+    """Compares the length of a run with that over which its schedule or its average was laid out.
+
+    Raises:
+        InputError: it is another.
+    """
+    then = checkpoint.get("progress", {}).get("total_steps", steps)
+    if model.is_laid_out and then != steps:
+        raise InputError(
+            f"{path}: the run's schedule or average is laid out over {then} steps, and now there are {steps}. To go on"
+            " with the new length, add --allow_changed_settings true; to go on unchanged, leave it out"
+        )
+
+
 def changed_settings(
     checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule, precision: Any
 ) -> list[str]:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from linreg_pl.core import objective
 from linreg_pl.core.scaling import Scaling, standardization, theta_of, users_units
+from linreg_pl.core.schedules import Schedule, share
+from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.executions import Executions
@@ -36,10 +38,13 @@ class LinearRegression(LightningModule):
         learning_rate: Step size of SGD; `auto` takes half of the largest stable one, once the data is known.
         l2: Factor of the penalty on W; b is not penalised.
         momentum: Share of the last step that is taken again, as in `torch.optim.SGD`; 0 is plain SGD.
+        schedule: Of the learning rate over the run's steps: constant, cosine (down to 0), or one_cycle (up and down).
+        tail_averaging: Share of the run's steps, its last ones, of whose W and b the last step leaves the mean.
         fit_intercept: Train b; it is 0 otherwise.
         fold_bias: Penalise b as the weight of a column of ones, as if it were folded into W.
         standardize: Train on features of mean 0 and standard deviation 1, whose weights are then those penalised; means
             and scales are buffers of the module, and `forward` takes x as it is.
+        start_at_mean: Let b start at the targets' means, where it ends too if the features' means are 0.
         init_std: W and b start from a normal of this standard deviation, truncated at twice it.
         init_seed: Of that start; whole number from 0 on.
 
@@ -49,6 +54,8 @@ class LinearRegression(LightningModule):
 
     x_mean: Tensor  # (D,), where features are standardized; NaN until the data is known
     x_scale: Tensor  # (D,), likewise
+    mean_theta: Tensor  # (1+D, K), of b over W where iterates are averaged
+    num_averaged: Tensor  # (), of these
 
     def __init__(
         self,
@@ -57,16 +64,19 @@ class LinearRegression(LightningModule):
         learning_rate: float | Literal["auto"] = 1e-10,
         l2: float = 1e-10,
         momentum: float = 0.0,
+        schedule: Schedule = "constant",
+        tail_averaging: float = 0.0,
         fit_intercept: bool = True,
         fold_bias: bool = False,
         standardize: bool = False,
+        start_at_mean: bool = False,
         init_std: float = 0.01,
         init_seed: int = 0,
     ) -> None:
         super().__init__()
         # A checkpoint holds plain types only: NumPy's numbers would need code to load.
         learning_rate = learning_rate if learning_rate == "auto" else float(learning_rate)
-        l2, momentum, init_std = float(l2), float(momentum), float(init_std)
+        l2, momentum, init_std, tail_averaging = float(l2), float(momentum), float(init_std), float(tail_averaging)
         num_features, num_targets, init_seed = int(num_features), int(num_targets), int(init_seed)
         for name, size in (("num_features", num_features), ("num_targets", num_targets)):
             if size < 1:
@@ -77,6 +87,8 @@ class LinearRegression(LightningModule):
             )
         if not 0 <= momentum < 1:
             raise InputError(f"momentum is {momentum}: give --model.momentum a number from 0 up to below 1")
+        if not 0 <= tail_averaging <= 1:
+            raise InputError(f"tail_averaging is {tail_averaging}: give --model.tail_averaging a number from 0 to 1")
         for name, value in (("l2", l2), ("init_std", init_std)):
             if not 0 <= value < math.inf:
                 raise InputError(f"{name} is {value}: give --model.{name} a finite number, 0 or more")
@@ -86,11 +98,15 @@ class LinearRegression(LightningModule):
         self.automatic_optimization = False
         self.executions: Executions | None = None
         """Whether a `training_step` takes more steps than the one on its batch."""
+        self._problem: tuple[Triangle, Problem] | None = None
+        self._total_steps = 0  # of a run that has a schedule or an average
         self.newest_step: dict[str, Tensor] = {}
         """J, its mean squared error and its gradient before the newest update; empty before the first."""
         self.learning_rate = math.nan if learning_rate == "auto" else learning_rate
         self.l2 = l2
         self.momentum = momentum
+        self.schedule: Schedule = schedule
+        self.tail_averaging = tail_averaging
         self.fit_intercept = fit_intercept
         self.fold_bias = fold_bias
         self.standardize = standardize
@@ -101,6 +117,9 @@ class LinearRegression(LightningModule):
         if standardize:
             for name in ("x_mean", "x_scale"):
                 self.register_buffer(name, torch.full((num_features,), torch.nan))
+        if tail_averaging:
+            self.register_buffer("mean_theta", torch.zeros(1 + num_features, num_targets))
+            self.register_buffer("num_averaged", torch.zeros((), dtype=torch.int64))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Spares what is set at every step nn.Module's search of its parameters, which costs a tenth of one."""
@@ -116,6 +135,11 @@ class LinearRegression(LightningModule):
             return users_units(len(self.W))
         return Scaling(self.x_mean.to("cpu", torch.float64), self.x_scale.to("cpu", torch.float64))
 
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether what a step does depends on the run's length."""
+        return self.schedule != "constant" or self.tail_averaging > 0
+
     def coefficients(self) -> tuple[Tensor, Tensor]:
         """W (D, K) and b (K,) in the user's units, float64, on the CPU."""
         theta = theta_of(self.W, self.b)
@@ -123,8 +147,11 @@ class LinearRegression(LightningModule):
         return theta[1:], theta[0]
 
     def problem(self, data: BatchDataModule) -> Problem:
-        """What training on this data is heading for; takes a pass over it."""
-        return problem(data, self.l2, self.fit_intercept, self.fold_bias, self.scaling)
+        """What training on this data is heading for; takes a pass over it, once."""
+        if self._problem is None or self._problem[0] is not data.triangle:
+            found = problem(data, self.l2, self.fit_intercept, self.fold_bias, self.scaling)
+            self._problem = data.triangle, found
+        return self._problem[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Predictions `x W + b`, shape (N, K), for `x` (N, D) in the user's units."""
@@ -146,23 +173,52 @@ class LinearRegression(LightningModule):
         Raises:
             InputError: the data does not come from a data module that knows them.
         """
-        finds_rate = self.hparams["learning_rate"] == "auto"
-        if stage != "fit" or not (self.standardize or finds_rate):
+        needs = {
+            "standardize": self.standardize,
+            "start_at_mean": self.hparams["start_at_mean"],
+            "learning_rate auto": self.hparams["learning_rate"] == "auto",
+        }
+        if stage != "fit" or not any(needs.values()):
             return
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, BatchDataModule):
-            name = "standardize" if self.standardize else "learning_rate auto"
+            name = next(name for name, needed in needs.items() if needed)
             raise InputError(f"{name} takes a pass over the data: train with a SyntheticDataModule or TableDataModule")
+        self.learn_from(data)
+
+    def learn_from(self, data: BatchDataModule) -> None:
+        """Takes from the data what the settings leave to it: means and scales, the start, the learning rate."""
         if self.standardize and self.x_scale.isnan().any():  # else W and b are already in these units
             self.standardize_like(data)
-        if finds_rate:
+        if self.hparams["start_at_mean"] and self.fit_intercept:
+            self.b.data.copy_(data.triangle.means[data.num_features :])
+        if self.hparams["learning_rate"] == "auto":
             self.learning_rate = self.problem(data).safe_learning_rate(self.momentum)
+
+    def on_train_start(self) -> None:
+        """Learns the run's length, where a schedule or an average is laid out over it.
+
+        Raises:
+            InputError: it has no end.
+        """
+        if not self.is_laid_out:
+            return
+        steps = self.trainer.estimated_stepping_batches
+        if steps == math.inf:
+            raise InputError("a schedule and an average need a run with an end: give max_epochs or max_steps")
+        self._total_steps = int(steps)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lets the learning rate and momentum of this module win over the saved optimizer's, where they differ.
 
-        In 64-true the module becomes float64 here: Lightning would load the weights first, and lose half their bits.
+        So does its choice to average iterates. In 64-true the module becomes float64 here: Lightning would load the
+        weights first, and lose half their bits.
         """
+        for name in ("mean_theta", "num_averaged"):
+            if self.tail_averaging:
+                checkpoint["state_dict"].setdefault(name, getattr(self, name))
+            else:
+                checkpoint["state_dict"].pop(name, None)
         if self._trainer is not None and self.trainer.precision == "64-true":
             self.double()
         saved = checkpoint.get("descent", {})
@@ -219,10 +275,28 @@ class LinearRegression(LightningModule):
             step = step._replace(grad_b=torch.zeros_like(step.grad_b))
         self._require_sane(step)
         W.grad, b.grad = step.grad_W, step.grad_b
+        taken = self.trainer.global_step if self._total_steps else 0
+        if self._total_steps:
+            rate = self.learning_rate * share(self.schedule, taken / self._total_steps)
+            optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
+        if self.tail_averaging:
+            self._average(taken + 1)
         for scheduler in schedulers:
             scheduler.step()
         self.newest_step = step._asdict()
+
+    @torch.no_grad()
+    def _average(self, number: int) -> None:
+        """Takes W and b after step `number` into the mean, once the tail has begun; the last step ends at it."""
+        total = self._total_steps
+        if number <= total - round(self.tail_averaging * total):
+            return
+        self.num_averaged += 1
+        self.mean_theta.lerp_(torch.cat([self.b.unsqueeze(0), self.W]), 1 / int(self.num_averaged))
+        if number == total:
+            self.b.copy_(self.mean_theta[0])
+            self.W.copy_(self.mean_theta[1:])
 
     def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers()

@@ -9,9 +9,11 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from linreg_pl.core.forecast import Forecast, forecast, forecast_of_cycle, forecast_of_gap
+from linreg_pl.core.forecast import Forecast, course, forecast, forecast_of_cycle, forecast_of_gap
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
+from linreg_pl.core.planning import steps_to_gap
 from linreg_pl.core.scaling import Scaling, theta_of
+from linreg_pl.core.schedules import Schedule
 from linreg_pl.core.stability import batch_hessian, cycle, largest_stable_learning_rate
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import InputError, quoted
@@ -21,6 +23,12 @@ SAMPLED_BATCHES = 16
 
 SAFELY = 0.5
 """Share of the largest stable learning rate at which the steepest direction arrives at once, and none oscillates."""
+
+NEAR = 1e-3
+"""Share of the variance explained by which a run of a length of our choice may miss the exact objective."""
+
+MOST_STEPS = 100_000
+"""Of such a run, where that is more than one epoch."""
 
 MOST_WORK = 2e6
 """Batches times P³: a cycle's bound takes some hundred products of that many multiplications, and with momentum some
@@ -34,8 +42,10 @@ class Problem:
     optimum: Optimum
     scaling: Scaling  # of the W and b that are trained
     hessians: Tensor  # (n, P, P), of the epoch's batches, or of some
+    variance_explained: float  # by how much J is smaller at its optimum than where all weights are 0
     is_cycle: bool  # whether these are all, the same at every epoch
     steps_per_epoch: int
+    batch_size: int
     dependent_columns: list[str]  # that are combinations of others, and these others
 
     @cached_property
@@ -103,6 +113,28 @@ class Problem:
         """θ - θ* (1+D, K), of a W and b that are trained."""
         return theta_of(W, b) - self.scaling.inverse @ self.optimum.theta.high
 
+    def epochs_to_the_optimum(
+        self, W: Tensor, b: Tensor, learning_rate: float, momentum: float, schedule: Schedule
+    ) -> int:
+        """Epochs after which J is expected to be within half of `NEAR` of its optimum, from this W and b on.
+
+        Of the variance explained, that is, or where that is next to nothing, of a millionth of the gap at the start.
+        """
+        factor, errors = self.optimum.factor_of(self.scaling), self.errors(W, b)[self.optimum.free]
+        _, lengths, Vt = torch.linalg.svd(factor)
+        at_start = float((factor @ errors).square().sum())
+        needed = steps_to_gap(
+            target=NEAR / 2 * max(self.variance_explained, 1e-6 * at_start),
+            eigenvalues=2 * lengths.square(),
+            errors=Vt @ errors,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            schedule=schedule,
+            noise=self.optimum.objective / self.batch_size if self.steps_per_epoch > 1 else 0.0,
+            most=max(MOST_STEPS, self.steps_per_epoch),
+        )
+        return -(-needed // self.steps_per_epoch)
+
     def forecast(self, learning_rate: float, momentum: float = 0.0) -> Forecast:
         """How each direction of (b, W) converges, epoch by epoch."""
         if self.is_cycle and self.steps_per_epoch > 1:
@@ -122,15 +154,27 @@ class Problem:
             epoch = torch.linalg.matrix_power(step, self.steps_per_epoch)
         return forecast_of_gap(factor, epoch, errors[free], every_n_epochs, count)
 
+    def course(
+        self, errors: Tensor, every_n_steps: int, learning_rates: Tensor, momentum: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """θ - θ* at the start and after each `every_n_steps` steps at these rates, (n, P, K), and J - J* there, (n,).
+
+        Of descent on all rows, which batches follow on average.
+        """
+        factor = self.optimum.factor_of(self.scaling)
+        found = course(factor, errors[self.optimum.free], learning_rates, momentum, every_n_steps)
+        return found, (factor @ found).square().sum(dim=(1, 2))
+
 
 def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bool, scaling: Scaling) -> Problem:
     """The problem that the data poses under these settings of the model; takes the pass over the data."""
     penalty = penalty_rows(data.num_features, l2, fold_bias, scaling)
     count, size = data.steps_per_epoch, data.num_features + fit_intercept
     is_cycle = data.has_fixed_batches and count * size**3 <= MOST_WORK
-    chosen = (
-        range(count) if is_cycle else sorted({index * count // SAMPLED_BATCHES for index in range(SAMPLED_BATCHES)})
-    )
+    # Of batches that are drawn anew any will do, and the first are nearest.
+    apart = count / SAMPLED_BATCHES if data.has_fixed_batches else 1
+    sampled = sorted({int(index * apart) for index in range(min(count, SAMPLED_BATCHES))})
+    chosen = range(count) if is_cycle else sampled
     batches = (data.batch(0, index) for index in chosen)
     hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept) for x, _ in batches]
     solution = optimum(data.triangle, penalty, fit_intercept)
@@ -139,8 +183,10 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
         optimum=solution,
         scaling=scaling,
         hessians=torch.stack(hessians),
+        variance_explained=max(0.0, data.triangle.variance(fit_intercept) - solution.objective),
         is_cycle=is_cycle,
         steps_per_epoch=count,
+        batch_size=data.batch_size,
         dependent_columns=[names[column] for column in solution.dependent],
     )
 

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALA
 from torch import Tensor
 
 from linreg_pl.core.scaling import theta_of
+from linreg_pl.core.schedules import learning_rates
 from linreg_pl.data.batches import Batch, BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.matching import changed_settings
@@ -28,6 +29,7 @@ class Record:
     """A run as its folder tells it."""
 
     step: int  # of its newest good checkpoint
+    total_steps: int  # that it was asked for
     curves: dict[str, Tensor]  # tag: (n, 2), step and value, float64
     start: tuple[Tensor, Tensor]  # W and b that are trained, before the first step
     solution: Solution  # the exact answer beside the model as it is in the checkpoint
@@ -54,6 +56,11 @@ class Record:
     def forecast_of_gap(self) -> Tensor:
         """(n, 2): steps, from the start to the end, and the gap that was to be expected there."""
         solution, problem = self.solution, self.solution.problem
+        if solution.model.schedule != "constant":
+            every = -(-self.step // POINTS)
+            rates = learning_rates(solution.learning_rate, solution.model.schedule, self.total_steps)[: self.step]
+            _, gaps = problem.course(problem.errors(*self.start), every, rates, solution.model.momentum)
+            return torch.stack([every * torch.arange(len(gaps), dtype=torch.float64), gaps], 1)
         epochs = self.step // problem.steps_per_epoch
         every = max(1, -(-epochs // POINTS))
         gaps = problem.forecast_of_gap(
@@ -90,14 +97,16 @@ def record(run: Path) -> Record:
     if path is None:
         raise InputError(f"{run}: the run has no checkpoint to draw; go on with it: linreg fit --resume {run}")
     checkpoint = read_checkpoint(path)
-    module = LinearRegression(**checkpoint["hyper_parameters"])
+    module, data = LinearRegression(**checkpoint["hyper_parameters"]), data_of(run)
+    module.learn_from(data)
     start = (module.W.detach().clone(), module.b.detach().clone())
     module.to(checkpoint["state_dict"]["W"].dtype).load_state_dict(checkpoint["state_dict"])
-    data = data_of(run)
     changes = changed_settings(checkpoint, module, data, "64-true" if module.W.dtype == torch.float64 else "32-true")
     if changes:
         raise InputError(f"{run}: its data is not what it was fitted on: {'; '.join(changes)}")
-    return Record(checkpoint["global_step"], curves_of(run), start, Solution(data, module, module.problem(data)))
+    solution = Solution(data, module, module.problem(data))
+    total_steps = checkpoint["progress"]["total_steps"]
+    return Record(checkpoint["global_step"], total_steps, curves_of(run), start, solution)
 
 
 def data_of(run: Path) -> BatchDataModule:

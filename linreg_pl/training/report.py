@@ -81,7 +81,10 @@ class Report(Checkpoint):
             lines.append(f"stopped by {contents['stopped_by']}")
         lines += self._table()
         if "exact" in contents:
-            lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {contents['exact']['objective']:.6g}")
+            part = contents["gap_of_variance_explained"]
+            share = "" if part is None else f": {100 * part:.3g}% of the variance explained"
+            objective = contents["exact"]["objective"]
+            lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {objective:.6g}{share}")
         grown = self._first_loss is not None and loss > GROWN * self._first_loss
         if grown:
             lines.append(

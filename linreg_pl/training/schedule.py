@@ -37,15 +37,29 @@ def total_steps(trainer: Any, steps_per_epoch: int, done: int, run: Path | None)
     return total
 
 
-def checked_interval(name: str, epochs: int) -> int:
-    """`epochs`, where it is an interval.
+PARTS = 20
+"""Of a run, after each of which something is done where no interval is given."""
+
+
+class Interval:
+    """So many epochs, or a twentieth of the run.
+
+    Args:
+        name: Of the setting.
+        epochs: Its value; None for the twentieth.
 
     Raises:
         InputError: it is below 1.
     """
-    if epochs < 1:
-        raise InputError(f"{name} is {epochs}: give --{name} a whole number of epochs, 1 or more")
-    return epochs
+
+    def __init__(self, name: str, epochs: int | None) -> None:
+        if epochs is not None and epochs < 1:
+            raise InputError(f"{name} is {epochs}: give --{name} a whole number of epochs, 1 or more")
+        self._epochs = epochs
+
+    def epochs(self, trainer: Trainer) -> int:
+        """Of this run."""
+        return self._epochs or max(1, trainer.max_steps // int(trainer.num_training_batches) // PARTS)
 
 
 def validation(trainer: Any, steps_per_epoch: int) -> dict[str, Any]:

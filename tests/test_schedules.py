@@ -1,0 +1,224 @@
+"""Schedules, averages and the length of a run: against torch's own schedulers, autograd, and real descents."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sklearn.linear_model import LinearRegression as LeastSquares
+from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from linreg_pl import InputError, LinearRegression, TableDataModule
+from linreg_pl.core.forecast import course
+from linreg_pl.core.planning import expected_gap, steps_to_gap
+from linreg_pl.core.schedules import Schedule, learning_rates
+from tests.commands import linreg
+from tests.runs import DIABETES, RUN
+from tests.trainers import Trajectory, plain_trainer
+
+TABLE = ("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression")
+
+
+def scheduler_of(schedule: Schedule, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    """torch's."""
+    if schedule == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=steps)
+    return OneCycleLR(optimizer, 0.1, total_steps=steps, cycle_momentum=False)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_schedules_are_torchs(schedule: Schedule) -> None:
+    steps = 5000
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    scheduler, expected = scheduler_of(schedule, optimizer, steps), []
+    for step in range(steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step < steps - 1:
+            scheduler.step()
+    found = learning_rates(0.1, schedule, steps)
+    # torch ends a one-cycle with its last step, where ours is on the way to the end: a step's difference.
+    assert found.tolist() == pytest.approx(expected, abs=0.1 * (1e-12 if schedule == "cosine" else 12 / steps))
+    assert learning_rates(0.1, "constant", 3).tolist() == [0.1, 0.1, 0.1]
+
+
+def descent(schedule: Schedule, tail: int) -> tuple[Tensor, list[Tensor]]:
+    """By autograd in float64 on all of diabetes: θ after each of 30 steps; the last is the mean of `tail` steps'."""
+    table = torch.tensor(np.loadtxt(DIABETES, delimiter=",", skiprows=1))
+    x, y = torch.cat([torch.ones(442, 1), table[:, :10]], dim=1).double(), table[:, 10:].double()
+    start = LinearRegression(10, init_seed=3)
+    theta = torch.cat([start.b.detach().unsqueeze(0), start.W.detach()]).double().requires_grad_()
+    optimizer = torch.optim.SGD([theta], lr=0.1, momentum=0.5)
+    ways = []
+    for rate in learning_rates(0.1, schedule, 30).tolist():
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        (x @ theta - y).square().mean().backward()
+        optimizer.step()
+        ways.append(theta.detach().clone())
+    ways[-1] = torch.stack(ways[-max(1, tail) :]).mean(dim=0)
+    return ways[-1], ways
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+@pytest.mark.parametrize("tail", [0, 12])
+def test_a_run_on_a_schedule_is_autograds(schedule: Schedule, tail: int) -> None:
+    way = Trajectory()
+    model = LinearRegression(
+        10, 1, learning_rate=0.1, l2=0.0, momentum=0.5, schedule=schedule, tail_averaging=tail / 30, init_seed=3
+    )
+    plain_trainer(30, way).fit(model, TableDataModule(str(DIABETES), "progression"))
+    _, expected = descent(schedule, tail)
+    for W, b, theta in zip(way.W, way.b, expected, strict=True):
+        torch.testing.assert_close(torch.cat([b.unsqueeze(0), W]).double(), theta, rtol=1e-4, atol=1e-3)
+
+
+def test_a_schedule_asks_for_a_run_with_an_end() -> None:
+    model = LinearRegression(10, schedule="cosine")
+    with pytest.raises(InputError, match="a run with an end"):
+        plain_trainer(-1).fit(model, TableDataModule(str(DIABETES), "progression"))
+    with pytest.raises(InputError, match=r"tail_averaging is 1\.5"):
+        LinearRegression(tail_averaging=1.5)
+
+
+def small_problem(num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x with a column of ones, y = x θ + noise, and θ's least-squares estimate."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(num_rows, 5, generator=generator, dtype=torch.float64)
+    x[:, 0] = 1
+    x[:, 2] = x[:, 1] + 0.3 * x[:, 2]
+    y = x @ torch.tensor([[1.0], [2.0], [0.5], [-1.0], [3.0]]).double()
+    y += 2 * torch.randn(num_rows, 1, generator=generator, dtype=torch.float64)
+    return x, y, torch.linalg.lstsq(x, y).solution
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+def test_course_is_descents(schedule: Schedule, momentum: float) -> None:
+    x, y, exact = small_problem(50)
+    theta, velocity, ways = torch.zeros_like(exact), torch.zeros_like(exact), [-exact]
+    rates = learning_rates(0.1, schedule, 20)
+    for rate in rates.tolist():
+        velocity = momentum * velocity + 2 * x.T @ (x @ theta - y) / len(x)
+        theta = theta - rate * velocity
+        ways.append(theta - exact)
+    found = course(x / len(x) ** 0.5, -exact, rates, momentum, every_n_steps=4)
+    torch.testing.assert_close(found, torch.stack(ways[::4]), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_expected_gap_is_what_many_runs_have_on_average(schedule: Schedule, momentum: float) -> None:
+    """Batches are drawn from all rows at every step here, for which the formula is made; 300 runs at once."""
+    x, y, exact = small_problem(4000)
+    eigenvalues, vectors = torch.linalg.eigh(2 * x.T @ x / len(x))
+    mse = float((x @ exact - y).square().mean())
+    generator, steps, size = torch.Generator().manual_seed(0), 60, 50
+    theta = torch.zeros(300, 5, 1, dtype=torch.float64)
+    velocity = torch.zeros_like(theta)
+    for rate in learning_rates(0.05, schedule, steps).tolist():
+        chosen = torch.randint(len(x), (300, size), generator=generator)
+        rows, targets = x[chosen], y[chosen]
+        velocity = momentum * velocity + 2 * rows.transpose(1, 2) @ (rows @ theta - targets) / size
+        theta = theta - rate * velocity
+    seen = float((x @ (theta - exact)).square().mean())
+    expected = expected_gap(steps, eigenvalues, vectors.T @ -exact, 0.05, momentum, schedule, mse / size)
+    assert expected == pytest.approx(seen, rel=0.35)
+
+
+def test_steps_to_a_gap_are_the_fewest() -> None:
+    x, _, exact = small_problem(100)
+    eigenvalues, vectors = torch.linalg.eigh(2 * x.T @ x / len(x))
+    start = vectors.T @ -exact
+    schedule: Schedule = "cosine"
+    steps = steps_to_gap(1e-3, eigenvalues, start, 0.05, 0.0, schedule, 0.01)
+    gaps = [expected_gap(count, eigenvalues, start, 0.05, 0.0, schedule, 0.01) for count in (steps - 1, steps)]
+    assert gaps[1] <= 1e-3 < gaps[0]
+    assert steps_to_gap(1e-30, eigenvalues, start, 0.05, 0.0, schedule, 0.01, most=1000) == 1000
+
+
+def far_from_least_squares(folder: Path, x: np.ndarray, y: np.ndarray, names: list[str]) -> float:
+    """How far a run ended from scikit-learn's objective, as a share of the variance that explains."""
+    report = json.loads((folder / RUN / "report.json").read_text())
+    W = np.array([report["coefficients"][f"W/{name}"] for name in names])
+    mse = np.mean((x @ W + report["coefficients"]["b"] - y) ** 2)
+    z = (x - x.mean(axis=0)) / x.std(axis=0)  # or scikit-learn drops the smallest columns
+    best = np.mean((LeastSquares().fit(z, y).predict(z) - y) ** 2)
+    share = (mse - best) / (np.var(y) - best)
+    assert report["gap_of_variance_explained"] == pytest.approx(share, rel=1e-3, abs=1e-9)
+    return float(share)
+
+
+def write(path: Path, x: np.ndarray, y: np.ndarray) -> list[str]:
+    names = [f"x{i}" for i in range(x.shape[1])]
+    np.savetxt(path, np.column_stack([x, y]), delimiter=",", header=",".join([*names, "y"]), comments="", fmt="%.9g")
+    return names
+
+
+def test_a_table_is_fitted_well_with_no_other_flag(tmp_path: Path) -> None:
+    result = linreg("fit", *TABLE, cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    table = np.loadtxt(DIABETES, delimiter=",", skiprows=1)
+    names = DIABETES.read_text().splitlines()[0].split(",")[:10]
+    assert far_from_least_squares(tmp_path, table[:, :10], table[:, 10], names) < 1e-3
+    config = yaml.safe_load((tmp_path / RUN / "config.yaml").read_text())
+    length = config["trainer"]["max_epochs"]
+    assert f"length    {length} epochs, to end within 0.1% of the variance explained" in result.stdout
+    assert "% of the variance explained\n" in result.stdout
+    assert f"predict --ckpt_path lightning_logs/version_0/checkpoints/step={length}.ckpt" in result.stdout
+    assert 20 <= len([line for line in result.stdout.splitlines() if line.startswith("epoch")]) < 40
+
+
+@pytest.mark.parametrize("kind", ["strong", "weak", "units apart", "dependent"])
+def test_large_tables_of_every_kind_are_fitted_well(kind: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(5)
+    x = generator.standard_normal((20_000, 6))
+    x[:, 1] = x[:, 0] + 0.1 * x[:, 1]
+    noise = {"strong": 0.1, "weak": 30}.get(kind, 3)
+    if kind == "units apart":
+        x = (x + np.arange(-60, 60, 20)) * 10.0 ** np.arange(-6, 6, 2)
+    if kind == "dependent":
+        x[:, 5] = x[:, 0] + x[:, 3]
+    y = x @ (generator.standard_normal(6) / x.std(axis=0)) + noise * generator.standard_normal(20_000)
+    names = write(tmp_path / "t.csv", x, y)
+    result = linreg("fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    assert far_from_least_squares(tmp_path, x, y, names) < 1e-3
+    assert "fitting 20000 rows, 6 features, 1 target" in result.stdout
+    assert ", 5 an epoch" in result.stdout, "batches of 4000 rows"
+
+
+def test_a_table_of_noise_alone_ends_too(tmp_path: Path) -> None:
+    generator = np.random.default_rng(5)
+    write(tmp_path / "t.csv", generator.standard_normal((6000, 3)), np.full(6000, 7.0))
+    result = linreg("fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    report = json.loads((tmp_path / RUN / "report.json").read_text())
+    assert report["coefficients"]["b"] == pytest.approx(7, abs=0.01)
+
+
+def test_a_run_on_a_schedule_keeps_its_length(tmp_path: Path) -> None:
+    job = (*TABLE, "--trainer.max_epochs", "30", "--checkpoint_every_n_epochs", "10")
+    assert linreg("fit", *job, cwd=tmp_path).code == 0
+    longer = ("fit", "--resume", str(RUN), "--trainer.max_epochs", "40")
+    refused = linreg(*longer, cwd=tmp_path)
+    assert refused.code == 2
+    assert "laid out over 30 steps, and now there are 40" in refused.stderr
+    allowed = linreg(*longer, "--allow_changed_settings", "true", cwd=tmp_path)
+    assert (allowed.code, allowed.stderr) == (0, "")
+    other = ("--model.schedule", "constant", "--model.tail_averaging", "0.5", "--trainer.max_epochs", "60")
+    changed = ("fit", "--resume", str(RUN), *other, "--allow_changed_settings", "true")
+    assert linreg(*changed, cwd=tmp_path).code == 0
+
+
+def test_the_learning_rate_of_a_schedule_is_drawn(tmp_path: Path) -> None:
+    from tests.runs import curves
+
+    job = (*TABLE, "--model.learning_rate", "0.2", "--trainer.max_epochs", "40", "--trainer.log_every_n_steps", "10")
+    assert linreg("fit", *job, cwd=tmp_path).code == 0
+    drawn = dict(curves(tmp_path / RUN)["train/learning_rate"])
+    expected = 0.1 * (1 + np.cos(np.pi * np.array([9, 19, 29, 39]) / 40))  # in force at the step that ends there
+    assert [drawn[step] for step in (10, 20, 30, 40)] == pytest.approx(list(expected), rel=1e-6)
