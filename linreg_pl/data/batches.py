@@ -20,10 +20,13 @@ from torch import Tensor
 from linreg_pl.core.triangle import Triangle, triangle_of
 from linreg_pl.errors import InputError, quoted
 
-Batch = tuple[Tensor, Tensor]  # x (batch_size, D), y (batch_size, K)
+Batch = tuple[Tensor, ...]  # x (batch_size, D), y (batch_size, K); and weights (batch_size, 1), where rows have some
 
 EVALUATION_BATCH_SIZE = 65_536
 """Rows at a time where no gradient is taken; the result is the mean over all rows, whatever this is."""
+
+EVALUATION_BATCH_BYTES = 128e6
+"""The same, where rows are wide; fewer would cost the exact pass more in merging than it needs to factor them."""
 
 
 class BatchDataModule(LightningDataModule, ABC):
@@ -72,7 +75,10 @@ class BatchDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def rows(self) -> Iterator[Batch]:
-        """All rows that training draws from, some at a time: x (n, D), y (n, K), without what each epoch draws anew."""
+        """All rows that training draws from, some at a time, without what each epoch draws anew.
+
+        Weights are on whatever scale: the exact answer is the same on any.
+        """
 
     @cached_property
     def triangle(self) -> Triangle:
@@ -161,6 +167,11 @@ class ConsecutiveSlices:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for start in range(0, len(self.tensors[0]), EVALUATION_BATCH_SIZE):
             yield tuple(tensor[start : start + EVALUATION_BATCH_SIZE] for tensor in self.tensors)
+
+
+def evaluation_batch_size(num_columns: int) -> int:
+    """Rows at a time, of so many columns of float32."""
+    return max(1, min(EVALUATION_BATCH_SIZE, int(EVALUATION_BATCH_BYTES / 4 / max(1, num_columns))))
 
 
 def checked_batch_size(batch_size: int, num_rows: int, rows: str) -> int:

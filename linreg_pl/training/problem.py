@@ -132,7 +132,7 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
         range(count) if is_cycle else sorted({index * count // SAMPLED_BATCHES for index in range(SAMPLED_BATCHES)})
     )
     batches = (data.batch(0, index) for index in chosen)
-    hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept) for x, _ in batches]
+    hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept, *w) for x, _, *w in batches]
     solution = optimum(data.triangle, penalty, fit_intercept)
     names = ["the intercept", *data.feature_names]
     return Problem(
