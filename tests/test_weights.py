@@ -1,6 +1,7 @@
 """Rows that have weights: against scikit-learn, weighted least squares written out, and rows that stand repeatedly."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression as Peer
 from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -90,7 +92,8 @@ def test_weighted_triangle_is_that_of_rows_times_roots(num_rows: int, offset: fl
     columns = torch.cat([torch.ones(num_rows, 1, dtype=torch.float64), x, y], dim=1)
     gram = (columns * w).T @ columns
     torch.testing.assert_close(found.R.T @ found.R, gram, rtol=1e-12, atol=1e-12 * float(gram.abs().max()))
-    assert (found.num_rows, found.total_weight) == (num_rows, pytest.approx(float(w.sum()), rel=1e-14))
+    assert found.num_rows == num_rows
+    assert found.total_weight == pytest.approx(float(w.sum()), rel=1e-14)
     means = np.average(columns[:, 1:], axis=0, weights=w[:, 0])
     deviations = np.sqrt(np.average((columns[:, 1:].numpy() - means) ** 2, axis=0, weights=w[:, 0]))
     np.testing.assert_allclose(found.means, means, rtol=1e-10, atol=1e-12)
@@ -106,16 +109,11 @@ def test_refined_solution_has_all_digits_of_that_of_repeated_rows(seed: int, l2:
     penalty = penalty_rows(2, l2)
     found = refined(optimum(triangle_of([(x, y, weights)]), penalty), [(x, y, weights)])
     columns = with_ones(rational(repeated(x, weights)))
-    exact = Paraboloid(columns, rational(repeated(y, weights)), *_exact_penalty(l2))
+    penalized = rational([[0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    exact = Paraboloid(columns, rational(repeated(y, weights)), Fraction(l2), penalized)
     expected = [[float(value) for value in row] for row in exact.minimum()]
     np.testing.assert_allclose(found.theta.high, expected, rtol=1e-14)
     assert found.objective == pytest.approx(float(exact.value(exact.minimum())), rel=1e-9)
-
-
-def _exact_penalty(l2: float) -> tuple[Any, Any]:
-    from fractions import Fraction
-
-    return Fraction(l2), rational([[0, 0, 0], [0, 1, 0], [0, 0, 1]])
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -177,9 +175,9 @@ def written(content: pa.Table, folder: Path, name: str = "t.parquet") -> str:
     return str(folder / name)
 
 
-def loaded(content: Any, stage: str = "fit", **given_settings: Any) -> TableDataModule:
+def loaded(content: Any, **given_settings: Any) -> TableDataModule:
     data = TableDataModule(content, **{"target": ["y", "z"], "weight": "w", **given_settings})
-    data.setup(stage)
+    data.setup("fit")
     return data
 
 
@@ -216,16 +214,9 @@ def test_solution_is_scikit_learns(l2: float, memory_limit: str, tmp_path: Path)
     mse = np.average((peer.predict(x) - y) ** 2, axis=0, weights=w).mean()
     assert found["objective"] == pytest.approx(mse + l2 * np.square(peer.coef_).sum(), rel=1e-10)
     if not l2:
-        by_target = [peer_score for peer_score in _scores(peer, x, y, w)]
-        assert list(found["r_squared"].values()) == pytest.approx(by_target, rel=1e-9)
+        scores = r2_score(y, peer.predict(x), sample_weight=w, multioutput="raw_values")
+        np.testing.assert_allclose(list(found["r_squared"].values()), scores, rtol=1e-9)
     assert found["num_rows"] == content.num_rows
-
-
-def _scores(peer: Any, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> list[float]:
-    from sklearn.metrics import r2_score
-
-    scores: list[float] = r2_score(y, peer.predict(x), sample_weight=w, multioutput="raw_values").tolist()
-    return scores
 
 
 def test_solve_is_the_same_on_any_scale_of_the_weights_and_for_repeated_rows(tmp_path: Path) -> None:
@@ -327,7 +318,8 @@ def test_losses_of_rows_held_out_and_of_all_are_weighted(memory_limit: Any, monk
 
 
 def test_streamed_rows_have_the_bits_of_those_in_memory(tmp_path: Path) -> None:
-    path, rows = written(table(), tmp_path), {"batch_size": 90, "val_fraction": 0.2, "shuffle": False}
+    path = written(table(), tmp_path)
+    rows: Any = {"batch_size": 90, "val_fraction": 0.2, "shuffle": False}
     held, streamed = loaded(path, **rows), loaded(path, **rows, memory_limit=0)
     assert torch.equal(held.triangle.R, streamed.triangle.R)
     assert held.triangle.total_weight == streamed.triangle.total_weight
@@ -344,7 +336,16 @@ def test_resumed_weighted_run_ends_with_the_same_bits(memory_limit: str, tmp_pat
     path = written(table(), tmp_path)
     (whole := tmp_path / "whole").mkdir()
     (parts := tmp_path / "parts").mkdir()
-    settings_of_run = ("--data.features", "[a,b]", "--data.batch_size", "30", "--data.memory_limit", memory_limit, "--data.val_fraction", "0.1")
+    settings_of_run = (
+        "--data.features",
+        "[a,b]",
+        "--data.batch_size",
+        "30",
+        "--data.memory_limit",
+        memory_limit,
+        "--data.val_fraction",
+        "0.1",
+    )
     model = ("--model.standardize", "true", "--model.learning_rate", "auto", "--trainer.max_epochs", "3")
     command = ("fit", *flags(path, *WEIGHT), *settings_of_run, *model)
     assert (result := linreg(*command, cwd=whole)).code == 0, result.stderr

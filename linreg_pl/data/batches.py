@@ -18,6 +18,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from linreg_pl.core.triangle import Triangle, triangle_of
+from linreg_pl.data.watching import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
 
 Batch = tuple[Tensor, ...]  # x (batch_size, D), y (batch_size, K); and weights (batch_size, 1), where rows have some
@@ -34,6 +35,8 @@ class BatchDataModule(LightningDataModule, ABC):
 
     target_names: list[str]
     batch_size: int  # known, as the rows are, after `setup("fit")`
+    watch: Watch = staticmethod(unwatched)
+    """Sees each pass that is taken over all rows; set before the first."""
 
     def __str__(self) -> str:
         """Its class: Lightning's own would ask the loaders, which may not be there yet."""
@@ -83,7 +86,11 @@ class BatchDataModule(LightningDataModule, ABC):
     @cached_property
     def triangle(self) -> Triangle:
         """What one pass over these rows keeps: all that the exact answer needs. Known after `setup`."""
-        return triangle_of(self.rows())
+        return triangle_of(self.watched_rows())
+
+    def watched_rows(self) -> Iterator[Batch]:
+        """The same rows; watched."""
+        return self.watch(self.rows(), self.num_rows_to_fit, lambda batch: len(batch[0]))
 
     @property
     def holds_out_rows(self) -> bool:

@@ -86,8 +86,9 @@ class Chunks:
         self, part: Part, groups: Sequence[int] | None = None, keeps_missing: bool = False
     ) -> Iterator[tuple[int, np.ndarray]]:
         """The same, each chunk with the number in the table of the first row that was read for it."""
-        groups = range(len(self.table.group_rows)) if groups is None else groups
-        for first, batch in self.table.batches(groups, list(dict.fromkeys(self.encoding.columns))):
+        columns = list(dict.fromkeys(self.encoding.columns))
+        batches = self.table.all_batches(columns) if groups is None else self.table.batches(groups, columns)
+        for first, batch in batches:
             try:
                 values = self.encoding.numbers(batch)
             except UnknownCategory as error:

@@ -71,7 +71,7 @@ class StreamedRows(Rows):
     """Rows that are read when they are asked for; a few windows of them are in memory.
 
     Args:
-        chunks: Reads the groups that it is given, in that order, as chunks (n, sum of widths).
+        chunks: Reads the groups that it is given, in that order, or all, as chunks (n, sum of widths).
         counts: Rows in each group.
         widths: Columns of x, of y, and of the weights if there are any.
         shuffled_by: Seed of the order at each epoch; None keeps the table's.
@@ -79,7 +79,7 @@ class StreamedRows(Rows):
 
     def __init__(
         self,
-        chunks: Callable[[Sequence[int]], Iterator[np.ndarray]],
+        chunks: Callable[[Sequence[int] | None], Iterator[np.ndarray]],
         counts: Sequence[int],
         widths: Sequence[int],
         dtype: torch.dtype,
@@ -97,7 +97,7 @@ class StreamedRows(Rows):
 
     def in_order(self) -> Iterator[Batch]:
         """See `Rows`."""
-        return ahead(self._blocks(self._chunks(range(len(self._counts))), self.evaluation_batch_size))
+        return ahead(self._blocks(self._chunks(None), self.evaluation_batch_size))
 
     def batch(self, epoch: int, rows: slice) -> Batch:
         """See `Rows`."""

@@ -134,7 +134,9 @@ class TableDataModule(BatchDataModule):
         columns = list(dict.fromkeys([*self._features, *self._others]))
         schema = self._source.schema(columns)
         require_kinds(self._source.name, schema)
+        self._source.watch = self.watch
         table = self._source.table(columns, self._limit)
+        table.watch = self.watch
         if table.num_rows == 0:
             raise InputError(no_rows(table.name))
         for name in self._others:

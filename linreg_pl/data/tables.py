@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs
 
 from linreg_pl.data.files import File, unchanged
+from linreg_pl.data.watching import Watch, unwatched
 from linreg_pl.errors import InputError
 
 GROUP_ROWS = 65_536
@@ -32,6 +33,7 @@ class Table(ABC):
     schema: pa.Schema
     group_rows: list[int]  # rows of each group
     parts: list[tuple[str, int]]  # the files, in order, and their rows
+    watch: Watch = staticmethod(unwatched)
 
     @property
     def num_rows(self) -> int:
@@ -56,8 +58,9 @@ class Table(ABC):
         """
 
     def all_batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """All rows, in order."""
-        return self.batches(range(len(self.group_rows)), columns)
+        """All rows, in order; watched."""
+        batches = self.batches(range(len(self.group_rows)), columns)
+        return self.watch(batches, self.num_rows, lambda numbered: numbered[1].num_rows)
 
     def place(self, row: int) -> tuple[str, int]:
         """The file of a row, and its number there, from 1."""
