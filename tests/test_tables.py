@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
-from linreg_pl.data import batches, rows
+from linreg_pl.data import rows
 from tests.commands import linreg
 from tests.trainers import StopAt, plain_trainer
 
@@ -441,7 +441,7 @@ def test_dates_are_refused() -> None:
 
 @pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
 def test_wide_rows_are_evaluated_fewer_at_a_time(memory_limit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "EVALUATION_BATCH_BYTES", 4 * 3 * 100)  # a hundred rows of three columns
+    monkeypatch.setattr(rows, "EVALUATION_BATCH_BYTES", 4 * 3 * 100)  # a hundred rows of three columns
     generator = np.random.default_rng(0)
     content = pa.table({name: generator.standard_normal(NUM_ROWS).astype(np.float32) for name in "aby"})
     data = loaded(content, batch_size=50, memory_limit=memory_limit, shuffle=False)
@@ -454,7 +454,7 @@ def test_wide_rows_are_evaluated_fewer_at_a_time(memory_limit: Any, monkeypatch:
 
 def test_rows_at_a_time_are_bounded_by_their_bytes() -> None:
     for num_columns in (1, 10, 100, 300):
-        assert batches.evaluation_batch_size(num_columns) == batches.EVALUATION_BATCH_SIZE, "as many as ever"
+        assert rows.evaluation_batch_size(num_columns) == 65_536, "as many as ever"
     for num_columns in (1_000, 5_000, 100_000):
-        assert 64e6 < 4 * num_columns * batches.evaluation_batch_size(num_columns) <= 128e6
-    assert batches.evaluation_batch_size(10**9) == 1
+        assert 64e6 < 4 * num_columns * rows.evaluation_batch_size(num_columns) <= 128e6
+    assert rows.evaluation_batch_size(10**9) == 1

@@ -26,7 +26,7 @@ from linreg_pl.core.scaling import users_units
 from linreg_pl.core.stability import batch_hessian
 from linreg_pl.core.statistics import statistics
 from linreg_pl.core.triangle import triangle_of
-from linreg_pl.data import batches
+from linreg_pl.data import rows
 from linreg_pl.data.chunks import Split
 from linreg_pl.training.pictures import pictures
 from linreg_pl.training.record import record
@@ -236,10 +236,10 @@ def test_solve_is_the_same_on_any_scale_of_the_weights_and_for_repeated_rows(tmp
 
 @pytest.mark.parametrize("standardize", ["false", "true"])
 def test_full_batch_descends_as_on_repeated_rows_and_arrives_at_ridge(standardize: str, tmp_path: Path) -> None:
-    content, reports = table(), []
+    reports = []
     settings_of_model = ("--model.learning_rate", "auto", "--model.l2", "0.2", "--model.standardize", standardize)
-    for name, rows, more in (("w", content, WEIGHT), ("r", repeated_table(content), ())):
-        path = written(rows, tmp_path, f"{name}.parquet")
+    for name, content, more in (("w", table(), WEIGHT), ("r", repeated_table(table()), ())):
+        path = written(content, tmp_path, f"{name}.parquet")
         (folder := tmp_path / name).mkdir()
         run = (*settings_of_model, "--trainer.max_epochs", "200", "--trainer.precision", "64-true")
         result = linreg("fit", *flags(path, *more), *run, cwd=folder)
@@ -250,7 +250,7 @@ def test_full_batch_descends_as_on_repeated_rows_and_arrives_at_ridge(standardiz
         assert ours[key] == pytest.approx(theirs[key], rel=1e-6)  # weights are rounded to float32
     assert ours["gap"] < 1e-12, "it arrives"
     if standardize == "false":
-        x, y, w = columns(content, "a", "b"), columns(content, "y", "z"), content["w"].to_numpy()
+        x, y, w = columns(table(), "a", "b"), columns(table(), "y", "z"), table()["w"].to_numpy()
         peer = Ridge(alpha=w.sum() * 2 * 0.2, solver="svd").fit(x, y, sample_weight=w)
         fitted = [[ours["coefficients"][f"W/{name}/{k}"] for name in "ab"] for k in "yz"]
         np.testing.assert_allclose(fitted, peer.coef_, rtol=1e-6)
@@ -294,7 +294,7 @@ def test_weight_is_no_feature_unless_it_is_asked_for() -> None:
 @pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
 def test_losses_of_rows_held_out_and_of_all_are_weighted(memory_limit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the rows are cut, even where a part of them has no weight at all."""
-    monkeypatch.setattr(batches, "EVALUATION_BATCH_SIZE", 16)
+    monkeypatch.setattr(rows, "EVALUATION_BATCH_SIZE", 16)
     content = table().slice(0, 300)
     weights = content["w"].to_numpy().copy()
     weights[32:48] = 0
@@ -305,9 +305,9 @@ def test_losses_of_rows_held_out_and_of_all_are_weighted(memory_limit: Any, monk
     trainer.fit(model, data)
     W, b = (part.detach().double().numpy() for part in (model.W, model.b))
 
-    def loss(rows: np.ndarray | slice) -> float:
-        errors = columns(content, "a", "b")[rows] @ W + b - columns(content, "y", "z")[rows]
-        return float(np.average((errors**2).mean(axis=1), weights=weights[rows]))
+    def loss(chosen: np.ndarray | slice) -> float:
+        errors = columns(content, "a", "b")[chosen] @ W + b - columns(content, "y", "z")[chosen]
+        return float(np.average((errors**2).mean(axis=1), weights=weights[chosen]))
 
     held_out = data._split.mask("held_out", 0, 300)
     assert held_out is not None
@@ -319,8 +319,8 @@ def test_losses_of_rows_held_out_and_of_all_are_weighted(memory_limit: Any, monk
 
 def test_streamed_rows_have_the_bits_of_those_in_memory(tmp_path: Path) -> None:
     path = written(table(), tmp_path)
-    rows: Any = {"batch_size": 90, "val_fraction": 0.2, "shuffle": False}
-    held, streamed = loaded(path, **rows), loaded(path, **rows, memory_limit=0)
+    given: Any = {"batch_size": 90, "val_fraction": 0.2, "shuffle": False}
+    held, streamed = loaded(path, **given), loaded(path, **given, memory_limit=0)
     assert torch.equal(held.triangle.R, streamed.triangle.R)
     assert held.triangle.total_weight == streamed.triangle.total_weight
     assert held.fingerprint == streamed.fingerprint
@@ -328,7 +328,7 @@ def test_streamed_rows_have_the_bits_of_those_in_memory(tmp_path: Path) -> None:
         for one, other in zip(held.batch(1, index), streamed.batch(1, index), strict=True):
             assert torch.equal(one, other)
     other_weights = table().set_column(2, "w", pa.array(np.ones(400)))
-    assert loaded(other_weights, **rows).fingerprint != held.fingerprint
+    assert loaded(other_weights, **given).fingerprint != held.fingerprint
 
 
 @pytest.mark.parametrize("memory_limit", ["1", "0"], ids=["held", "streamed"])

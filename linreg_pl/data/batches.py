@@ -26,9 +26,6 @@ Batch = tuple[Tensor, ...]  # x (batch_size, D), y (batch_size, K); and weights 
 EVALUATION_BATCH_SIZE = 65_536
 """Rows at a time where no gradient is taken; the result is the mean over all rows, whatever this is."""
 
-EVALUATION_BATCH_BYTES = 128e6
-"""The same, where rows are wide; fewer would cost the exact pass more in merging than it needs to factor them."""
-
 
 class BatchDataModule(LightningDataModule, ABC):
     """Rows with D named features and K named targets, cut into `steps_per_epoch` training batches an epoch."""
@@ -174,11 +171,6 @@ class ConsecutiveSlices:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for start in range(0, len(self.tensors[0]), EVALUATION_BATCH_SIZE):
             yield tuple(tensor[start : start + EVALUATION_BATCH_SIZE] for tensor in self.tensors)
-
-
-def evaluation_batch_size(num_columns: int) -> int:
-    """Rows at a time, of so many columns of float32."""
-    return max(1, min(EVALUATION_BATCH_SIZE, int(EVALUATION_BATCH_BYTES / 4 / max(1, num_columns))))
 
 
 def checked_batch_size(batch_size: int, num_rows: int, rows: str) -> int:

@@ -13,10 +13,9 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from linreg_pl.data.batches import evaluation_batch_size
 from linreg_pl.data.columns import LIKE_A_NUMBER, Encoding, UnknownCategory, as_text, is_text
 from linreg_pl.data.csv_files import is_number, not_a
-from linreg_pl.data.rows import blocks
+from linreg_pl.data.rows import blocks, evaluation_batch_size
 from linreg_pl.data.streams import Purpose, stream
 from linreg_pl.data.tables import Table
 from linreg_pl.errors import InputError, shortened

@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.triangle import weight_of
-from linreg_pl.data.batches import Batch, evaluation_batch_size
+from linreg_pl.data.batches import EVALUATION_BATCH_SIZE, Batch
 from linreg_pl.data.streams import Purpose, stream
 from linreg_pl.errors import InputError
 
 WINDOW_BYTES = 32e6
 """Of the rows that a streamed table shuffles together; three windows are in memory at once."""
+
+EVALUATION_BATCH_BYTES = 128e6
+"""Where no gradient is taken, of the rows at a time; with fewer, the exact pass would merge more than it factors."""
 
 T = TypeVar("T")
 
@@ -162,6 +165,11 @@ def require_weight(name: str, total: float) -> None:
     """
     if total == 0:
         raise InputError(f"{name}: the weights of all rows are 0; give --data.weight another column")
+
+
+def evaluation_batch_size(num_columns: int) -> int:
+    """Rows at a time where no gradient is taken, of so many columns of float32."""
+    return max(1, min(EVALUATION_BATCH_SIZE, int(EVALUATION_BATCH_BYTES / 4 / max(1, num_columns))))
 
 
 def blocks(chunks: Iterator[np.ndarray], size: int, widths: Sequence[int], dtype: torch.dtype) -> Iterator[Batch]:

@@ -136,8 +136,7 @@ class FileSource(Source):
         if self._files.format == "parquet":
             return ParquetTable(self._files.files, schema)
         counts = [0] * len(self._files.files)
-        batches = self.watch(self._batches(schema, counts), None, lambda batch: batch.num_rows)
-        table = gathered(batches, schema, memory_limit)
+        table = gathered(self.watch(self._batches(schema, counts), None, len), schema, memory_limit)
         return ArrowTable(
             table, [(str(file.path), count) for file, count in zip(self._files.files, counts, strict=True)]
         )
