@@ -268,6 +268,15 @@ def test_batches_average_to_the_objective_over_all_rows_that_are_drawn() -> None
         assert float(torch.stack(each).mean()) == pytest.approx(expected, rel=1e-5)
 
 
+def test_hessians_of_weighted_batches_average_to_that_of_all_rows() -> None:
+    data = loaded(table(), batch_size=60, shuffle=False)
+    problem_of_data = LinearRegression(2, 2, l2=0.1).problem(data)
+    assert problem_of_data.is_cycle
+    factor = problem_of_data.optimum.factor_of(problem_of_data.scaling)
+    expected = 2 * factor.T @ factor
+    torch.testing.assert_close(problem_of_data.hessians.mean(dim=0), expected, rtol=1e-6, atol=1e-6)  # of float32
+
+
 def _xyw(batch: tuple[Tensor, ...], W: Tensor, b: Tensor) -> tuple[Any, ...]:
     x, y, w = batch
     return x, y, W, b, 0.0, w
