@@ -111,6 +111,7 @@ class LinregCLI(LightningCLI):
         self.checkpoint: Path | None = None
         self.run: Path | None = None
         self.plan: dict[str, int] = {}
+        self.bar = RunBar()
         try:
             self._construct(args)
         except BaseException:
@@ -187,8 +188,15 @@ class LinregCLI(LightningCLI):
         parser.link_arguments("data", "model.num_features", compute_fn=self._num_features, apply_on="instantiate")
         parser.link_arguments("data.num_targets", "model.num_targets", apply_on="instantiate")
 
+    @property
+    def _shows_bar(self) -> bool:
+        wanted = self.config[self.config.subcommand].trainer.enable_progress_bar is not False
+        return wanted and sys.stdout.isatty()
+
     def _num_features(self, data: BatchDataModule) -> int:
         """D of data that knows what the checkpoint's has learnt: its categories are columns."""
+        if self._shows_bar:
+            data.watch = self.bar.watch  # from here on rows are read
         if self.checkpoint is not None:
             data.adopt(read_checkpoint(self.checkpoint).get(type(data).__qualname__, {}))
         return data.num_features
@@ -264,7 +272,6 @@ class LinregCLI(LightningCLI):
             require_same_settings(path, checkpoint, self.model, self.datamodule, precision)
 
     def _fit_trainer(self, settings: Any) -> dict[str, Any]:
-        shows_bar = settings.trainer.enable_progress_bar is not False and sys.stdout.isatty()
         steps_per_epoch = self.datamodule.steps_per_epoch
         usage.require_monitored(as_list(self.config.fit.trainer.callbacks), self.datamodule.holds_out_rows)
         if settings.trainer.max_epochs is None and settings.trainer.max_steps == -1:
@@ -297,8 +304,8 @@ class LinregCLI(LightningCLI):
             "max_steps": steps,
             **(validation(settings.trainer, steps_per_epoch) if validates else {"limit_val_batches": 0}),
             "logger": logger,
-            "enable_progress_bar": shows_bar,
-            "callbacks": [*callbacks, *([RunBar()] if shows_bar else [])],
+            "enable_progress_bar": self._shows_bar,
+            "callbacks": [*callbacks, *([self.bar] if self._shows_bar else [])],
         }
 
     def _plan(self, trainer: Any) -> None:

@@ -468,3 +468,24 @@ def test_dates_are_refused() -> None:
     content = pa.table({"when": [datetime.date(2026, 1, 1)], "y": [1.0]})
     with pytest.raises(InputError, match=r"'when' holds date32.*neither numbers nor text"):
         loaded(content)
+
+
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+def test_wide_rows_are_evaluated_fewer_at_a_time(memory_limit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "EVALUATION_BATCH_BYTES", 4 * 3 * 100)  # a hundred rows of three columns
+    generator = np.random.default_rng(0)
+    content = pa.table({name: generator.standard_normal(NUM_ROWS).astype(np.float32) for name in "aby"})
+    data = loaded(content, batch_size=50, memory_limit=memory_limit, shuffle=False)
+    loader = data.test_dataloader()
+    sizes = [len(x) for x, _ in loader]
+    assert sizes == [100] * 10 + [3]
+    assert len(loader) == 11
+    assert torch.cat([x[:, 0] for x, _ in loader]).tolist() == content["a"].to_pylist()
+
+
+def test_rows_at_a_time_are_bounded_by_their_bytes() -> None:
+    for num_columns in (1, 10, 100, 300):
+        assert rows.evaluation_batch_size(num_columns) == 65_536, "as many as ever"
+    for num_columns in (1_000, 5_000, 100_000):
+        assert 64e6 < 4 * num_columns * rows.evaluation_batch_size(num_columns) <= 128e6
+    assert rows.evaluation_batch_size(10**9) == 1

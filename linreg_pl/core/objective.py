@@ -6,6 +6,13 @@
 
 N rows, D features, K targets; the mean runs over all N·K entries. scikit-learn's `Ridge` sums where J averages:
 its `alpha` is N·K·l2. PyTorch's `weight_decay` is neither: it is half of this penalty, and falls on b too.
+
+Where rows have weights, w (N, 1), each square counts so many times:
+
+    J(W, b) = mean(w · (X W + b - y)²) + l2 · sum(W²)
+
+Weights are scaled once, to be 1 on average over all rows: J over all of them is the weighted mean. A batch divides by
+its number of rows, not by its own weight, so that the mean of J over batches of equal size is J over all rows.
 """
 
 from typing import NamedTuple
@@ -48,17 +55,47 @@ def penalty(W: Tensor, l2: float) -> Tensor:
     return l2 * W.square().sum()
 
 
-def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float) -> Tensor:
+def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
+    """`w · residual`, shape (N, K); the residuals themselves where rows have no weights.
+
+    Raises:
+        ValueError: `weights` is not (N, 1). Broadcasting would accept (N,) and quietly weigh targets, not rows.
+    """
+    if weights is None:
+        return residual
+    if weights.shape != (len(residual), 1):
+        raise ValueError(f"weights has shape {tuple(weights.shape)}: give one column of {len(residual)} rows")
+    return residual * weights
+
+
+def mean_squared_error(
+    x: Tensor, y: Tensor, W: Tensor, b: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor | int]:
+    """The weighted mean of the rows' squared residuals, and the weight of the rows: their number without weights.
+
+    Means of parts of the rows, weighted by the parts' weights, make the mean of the whole. Rows of weight 0 have 0.
+    """
+    residual = residuals(x, y, W, b)
+    mse = (residual * weighted(residual, weights)).mean()
+    if weights is None:
+        return mse, len(y)
+    total = weights.sum()
+    return mse * len(y) / total.clamp(min=torch.finfo(total.dtype).tiny), total
+
+
+def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Tensor:
     """J(W, b), differentiable: autograd through it gives what `value_and_gradient` has in closed form."""
-    return residuals(x, y, W, b).square().mean() + penalty(W, l2)
+    residual = residuals(x, y, W, b)
+    return (residual * weighted(residual, weights)).mean() + penalty(W, l2)
 
 
 @torch.no_grad()
-def value_and_gradient(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float) -> Step:
+def value_and_gradient(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Step:
     """J and its gradient from one pass over the batch; the residuals serve both, so autograd would only cost time."""
     residual = residuals(x, y, W, b)
-    mse = residual.square().mean()
-    scaled = residual.mul_(2 / residual.numel())
+    of_rows = weighted(residual, weights)
+    mse = (residual * of_rows).mean()
+    scaled = of_rows.mul_(2 / residual.numel())
     grad_W = torch.addmm(W, x.T, scaled, beta=2 * l2)
     return Step(mse + penalty(W, l2), mse, grad_W, scaled.sum(dim=0))
 

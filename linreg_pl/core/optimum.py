@@ -5,6 +5,7 @@ With the coefficients as one matrix θ = (b; W), J is a paraboloid:
     J(W, b) = mean((X W + b - y)²) + l2 · sum(W²) = J* + ‖T (θ - θ*)‖²
     T'T = [1, X]'[1, X] / (N·K) + l2 · P'P                   P = diag(0, 1, …, 1)
 
+Where rows have weights, the mean is the weighted one: sum of w · (…)² / (K · sum of w), and [1, X] has rows times √w.
 T'T is half of J's Hessian. T itself is the triangle of the data's triangle on the penalty's rows √l2·P, so that nothing
 is ever squared; and the gap J - J* is a norm, which keeps its digits where J and J* agree in all of theirs.
 """
@@ -88,7 +89,7 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True) -
         fit_intercept: Whether b is free; 0 otherwise.
     """
     free = slice(0 if fit_intercept else 1, 1 + data.num_features)
-    data_rows = data.R / (data.num_rows * data.num_targets) ** 0.5
+    data_rows = data.R / (data.total_weight * data.num_targets) ** 0.5
     of_nothing = torch.zeros(len(penalty.high), data.num_targets, dtype=torch.float64)
     penalty_rows = torch.cat([penalty.high, of_nothing], dim=1)
     R = upper_triangle(torch.cat([data_rows, penalty_rows])[:, free.start :])

@@ -20,9 +20,17 @@ SLACK = 1e-7
 """A spectral radius of 1 is not told from one this much above it: directions in which nothing moves have exactly 1."""
 
 
-def batch_hessian(x: Tensor, penalty: Tensor, num_targets: int, scaling: Scaling, fit_intercept: bool = True) -> Tensor:
+def batch_hessian(
+    x: Tensor,
+    penalty: Tensor,
+    num_targets: int,
+    scaling: Scaling,
+    fit_intercept: bool = True,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Hessian of J on a batch x (n, D) for the W and b of `scaling`, (P, P); one target's, as all have the same."""
     columns = torch.cat([torch.ones(len(x), 1, dtype=torch.float64), x.to(torch.float64)], dim=1)
+    columns = columns if weights is None else columns * weights.double().sqrt()
     rows = torch.cat([columns / (len(x) * num_targets) ** 0.5, penalty]) @ scaling.matrix
     free = rows[:, 0 if fit_intercept else 1 :]
     return 2 * free.T @ free

@@ -3,6 +3,10 @@
 Of the model y = X W + b + ε, with independent ε of one standard deviation for each target. With a penalty the estimates
 are biased, and the standard errors are those of their spread around their own mean; the parameters then count for as
 many as are free of it: the trace of the matrix that takes y to its prediction.
+
+A row of weight w has an ε of standard deviation σ / √w. The residual deviation estimates σ, that of a row of weight 1,
+as √(sum of w · residual² / degrees_of_freedom), and R² is of weighted squares about the weighted mean. A row counts as
+one, whatever its weight: the convention of statsmodels' WLS.
 """
 
 from dataclasses import dataclass
@@ -26,7 +30,7 @@ class Statistics:
     """
 
     standard_errors: Tensor  # (1+D, K), of b, then of W
-    residual_std: Tensor  # (K,), √(RSS / degrees_of_freedom)
+    residual_std: Tensor  # (K,), √(RSS / degrees_of_freedom), of a row of weight 1
     r_squared: Tensor  # (K,), 1 - RSS / TSS; TSS is about the mean, or about 0 without an intercept
     degrees_of_freedom: float  # num_rows less the parameters
 
@@ -39,7 +43,7 @@ def statistics(solution: Optimum) -> Statistics:
     """Standard errors and what goes with them, for an exact solution."""
     data, free = solution.data, solution.free
     features, targets = slice(0, 1 + data.num_features), slice(1 + data.num_features, None)
-    rows = data.R[:, free] / (data.num_rows * data.num_targets) ** 0.5
+    rows = data.R[:, free] / (data.total_weight * data.num_targets) ** 0.5
     influence = rows @ solution.inverse.half  # its columns are orthonormal where nothing is penalised
     degrees_of_freedom = data.num_rows - float(influence.square().sum())
     residuals = data.R[:, features] @ solution.theta.high - data.R[:, targets]
@@ -52,7 +56,7 @@ def statistics(solution: Optimum) -> Statistics:
     spread = torch.zeros(1 + data.num_features, dtype=torch.float64)
     spread[free] = torch.linalg.vector_norm(solution.inverse.half @ influence.T, dim=1)
     spread[solution.dependent] = torch.nan
-    spread /= (data.num_rows * data.num_targets) ** 0.5
+    spread /= (data.total_weight * data.num_targets) ** 0.5
     return Statistics(
         standard_errors=spread.unsqueeze(1) * residual_std,
         residual_std=residual_std,

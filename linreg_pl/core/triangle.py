@@ -6,6 +6,8 @@
 squaring that can cost a Gram matrix half its digits. It is built in chunks: the triangle so far is stacked on the next
 rows and factored again. Stacking two triangles merges two parts of the data, in any order; memory is O((D + K)²).
 Where the columns are far from dependent, squaring costs nothing: long chunks of such rows go three times as fast.
+
+Rows that have weights w are taken times √w, so that in `R'R` each counts w times, as if it stood there so often.
 """
 
 from collections import deque
@@ -39,6 +41,7 @@ class Triangle:
     R: Tensor  # (1+D+K, 1+D+K), float64
     num_rows: int
     num_features: int
+    total_weight: float  # of the rows; without weights, their number
 
     @property
     def num_targets(self) -> int:
@@ -56,43 +59,44 @@ class Triangle:
 
     @property
     def means(self) -> Tensor:
-        """Means of the columns of X and y, shape (D+K,): the first row of R is √N times them."""
+        """Means of the columns of X and y, shape (D+K,): the first row of R is √total_weight times them."""
         return self.R[0, 1:] / self.R[0, 0]
 
     @property
     def scales(self) -> Tensor:
-        """Standard deviations (over N, not N-1) of the columns of X and y, shape (D+K,).
+        """Standard deviations (over N, or the weights' total, not N-1) of the columns of X and y, shape (D+K,).
 
         0 for a column that is constant but for rounding.
         """
         deviations = torch.linalg.vector_norm(self.R[1:, 1:], dim=0)
         rounding = self.rounding * torch.linalg.vector_norm(self.R[:, 1:], dim=0)
-        scales: Tensor = torch.where(deviations > rounding, deviations, 0) / self.num_rows**0.5
+        scales: Tensor = torch.where(deviations > rounding, deviations, 0) / self.total_weight**0.5
         return scales
 
     def variance(self, fit_intercept: bool = True) -> float:
         """J where all weights are 0: the mean over all entries of y² less, with an intercept, its column's mean."""
         rows = self.R[1 if fit_intercept else 0 :, 1 + self.num_features :]
-        return float(rows.square().sum()) / (self.num_rows * self.num_targets)
+        return float(rows.square().sum()) / (self.total_weight * self.num_targets)
 
     def merge(self, other: "Triangle") -> "Triangle":
         """The triangle of both parts' rows."""
         stacked = torch.cat([self.R, other.R])
-        return replace(self, R=upper_triangle(stacked), num_rows=self.num_rows + other.num_rows)
+        num_rows, total_weight = self.num_rows + other.num_rows, self.total_weight + other.total_weight
+        return replace(self, R=upper_triangle(stacked), num_rows=num_rows, total_weight=total_weight)
 
     def with_noise(self, std: float) -> "Triangle":
         """The expected triangle once independent noise of standard deviation `std` is added to y.
 
-        Its Gram matrix is the expectation of theirs: `std² · N` more on the diagonal, for each target.
+        Its Gram matrix is the expectation of theirs: `std² · total_weight` more on the diagonal, for each target.
         """
         noise = torch.zeros_like(self.R)
         targets = torch.arange(1 + self.num_features, len(self.R))
-        noise[targets, targets] = std * self.num_rows**0.5
+        noise[targets, targets] = std * self.total_weight**0.5
         return replace(self, R=upper_triangle(torch.cat([self.R, noise])))
 
 
-def triangle_of(chunks: Iterable[tuple[Tensor, Tensor]]) -> Triangle:
-    """The triangle of all rows of `chunks`, pairs of x (n, D) and y (n, K) of any length.
+def triangle_of(chunks: Iterable[tuple[Tensor, ...]]) -> Triangle:
+    """The triangle of all rows of `chunks`: x (n, D), y (n, K), and the weights (n, 1) of those that have some.
 
     Parts of the rows are factored side by side, each on one thread, and merged in their order: the same bits come out
     on any number of threads.
@@ -107,12 +111,12 @@ def triangle_of(chunks: Iterable[tuple[Tensor, Tensor]]) -> Triangle:
     try:
         torch.set_num_threads(1)  # here too: threads that have merged two triangles spin for more to do
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(num_threads) as pool:  # the limit is NumPy's
-            for x, y in parts:
-                waiting.append(pool.submit(_factored, x, y))
+            for part in parts:
+                waiting.append(pool.submit(_factored, *part))
                 if len(waiting) > 2 * num_threads:
                     total = _merged(total, waiting.popleft().result())
-            for part in waiting:
-                total = _merged(total, part.result())
+            for coming in waiting:
+                total = _merged(total, coming.result())
     finally:
         torch.set_num_threads(num_threads)
     if total is None:
@@ -124,14 +128,27 @@ def _merged(total: Triangle | None, part: Triangle) -> Triangle:
     return part if total is None else total.merge(part)
 
 
-def _factored(x: Tensor, y: Tensor) -> Triangle:
+def weight_of(chunks: Iterable[tuple[Tensor, ...]]) -> float:
+    """The sum of all weights, or without weights the number of rows; `chunks` as in `triangle_of`.
+
+    By NumPy, which adds in one order on any number of threads.
+    """
+    return sum((float(w[0].numpy().sum(dtype=np.float64)) if w else float(len(x)) for x, _, *w in chunks), 0.0)
+
+
+def _factored(x: Tensor, y: Tensor, *weights: Tensor) -> Triangle:
     """The triangle of some rows: of many, by Cholesky's way where that is as good."""
-    R = _by_cholesky(x, y) if len(x) > ROWS_AT_A_TIME else None
-    return Triangle(_by_householder(x, y) if R is None else R, len(x), x.shape[1])
+    roots = weights[0].double().sqrt() if weights else None
+    R = _by_cholesky(x, y, roots) if len(x) > ROWS_AT_A_TIME else None
+    R = _by_householder(x, y, roots) if R is None else R
+    return Triangle(R, len(x), x.shape[1], weight_of([(x, y, *weights)]))
 
 
-def _by_cholesky(x: Tensor, y: Tensor) -> Tensor | None:
-    """R from the Gram matrix of the columns less their means among the first rows; None where squaring is not safe."""
+def _by_cholesky(x: Tensor, y: Tensor, roots: Tensor | None = None) -> Tensor | None:
+    """R from the Gram matrix of the columns less their means among the first rows; None where squaring is not safe.
+
+    `roots`: √w of the rows (n, 1), by which they are multiplied.
+    """
     columns = [torch.ones(1, 1).expand(len(x), 1), x, y]
     means = [torch.zeros(1), *(of[:ROWS_AT_A_TIME].double().mean(dim=0) for of in (x, y))]
     rows = torch.empty(ROWS_AT_A_TIME, sum(of.shape[1] for of in columns), dtype=torch.float64)
@@ -141,6 +158,8 @@ def _by_cholesky(x: Tensor, y: Tensor) -> Tensor | None:
         parts = torch.split(filled, [of.shape[1] for of in columns], dim=1)
         for part, of, mean in zip(parts, columns, means, strict=True):
             torch.sub(of[start : start + ROWS_AT_A_TIME], mean, out=part)
+        if roots is not None:
+            filled *= roots[start : start + ROWS_AT_A_TIME]
         gram += filled.numpy().T @ filled.numpy()  # twice as fast as torch's: NumPy sees that it is symmetric
         if start == 0 and _root(gram) is None:
             return None
@@ -157,7 +176,7 @@ def _root(gram: np.ndarray) -> Tensor | None:
     return R if not failed and (R.diagonal() >= INDEPENDENT * lengths).all() else None
 
 
-def _by_householder(x: Tensor, y: Tensor) -> Tensor:
+def _by_householder(x: Tensor, y: Tensor, roots: Tensor | None = None) -> Tensor:
     """R of some rows, a few of them at a time stacked below the triangle so far."""
     num_features = x.shape[1]
     size = 1 + num_features + y.shape[1]
@@ -169,6 +188,8 @@ def _by_householder(x: Tensor, y: Tensor) -> Tensor:
         filled[size:, 0] = 1
         filled[size:, 1 : 1 + num_features] = x[some]
         filled[size:, 1 + num_features :] = y[some]
+        if roots is not None:
+            filled[size:] *= roots[some]
         stack[:size] = torch.linalg.qr(filled, mode="r").R
     return upper_triangle(stack[:size])
 

@@ -18,9 +18,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from linreg_pl.core.triangle import Triangle, triangle_of
+from linreg_pl.data.watching import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
 
-Batch = tuple[Tensor, Tensor]  # x (batch_size, D), y (batch_size, K)
+Batch = tuple[Tensor, ...]  # x (batch_size, D), y (batch_size, K); and weights (batch_size, 1), where rows have some
 
 EVALUATION_BATCH_SIZE = 65_536
 """Rows at a time where no gradient is taken; the result is the mean over all rows, whatever this is."""
@@ -31,6 +32,8 @@ class BatchDataModule(LightningDataModule, ABC):
 
     target_names: list[str]
     batch_size: int  # known, as the rows are, after `setup("fit")`
+    watch: Watch = staticmethod(unwatched)
+    """Sees each pass that is taken over all rows; set before the first."""
 
     def __str__(self) -> str:
         """Its class: Lightning's own would ask the loaders, which may not be there yet."""
@@ -72,12 +75,19 @@ class BatchDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def rows(self) -> Iterator[Batch]:
-        """All rows that training draws from, some at a time: x (n, D), y (n, K), without what each epoch draws anew."""
+        """All rows that training draws from, some at a time, without what each epoch draws anew.
+
+        Weights are on whatever scale: the exact answer is the same on any.
+        """
 
     @cached_property
     def triangle(self) -> Triangle:
         """What one pass over these rows keeps: all that the exact answer needs. Known after `setup`."""
-        return triangle_of(self.rows())
+        return triangle_of(self.watched_rows())
+
+    def watched_rows(self) -> Iterator[Batch]:
+        """The same rows; watched."""
+        return self.watch(self.rows(), self.num_rows_to_fit, lambda batch: len(batch[0]))
 
     @property
     def holds_out_rows(self) -> bool:

@@ -13,10 +13,9 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from linreg_pl.data.batches import EVALUATION_BATCH_SIZE
 from linreg_pl.data.columns import LIKE_A_NUMBER, Encoding, UnknownCategory, as_text, is_text
 from linreg_pl.data.csv_files import is_number, not_a
-from linreg_pl.data.rows import blocks
+from linreg_pl.data.rows import blocks, evaluation_batch_size
 from linreg_pl.data.streams import Purpose, stream
 from linreg_pl.data.tables import Table
 from linreg_pl.errors import InputError, shortened
@@ -52,17 +51,19 @@ class Split:
 
 @dataclass(frozen=True)
 class Chunks:
-    """The rows of a table as chunks of numbers (n, D+K).
+    """The rows of a table as chunks of numbers (n, sum of widths).
 
     Args:
+        widths: D and K; and 1, where the last column is one of weights.
         missing: What becomes of rows with missing values: an error, dropped, or with a feature's mean in their place,
-            and dropped where a target is missing.
+            and dropped where a target or the weight is missing.
         means: Of the features, (D,), for `mean`.
     """
 
     table: Table
     encoding: Encoding
     split: Split
+    widths: tuple[int, ...]
     missing: Missing
     means: np.ndarray | None = field(default=None, compare=False)
 
@@ -75,10 +76,18 @@ class Chunks:
             keeps_missing: Leave NaN where values are missing.
 
         Raises:
-            InputError: a value is missing where none may be, is no finite number in float32, or is a new category.
+            InputError: a value is missing where none may be, is no finite number in float32, or is a new category; or
+                a weight is negative.
         """
-        groups = range(len(self.table.group_rows)) if groups is None else groups
-        for first, batch in self.table.batches(groups, self.encoding.columns):
+        return (values for _, values in self._numbered(part, groups, keeps_missing))
+
+    def _numbered(
+        self, part: Part, groups: Sequence[int] | None = None, keeps_missing: bool = False
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """The same, each chunk with the number in the table of the first row that was read for it."""
+        columns = list(dict.fromkeys(self.encoding.columns))
+        batches = self.table.all_batches(columns) if groups is None else self.table.batches(groups, columns)
+        for first, batch in batches:
             try:
                 values = self.encoding.numbers(batch)
             except UnknownCategory as error:
@@ -89,15 +98,22 @@ class Chunks:
             sane = _is_finite(values)
             if not sane:
                 self._require_finite(values, first, batch)
+            if len(self.widths) > 2:
+                self._require_weights(values[:, -1], first)
             values = values if mask is None else values[mask]
-            yield values if sane or keeps_missing else self._completed(values)
+            yield first, values if sane or keeps_missing else self._completed(values)
 
     def counts(self, part: Part) -> list[int]:
         """How many rows of a part each group has; takes a pass over the rows where some are dropped."""
-        if self.missing != "error":
-            return [sum(map(len, self.of(part, [group]))) for group in range(len(self.table.group_rows))]
-        starts = np.cumsum([0, *self.table.group_rows])
-        return [self.split.count(part, int(start), n) for start, n in zip(starts, self.table.group_rows, strict=False)]
+        starts = np.cumsum([0, *self.table.group_rows[:-1]])
+        if self.missing == "error":
+            each = zip(starts.tolist(), self.table.group_rows, strict=True)
+            return [self.split.count(part, start, num_rows) for start, num_rows in each]
+        counts = np.zeros(len(starts), dtype=np.int64)
+        for first, values in self._numbered(part):
+            counts[np.searchsorted(starts, first, side="right") - 1] += len(values)
+        found: list[int] = counts.tolist()
+        return found
 
     def _completed(self, values: np.ndarray) -> np.ndarray:
         missing = np.isnan(values)
@@ -112,6 +128,16 @@ class Chunks:
             missing = np.isnan(values)
         complete: np.ndarray = values[~missing.any(axis=1)]
         return complete
+
+    def _require_weights(self, weights: np.ndarray, first: int) -> None:
+        negative = weights < 0
+        if negative.any():
+            index = int(negative.argmax())
+            name, row = self.table.place(first + index)
+            raise InputError(
+                f"{name}: column {shortened(self.encoding.columns[-1])}, row {row}: the weight is {weights[index]:g};"
+                " weights are 0 or more: correct it, or give --data.weight another column"
+            )
 
     def _require_finite(self, values: np.ndarray, first: int, batch: pa.RecordBatch) -> None:
         with np.errstate(over="ignore"):
@@ -129,7 +155,7 @@ class Chunks:
     def _missing_values(self) -> str:
         counts = dict.fromkeys(self.encoding.columns, 0)
         first_row: dict[str, int] = {}
-        for first, batch in self.table.all_batches(self.encoding.columns):
+        for first, batch in self.table.all_batches(list(counts)):
             for name in counts:
                 empty = pc.is_null(batch.column(name), nan_is_null=True)
                 here = pc.sum(empty).as_py() or 0
@@ -150,27 +176,28 @@ class Chunks:
         )
 
 
-def means(chunks: Chunks, num_features: int, num_targets: int) -> Tensor:
-    """Means of the features over the rows to fit that have them, (D,), float64.
+def means(chunks: Chunks) -> Tensor:
+    """Weighted means of the features over the rows to fit that have them, (D,), float64.
 
     Raises:
         InputError: a feature has not a single value.
     """
-    total = torch.zeros(num_features, dtype=torch.float64)
-    count = torch.zeros(num_features, dtype=torch.float64)
+    total = torch.zeros(chunks.widths[0], dtype=torch.float64)
+    weight = torch.zeros_like(total)
     rows = chunks.of("fit", keeps_missing=True)
     # Cut evenly, so that sums round alike whatever file the rows come from.
-    for x, y in blocks(rows, EVALUATION_BATCH_SIZE, num_features, num_targets, torch.float64):
-        x = x[~y.isnan().any(dim=1)]
-        total += x.nansum(dim=0)
-        count += (~x.isnan()).sum(dim=0)
-    for name, known in zip(chunks.encoding.feature_names, count.tolist(), strict=True):
+    for x, *others in blocks(rows, evaluation_batch_size(sum(chunks.widths)), chunks.widths, torch.float64):
+        complete = ~torch.cat(others, dim=1).isnan().any(dim=1)
+        x, weights = x[complete], others[1][complete] if len(others) > 1 else torch.ones(1, 1)
+        total += (weights * x).nansum(dim=0)
+        weight += (weights * ~x.isnan()).sum(dim=0, dtype=torch.float64)
+    for name, known in zip(chunks.encoding.feature_names, weight.tolist(), strict=True):
         if not known:
             raise InputError(
                 f"{chunks.table.name}: column {shortened(name)} has no value in the rows to fit, so it has no mean;"
                 " leave it out of --data.features"
             )
-    return total / count
+    return total / weight
 
 
 def categories(table: Table, columns: Sequence[str], split: Split, most: int) -> dict[str, list[str]]:

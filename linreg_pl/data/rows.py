@@ -15,23 +15,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linreg_pl.core.triangle import weight_of
 from linreg_pl.data.batches import EVALUATION_BATCH_SIZE, Batch
 from linreg_pl.data.streams import Purpose, stream
+from linreg_pl.errors import InputError
 
 WINDOW_BYTES = 32e6
 """Of the rows that a streamed table shuffles together; three windows are in memory at once."""
+
+EVALUATION_BATCH_BYTES = 128e6
+"""Where no gradient is taken, of the rows at a time; with fewer, the exact pass would merge more than it factors."""
 
 T = TypeVar("T")
 
 
 class Rows(ABC):
-    """Rows of x (N, D) and y (N, K)."""
+    """Rows of x (N, D), of y (N, K), and of weights (N, 1) where they have some."""
 
     num_rows: int
+    evaluation_batch_size: int  # rows at a time that `in_order` gives
 
     @abstractmethod
-    def in_order(self, size: int = EVALUATION_BATCH_SIZE) -> Iterator[Batch]:
-        """All rows in the table's order, `size` at a time, the last fewer."""
+    def in_order(self) -> Iterator[Batch]:
+        """All rows in the table's order, some at a time, the last fewer."""
 
     @abstractmethod
     def batch(self, epoch: int, rows: slice) -> Batch:
@@ -42,75 +48,71 @@ class MemoryRows(Rows):
     """Rows that are held as tensors.
 
     Args:
+        parts: x, y, and weights if there are any.
         shuffled_by: Seed of the rows' order at each epoch; None keeps the table's.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, shuffled_by: int | None) -> None:
-        self._x, self._y = x, y
+    def __init__(self, parts: Batch, shuffled_by: int | None) -> None:
+        self._parts = parts
         self._seed = shuffled_by
-        self.num_rows = len(x)
+        self.num_rows = len(parts[0])
+        self.evaluation_batch_size = evaluation_batch_size(sum(part.shape[1] for part in parts))
 
-    def in_order(self, size: int = EVALUATION_BATCH_SIZE) -> Iterator[Batch]:
+    def in_order(self) -> Iterator[Batch]:
         """See `Rows`."""
-        for start in range(0, self.num_rows, size):
-            yield self._x[start : start + size], self._y[start : start + size]
+        for start in range(0, self.num_rows, self.evaluation_batch_size):
+            yield tuple(part[start : start + self.evaluation_batch_size] for part in self._parts)
 
     def batch(self, epoch: int, rows: slice) -> Batch:
         """See `Rows`."""
         if self._seed is None:
-            return self._x[rows], self._y[rows]
-        chosen = row_order(self._seed, epoch, self.num_rows)[rows]
-        return taken(self._x, self._y, chosen)
+            return tuple([part[rows] for part in self._parts])
+        return taken(self._parts, row_order(self._seed, epoch, self.num_rows)[rows])
 
 
 class StreamedRows(Rows):
     """Rows that are read when they are asked for; a few windows of them are in memory.
 
     Args:
-        chunks: Reads the groups that it is given, in that order, as chunks (n, D+K).
+        chunks: Reads the groups that it is given, in that order, or all, as chunks (n, sum of widths).
         counts: Rows in each group.
-        num_features: D.
-        num_targets: K.
+        widths: Columns of x, of y, and of the weights if there are any.
         shuffled_by: Seed of the order at each epoch; None keeps the table's.
     """
 
     def __init__(
         self,
-        chunks: Callable[[Sequence[int]], Iterator[np.ndarray]],
+        chunks: Callable[[Sequence[int] | None], Iterator[np.ndarray]],
         counts: Sequence[int],
-        num_features: int,
-        num_targets: int,
+        widths: Sequence[int],
         dtype: torch.dtype,
         shuffled_by: int | None,
     ) -> None:
         self._chunks, self._counts = chunks, np.array(counts, dtype=np.int64)
-        self._widths, self._dtype = (num_features, num_targets), dtype
+        self._widths, self._dtype = widths, dtype
         self._seed = shuffled_by
         self.num_rows = int(self._counts.sum())
-        self._size = max(1, int(WINDOW_BYTES / 4 / sum(self._widths)))  # rows of a window
+        self.evaluation_batch_size = evaluation_batch_size(sum(widths))
+        self._size = max(1, int(WINDOW_BYTES / 4 / sum(widths)))  # rows of a window
         self._next = (-1, 0)  # epoch and number of the window that `_windows` gives next
         self._windows: Iterator[Batch] = iter(())
-        self._window: Batch = (torch.empty(0), torch.empty(0))
+        self._window: Batch = ()
 
-    def in_order(self, size: int = EVALUATION_BATCH_SIZE) -> Iterator[Batch]:
+    def in_order(self) -> Iterator[Batch]:
         """See `Rows`."""
-        return ahead(self._blocks(self._chunks(range(len(self._counts))), size))
+        return ahead(self._blocks(self._chunks(None), self.evaluation_batch_size))
 
     def batch(self, epoch: int, rows: slice) -> Batch:
         """See `Rows`."""
         parts = []
         for number in range(rows.start // self._size, -(-min(rows.stop, self.num_rows) // self._size)):
-            x, y = self._at(epoch, number)
+            window = self._at(epoch, number)
             here = slice(max(rows.start - number * self._size, 0), rows.stop - number * self._size)
             if self._seed is not None:
-                order = window_order(self._seed, epoch, number, len(x))[here]
-                parts.append(taken(x, y, order))
+                parts.append(taken(window, window_order(self._seed, epoch, number, len(window[0]))[here]))
             else:
-                parts.append((x[here], y[here]))
-        if len(parts) == 1:
-            return parts[0]
-        x, y = (torch.from_numpy(np.concatenate(of_parts)) for of_parts in zip(*parts, strict=True))
-        return x, y
+                parts.append(tuple([part[here] for part in window]))
+        return parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
 
     def _at(self, epoch: int, number: int) -> Batch:
         """A window; reading goes on where it is the one that comes next."""
@@ -134,46 +136,65 @@ class StreamedRows(Rows):
 
     def _blocks(self, chunks: Iterator[np.ndarray], size: int) -> Iterator[Batch]:
         """The rows of `chunks`, `size` at a time."""
-        return blocks(chunks, size, *self._widths, self._dtype)
+        return blocks(chunks, size, self._widths, self._dtype)
 
 
 class RowsLoader:
-    """All rows in order, as Lightning wants them to evaluate."""
+    """All rows in order, as Lightning wants them to evaluate; `name` is what messages call them."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, rows: Rows, name: str) -> None:
+        self._rows, self._name = rows, name
 
     def __len__(self) -> int:
-        return -(-self._rows.num_rows // EVALUATION_BATCH_SIZE)
+        return -(-self._rows.num_rows // self._rows.evaluation_batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._rows.in_order()
+        total = 0.0
+        for number, batch in enumerate(self._rows.in_order(), start=1):
+            total += weight_of([batch])
+            if number == len(self):  # Lightning asks for no more
+                require_weight(self._name, total)
+            yield batch
 
 
-def blocks(
-    chunks: Iterator[np.ndarray], size: int, num_features: int, num_targets: int, dtype: torch.dtype = torch.float32
-) -> Iterator[Batch]:
-    """The rows of `chunks` (n, D+K), cut anew into x (size, D) and y (size, K); the last are fewer.
+def require_weight(name: str, total: float) -> None:
+    """Checks the total weight of some rows.
 
-    By NumPy, as it runs beside the training: torch's threads would wait for each other, and spin meanwhile.
+    Raises:
+        InputError: it is 0, and there is no mean over these rows.
     """
-    filled = 0
-    x, y = np.empty((0, num_features)), np.empty((0, num_targets))
-    of = np.float64 if dtype == torch.float64 else np.float32
+    if total == 0:
+        raise InputError(f"{name}: the weights of all rows are 0; give --data.weight another column")
+
+
+def evaluation_batch_size(num_columns: int) -> int:
+    """Rows at a time where no gradient is taken, of so many columns of float32."""
+    return max(1, min(EVALUATION_BATCH_SIZE, int(EVALUATION_BATCH_BYTES / 4 / max(1, num_columns))))
+
+
+def blocks(chunks: Iterator[np.ndarray], size: int, widths: Sequence[int], dtype: torch.dtype) -> Iterator[Batch]:
+    """The rows of `chunks` (n, sum of widths), cut anew into parts (size, width) of these widths; the last are fewer.
+
+    Filled by NumPy, as it runs beside the training: torch's threads would wait for each other, and spin meanwhile. In
+    torch's memory, as sums over slices of another's may round otherwise from run to run.
+    """
+    filled, parts = 0, tuple[Tensor, ...]()
+    ends = np.cumsum(widths)
+    columns = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
     for values in chunks:
         start = 0
         while start < len(values):
             if not filled:
-                x, y = np.empty((size, num_features), of), np.empty((size, num_targets), of)
+                parts = tuple(torch.empty(size, width, dtype=dtype) for width in widths)
             taken = min(size - filled, len(values) - start)
-            x[filled : filled + taken] = values[start : start + taken, :num_features]
-            y[filled : filled + taken] = values[start : start + taken, num_features:]
+            for part, of in zip(parts, columns, strict=True):
+                part.numpy()[filled : filled + taken] = values[start : start + taken, of]
             start, filled = start + taken, filled + taken
             if filled == size:
-                yield torch.from_numpy(x), torch.from_numpy(y)
+                yield parts
                 filled = 0
     if filled:
-        yield torch.from_numpy(x[:filled]), torch.from_numpy(y[:filled])
+        yield tuple(part[:filled] for part in parts)
 
 
 def without_first(num_rows: int, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -194,9 +215,9 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             yield item  # type: ignore[misc]  # it is not the end
 
 
-def taken(x: Tensor, y: Tensor, chosen: Tensor) -> Batch:
-    """Some rows of both; by NumPy, which copies whole rows, in a fifth of the time of torch's indexing."""
-    return _gathered(x, chosen), _gathered(y, chosen)
+def taken(parts: Batch, chosen: Tensor) -> Batch:
+    """Some rows of all; by NumPy, which copies whole rows, in a fifth of the time of torch's indexing."""
+    return tuple([_gathered(part, chosen) for part in parts])
 
 
 def _gathered(rows: Tensor, chosen: Tensor) -> Tensor:

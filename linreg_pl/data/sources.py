@@ -12,6 +12,7 @@ from linreg_pl.data.columns import is_number, same_type
 from linreg_pl.data.csv_files import PARQUET, Csv
 from linreg_pl.data.files import Files, find_files, unchanged
 from linreg_pl.data.tables import ArrowTable, ParquetTable, Table, gathered, reading
+from linreg_pl.data.watching import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
 
 
@@ -28,6 +29,7 @@ class Source(ABC):
 
     name: str  # what messages call it
     columns: list[str]
+    watch: Watch = staticmethod(unwatched)
 
     @abstractmethod
     def schema(self, columns: Sequence[str]) -> pa.Schema:
@@ -134,7 +136,7 @@ class FileSource(Source):
         if self._files.format == "parquet":
             return ParquetTable(self._files.files, schema)
         counts = [0] * len(self._files.files)
-        table = gathered(self._batches(schema, counts), schema, memory_limit)
+        table = gathered(self.watch(self._batches(schema, counts), None, len), schema, memory_limit)
         return ArrowTable(
             table, [(str(file.path), count) for file, count in zip(self._files.files, counts, strict=True)]
         )

@@ -1,25 +1,26 @@
 """Columns of a table, of whatever size: in memory where it fits, else streamed.
 
 x (N, D) are the features, y (N, K) the targets, both float32, in the file's own units; a category is a column of
-0 and 1.
+0 and 1. Weights, where rows have some, are scaled once, to be 1 on average over the rows that are trained on.
 """
 
 import os
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from linreg_pl.core.triangle import triangle_of
+from linreg_pl.core.triangle import triangle_of, weight_of
 from linreg_pl.data import chunks
 from linreg_pl.data.batches import Batch, BatchDataModule, checked_batch_size, checked_seed
 from linreg_pl.data.chunks import Chunks, Part, Split
 from linreg_pl.data.columns import Encoding, is_text, require_columns, require_kinds
 from linreg_pl.data.csv_files import Csv, no_rows
-from linreg_pl.data.rows import MemoryRows, Rows, RowsLoader, StreamedRows, blocks
+from linreg_pl.data.rows import MemoryRows, Rows, RowsLoader, StreamedRows, blocks, require_weight
 from linreg_pl.data.sources import ArrowStream, open_source
 from linreg_pl.data.tables import Table
 from linreg_pl.errors import InputError, quoted
@@ -42,13 +43,15 @@ class TableDataModule(BatchDataModule):
         path: A file of CSV (.csv, .tsv, also .gz, .bz2, .zst), Parquet or Feather / Arrow IPC; a list of files, a
             pattern such as data/*.parquet, or a folder. From Python also a pandas or polars frame, or an Arrow table.
         target: Name of the column to predict, or a list of them.
-        features: Names of the columns to predict from; all but the targets if not given.
+        features: Names of the columns to predict from; all but the targets and the weight if not given.
+        weight: Name of the column that says how much each row counts, 0 or more: a weight of 2 is a row that stands
+            there twice. All count alike if not given. To predict, none is needed.
         batch_size: Rows in a mini-batch; if not given all rows up to 4096, and of more, equal parts of at most so many.
         shuffle: Draw a new order of the rows at every epoch, from the seed and the epoch.
         val_fraction: Share of the rows, picked by the seed, that is held out for validation.
         seed: Of the order and the split; whole number from 0 on.
         missing: What becomes of a row with a missing value: error, drop, or mean, which puts the feature's mean there
-            and drops a row without a target. To predict, no row is dropped: its prediction is missing.
+            and drops a row without a target or weight. To predict, no row is dropped: its prediction is missing.
         drop_first: Leave out each text column's first category, which the intercept makes redundant.
         max_categories: Most categories that a text column may have.
         delimiter: What stands between the values of a CSV file; a comma if not given, in .tsv a tab.
@@ -65,6 +68,7 @@ class TableDataModule(BatchDataModule):
         path: str | list[str] | Any,
         target: list[str] | str,
         features: list[str] | None = None,
+        weight: str | None = None,
         batch_size: int | None = None,
         shuffle: bool = True,
         val_fraction: float = 0.0,
@@ -96,6 +100,7 @@ class TableDataModule(BatchDataModule):
         self.target_names = [target] if isinstance(target, str) else list(target)
         if not self.target_names:
             raise InputError(f"{self._source.name}: no column is named as the target; give --data.target at least one")
+        self._weight = [] if weight is None else [weight]
         self._features = self._chosen(features)
         self._text = [field.name for field in self._source.schema(self._features) if is_text(field.type)]
         self._chosen_batch_size = batch_size
@@ -106,7 +111,8 @@ class TableDataModule(BatchDataModule):
         name, columns = self._source.name, self._source.columns
         if features is None:
             self._source.require_same_columns()
-        chosen = [each for each in columns if each not in self.target_names] if features is None else list(features)
+        others = [*self.target_names, *self._weight]
+        chosen = [each for each in columns if each not in others] if features is None else list(features)
         require_columns(name, columns, chosen, "--data.features")
         both = [each for each in chosen if each in self.target_names]
         if both:
@@ -122,28 +128,30 @@ class TableDataModule(BatchDataModule):
         return self._encoding([]).feature_names if self._text else self._features
 
     @property
-    def _targets(self) -> list[str]:
-        """The targets that the table has."""
-        return [name for name in self.target_names if name in self._source.columns]
+    def _others(self) -> list[str]:
+        """The targets and the weight, those that the table has."""
+        return [name for name in (*self.target_names, *self._weight) if name in self._source.columns]
 
     @cached_property
     def _table(self) -> Table:
-        columns = [*self._features, *self._targets]
+        columns = list(dict.fromkeys([*self._features, *self._others]))
         schema = self._source.schema(columns)
         require_kinds(self._source.name, schema)
+        self._source.watch = self.watch
         table = self._source.table(columns, self._limit)
+        table.watch = self.watch
         if table.num_rows == 0:
             raise InputError(no_rows(table.name))
-        for name in self._targets:
+        for name in self._others:
             if is_text(schema.field(name).type):
                 chunks.refuse_text(table, name)
         return table
 
-    def _encoding(self, targets: list[str]) -> Encoding:
+    def _encoding(self, others: list[str]) -> Encoding:
         if "categories" not in self._fitted:
             found = chunks.categories(self._table, self._text, self._split, self._max_categories)
             self._fitted["categories"] = found
-        encoding = Encoding(self._features, targets, self._fitted["categories"], self.drop_first)
+        encoding = Encoding(self._features, others, self._fitted["categories"], self.drop_first)
         names = encoding.feature_names
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
@@ -152,14 +160,16 @@ class TableDataModule(BatchDataModule):
             )
         return encoding
 
-    def _chunks(self, targets: list[str]) -> Chunks:
-        encoding, means = self._encoding(targets), None
-        if self.missing == "mean":
-            if "means" not in self._fitted:
-                known = Chunks(self._table, self._encoding(self.target_names), self._split, self.missing)
-                self._fitted["means"] = chunks.means(known, self.num_features, self.num_targets).tolist()
-            means = np.array(self._fitted["means"])
-        return Chunks(self._table, encoding, self._split, self.missing, means)
+    def _chunks(self, targets: list[str], weight: list[str]) -> Chunks:
+        encoding = self._encoding([*targets, *weight])
+        widths = (len(encoding.feature_names), len(targets), *[1 for _ in weight])
+        reader = Chunks(self._table, encoding, self._split, widths, self.missing)
+        if self.missing != "mean":
+            return reader
+        if "means" not in self._fitted:
+            fitted = reader if targets else self._chunks(self.target_names, self._weight)
+            self._fitted["means"] = chunks.means(fitted).tolist()
+        return replace(reader, means=np.array(self._fitted["means"]))
 
     def state_dict(self) -> dict[str, Any]:
         """Names and fingerprint, and what was learnt from the rows to fit."""
@@ -185,12 +195,13 @@ class TableDataModule(BatchDataModule):
         """
         if self._stage == stage:
             return
-        targets = [] if stage == "predict" else self.target_names
-        require_columns(self._source.name, self._source.columns, targets or self._features, "--data.target")
+        targets, weight = ([], []) if stage == "predict" else (self.target_names, self._weight)
+        for names, flag in ((targets or self._features, "--data.target"), (weight or self._features, "--data.weight")):
+            require_columns(self._source.name, self._source.columns, names, flag)
         fits = stage in ("fit", "solve")
         part: Part = "fit" if fits else "held_out" if stage == "validate" and self.holds_out_rows else "all"
         keeps_missing = stage == "predict" and self.missing == "drop"
-        reader, dtype = self._chunks(targets), torch.float64 if stage == "solve" else torch.float32
+        reader, dtype = self._chunks(targets, weight), torch.float64 if stage == "solve" else torch.float32
         for name in ("triangle", "fingerprint"):
             self.__dict__.pop(name, None)  # of the rows before
         self._rows = self._read(reader, part, dtype, keeps_missing)
@@ -203,8 +214,7 @@ class TableDataModule(BatchDataModule):
 
     def _read(self, reader: Chunks, part: Part, dtype: torch.dtype, keeps_missing: bool = False) -> Rows:
         """The rows of a part: held, or streamed where they are too many."""
-        widths = len(reader.encoding.feature_names), len(reader.encoding.columns) - len(self._features)
-        needed = reader.table.num_rows * sum(widths) * dtype.itemsize
+        needed = reader.table.num_rows * sum(reader.widths) * dtype.itemsize
         shuffled_by = self._split.seed if self.shuffle else None
         if part == "fit" and needed > self._limit and self._fitted.get("streamed") is False:
             raise InputError(
@@ -212,11 +222,13 @@ class TableDataModule(BatchDataModule):
                 " --data.memory_limit, or start a new run"
             )
         if needed <= self._limit and not self._fitted.get("streamed"):
-            nothing = torch.empty(0, widths[0], dtype=dtype), torch.empty(0, widths[1], dtype=dtype)
-            rows = next(blocks(reader.of(part, None, keeps_missing), reader.table.num_rows, *widths, dtype), nothing)
-            return MemoryRows(*rows, shuffled_by)
+            nothing = tuple(torch.empty(0, width, dtype=dtype) for width in reader.widths)
+            read = blocks(reader.of(part, None, keeps_missing), reader.table.num_rows, reader.widths, dtype)
+            return MemoryRows(next(read, nothing), shuffled_by)
         counts = reader.table.group_rows if keeps_missing else reader.counts(part)
-        return StreamedRows(lambda groups: reader.of(part, groups, keeps_missing), counts, *widths, dtype, shuffled_by)
+        return StreamedRows(
+            lambda groups: reader.of(part, groups, keeps_missing), counts, reader.widths, dtype, shuffled_by
+        )
 
     def _require_some_rows(self) -> None:
         fit, held_out = self._rows.num_rows, self._held_out.num_rows if self.holds_out_rows else 1
@@ -239,13 +251,18 @@ class TableDataModule(BatchDataModule):
         parts = -(-num_rows // LARGEST_BATCH)
         chosen = num_rows // parts if self._chosen_batch_size is None else self._chosen_batch_size
         self.batch_size = checked_batch_size(chosen, num_rows, f"rows to fit in {name}")
+        held_out = self._held_out if self.holds_out_rows else None
         if isinstance(self._rows, StreamedRows):
             digest = Digest()
             self.triangle = triangle_of(self._drawn(digest.of(self._rows)))
-            if self.holds_out_rows:
-                for _ in digest.of(self._held_out):
-                    pass
+            total = self.triangle.total_weight
+            of_held_out = weight_of(digest.of(held_out)) if held_out else 1.0
             self.fingerprint = digest.hex
+        else:
+            total = weight_of(self.rows())
+            of_held_out = weight_of(held_out.in_order()) if held_out else 1.0
+        require_weight(name, min(total, of_held_out))
+        self._mean_weight = total / self._num_drawn
 
     @cached_property
     def fingerprint(self) -> str:
@@ -276,28 +293,33 @@ class TableDataModule(BatchDataModule):
         return self._drawn(self._rows.in_order())
 
     def _drawn(self, chunks: Iterator[Batch]) -> Iterator[Batch]:
-        left = self._rows.num_rows if self.shuffle else self.steps_per_epoch * self.batch_size
-        for x, y in chunks:
+        left = self._num_drawn
+        for chunk in chunks:
             if left > 0:
-                yield x[:left], y[:left]
-            left -= len(x)
+                yield tuple(part[:left] for part in chunk)
+            left -= len(chunk[0])
+
+    @property
+    def _num_drawn(self) -> int:
+        return self._rows.num_rows if self.shuffle else self.steps_per_epoch * self.batch_size
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Rows `index · batch_size` on, in the epoch's order."""
-        return self._rows.batch(epoch, slice(index * self.batch_size, (index + 1) * self.batch_size))
+        batch = self._rows.batch(epoch, slice(index * self.batch_size, (index + 1) * self.batch_size))
+        return (*batch[:2], batch[2] / self._mean_weight) if self._weight else batch
 
     def val_dataloader(self) -> RowsLoader | list[Batch]:
         """The rows that are held out; without any, none while fitting, and all for `validate`."""
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
-        return [] if fitting and not self.holds_out_rows else RowsLoader(self._held_out)
+        return [] if fitting and not self.holds_out_rows else RowsLoader(self._held_out, self._source.name)
 
     def test_dataloader(self) -> RowsLoader:
         """All rows."""
-        return RowsLoader(self._rows)
+        return RowsLoader(self._rows, self._source.name)
 
     def predict_dataloader(self) -> RowsLoader:
         """The features of all rows."""
-        return RowsLoader(self._rows)
+        return RowsLoader(self._rows, self._source.name)
 
 
 class Digest:
@@ -308,10 +330,10 @@ class Digest:
 
     def of(self, rows: Rows) -> Iterator[Batch]:
         """The rows, each noted as it passes."""
-        for x, y in rows.in_order():
-            for part in (x, y):
+        for batch in rows.in_order():
+            for part in batch:
                 self._sum = zlib.crc32(part.contiguous().numpy().data, self._sum)
-            yield x, y
+            yield batch
 
     @property
     def hex(self) -> str:

@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs
 
 from linreg_pl.data.files import File, unchanged
+from linreg_pl.data.watching import Watch, unwatched
 from linreg_pl.errors import InputError
 
 GROUP_ROWS = 65_536
@@ -32,6 +33,7 @@ class Table(ABC):
     schema: pa.Schema
     group_rows: list[int]  # rows of each group
     parts: list[tuple[str, int]]  # the files, in order, and their rows
+    watch: Watch = staticmethod(unwatched)
 
     @property
     def num_rows(self) -> int:
@@ -56,8 +58,9 @@ class Table(ABC):
         """
 
     def all_batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """All rows, in order."""
-        return self.batches(range(len(self.group_rows)), columns)
+        """All rows, in order; watched."""
+        batches = self.batches(range(len(self.group_rows)), columns)
+        return self.watch(batches, self.num_rows, lambda numbered: numbered[1].num_rows)
 
     def place(self, row: int) -> tuple[str, int]:
         """The file of a row, and its number there, from 1."""
@@ -108,8 +111,21 @@ class ParquetTable(Table):
 
     def batches(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """See `Table`."""
-        chosen = [self._groups[group] for group in groups]
-        dataset = ds.FileSystemDataset(chosen, self.schema, self._format, pa.fs.LocalFileSystem())
+        for group in groups:
+            row, path = self._starts[group], Path(self._groups[group].path)
+            batches = self._scanned(group, columns)
+            while row < self._starts[group + 1]:
+                with reading(path):
+                    batch = next(batches, None)
+                if batch is None or unchanged(path) != self._seen[str(path)]:
+                    raise InputError(f"{path}: the file has changed since it was opened; start again")
+                yield row, batch
+                row += batch.num_rows
+
+    def _scanned(self, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of one group: a scan of several runs ahead of its reader, the further the more of them there are."""
+        filesystem = pa.fs.LocalFileSystem()
+        dataset = ds.FileSystemDataset([self._groups[group]], self.schema, self._format, filesystem)
         scanner = dataset.scanner(
             columns=list(columns),
             batch_size=ROWS_AT_A_TIME,
@@ -117,16 +133,8 @@ class ParquetTable(Table):
             fragment_readahead=1,
             fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False),
         )
-        batches = scanner.scan_batches()
-        for group in groups:
-            row, path = self._starts[group], Path(self._groups[group].path)
-            while row < self._starts[group + 1]:
-                with reading(path):
-                    tagged = next(batches, None)
-                if tagged is None or unchanged(path) != self._seen[str(path)]:
-                    raise InputError(f"{path}: the file has changed since it was opened; start again")
-                yield row, tagged.record_batch
-                row += tagged.record_batch.num_rows
+        batches: Iterator[pa.RecordBatch] = scanner.to_reader()
+        return batches
 
 
 @contextmanager

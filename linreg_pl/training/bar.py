@@ -1,15 +1,25 @@
-"""One progress bar for the whole run: epochs, loss, steps a second, time left."""
+"""One progress bar for the whole run: epochs, loss, steps a second, time left.
+
+Before it, one for each pass over the rows that takes its time: rows so far, of how many.
+"""
 
 import math
 import time
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+T = TypeVar("T")
+
 SECONDS_BETWEEN_UPDATES = 0.1
 """Drawing takes milliseconds, a step a fraction of one."""
+
+
+SECONDS_BEFORE_A_PASS_SHOWS = 1.0
+"""What is over sooner needs no bar."""
 
 
 class RunBar(ProgressBar):
@@ -21,6 +31,7 @@ class RunBar(ProgressBar):
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._next_update = 0.0
+        self._passing = False
 
     def disable(self) -> None:
         """Draws no more: Lightning asks for it on all processes but the first."""
@@ -29,6 +40,31 @@ class RunBar(ProgressBar):
     def enable(self) -> None:
         """Draws again."""
         self._enabled = True
+
+    def watch(self, parts: Iterable[T], num_rows: int | None, size: Callable[[Any], int]) -> Iterator[T]:
+        """The same parts, with a bar while they take longer, and the run's own is not there; see `Watch`."""
+        if self._passing or self._progress is not None:  # a pass that reads rows for another is that one's matter
+            yield from parts
+            return
+        self._passing, done = True, 0
+        next_update = time.monotonic() + SECONDS_BEFORE_A_PASS_SHOWS
+        columns = TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn(compact=True)
+        progress = Progress(*columns, auto_refresh=False, transient=True)
+        task = progress.add_task("", total=num_rows)
+        try:
+            for part in parts:
+                done += size(part)
+                if done == num_rows:  # whoever counts them asks for no more
+                    progress.stop()
+                elif time.monotonic() >= next_update:
+                    next_update = time.monotonic() + SECONDS_BETWEEN_UPDATES
+                    progress.start()
+                    of_all = "" if num_rows is None else f" of {num_rows:,}"
+                    progress.update(task, completed=done, description=f"{done:,}{of_all} rows", refresh=True)
+                yield part
+        finally:
+            progress.stop()
+            self._passing = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the bar, where a resumed run stands."""

@@ -7,6 +7,7 @@ due: Keras's `steps_per_execution`. The arithmetic is that of one step at a time
 
 import time
 from collections.abc import Iterator
+from operator import methodcaller
 from typing import Literal
 
 from lightning.pytorch import LightningModule, Trainer
@@ -55,13 +56,13 @@ class Executions:
         first, end = trainer.global_step, next_due(trainer, trainer.global_step - 1)
         if self.steps_per_execution != "auto":
             end = min(end, first - 1 + self.steps_per_execution)
+        moved = methodcaller("to", like)
         until = time.monotonic() + SECONDS_AT_MOST
         steps_taken = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress  # behind `global_step`
         for step in range(first, end):
             if self._is_over or time.monotonic() > until:
                 break
-            x, y = data.batch(*divmod(step, data.steps_per_epoch))
-            yield x.to(like), y.to(like)
+            yield tuple(map(moved, data.batch(*divmod(step, data.steps_per_epoch))))
             steps_taken.increment_by(1)
         count_batches(trainer, trainer.global_step - first)
 

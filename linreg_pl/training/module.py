@@ -17,7 +17,7 @@ from linreg_pl.core import objective
 from linreg_pl.core.scaling import Scaling, standardization, theta_of, users_units
 from linreg_pl.core.schedules import Schedule, share
 from linreg_pl.core.triangle import Triangle
-from linreg_pl.data.batches import BatchDataModule
+from linreg_pl.data.batches import Batch, BatchDataModule
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.problem import Problem, problem
@@ -29,7 +29,8 @@ ABSURD = 1e15
 class LinearRegression(LightningModule):
     """Linear regression by mini-batch gradient descent on `mean((X W + b - y)²) + l2 · sum(W²)`.
 
-    Trains under any `lightning.Trainer` on batches `(x, y)` of shapes (N, D) and (N, K). The step is Lightning's manual
+    Trains under any `lightning.Trainer` on batches `(x, y)` of shapes (N, D) and (N, K), or `(x, y, weights)` with
+    weights (N, 1), where J is `mean(weights · (X W + b - y)²) + l2 · sum(W²)`. The step is Lightning's manual
     optimization with the gradient in closed form: the formula is simpler than a graph, and takes half the time.
 
     Args:
@@ -242,7 +243,7 @@ class LinearRegression(LightningModule):
         """
         return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum, foreach=False)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One step of SGD, or several; returns J, its mean squared error and its gradient, all before the last update.
 
         Raises:
@@ -258,7 +259,7 @@ class LinearRegression(LightningModule):
 
     def descend(
         self,
-        batch: tuple[Tensor, Tensor],
+        batch: Batch,
         optimizer: LightningOptimizer | torch.optim.Optimizer,
         schedulers: Sequence[Any],
     ) -> None:
@@ -267,8 +268,8 @@ class LinearRegression(LightningModule):
         Raises:
             Diverged: the numbers left float32; the weights are those of the step before.
         """
-        (x, y), W, b = batch, self.W, self.b
-        step = objective.value_and_gradient(self._scaled(x), y, W, b, self.l2)
+        (x, y, *weights), W, b = batch, self.W, self.b
+        step = objective.value_and_gradient(self._scaled(x), y, W, b, self.l2, *weights)
         if self.fold_bias:
             step = objective.with_penalized_bias(step, b, self.l2)
         if not self.fit_intercept:
@@ -316,11 +317,11 @@ class LinearRegression(LightningModule):
             f" {self.learning_rate:g}: the loss is {loss:.3g}, the gradient's norm {math.sqrt(squared_norm):.3g}"
         )
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to `val/loss` and `val/mse`."""
         self._evaluate("val", batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to `test/loss` and `test/mse`."""
         self._evaluate("test", batch)
 
@@ -329,14 +330,15 @@ class LinearRegression(LightningModule):
         prediction: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])
         return prediction
 
-    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
+    def _evaluate(self, stage: str, batch: Batch) -> None:
         # Not to the logger: `self.log` has lost points at kills, and its x-axis counts batches. The curves write them.
-        x, y = batch
-        mse = objective.residuals(self._scaled(x), y, self.W, self.b).square().mean()
+        x, y, *weights = batch
+        mse, weight = objective.mean_squared_error(self._scaled(x), y, self.W, self.b, *weights)
         loss = mse + objective.penalty(self.W, self.l2)
         if self.fold_bias:
             loss += objective.penalty(self.b, self.l2)
-        self.log_dict({f"{stage}/loss": loss, f"{stage}/mse": mse}, batch_size=len(y), logger=False)
+        values = {f"{stage}/loss": loss, f"{stage}/mse": mse}
+        self.log_dict(values, batch_size=weight, logger=False)  # type: ignore[arg-type]  # it may be any number
 
 
 def truncated_normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:

@@ -114,7 +114,7 @@ def _fit(record: Record) -> Figure:
 
 def draw_line(axes: Axes, record: Record, target: int = 0) -> None:
     """Rows of the one feature and a target, with the fitted line and the exact one."""
-    x, y = record.rows
+    x, y, *_ = record.rows
     draw_rows(axes, x[:, 0], y[:, target])
     ends = torch.stack([x.min(), x.max()])
     optimum = record.solution.problem.optimum
@@ -155,8 +155,9 @@ def _residuals(record: Record) -> Figure:
         left.axhline(0, color=EXPECTED, linestyle="--")
         draw_rows(left, predicted, left_over)
         left.set(title="residuals by prediction", xlabel=f"{name}, predicted", ylabel="actual − predicted")
-        right.hist(left_over.numpy(), bins=40, color=REAL)
-        deviation = float(left_over.square().mean().sqrt())
+        weights = record.rows[2][:, 0] if len(record.rows) > 2 else torch.ones_like(left_over)
+        right.hist(left_over.numpy(), bins=40, weights=weights.numpy(), color=REAL)
+        deviation = float((weights * left_over.square()).mean().sqrt())
         right.set(title=f"residuals: root mean square {deviation:.4g}", xlabel="actual − predicted", ylabel="rows")
     return figure
 

@@ -176,7 +176,7 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
     sampled = sorted({int(index * apart) for index in range(min(count, SAMPLED_BATCHES))})
     chosen = range(count) if is_cycle else sampled
     batches = (data.batch(0, index) for index in chosen)
-    hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept) for x, _ in batches]
+    hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept, *w) for x, _, *w in batches]
     solution = optimum(data.triangle, penalty, fit_intercept)
     names = ["the intercept", *data.feature_names]
     return Problem(

@@ -41,10 +41,9 @@ class Record:
 
     @cached_property
     def rows(self) -> Batch:
-        """Those of its first epoch, x (N, D) and y (N, K) in float64."""
+        """Those of its first epoch, in float64: x (N, D), y (N, K), and weights (N, 1), where rows have some."""
         batches = [self.data.batch(0, index) for index in range(self.data.steps_per_epoch)]
-        x, y = (torch.cat(parts).to(torch.float64) for parts in zip(*batches, strict=True))
-        return x, y
+        return tuple(torch.cat(parts).to(torch.float64) for parts in zip(*batches, strict=True))
 
     @cached_property
     def predictions(self) -> Tensor:

@@ -183,7 +183,7 @@ def solve(data: BatchDataModule, model: LinearRegression) -> Solution:
     if model.standardize:
         model.standardize_like(data)
     problem = model.problem(data)
-    return Solution(data, model, replace(problem, optimum=refined(problem.optimum, data.rows())))
+    return Solution(data, model, replace(problem, optimum=refined(problem.optimum, data.watched_rows())))
 
 
 def direction_name(direction: Tensor, names: list[str]) -> str:

@@ -1,0 +1,95 @@
+"""The bar of a pass over the rows: at a terminal, where it takes its time, and gone when it is over."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from linreg_pl.training import bar
+from linreg_pl.training.bar import RunBar
+from tests.commands import linreg
+from tests.test_cli import in_terminal
+
+NUM_ROWS = 150_000
+IMPATIENT = (
+    "import sys; from linreg_pl.training import bar; from linreg_pl.cli import main;"
+    " bar.SECONDS_BEFORE_A_PASS_SHOWS = bar.SECONDS_BETWEEN_UPDATES = 0; sys.exit(main())"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    x = np.random.default_rng(0).standard_normal(NUM_ROWS)
+    content = pa.table({"x": x, "z": x**2, "y": 2 * x})
+    pyarrow.csv.write_csv(content, tmp_path / "t.csv")
+    pyarrow.parquet.write_table(content, tmp_path / "t.parquet", row_group_size=10_000)
+    return tmp_path
+
+
+def table(name: str, *more: str) -> tuple[str, ...]:
+    return ("--data", "TableDataModule", "--data.path", name, "--data.target", "y", *more)
+
+
+STREAMED = ("--data.memory_limit", "0", "--data.batch_size", "10000")
+
+
+def shown(drawn: str) -> list[tuple[str, str]]:
+    """Rows so far, and of how many, as often as they were drawn."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+    return re.findall(r"([\d,]+)(?: of ([\d,]+))? rows +[━╸╺]", text)
+
+
+@pytest.mark.parametrize(
+    ("command", "passes", "unknown"),
+    [
+        (("solve", *table("t.parquet", *STREAMED)), 2, False),  # check and triangle; refinement
+        (("solve", *table("t.csv")), 4, True),  # the file, as numbers, triangle, refinement
+        (("fit", *table("t.parquet", *STREAMED, "--data.missing", "drop"), "--trainer.max_epochs", "3"), 2, False),
+    ],
+    ids=["a streamed table", "a file of text", "a streamed run with rows to drop"],
+)
+def test_passes_are_counted_to_their_end(command: tuple[str, ...], passes: int, unknown: bool, folder: Path) -> None:
+    code, drawn = in_terminal(sys.executable, "-c", IMPATIENT, *command, cwd=folder)
+    assert code == 0, drawn
+    rows = [(int(done.replace(",", "")), of_all) for done, of_all in shown(drawn)]
+    assert {of_all for _, of_all in rows} == ({"150,000", ""} if unknown else {"150,000"})
+    starts = 1 + sum(after[0] < before[0] for before, after in pairwise(rows))
+    assert starts <= passes, "each pass has one bar, and training's own reading none"
+    assert max(done for done, _ in rows) > NUM_ROWS / 2
+    assert drawn.rfind("\x1b[?25h") > drawn.rfind("\x1b[?25l"), "the cursor comes back"
+
+
+@pytest.mark.parametrize("more", [(), ("--trainer.enable_progress_bar", "false")], ids=["over at once", "unwanted"])
+def test_no_bar_for_a_moment_or_where_none_is_wanted(more: tuple[str, ...], folder: Path) -> None:
+    patient = IMPATIENT if more else IMPATIENT.replace("= 0", "= 60")
+    code, drawn = in_terminal(sys.executable, "-c", patient, "solve", *table("t.parquet", *STREAMED, *more), cwd=folder)
+    assert code == 0, drawn
+    assert shown(drawn) == []
+    assert "\x1b[?25l" not in drawn
+
+
+def test_no_bar_without_a_terminal(folder: Path) -> None:
+    result = linreg("solve", *table("t.parquet", *STREAMED), cwd=folder, before=_hurry)
+    assert (result.code, result.stderr) == (0, "")
+    assert "━" not in result.stdout
+
+
+def _hurry() -> None:
+    bar.SECONDS_BEFORE_A_PASS_SHOWS = bar.SECONDS_BETWEEN_UPDATES = 0
+
+
+def test_pass_within_a_pass_and_one_that_is_left_are_handed_on() -> None:
+    watch: Callable[..., Iterator[int]] = RunBar().watch
+    inner = watch(watch(range(5), 10, int), 10, int)
+    assert list(inner) == [0, 1, 2, 3, 4]
+    left = watch(range(5), 10, int)
+    assert next(left) == 0
+    del left
+    assert list(watch([10], 10, int)) == [10]
