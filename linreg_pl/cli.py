@@ -2,7 +2,7 @@
 
     linreg fit        train; with no flag, the tutorial's job
     linreg validate   loss over the held-out rows, from a checkpoint
-    linreg test       loss over all rows, from a checkpoint
+    linreg test       loss over the rows held out to test, or over all, from a checkpoint
     linreg predict    predictions to a file, from a checkpoint
     linreg solve      the exact answer, without training
 
@@ -338,7 +338,7 @@ class LinregCLI(LightningCLI):
         self._print_results()
 
     def test(self, model: LinearRegression, **kwargs: Any) -> None:
-        """Prints the loss over all rows."""
+        """Prints the loss over the rows held out to test, or over all."""
         self.trainer.test(model, verbose=False, weights_only=True, **kwargs)
         self._print_results()
 
@@ -358,7 +358,7 @@ class LinregCLI(LightningCLI):
 
     def _print_results(self) -> None:
         for name, value in self.trainer.callback_metrics.items():
-            print(f"{name:10} {value.item():.6g}")
+            print(f"{name:10} {'unknown' if value.isnan() else f'{value.item():.6g}'}")
 
 
 def mentions_data(args: list[str]) -> bool:

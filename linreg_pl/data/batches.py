@@ -31,6 +31,8 @@ class BatchDataModule(LightningDataModule, ABC):
 
     target_names: list[str]
     batch_size: int  # known, as the rows are, after `setup("fit")`
+    held_out: Triangle | None = None
+    """What one pass over the rows to validate keeps, if there are any; known after `setup("fit")`."""
 
     def __str__(self) -> str:
         """Its class: Lightning's own would ask the loaders, which may not be there yet."""
@@ -147,6 +149,22 @@ class TrainingBatches:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+
+class Summary:
+    """Rows as a validation's one batch: their triangle, from which J follows at any W and b. It is its own loader.
+
+    Lightning takes the batch for a value of no kind that it knows, and hands it on as it is.
+    """
+
+    def __init__(self, triangle: Triangle) -> None:
+        self.triangle = triangle
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator["Summary"]:
+        yield self
 
 
 class ConsecutiveSlices:

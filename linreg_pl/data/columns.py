@@ -36,7 +36,7 @@ class Encoding:
         categories: Mapping[str, Sequence[str]],
         drop_first: bool,
     ) -> None:
-        self.columns = [*features, *targets]
+        self.columns, self.num_targets = [*features, *targets], len(targets)
         self.first = {name: int(drop_first) for name in categories}
         self._categories = {name: pa.array(values, pa.string()) for name, values in categories.items()}
         self.feature_names = [
