@@ -35,6 +35,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from linreg_pl import usage
 from linreg_pl.answers import what_to_say_of, writing
+from linreg_pl.core.interval import PredictionInterval
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import Diverged, InputError
@@ -54,7 +55,7 @@ from linreg_pl.training.matching import (
     require_same_units,
 )
 from linreg_pl.training.module import LinearRegression
-from linreg_pl.training.predictions import PredictionFile
+from linreg_pl.training.predictions import PredictionFile, interval_of
 from linreg_pl.training.report import Report
 from linreg_pl.training.resuming import Resumption
 from linreg_pl.training.run import (
@@ -190,8 +191,7 @@ class LinregCLI(LightningCLI):
         if "solve" in parsers:
             parsers["solve"].add_argument("--json", action="store_true", help="Print all of it as JSON.")
         if "predict" in parsers:
-            output_help = "File to write: .csv or .parquet."
-            parsers["predict"].add_argument("--output", type=str, default="predictions.csv", help=output_help)
+            add_flags_of_predict(parsers["predict"])
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses, and checks all that can be checked before something is built."""
@@ -282,9 +282,15 @@ class LinregCLI(LightningCLI):
     def _evaluation_trainer(self, settings: Any) -> dict[str, Any]:
         callbacks = []
         if self.subcommand == "predict":
-            self.predictions = PredictionFile(settings.output)
+            kept = None if settings.keep_columns == "all" else as_list(settings.keep_columns)
+            interval = self._interval(settings.interval) if settings.interval is not None else None
+            self.predictions = PredictionFile(settings.output, kept, interval)
             callbacks = [self.predictions]
         return {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "callbacks": callbacks}
+
+    def _interval(self, probability: float) -> PredictionInterval:
+        assert self.checkpoint is not None
+        return interval_of(self.checkpoint, read_checkpoint(self.checkpoint), self.model, probability)
 
     # ---- what is run ----
 
@@ -383,6 +389,23 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
     parser.add_class_arguments(Executions)
     parser.add_argument("--exact", type=bool, default=True, help="Solve the problem first, and show how far it is.")
     parser.add_class_arguments(StopRule, "stop")
+
+
+def add_flags_of_predict(parser: LightningArgumentParser) -> None:
+    """What is written, and where."""
+    parser.add_argument("--output", type=str, default="predictions.csv", help="File to write: .csv or .parquet.")
+    parser.add_argument(
+        "--keep_columns",
+        type=list[str] | str,
+        default=[],
+        help="Columns to copy from the table, before the predictions: names, or all.",
+    )
+    parser.add_argument(
+        "--interval",
+        type=float | None,
+        default=None,
+        help="Probability of an interval beside each prediction, such as 0.95.",
+    )
 
 
 def as_list(setting: Any) -> list[Any]:

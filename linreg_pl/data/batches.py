@@ -9,16 +9,19 @@ collating rows one by one costs two hundred times as much.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from linreg_pl.core.triangle import Triangle, triangle_of
 from linreg_pl.errors import InputError, quoted
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # which a fit without a table does not import
 
 Batch = tuple[Tensor, Tensor]  # x (batch_size, D), y (batch_size, K)
 
@@ -90,6 +93,14 @@ class BatchDataModule(LightningDataModule, ABC):
     def fingerprint(self) -> str:
         """Tells data of other contents apart; empty where the hyper-parameters say it all."""
         return ""
+
+    def as_written(self, columns: Sequence[str] | None) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
+        """Some columns of the rows to predict, or all, to be copied: their types, and all rows in order.
+
+        Raises:
+            InputError: they are not there.
+        """
+        raise InputError("the data has no columns to copy into the predictions: leave --keep_columns out")
 
     def train_dataloader(self) -> "TrainingBatches":
         """The batches from the trainer's step on."""

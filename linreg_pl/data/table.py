@@ -5,7 +5,7 @@ x (N, D) are the features, y (N, K) the targets, both float32, in the file's own
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -370,6 +370,12 @@ class TableDataModule(BatchDataModule):
     def predict_dataloader(self) -> RowsLoader:
         """The features of all rows."""
         return RowsLoader(self._rows)
+
+    def as_written(self, columns: Sequence[str] | None) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """See `BatchDataModule`; those of a CSV file are text, as it stands there."""
+        chosen = self._source.columns if columns is None else list(columns)
+        require_columns(self._source.name, self._source.columns, chosen, "--keep_columns")
+        return self._source.as_written(chosen)
 
 
 def of_files(path: Any) -> Any:
