@@ -25,6 +25,9 @@ GROUP_ROWS = 65_536
 ROWS_AT_A_TIME = 32_768
 """Rows in a batch: few enough that its columns are in the processor's cache when they become rows."""
 
+ROWS_OF_A_SCAN = 262_144
+"""Rows that one scan of Parquet is asked for: all of them pile up where they are taken more slowly than it reads."""
+
 
 class Table(ABC):
     """Groups of rows, with the names that messages give them."""
@@ -108,6 +111,15 @@ class ParquetTable(Table):
 
     def batches(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """See `Table`."""
+        start, num_rows = 0, 0
+        for end, group in enumerate(groups, start=1):
+            num_rows += self.group_rows[group]
+            if num_rows >= ROWS_OF_A_SCAN or end == len(groups):
+                yield from self._scanned(groups[start:end], columns)
+                start, num_rows = end, 0
+
+    def _scanned(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The rows of some groups, by a scan of their own."""
         chosen = [self._groups[group] for group in groups]
         dataset = ds.FileSystemDataset(chosen, self.schema, self._format, pa.fs.LocalFileSystem())
         scanner = dataset.scanner(
