@@ -2,7 +2,7 @@
 
     linreg fit        train; with no flag, the tutorial's job
     linreg validate   loss over the held-out rows, from a checkpoint
-    linreg test       loss over all rows, from a checkpoint
+    linreg test       loss over the rows held out to test, or over all, from a checkpoint
     linreg predict    predictions to a file, from a checkpoint
     linreg solve      the exact answer, without training
 
@@ -35,6 +35,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from linreg_pl import usage
 from linreg_pl.answers import what_to_say_of, writing
+from linreg_pl.core.interval import PredictionInterval
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import Diverged, InputError
@@ -55,7 +56,7 @@ from linreg_pl.training.matching import (
     require_same_units,
 )
 from linreg_pl.training.module import LinearRegression
-from linreg_pl.training.predictions import PredictionFile
+from linreg_pl.training.predictions import PredictionFile, interval_of
 from linreg_pl.training.problem import NEAR
 from linreg_pl.training.report import Report
 from linreg_pl.training.resuming import Resumption
@@ -213,8 +214,7 @@ class LinregCLI(LightningCLI):
         if "solve" in parsers:
             parsers["solve"].add_argument("--json", action="store_true", help="Print all of it as JSON.")
         if "predict" in parsers:
-            output_help = "File to write: .csv or .parquet."
-            parsers["predict"].add_argument("--output", type=str, default="predictions.csv", help=output_help)
+            add_flags_of_predict(parsers["predict"])
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses, and checks all that can be checked before something is built."""
@@ -322,9 +322,15 @@ class LinregCLI(LightningCLI):
     def _evaluation_trainer(self, settings: Any) -> dict[str, Any]:
         callbacks = []
         if self.subcommand == "predict":
-            self.predictions = PredictionFile(settings.output)
+            kept = None if settings.keep_columns == "all" else as_list(settings.keep_columns)
+            interval = self._interval(settings.interval) if settings.interval is not None else None
+            self.predictions = PredictionFile(settings.output, kept, interval)
             callbacks = [self.predictions]
         return {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "callbacks": callbacks}
+
+    def _interval(self, probability: float) -> PredictionInterval:
+        assert self.checkpoint is not None
+        return interval_of(self.checkpoint, read_checkpoint(self.checkpoint), self.model, probability)
 
     # ---- what is run ----
 
@@ -393,7 +399,7 @@ class LinregCLI(LightningCLI):
         self._print_results()
 
     def test(self, model: LinearRegression, **kwargs: Any) -> None:
-        """Prints the loss over all rows."""
+        """Prints the loss over the rows held out to test, or over all."""
         self.trainer.test(model, verbose=False, weights_only=True, **kwargs)
         self._print_results()
 
@@ -413,7 +419,7 @@ class LinregCLI(LightningCLI):
 
     def _print_results(self) -> None:
         for name, value in self.trainer.callback_metrics.items():
-            print(f"{name:10} {value.item():.6g}")
+            print(f"{name:10} {'unknown' if value.isnan() else f'{value.item():.6g}'}")
 
 
 def mentions_data(args: list[str]) -> bool:
@@ -438,6 +444,23 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
     parser.add_class_arguments(Executions)
     parser.add_argument("--exact", type=bool, default=True, help="Solve the problem first, and show how far it is.")
     parser.add_class_arguments(StopRule, "stop")
+
+
+def add_flags_of_predict(parser: LightningArgumentParser) -> None:
+    """What is written, and where."""
+    parser.add_argument("--output", type=str, default="predictions.csv", help="File to write: .csv or .parquet.")
+    parser.add_argument(
+        "--keep_columns",
+        type=list[str] | str,
+        default=[],
+        help="Columns to copy from the table, before the predictions: names, or all.",
+    )
+    parser.add_argument(
+        "--interval",
+        type=float | None,
+        default=None,
+        help="Probability of an interval beside each prediction, such as 0.95.",
+    )
 
 
 def as_list(setting: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from linreg_pl.training.storage import read_checkpoint, write_durably
 COMMANDS = {
     "fit": "Train; with no flag, the tutorial's job.",
     "validate": "Tell the loss over the held-out rows, from a checkpoint.",
-    "test": "Tell the loss over all rows, from a checkpoint.",
+    "test": "Tell the loss over the rows held out to test, or over all, from a checkpoint.",
     "solve": "Tell the exact answer, how sure it is, and how descent would come there; trains nothing.",
     "predict": "Write predictions to a file, from a checkpoint.",
 }

@@ -220,12 +220,12 @@ def require_monitored(callbacks: Sequence[Namespace], holds_out_rows: bool) -> N
     for callback in callbacks:
         name, settings = callback.class_path.rpartition(".")[2], callback.get("init_args", {})
         monitor = settings.get("monitor")
-        if monitor is not None and monitor not in ("val/loss", "val/mse"):
-            raise InputError(f"--trainer.callbacks.monitor {monitor}: {name} can monitor val/loss or val/mse")
+        if monitor is not None and monitor not in ("val/loss", "val/mse", "val/r2"):
+            raise InputError(f"--trainer.callbacks.monitor {monitor}: {name} can monitor val/loss, val/mse or val/r2")
         if monitor is not None and not holds_out_rows:
             raise InputError(
                 f"--trainer.callbacks.monitor {monitor}: no rows are held out for {name} to monitor; TableDataModule"
-                " holds some out with --data.val_fraction"
+                " holds some out with --data.val_fraction, or takes others with --data.val_path"
             )
         if settings.get("check_on_train_epoch_end"):
             raise InputError(

@@ -23,9 +23,6 @@ import pytest
 import torch
 import yaml
 
-from linreg_pl.data import table as tables
-from linreg_pl.data.table import TableDataModule
-from linreg_pl.errors import InputError
 from tests.commands import Result, linreg
 
 JARGON = ("Traceback", "usage:", "<class", "Namespace(", "class_path", "NestedArg", "Union subtypes", "Errno")
@@ -182,19 +179,6 @@ def test_path(tmp_path: Path, path: str, words: str) -> None:
 def test_choice_of_columns_and_batches(tmp_path: Path, flags: str, words: str) -> None:
     (tmp_path / "table.csv").write_text(TABLE)
     refuse("fit", *of_table("table.csv", *flags.split()), cwd=tmp_path, words=words)
-
-
-@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
-def test_table_larger_than_memory_has_no_batch_of_all_rows(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(TABLE.encode() if name.endswith("csv") else GOOD)
-    monkeypatch.setattr(tables, "physical_memory", lambda: 10)
-    with pytest.raises(
-        InputError, match=rf"{name}: its \d+ rows are more than --data\.memory_limit .*--data\.batch_size"
-    ):
-        TableDataModule(str(path), "y").setup("fit")
 
 
 # ---- settings ----

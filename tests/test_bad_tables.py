@@ -204,7 +204,6 @@ CASES: dict[str, tuple[Files, str, str]] = {  # the files, flags (the path first
     "memory below nothing": ({"t.csv": HEADER + ROWS}, "t.csv --data.memory_limit -1", "memory_limit is -1"),
     "no category allowed": ({"t.csv": HEADER + ROWS}, "t.csv --data.max_categories 0", "max_categories is 0"),
     "unknown remedy": ({"t.csv": HEADER + ROWS}, "t.csv --data.missing guess", "--data.missing|guess|drop"),
-    "a batch of all that is streamed": ({"t.csv": HEADER + ROWS}, "t.csv --data.memory_limit 0", "--data.batch_size"),
     "infinity in a later group": (
         {"t.parquet": parquet(x=[1.0] * 99_999 + [math.inf], y=[1.0] * 100_000)},
         "t.parquet --data.memory_limit 0 --data.batch_size 10",

@@ -66,7 +66,7 @@ def test_tutorial_ends_with_what_to_do_next(tutorial: tuple[Path, str]) -> None:
     # 51.72 epochs halve the error in W: log2(100) of them leave 1%, and it is looked at every 25.
     assert re.fullmatch(r"  W +3\.65\d+ +3\.657 +344 +350", end[2])
     assert re.fullmatch(r"  b +-?0\.0\d+ +0 +4\.\de10 +-", end[3])
-    assert re.fullmatch(r"gap +0\.00\d+ above the exact loss, 0\.1089", end[4])
+    assert re.fullmatch(r"gap +0\.00\d+ above the exact loss, 0\.1089: \d\.\d+e-09% of the variance explained", end[4])
     assert re.fullmatch(rf"run +{RUN}", end[5])
     assert re.fullmatch(r"curves +\S*tensorboard --logdir lightning_logs --host 127\.0\.0\.1", end[6])
     assert re.fullmatch(rf"go on +\S*linreg fit --resume {RUN} --trainer\.max_epochs 4000", end[7])
@@ -96,9 +96,12 @@ def test_checkpoint_is_what_outsiders_rely_on(tutorial: tuple[Path, str]) -> Non
         "learning_rate": 1e-10,
         "l2": 1e-10,
         "momentum": 0.0,
+        "schedule": "constant",
+        "tail_averaging": 0.0,
         "fit_intercept": True,
         "fold_bias": False,
         "standardize": False,
+        "start_at_mean": False,
         "init_std": 0.01,
         "init_seed": 0,
     }

@@ -476,6 +476,8 @@ def test_wide_rows_are_evaluated_fewer_at_a_time(memory_limit: Any, monkeypatch:
     generator = np.random.default_rng(0)
     content = pa.table({name: generator.standard_normal(NUM_ROWS).astype(np.float32) for name in "aby"})
     data = loaded(content, batch_size=50, memory_limit=memory_limit, shuffle=False)
+    assert [len(x) for x, _ in data.rows()] == [100] * 10  # a batch of 50 has no place for the last three
+    data.setup("test")
     loader = data.test_dataloader()
     sizes = [len(x) for x, _ in loader]
     assert sizes == [100] * 10 + [3]

@@ -69,7 +69,7 @@ class Job:
 
     @property
     def metrics(self) -> list[str]:
-        return ["train/loss", "train/mse", *(["val/loss", "val/mse"] if self.val_steps else [])]
+        return ["train/loss", "train/mse", *(["val/loss", "val/mse", "val/r2"] if self.val_steps else [])]
 
 
 JOBS = {
@@ -309,7 +309,8 @@ def trajectory(name: str) -> list[dict[str, float]]:
         if job.val_steps:
             [(x, y)] = [[tensor.double().numpy() for tensor in batch] for batch in data.val_dataloader()]
             mse = np.mean((x @ W + b - y) ** 2)
-            expected[-1] |= {"val/mse": mse, "val/loss": mse + module.l2 * np.sum(W**2)}
+            r2 = 1 - mse / np.var(y)
+            expected[-1] |= {"val/mse": mse, "val/loss": mse + module.l2 * np.sum(W**2), "val/r2": r2}
     return expected
 
 

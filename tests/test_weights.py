@@ -27,13 +27,13 @@ from linreg_pl.core.stability import batch_hessian
 from linreg_pl.core.statistics import statistics
 from linreg_pl.core.triangle import triangle_of
 from linreg_pl.data import rows
-from linreg_pl.data.chunks import Split
+from linreg_pl.data.split import Split
 from linreg_pl.training.pictures import pictures
 from linreg_pl.training.record import record
 from tests.commands import linreg
 from tests.problems import Problem, problem, problems
 from tests.rationals import Paraboloid, rational, with_ones
-from tests.runs import RUN, assert_same_run
+from tests.runs import PLAIN, RUN, assert_same_run
 from tests.test_bad_input import refuse
 from tests.trainers import plain_trainer
 
@@ -182,7 +182,7 @@ def loaded(content: Any, **given_settings: Any) -> TableDataModule:
 
 
 def flags(path: str, *more: str) -> tuple[str, ...]:
-    return ("--data", "TableDataModule", "--data.path", path, "--data.target", "[y,z]", *more)
+    return ("--data", "TableDataModule", "--data.path", path, "--data.target", "[y,z]", *PLAIN, *more)
 
 
 WEIGHT = ("--data.weight", "w")
@@ -318,7 +318,7 @@ def test_losses_of_rows_held_out_and_of_all_are_weighted(memory_limit: Any, monk
         errors = columns(content, "a", "b")[chosen] @ W + b - columns(content, "y", "z")[chosen]
         return float(np.average((errors**2).mean(axis=1), weights=weights[chosen]))
 
-    held_out = data._split.mask("held_out", 0, 300)
+    held_out = data._split.mask("val", 0, 300)
     assert held_out is not None
     assert trainer.callback_metrics["val/mse"].item() == pytest.approx(loss(held_out), rel=1e-5)
     tester = plain_trainer(1)
@@ -446,7 +446,7 @@ def test_bad_weights(content: str, more: str, words: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
-@pytest.mark.parametrize("part", ["fit", "held_out"])
+@pytest.mark.parametrize("part", ["fit", "val"])
 def test_rows_of_a_part_without_any_weight_are_refused(part: Any, memory_limit: Any) -> None:
     of_part = Split(0, 0.2).mask(part, 0, 400)
     assert of_part is not None

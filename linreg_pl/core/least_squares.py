@@ -24,14 +24,15 @@ class PseudoInverse:
         self._U = U[:, kept]
         self.half = Vt[kept].T / lengths[kept] / scales
         """(P, rank); half @ half.T is (T'T)⁺."""
-        self._null = Vt[~kept].T / scales  # (P, P - rank), directions in which T does not change
+        self.null = Vt[~kept].T / scales
+        """(P, P - rank), directions in which T does not change."""
         self.dependent = torch.linalg.vector_norm(Vt[~kept], dim=0) > INVOLVED
         """(P,), which columns depend on others, and on which."""
 
     @property
     def nullity(self) -> int:
         """Directions in which T does not change."""
-        return int(self._null.shape[1])
+        return int(self.null.shape[1])
 
     def solve(self, right: Tensor) -> Tensor:
         """A solution (P, K) of min ‖T θ - right‖, `right` (M, K)."""
@@ -47,6 +48,6 @@ class PseudoInverse:
         """Of all solutions as good as this one (P, K), that whose `rows` have the smallest sum of squares."""
         if not self.nullity:
             return solution
-        null = torch.linalg.qr(self._null).Q
+        null = torch.linalg.qr(self.null).Q
         shortest: Tensor = solution - null @ (torch.linalg.pinv(null[rows]) @ solution[rows])
         return shortest

@@ -68,21 +68,6 @@ def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
     return residual * weights
 
 
-def mean_squared_error(
-    x: Tensor, y: Tensor, W: Tensor, b: Tensor, weights: Tensor | None = None
-) -> tuple[Tensor, Tensor | int]:
-    """The weighted mean of the rows' squared residuals, and the weight of the rows: their number without weights.
-
-    Means of parts of the rows, weighted by the parts' weights, make the mean of the whole. Rows of weight 0 have 0.
-    """
-    residual = residuals(x, y, W, b)
-    mse = (residual * weighted(residual, weights)).mean()
-    if weights is None:
-        return mse, len(y)
-    total = weights.sum()
-    return mse * len(y) / total.clamp(min=torch.finfo(total.dtype).tiny), total
-
-
 def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Tensor:
     """J(W, b), differentiable: autograd through it gives what `value_and_gradient` has in closed form."""
     residual = residuals(x, y, W, b)

@@ -9,10 +9,10 @@ collating rows one by one costs two hundred times as much.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
@@ -20,6 +20,9 @@ from torch import Tensor
 from linreg_pl.core.triangle import Triangle, triangle_of
 from linreg_pl.data.watching import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # which a fit without a table does not import
 
 Batch = tuple[Tensor, ...]  # x (batch_size, D), y (batch_size, K); and weights (batch_size, 1), where rows have some
 
@@ -34,6 +37,8 @@ class BatchDataModule(LightningDataModule, ABC):
     batch_size: int  # known, as the rows are, after `setup("fit")`
     watch: Watch = staticmethod(unwatched)
     """Sees each pass that is taken over all rows; set before the first."""
+    held_out: Triangle | None = None
+    """What one pass over the rows to validate keeps, if there are any; known after `setup("fit")`."""
 
     def __str__(self) -> str:
         """Its class: Lightning's own would ask the loaders, which may not be there yet."""
@@ -99,6 +104,14 @@ class BatchDataModule(LightningDataModule, ABC):
         """Tells data of other contents apart; empty where the hyper-parameters say it all."""
         return ""
 
+    def as_written(self, columns: Sequence[str] | None) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
+        """Some columns of the rows to predict, or all, to be copied: their types, and all rows in order.
+
+        Raises:
+            InputError: they are not there.
+        """
+        raise InputError("the data has no columns to copy into the predictions: leave --keep_columns out")
+
     def train_dataloader(self) -> "TrainingBatches":
         """The batches from the trainer's step on."""
         return TrainingBatches(self)
@@ -157,6 +170,22 @@ class TrainingBatches:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+
+class Summary:
+    """Rows as a validation's one batch: their triangle, from which J follows at any W and b. It is its own loader.
+
+    Lightning takes the batch for a value of no kind that it knows, and hands it on as it is.
+    """
+
+    def __init__(self, triangle: Triangle) -> None:
+        self.triangle = triangle
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator["Summary"]:
+        yield self
 
 
 class ConsecutiveSlices:

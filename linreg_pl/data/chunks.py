@@ -1,7 +1,4 @@
-"""How do a table's rows become numbers that can be trained on? Encoded, split, and with missing values seen to.
-
-A row belongs to the part `fit` or `held_out` by the seed and its number in the table, whatever else is read.
-"""
+"""How do a table's rows become numbers that can be trained on? Encoded, split, and with missing values seen to."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,37 +13,14 @@ from torch import Tensor
 from linreg_pl.data.columns import LIKE_A_NUMBER, Encoding, UnknownCategory, as_text, is_text
 from linreg_pl.data.csv_files import is_number, not_a
 from linreg_pl.data.rows import blocks, evaluation_batch_size
-from linreg_pl.data.streams import Purpose, stream
+from linreg_pl.data.split import Part, Split
 from linreg_pl.data.tables import Table
 from linreg_pl.errors import InputError, shortened
 
-Part = Literal["all", "fit", "held_out"]
 Missing = Literal["error", "drop", "mean"]
 
 MOST_COLUMNS = 3
 """Columns with missing values that are named with their counts."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which rows are held out."""
-
-    seed: int
-    val_fraction: float
-
-    def mask(self, part: Part, first: int, num_rows: int) -> np.ndarray | None:
-        """Which of the rows from `first` on belong to `part`, (num_rows,); None where all do."""
-        if part == "all" or self.val_fraction == 0:
-            return None
-        generator = stream(self.seed, Purpose.SPLIT)
-        generator.bit_generator.advance(first)  # type: ignore[attr-defined]  # a number a row
-        held_out: np.ndarray = generator.random(num_rows) < self.val_fraction
-        return held_out if part == "held_out" else ~held_out
-
-    def count(self, part: Part, first: int, num_rows: int) -> int:
-        """How many of these rows belong to `part`."""
-        mask = self.mask(part, first, num_rows)
-        return num_rows if mask is None else int(mask.sum())
 
 
 @dataclass(frozen=True)
@@ -71,7 +45,7 @@ class Chunks:
         """The rows of a part, in some groups or in all, in their order.
 
         Args:
-            part: All, those to fit, or those held out.
+            part: All, those to fit, to validate, or to test.
             groups: All if not given.
             keeps_missing: Leave NaN where values are missing.
 

@@ -32,11 +32,11 @@ class Encoding:
     def __init__(
         self,
         features: Sequence[str],
-        targets: Sequence[str],
+        others: Sequence[str],
         categories: Mapping[str, Sequence[str]],
         drop_first: bool,
     ) -> None:
-        self.columns = [*features, *targets]
+        self.columns = [*features, *others]
         self.first = {name: int(drop_first) for name in categories}
         self._categories = {name: pa.array(values, pa.string()) for name, values in categories.items()}
         self.feature_names = [
@@ -48,7 +48,7 @@ class Encoding:
         ]
 
     def numbers(self, batch: pa.RecordBatch) -> np.ndarray:
-        """All columns of a batch of n rows, features before targets: (n, D+K).
+        """All columns of a batch of n rows, features before the others.
 
         In float32 where that is exact, else in float64; NaN where a value is missing.
 

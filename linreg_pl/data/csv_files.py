@@ -48,15 +48,15 @@ class Csv:
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: the header is no text in UTF-8; save the file as UTF-8") from error
 
-    def batches(self, path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """All rows of the columns in `schema`, in its types.
+    def batches(self, path: Path, schema: pa.Schema, verbatim: bool = False) -> Iterator[pa.RecordBatch]:
+        """All rows of the columns in `schema`, in its types; where `verbatim`, NA and its kin in text are text too.
 
         Raises:
             InputError: a row has too few or too many values, or a value is none of its column's type.
         """
         seen = unchanged(path)
         options = pyarrow.csv.ConvertOptions(
-            column_types=schema, include_columns=schema.names, strings_can_be_null=True
+            column_types=schema, include_columns=schema.names, strings_can_be_null=not verbatim
         )
         try:
             with pyarrow.csv.open_csv(path, self._read_options(), self._parse_options(path), options) as reader:

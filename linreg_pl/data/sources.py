@@ -1,7 +1,7 @@
 """What stands at `path`: files of one format, or a table that Python holds already? Which columns does it have?"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,7 +11,7 @@ import pyarrow.parquet
 from linreg_pl.data.columns import is_number, same_type
 from linreg_pl.data.csv_files import PARQUET, Csv
 from linreg_pl.data.files import Files, find_files, unchanged
-from linreg_pl.data.tables import ArrowTable, ParquetTable, Table, gathered, reading
+from linreg_pl.data.tables import ROWS_AT_A_TIME, ArrowTable, ParquetTable, Table, gathered, reading
 from linreg_pl.data.watching import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
 
@@ -32,19 +32,27 @@ class Source(ABC):
     watch: Watch = staticmethod(unwatched)
 
     @abstractmethod
-    def schema(self, columns: Sequence[str]) -> pa.Schema:
-        """Types of some columns.
+    def schema(self, columns: Sequence[str], text: Collection[str] = ()) -> pa.Schema:
+        """Types of some columns; those in `text` are known to be text, whatever a CSV file's beginning looks like.
 
         Raises:
             InputError: the files do not agree on them.
         """
 
     @abstractmethod
-    def table(self, columns: Sequence[str], memory_limit: float) -> Table:
+    def table(self, schema: pa.Schema, memory_limit: float) -> Table:
         """The table, of which these columns will be asked for.
 
         Raises:
             InputError: it can't be read.
+        """
+
+    @abstractmethod
+    def as_written(self, columns: Sequence[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """All rows of some columns, in order, to be copied: those of a CSV file as text, as it stands there.
+
+        Raises:
+            InputError: they can't be read.
         """
 
     def require_same_columns(self) -> None:  # noqa: B027 (a single table agrees with itself)
@@ -66,13 +74,17 @@ class FrameSource(Source):
         self.name = f"the {type(frame).__name__}"
         self.columns = _checked(self.name, self._table.column_names)
 
-    def schema(self, columns: Sequence[str]) -> pa.Schema:
+    def schema(self, columns: Sequence[str], text: Collection[str] = ()) -> pa.Schema:
         """See `Source`."""
         return pa.schema([self._table.schema.field(name) for name in columns])
 
-    def table(self, columns: Sequence[str], memory_limit: float) -> Table:
+    def table(self, schema: pa.Schema, memory_limit: float) -> Table:
         """See `Source`."""
         return ArrowTable(self._table, [(self.name, self._table.num_rows)])
+
+    def as_written(self, columns: Sequence[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """See `Source`."""
+        return self.schema(columns), iter(self._table.select(columns).to_batches(ROWS_AT_A_TIME))
 
 
 class FileSource(Source):
@@ -107,18 +119,18 @@ class FileSource(Source):
                     " with --data.features"
                 )
 
-    def schema(self, columns: Sequence[str]) -> pa.Schema:
+    def schema(self, columns: Sequence[str], text: Collection[str] = ()) -> pa.Schema:
         """See `Source`."""
-        return pa.schema([self._field(name) for name in columns])
+        return pa.schema([self._field(name, name in text) for name in columns])
 
-    def _field(self, name: str) -> pa.Field:
+    def _field(self, name: str, is_known_text: bool) -> pa.Field:
         if name in self._files.partitions.names:
             return self._files.partitions.field(name)
         found = None
         for file, schema in zip(self._files.files, self._schemas, strict=True):
             if name not in _checked(file.path, schema.names):
                 raise InputError(f"{file.path}: there is no column {name!r}, which {self._files.files[0].path} has")
-            here = schema.field(name).type
+            here = pa.string() if is_known_text and self._files.format == "csv" else schema.field(name).type
             both = here if found is None else same_type(found, here)
             if both is None:
                 raise InputError(
@@ -130,9 +142,8 @@ class FileSource(Source):
             found = pa.float64()  # its beginning may hold whole numbers, or nothing
         return pa.field(name, found)
 
-    def table(self, columns: Sequence[str], memory_limit: float) -> Table:
+    def table(self, schema: pa.Schema, memory_limit: float) -> Table:
         """See `Source`."""
-        schema = self.schema(columns)
         if self._files.format == "parquet":
             return ParquetTable(self._files.files, schema)
         counts = [0] * len(self._files.files)
@@ -141,12 +152,19 @@ class FileSource(Source):
             table, [(str(file.path), count) for file, count in zip(self._files.files, counts, strict=True)]
         )
 
-    def _batches(self, schema: pa.Schema, counts: list[int]) -> Iterator[pa.RecordBatch]:
+    def as_written(self, columns: Sequence[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """See `Source`."""
+        schema = self.schema(columns, text=columns)
+        if self._files.format == "parquet":
+            return schema, (batch for _, batch in ParquetTable(self._files.files, schema).all_batches(columns))
+        return schema, self._batches(schema, [0] * len(self._files.files), verbatim=True)
+
+    def _batches(self, schema: pa.Schema, counts: list[int], verbatim: bool = False) -> Iterator[pa.RecordBatch]:
         """All rows of all files, in order; `counts` takes how many each has."""
         own = pa.schema([field for field in schema if field.name not in self._files.partitions.names])
         for index, (path, partitions) in enumerate(self._files.files):
-            read = self._csv.batches if self._files.format == "csv" else _ipc_batches
-            for batch in read(path, own):
+            batches = self._csv.batches(path, own, verbatim) if self._files.format == "csv" else _ipc_batches(path, own)
+            for batch in batches:
                 counts[index] += batch.num_rows
                 yield _with_constants(batch, partitions, schema)
 

@@ -5,28 +5,31 @@ x (N, D) are the features, y (N, K) the targets, both float32, in the file's own
 """
 
 import os
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from linreg_pl.core.triangle import triangle_of, weight_of
 from linreg_pl.data import chunks
-from linreg_pl.data.batches import Batch, BatchDataModule, checked_batch_size, checked_seed
-from linreg_pl.data.chunks import Chunks, Part, Split
+from linreg_pl.data.batches import Batch, BatchDataModule, Summary, checked_batch_size, checked_seed
+from linreg_pl.data.chunks import Chunks
 from linreg_pl.data.columns import Encoding, is_text, require_columns, require_kinds
 from linreg_pl.data.csv_files import Csv, no_rows
+from linreg_pl.data.digest import Digest
 from linreg_pl.data.rows import MemoryRows, Rows, RowsLoader, StreamedRows, blocks, require_weight
-from linreg_pl.data.sources import ArrowStream, open_source
+from linreg_pl.data.sources import ArrowStream, Source, open_source
+from linreg_pl.data.split import VERBS, HeldOut, Part, Split
 from linreg_pl.data.tables import Table
-from linreg_pl.errors import InputError, quoted
+from linreg_pl.errors import InputError, quoted, shortened
 
 SHARE_OF_MEMORY = 0.5
-"""Of the machine's, for a table that is held; a copy is made where rows are held out."""
+"""Of the machine's, for the rows to fit."""
+
 
 LARGEST_BATCH = 4096
 """Rows of a batch whose size is not given: enough that Lightning's share of a step is small."""
@@ -35,20 +38,24 @@ LARGEST_BATCH = 4096
 class TableDataModule(BatchDataModule):
     """Features and targets from the columns of a table.
 
-    `fit` and `validate` share the rows as `val_fraction` says (`validate` takes all where it is 0). `test` and
-    `predict` take every row, and `predict` needs no target column. Categories and means are those of the rows that were
-    fitted; a checkpoint holds them.
+    `fit` and `solve` take the rows that are not held out. `validate` and `test` take those that are held out for them,
+    by a fraction or in files of their own; without such, all rows. `predict` takes every row, and needs no target
+    column. Columns, categories and means are those of the rows that were fitted; a checkpoint holds them.
 
     Args:
         path: A file of CSV (.csv, .tsv, also .gz, .bz2, .zst), Parquet or Feather / Arrow IPC; a list of files, a
             pattern such as data/*.parquet, or a folder. From Python also a pandas or polars frame, or an Arrow table.
         target: Name of the column to predict, or a list of them.
-        features: Names of the columns to predict from; all but the targets and the weight if not given.
+        features: Names of the columns to predict from. If not given, those that the checkpoint was fitted with;
+            without one, all but the targets and the weight.
         weight: Name of the column that says how much each row counts, 0 or more: a weight of 2 is a row that stands
             there twice. All count alike if not given. To predict, none is needed.
         batch_size: Rows in a mini-batch; if not given all rows up to 4096, and of more, equal parts of at most so many.
         shuffle: Draw a new order of the rows at every epoch, from the seed and the epoch.
         val_fraction: Share of the rows, picked by the seed, that is held out for validation.
+        test_fraction: Share of the rows, picked by the seed, that is held out for the test.
+        val_path: Rows to validate on, where they lie apart; see path.
+        test_path: Rows to test on, where they lie apart; see path.
         seed: Of the order and the split; whole number from 0 on.
         missing: What becomes of a row with a missing value: error, drop, or mean, which puts the feature's mean there
             and drops a row without a target or weight. To predict, no row is dropped: its prediction is missing.
@@ -72,6 +79,9 @@ class TableDataModule(BatchDataModule):
         batch_size: int | None = None,
         shuffle: bool = True,
         val_fraction: float = 0.0,
+        test_fraction: float = 0.0,
+        val_path: str | list[str] | Any | None = None,
+        test_path: str | list[str] | Any | None = None,
         seed: int = 0,
         missing: Literal["error", "drop", "mean"] = "error",
         drop_first: bool = False,
@@ -81,19 +91,23 @@ class TableDataModule(BatchDataModule):
         memory_limit: float | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= val_fraction < 1:
-            raise InputError(f"val_fraction is {val_fraction}: give --data.val_fraction a number from 0 up to below 1")
+        self._split = Split(checked_seed(seed), val_fraction, test_fraction)
         if memory_limit is not None and not memory_limit >= 0:
             raise InputError(f"memory_limit is {memory_limit}: give --data.memory_limit a number of GB, 0 or more")
-        path = (
-            path if isinstance(path, ArrowStream) else [str(p) for p in path] if isinstance(path, list) else str(path)
-        )
         if max_categories < 1:
             raise InputError(f"max_categories is {max_categories}: give --data.max_categories a whole number from 1 on")
-        self._source = open_source(path, Csv(delimiter, column_names))
-        path = self._source.name if isinstance(path, ArrowStream) else path  # a checkpoint holds plain types only
-        self._split = Split(checked_seed(seed), val_fraction)
-        self.val_fraction, self.shuffle, self.missing, self.drop_first = val_fraction, shuffle, missing, drop_first
+        self._csv = Csv(delimiter, column_names)
+        self._source = open_source(of_files(path), self._csv)
+        self._apart: dict[HeldOut, Any] = {"val": of_files(val_path), "test": of_files(test_path)}
+        for part, there in self._apart.items():
+            if there is not None and self._split.fraction(part):
+                raise InputError(
+                    f"{part}_path and {part}_fraction both say which rows to {VERBS[part]}: leave --data.{part}_path"
+                    f" out, or give --data.{part}_fraction 0"
+                )
+        # A checkpoint holds plain types only.
+        path, val_path, test_path = (name_of(of_files(of)) for of in (path, val_path, test_path))
+        self.shuffle, self.missing, self.drop_first = shuffle, missing, drop_first
         self.save_hyperparameters()
         self._limit = 1e9 * memory_limit if memory_limit is not None else SHARE_OF_MEMORY * physical_memory()
         self._max_categories = max_categories
@@ -101,18 +115,19 @@ class TableDataModule(BatchDataModule):
         if not self.target_names:
             raise InputError(f"{self._source.name}: no column is named as the target; give --data.target at least one")
         self._weight = [] if weight is None else [weight]
-        self._features = self._chosen(features)
-        self._text = [field.name for field in self._source.schema(self._features) if is_text(field.type)]
-        self._chosen_batch_size = batch_size
+        self._given_features, self._chosen_batch_size = features, batch_size
         self._stage: str | None = None
         self._fitted: dict[str, Any] = {}  # categories and means; whether the rows were streamed
 
-    def _chosen(self, features: list[str] | None) -> list[str]:
-        name, columns = self._source.name, self._source.columns
+    # ---- what is learnt from the rows to fit ----
+
+    @cached_property
+    def _features(self) -> list[str]:
+        """The columns to predict from, unless a checkpoint has said which they are."""
+        name, columns, features = self._source.name, self._source.columns, self._given_features
         if features is None:
             self._source.require_same_columns()
-        others = [*self.target_names, *self._weight]
-        chosen = [each for each in columns if each not in others] if features is None else list(features)
+        chosen = [each for each in columns if each not in self._others] if features is None else list(features)
         require_columns(name, columns, chosen, "--data.features")
         both = [each for each in chosen if each in self.target_names]
         if both:
@@ -120,32 +135,55 @@ class TableDataModule(BatchDataModule):
         require_kinds(name, self._source.schema(chosen))
         return chosen
 
-    # ---- what is learnt from the rows to fit ----
+    @cached_property
+    def _text(self) -> list[str]:
+        """The features that have categories."""
+        if "categories" in self._fitted:
+            return list(self._fitted["categories"])
+        return [field.name for field in self._source.schema(self._features) if is_text(field.type)]
 
     @property
     def feature_names(self) -> list[str]:
         """Names of the features; `column=value` for a category, which a pass over the rows may have to find first."""
         return self._encoding([]).feature_names if self._text else self._features
 
-    @property
-    def _others(self) -> list[str]:
-        """The targets and the weight, those that the table has."""
-        return [name for name in (*self.target_names, *self._weight) if name in self._source.columns]
-
     @cached_property
     def _table(self) -> Table:
-        columns = list(dict.fromkeys([*self._features, *self._others]))
-        schema = self._source.schema(columns)
-        require_kinds(self._source.name, schema)
-        self._source.watch = self.watch
-        table = self._source.table(columns, self._limit)
+        return self._opened(
+            self._source, [name for name in self._others if name in self._source.columns], "--data.path"
+        )
+
+    @property
+    def _others(self) -> list[str]:
+        """The columns beside the features."""
+        return [*self.target_names, *self._weight]
+
+    def _opened(self, source: Source, others: list[str], flag: str) -> Table:
+        """A table of the features and some other columns, of the kinds that were fitted."""
+        schema = self._checked_schema(source, others, flag)
+        source.watch = self.watch
+        table = source.table(schema, self._limit)
         table.watch = self.watch
         if table.num_rows == 0:
             raise InputError(no_rows(table.name))
-        for name in self._others:
-            if is_text(schema.field(name).type):
-                chunks.refuse_text(table, name)
+        for field in table.schema:
+            if is_text(field.type) and (field.name in others or field.name not in self._text):
+                chunks.refuse_text(table, field.name)
         return table
+
+    def _checked_schema(self, source: Source, others: list[str], flag: str) -> pa.Schema:
+        columns = list(dict.fromkeys([*self._features, *others]))  # the weight may be a feature, too
+        require_columns(source.name, source.columns, columns, flag)
+        schema = source.schema(columns, text=self._text)
+        require_kinds(source.name, schema)
+        for name in self._text:
+            kind = schema.field(name).type
+            if not (is_text(kind) or pa.types.is_null(kind)):
+                raise InputError(
+                    f"{source.name}: column {shortened(name)} holds {kind}, but text in the rows that were fitted;"
+                    " write it as text"
+                )
+        return schema
 
     def _encoding(self, others: list[str]) -> Encoding:
         if "categories" not in self._fitted:
@@ -160,28 +198,38 @@ class TableDataModule(BatchDataModule):
             )
         return encoding
 
-    def _chunks(self, targets: list[str], weight: list[str]) -> Chunks:
-        encoding = self._encoding([*targets, *weight])
-        widths = (len(encoding.feature_names), len(targets), *[1 for _ in weight])
-        reader = Chunks(self._table, encoding, self._split, widths, self.missing)
+    def _chunks(self, table: Table, predicts: bool = False) -> Chunks:
+        """The table's rows as numbers; to predict, of the features alone."""
+        reader = self._unfilled(table, [] if predicts else self.target_names, [] if predicts else self._weight)
         if self.missing != "mean":
             return reader
         if "means" not in self._fitted:
-            fitted = reader if targets else self._chunks(self.target_names, self._weight)
-            self._fitted["means"] = chunks.means(fitted).tolist()
+            known = self._unfilled(self._table, self.target_names, self._weight)
+            self._fitted["means"] = chunks.means(known).tolist()
         return replace(reader, means=np.array(self._fitted["means"]))
+
+    def _unfilled(self, table: Table, targets: list[str], weight: list[str]) -> Chunks:
+        encoding = self._encoding([*targets, *weight])
+        widths = (len(encoding.feature_names), len(targets), *[1 for _ in weight])
+        return Chunks(table, encoding, self._split, widths, self.missing)
 
     def state_dict(self) -> dict[str, Any]:
         """Names and fingerprint, and what was learnt from the rows to fit."""
-        return {**super().state_dict(), "fitted": self._fitted}
+        return {**super().state_dict(), "features": self._features, "fitted": self._fitted}
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
-        """Takes categories and means from the checkpoint, and streams the rows if it did."""
+        """Takes columns, categories and means from the checkpoint, and streams the rows if it did."""
         fitted = dict(state_dict.get("fitted", {}))
-        if any(self._fitted.get(name) != value for name, value in fitted.items()):
-            self._fitted, stage, self._stage = fitted, self._stage, None
-            if stage is not None:
-                self.setup(stage)
+        features = self._given_features or list(state_dict.get("features", [])) or self._features
+        if self.__dict__.get("_features") == features and all(
+            self._fitted.get(name) == fitted[name] for name in fitted
+        ):
+            return
+        for name in ("_text", "_table"):
+            self.__dict__.pop(name, None)
+        self._features, self._fitted, stage, self._stage = features, fitted, self._stage, None
+        if stage is not None:
+            self.setup(stage)
 
     # ---- rows ----
 
@@ -195,82 +243,115 @@ class TableDataModule(BatchDataModule):
         """
         if self._stage == stage:
             return
-        targets, weight = ([], []) if stage == "predict" else (self.target_names, self._weight)
-        for names, flag in ((targets or self._features, "--data.target"), (weight or self._features, "--data.weight")):
-            require_columns(self._source.name, self._source.columns, names, flag)
-        fits = stage in ("fit", "solve")
-        part: Part = "fit" if fits else "held_out" if stage == "validate" and self.holds_out_rows else "all"
-        keeps_missing = stage == "predict" and self.missing == "drop"
-        reader, dtype = self._chunks(targets, weight), torch.float64 if stage == "solve" else torch.float32
-        for name in ("triangle", "fingerprint"):
+        for name in ("triangle", "fingerprint", "held_out"):
             self.__dict__.pop(name, None)  # of the rows before
-        self._rows = self._read(reader, part, dtype, keeps_missing)
-        self._held_out = self._read(reader, "held_out", dtype) if fits and self.holds_out_rows else self._rows
-        if fits:
-            self._require_some_rows()
-            self._check_batches(stage)
-        self._fitted.setdefault("streamed", isinstance(self._rows, StreamedRows))
+        if stage in ("fit", "solve"):
+            self._set_up_training(stage)
+        elif stage == "predict":
+            table = self._opened(self._source, [], "--data.path")
+            self._loader = RowsLoader(self._streamed(self._chunks(table, predicts=True), "all"), table.name)
+        else:
+            self._loader = self._loader_of("val" if stage == "validate" else "test")
         self._stage = stage
 
-    def _read(self, reader: Chunks, part: Part, dtype: torch.dtype, keeps_missing: bool = False) -> Rows:
-        """The rows of a part: held, or streamed where they are too many."""
+    def _set_up_training(self, stage: str) -> None:
+        self._require_others()
+        self._rows = self._rows_to_fit(torch.float64 if stage == "solve" else torch.float32)
+        self._require_rows("fit", self._table, self._rows.num_rows)
+        self._loader, self._digest = RowsLoader(self._rows, self._source.name), Digest()
+        if stage == "fit":
+            self._require_rows_to_test()
+            if self.holds_out_rows:
+                self._loader = self._loader_of("val")
+                self.held_out = triangle_of(self._digest.of(self._loader))
+        self._check_batches()
+        self._fitted.setdefault("streamed", isinstance(self._rows, StreamedRows))
+
+    def _rows_to_fit(self, dtype: torch.dtype) -> Rows:
+        """Held, or streamed where they are too many."""
+        reader = self._chunks(self._table)
         needed = reader.table.num_rows * sum(reader.widths) * dtype.itemsize
-        shuffled_by = self._split.seed if self.shuffle else None
-        if part == "fit" and needed > self._limit and self._fitted.get("streamed") is False:
+        if needed > self._limit and self._fitted.get("streamed") is False:
             raise InputError(
                 f"{self._source.name}: the run began with the table in memory, which takes {needed / 1e9:.2g} GB; raise"
                 " --data.memory_limit, or start a new run"
             )
-        if needed <= self._limit and not self._fitted.get("streamed"):
-            nothing = tuple(torch.empty(0, width, dtype=dtype) for width in reader.widths)
-            read = blocks(reader.of(part, None, keeps_missing), reader.table.num_rows, reader.widths, dtype)
-            return MemoryRows(next(read, nothing), shuffled_by)
-        counts = reader.table.group_rows if keeps_missing else reader.counts(part)
-        return StreamedRows(
-            lambda groups: reader.of(part, groups, keeps_missing), counts, reader.widths, dtype, shuffled_by
-        )
+        if needed > self._limit or self._fitted.get("streamed"):
+            return self._streamed(reader, "fit", dtype)
+        nothing = tuple(torch.empty(0, width, dtype=dtype) for width in reader.widths)
+        parts = next(blocks(reader.of("fit"), reader.table.num_rows, reader.widths, dtype), nothing)
+        return MemoryRows(parts, self._split.seed if self.shuffle else None)
 
-    def _require_some_rows(self) -> None:
-        fit, held_out = self._rows.num_rows, self._held_out.num_rows if self.holds_out_rows else 1
-        if fit and held_out:
+    def _loader_of(self, part: HeldOut) -> RowsLoader:
+        """The rows that are held out to validate or to test; all, where none are."""
+        if self._apart[part] is None:
+            self._require_others()
+            table, of = self._table, part if self._split.fraction(part) else "all"
+        else:
+            table, of = self._opened(self._source_apart(part), self._others, f"--data.{part}_path"), "all"
+        rows = self._streamed(self._chunks(table), of)
+        self._require_rows(part if of == part else "all", table, rows.num_rows)
+        return RowsLoader(rows, table.name)
+
+    def _source_apart(self, part: HeldOut) -> Source:
+        return open_source(self._apart[part], self._csv)
+
+    def _streamed(self, reader: Chunks, part: Part, dtype: torch.dtype = torch.float32) -> StreamedRows:
+        """Rows that are read when they are asked for; without targets those, too, that lack a value."""
+        predicts = reader.widths[1] == 0
+        counts = reader.table.group_rows if predicts else reader.counts(part)
+        keeps_missing = predicts and self.missing == "drop"
+        seed = self._split.seed if self.shuffle else None
+        return StreamedRows(lambda groups: reader.of(part, groups, keeps_missing), counts, reader.widths, dtype, seed)
+
+    def _require_others(self) -> None:
+        require_columns(self._source.name, self._source.columns, self.target_names, "--data.target")
+        if self._weight:
+            require_columns(self._source.name, self._source.columns, self._weight, "--data.weight")
+
+    def _require_rows_to_test(self) -> None:
+        """So that a run does not end without any."""
+        if self._apart["test"] is not None:
+            self._checked_schema(self._source_apart("test"), self._others, "--data.test_path")
+        elif self._split.test_fraction:
+            self._require_rows("test", self._table, self._split.count("test", 0, self._table.num_rows))
+
+    def _require_rows(self, part: Part, table: Table, num_rows: int) -> None:
+        if num_rows:
             return
-        name, total = self._source.name, self._table.num_rows
-        if self.holds_out_rows and fit + held_out:
+        if not self._split.count(part, 0, table.num_rows):
+            held_out = ("val", self._split.val_fraction), ("test", self._split.test_fraction)
+            fractions = " and ".join(f"--data.{each}_fraction {fraction}" for each, fraction in held_out if fraction)
             raise InputError(
-                f"{name}: --data.val_fraction {self.val_fraction} of {total} rows leaves {fit} to fit and {held_out} to"
-                " validate; both need at least one"
+                f"{table.name}: {fractions} of {table.num_rows} rows leaves 0 to {VERBS[part]}; give"
+                " another fraction, or more rows"
             )
         raise InputError(
-            f"{name}: each of the {total} rows lacks a value, and --data.missing {self.missing} drops them; leave the"
-            " emptiest columns out of --data.features"
+            f"{table.name}: each of the {table.num_rows} rows lacks a value, and --data.missing {self.missing} drops"
+            " them; leave the emptiest columns out of --data.features"
         )
 
-    def _check_batches(self, stage: str) -> None:
+    def _check_batches(self) -> None:
         """Settles the batch size, and takes the pass that a streamed table gets before its first epoch."""
         num_rows, name = self._rows.num_rows, self._source.name
         parts = -(-num_rows // LARGEST_BATCH)
         chosen = num_rows // parts if self._chosen_batch_size is None else self._chosen_batch_size
         self.batch_size = checked_batch_size(chosen, num_rows, f"rows to fit in {name}")
-        held_out = self._held_out if self.holds_out_rows else None
         if isinstance(self._rows, StreamedRows):
-            digest = Digest()
-            self.triangle = triangle_of(self._drawn(digest.of(self._rows)))
+            self.triangle = triangle_of(self._drawn(self._digest.of(self._rows.in_order())))
+            self.fingerprint = self._digest.hex
             total = self.triangle.total_weight
-            of_held_out = weight_of(digest.of(held_out)) if held_out else 1.0
-            self.fingerprint = digest.hex
         else:
             total = weight_of(self.rows())
-            of_held_out = weight_of(held_out.in_order()) if held_out else 1.0
-        require_weight(name, min(total, of_held_out))
+        require_weight(name, total)
         self._mean_weight = total / self._num_drawn
 
     @cached_property
     def fingerprint(self) -> str:
-        """A checksum of all values; known after `setup`."""
-        digest = Digest()
-        for rows in (self._rows, self._held_out)[: 1 + self.holds_out_rows]:
-            for _ in digest.of(rows):
-                pass
+        """A checksum of all values to fit and to validate; known after `setup`."""
+        digest = Digest(after=self._digest)
+        for _ in digest.of(self._rows.in_order()):
+            pass
         return digest.hex
 
     @property
@@ -281,7 +362,7 @@ class TableDataModule(BatchDataModule):
     @property
     def holds_out_rows(self) -> bool:
         """Whether there are rows to validate on while fitting."""
-        return self.val_fraction > 0
+        return self._split.val_fraction > 0 or self._apart["val"] is not None
 
     @property
     def has_fixed_batches(self) -> bool:
@@ -308,37 +389,37 @@ class TableDataModule(BatchDataModule):
         batch = self._rows.batch(epoch, slice(index * self.batch_size, (index + 1) * self.batch_size))
         return (*batch[:2], batch[2] / self._mean_weight) if self._weight else batch
 
-    def val_dataloader(self) -> RowsLoader | list[Batch]:
-        """The rows that are held out; without any, none while fitting, and all for `validate`."""
-        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
-        return [] if fitting and not self.holds_out_rows else RowsLoader(self._held_out, self._source.name)
+    def val_dataloader(self) -> Iterable[Any]:
+        """The rows that are held out; while fitting, as their triangle. Without any, none then, and all to validate."""
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            return [] if self.held_out is None else Summary(self.held_out)
+        return self._loader
 
     def test_dataloader(self) -> RowsLoader:
-        """All rows."""
-        return RowsLoader(self._rows, self._source.name)
+        """The rows that are held out to test, or all."""
+        return self._loader
 
     def predict_dataloader(self) -> RowsLoader:
         """The features of all rows."""
-        return RowsLoader(self._rows, self._source.name)
+        return self._loader
+
+    def as_written(self, columns: Sequence[str] | None) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """See `BatchDataModule`; those of a CSV file are text, as it stands there."""
+        chosen = self._source.columns if columns is None else list(columns)
+        require_columns(self._source.name, self._source.columns, chosen, "--keep_columns")
+        return self._source.as_written(chosen)
 
 
-class Digest:
-    """A checksum of rows in their order, however they are cut or kept."""
+def of_files(path: Any) -> Any:
+    """A path of any kind as text, or as a list of texts; a frame as it is."""
+    if path is None or isinstance(path, ArrowStream):
+        return path
+    return [str(each) for each in path] if isinstance(path, list) else str(path)
 
-    def __init__(self) -> None:
-        self._sum = 0
 
-    def of(self, rows: Rows) -> Iterator[Batch]:
-        """The rows, each noted as it passes."""
-        for batch in rows.in_order():
-            for part in batch:
-                self._sum = zlib.crc32(part.contiguous().numpy().data, self._sum)
-            yield batch
-
-    @property
-    def hex(self) -> str:
-        """Of all that has passed."""
-        return f"{self._sum:08x}"
+def name_of(path: Any) -> Any:
+    """The same for a checkpoint, which can't hold a frame."""
+    return f"the {type(path).__name__}" if isinstance(path, ArrowStream) else path
 
 
 def physical_memory() -> int:

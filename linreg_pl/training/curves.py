@@ -4,7 +4,7 @@
     train/grad_norm  norm of J's gradient in (W, b)             params/…      W and b after the update, in x's own units
     train/learning_rate  where it has a schedule
     gap/…            where the exact answer is known: see `exact.py`
-    val/loss, val/mse  over all held-out rows, where there are any
+    val/loss, val/mse, val/r2  over all held-out rows, where there are any; no val/r2 where their targets are constant
 
 The x-axis is the number of optimizer steps taken. Training's points fall on every `log_every_n_steps`-th step, on the
 last of the first epoch if that comes earlier, and on the run's last. They go to the loggers directly: Lightning's
@@ -15,6 +15,7 @@ again: whatever was written between the checkpoint and a kill, each point is dra
 past its end has no trace of that end.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ class Curves(AtPoints):
     def _declare(self, trainer: Trainer, logger: TensorBoardLogger) -> None:
         metrics = ["train/loss", "train/mse"]
         if trainer.enable_validation:
-            metrics += ["val/loss", "val/mse"]
+            metrics += ["val/loss", "val/mse", "val/r2"]
             layout = {"loss": {"training and validation": ["Multiline", ["train/loss", "val/loss"]]}}
             logger.experiment.add_custom_scalars(layout)
         plain = {
@@ -71,7 +72,8 @@ class Curves(AtPoints):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the validation's result, while fitting."""
         if trainer.state.fn == "fit":
-            values = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+            found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+            values = {name: value for name, value in found.items() if not math.isnan(value)}
             if is_validation_step(trainer):
                 self._write(trainer, values)
             else:  # the stop's own: a run that goes on has not this point

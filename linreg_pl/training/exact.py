@@ -114,8 +114,15 @@ class ExactAnswer(AtPoints):
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Puts the start and the arrivals into the checkpoint."""
-        checkpoint["exact"] = {"start": self._start, "arrived": self._arrived}
+        """Puts the start and the arrivals into the checkpoint, and the rows' triangle, which intervals rest on."""
+        rows = self.problem.optimum.data
+        checkpoint["exact"] = {
+            "start": self._start,
+            "arrived": self._arrived,
+            "R": rows.R,
+            "num_rows": rows.num_rows,
+            "total_weight": rows.total_weight,
+        }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Takes them out; a run that began without the exact answer starts here."""

@@ -38,6 +38,9 @@ def require_same_columns(path: Path, checkpoint: dict[str, Any], data: BatchData
                 raise InputError(f"{path}: {error}") from error
 
 
+PLACES = ("path", "val_path", "test_path", "memory_limit")
+"""Settings that say where rows lie."""
+
 UNITS = ("standardize", "fit_intercept")
 """Settings that say what W and b mean: no run can go on in others."""
 
@@ -92,14 +95,15 @@ def changed_settings(
 ) -> list[str]:
     """What differs between a checkpoint's settings and those to go on with, as `name: old, now new`.
 
-    All hyper-parameters count, but for the place of a table whose contents are the same, and the memory it may take.
+    All hyper-parameters count, but for the places of tables, of which the contents count that are fitted or validated,
+    and the memory they may take.
     """
     now = {**data.hparams, **model.hparams}
     then = {**checkpoint.get("datamodule_hyper_parameters", {}), **checkpoint.get("hyper_parameters", {})}
     state = checkpoint.get(type(data).__qualname__)
     if state is None:
         return [f"data: not {type(data).__name__}"]
-    names = [name for name in now if name not in ("path", "memory_limit") and name in then and now[name] != then[name]]
+    names = [name for name in now if name not in PLACES and name in then and now[name] != then[name]]
     changes = [f"{name}: {then[name]}, now {now[name]}" for name in names]
     if state.get("fingerprint") != data.fingerprint:
         changes.append(f"contents of the data: {state.get('fingerprint')}, now {data.fingerprint}")

@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from linreg_pl.data.batches import Summary
 from linreg_pl.errors import Diverged
 from linreg_pl.training.coefficients import named_coefficients, trained_module
 from linreg_pl.training.exact import ExactAnswer, shown_epochs
@@ -85,6 +86,10 @@ class Report(Checkpoint):
             share = "" if part is None else f": {100 * part:.3g}% of the variance explained"
             objective = contents["exact"]["objective"]
             lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {objective:.6g}{share}")
+        if "held_out" in contents:
+            rows = contents["held_out"]
+            r2 = "unknown" if rows["r2"] is None else f"{rows['r2']:.6g}"
+            lines.append(f"held out loss {rows['loss']:.6g}, R² {r2} over {rows['num_rows']} rows")
         grown = self._first_loss is not None and loss > GROWN * self._first_loss
         if grown:
             lines.append(
@@ -128,8 +133,20 @@ class Report(Checkpoint):
             **self._progress(trainer),
             "coefficients": named_coefficients(trainer),
             **(self._exact.report(trainer) if self._exact else {}),
+            **held_out(trainer),
         }
         self._exact_for_printing = self._exact.shown(trainer) if self._exact else {}
         run = run_folder(trainer)
         if trainer.is_global_zero and run is not None and state != "interrupted":
             write_durably(run / REPORT, (json.dumps(self.contents, indent=2) + "\n").encode())
+
+
+def held_out(trainer: Trainer) -> dict[str, Any]:
+    """For `report.json`: how well the run's end predicts the rows that are held out to validate, if there are any."""
+    data = getattr(trainer, "datamodule", None)
+    if data is None or data.held_out is None:
+        return {}
+    module = trained_module(trainer)
+    metrics = module.metrics(module.evaluated(Summary(data.held_out)))
+    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    return {"held_out": {"num_rows": data.held_out.num_rows, **finite}}

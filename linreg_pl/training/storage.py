@@ -14,7 +14,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -49,6 +49,27 @@ def write_durably(path: Path, contents: bytes) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise OSError(error.errno, f"{error.strerror}; what was there before is unharmed", str(path)) from error
+    sync_folder(path.parent)
+
+
+def begin_durably(path: Path) -> IO[bytes]:
+    """A file to write what `path` is to hold, in its folder under another name; see `end_durably`.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    try:
+        return path.with_name(f".{path.name}{UNFINISHED}").open("wb")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def end_durably(file: IO[bytes], path: Path) -> None:
+    """Gives a file that is written its name, once it is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    Path(file.name).replace(path)
     sync_folder(path.parent)
 
 
