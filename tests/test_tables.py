@@ -385,14 +385,14 @@ def test_streamed_batch_is_a_pure_function_of_its_position(counted: Path, small_
 def test_resuming_seeks_to_the_group(counted: Path, small_windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = streamed(counted)
     read: list[int] = []
-    original = type(data._table).batches
+    original = type(data._design.fitted).batches
 
     def noting(self: Any, groups: Any, columns: Any) -> Any:
         for first, batch in original(self, groups, columns):
             read.append(first)
             yield first, batch
 
-    monkeypatch.setattr(type(data._table), "batches", noting)
+    monkeypatch.setattr(type(data._design.fitted), "batches", noting)
     data.batch(4, 17)  # rows 850 to 899
     assert len(read) <= 5, "its window, rows 780 to 909, and the next one ahead: not the eight groups before"
 

@@ -318,7 +318,7 @@ def test_losses_of_rows_held_out_and_of_all_are_weighted(memory_limit: Any, monk
         errors = columns(content, "a", "b")[chosen] @ W + b - columns(content, "y", "z")[chosen]
         return float(np.average((errors**2).mean(axis=1), weights=weights[chosen]))
 
-    held_out = data._split.mask("val", 0, 300)
+    held_out = Split(0, 0.3).mask("val", 0, 300)
     assert held_out is not None
     assert trainer.callback_metrics["val/mse"].item() == pytest.approx(loss(held_out), rel=1e-5)
     tester = plain_trainer(1)

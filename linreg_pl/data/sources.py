@@ -180,6 +180,18 @@ def open_source(path: "str | Sequence[str] | ArrowStream", csv: Csv) -> Source:
     return FileSource(find_files(path), csv)
 
 
+def of_files(path: Any) -> Any:
+    """A path of any kind as text, or as a list of texts; a frame as it is."""
+    if path is None or isinstance(path, ArrowStream):
+        return path
+    return [str(each) for each in path] if isinstance(path, list) else str(path)
+
+
+def name_of(path: Any) -> Any:
+    """The same for a checkpoint, which can't hold a frame."""
+    return f"the {type(path).__name__}" if isinstance(path, ArrowStream) else path
+
+
 def _with_constants(batch: pa.RecordBatch, partitions: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
     columns = [
         pa.repeat(pa.scalar(partitions[field.name], field.type), batch.num_rows)

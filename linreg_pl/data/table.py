@@ -4,32 +4,25 @@ x (N, D) are the features, y (N, K) the targets, both float32, in the file's own
 0 and 1. Weights, where rows have some, are scaled once, to be 1 on average over the rows that are trained on.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import torch
 
 from linreg_pl.core.triangle import triangle_of, weight_of
-from linreg_pl.data import chunks
 from linreg_pl.data.batches import Batch, BatchDataModule, Summary, checked_batch_size, checked_seed
-from linreg_pl.data.chunks import Chunks
-from linreg_pl.data.columns import Encoding, is_text, require_columns, require_kinds
-from linreg_pl.data.csv_files import Csv, no_rows
+from linreg_pl.data.columns import require_columns
+from linreg_pl.data.csv_files import Csv
+from linreg_pl.data.design import Design
 from linreg_pl.data.digest import Digest
-from linreg_pl.data.rows import MemoryRows, Rows, RowsLoader, StreamedRows, blocks, require_weight
-from linreg_pl.data.sources import ArrowStream, Source, open_source
-from linreg_pl.data.split import VERBS, HeldOut, Part, Split
+from linreg_pl.data.parts import Parts
+from linreg_pl.data.rows import RowsLoader, require_weight
+from linreg_pl.data.sources import Source, name_of, of_files, open_source
+from linreg_pl.data.split import HeldOut, Split
 from linreg_pl.data.tables import Table
-from linreg_pl.errors import InputError, quoted, shortened
-
-SHARE_OF_MEMORY = 0.5
-"""Of the machine's, for the rows to fit."""
-
+from linreg_pl.errors import InputError
 
 LARGEST_BATCH = 4096
 """Rows of a batch whose size is not given: enough that Lightning's share of a step is small."""
@@ -91,147 +84,56 @@ class TableDataModule(BatchDataModule):
         memory_limit: float | None = None,
     ) -> None:
         super().__init__()
-        self._split = Split(checked_seed(seed), val_fraction, test_fraction)
-        if memory_limit is not None and not memory_limit >= 0:
-            raise InputError(f"memory_limit is {memory_limit}: give --data.memory_limit a number of GB, 0 or more")
+        split = Split(checked_seed(seed), val_fraction, test_fraction)
         if max_categories < 1:
             raise InputError(f"max_categories is {max_categories}: give --data.max_categories a whole number from 1 on")
-        self._csv = Csv(delimiter, column_names)
-        self._source = open_source(of_files(path), self._csv)
-        self._apart: dict[HeldOut, Any] = {"val": of_files(val_path), "test": of_files(test_path)}
-        for part, there in self._apart.items():
-            if there is not None and self._split.fraction(part):
-                raise InputError(
-                    f"{part}_path and {part}_fraction both say which rows to {VERBS[part]}: leave --data.{part}_path"
-                    f" out, or give --data.{part}_fraction 0"
-                )
-        # A checkpoint holds plain types only.
-        path, val_path, test_path = (name_of(of_files(of)) for of in (path, val_path, test_path))
-        self.shuffle, self.missing, self.drop_first = shuffle, missing, drop_first
-        self.save_hyperparameters()
-        self._limit = 1e9 * memory_limit if memory_limit is not None else SHARE_OF_MEMORY * physical_memory()
-        self._max_categories = max_categories
+        csv = Csv(delimiter, column_names)
+        self._source = open_source(of_files(path), csv)
         self.target_names = [target] if isinstance(target, str) else list(target)
         if not self.target_names:
             raise InputError(f"{self._source.name}: no column is named as the target; give --data.target at least one")
-        self._weight = [] if weight is None else [weight]
-        self._given_features, self._chosen_batch_size = features, batch_size
+        self._design = Design(
+            source=self._source,
+            opened=self._opened,
+            given=features,
+            targets=self.target_names,
+            weight=[] if weight is None else [weight],
+            split=split,
+            missing=missing,
+            drop_first=drop_first,
+            max_categories=max_categories,
+        )
+        apart: dict[HeldOut, Any] = {"val": of_files(val_path), "test": of_files(test_path)}
+        self._parts = Parts(self._design, apart, csv, memory_limit, shuffled_by=seed if shuffle else None)
+        # A checkpoint holds plain types only.
+        path, val_path, test_path = (name_of(of_files(of)) for of in (path, val_path, test_path))
+        self.save_hyperparameters()
+        self.shuffle, self._chosen_batch_size = shuffle, batch_size
         self._stage: str | None = None
-        self._fitted: dict[str, Any] = {}  # categories and means; whether the rows were streamed
 
-    # ---- what is learnt from the rows to fit ----
-
-    @cached_property
-    def _features(self) -> list[str]:
-        """The columns to predict from, unless a checkpoint has said which they are."""
-        name, columns, features = self._source.name, self._source.columns, self._given_features
-        if features is None:
-            self._source.require_same_columns()
-        chosen = [each for each in columns if each not in self._others] if features is None else list(features)
-        require_columns(name, columns, chosen, "--data.features")
-        both = [each for each in chosen if each in self.target_names]
-        if both:
-            raise InputError(f"{both[0]!r} is both a feature and a target: take it out of --data.features")
-        require_kinds(name, self._source.schema(chosen))
-        return chosen
-
-    @cached_property
-    def _text(self) -> list[str]:
-        """The features that have categories."""
-        if "categories" in self._fitted:
-            return list(self._fitted["categories"])
-        return [field.name for field in self._source.schema(self._features) if is_text(field.type)]
+    def _opened(self, source: Source, schema: pa.Schema) -> Table:
+        source.watch = self.watch
+        table = source.table(schema, self._parts.memory_limit)
+        table.watch = self.watch
+        return table
 
     @property
     def feature_names(self) -> list[str]:
         """Names of the features; `column=value` for a category, which a pass over the rows may have to find first."""
-        return self._encoding([]).feature_names if self._text else self._features
-
-    @cached_property
-    def _table(self) -> Table:
-        return self._opened(
-            self._source, [name for name in self._others if name in self._source.columns], "--data.path"
-        )
-
-    @property
-    def _others(self) -> list[str]:
-        """The columns beside the features."""
-        return [*self.target_names, *self._weight]
-
-    def _opened(self, source: Source, others: list[str], flag: str) -> Table:
-        """A table of the features and some other columns, of the kinds that were fitted."""
-        schema = self._checked_schema(source, others, flag)
-        source.watch = self.watch
-        table = source.table(schema, self._limit)
-        table.watch = self.watch
-        if table.num_rows == 0:
-            raise InputError(no_rows(table.name))
-        for field in table.schema:
-            if is_text(field.type) and (field.name in others or field.name not in self._text):
-                chunks.refuse_text(table, field.name)
-        return table
-
-    def _checked_schema(self, source: Source, others: list[str], flag: str) -> pa.Schema:
-        columns = list(dict.fromkeys([*self._features, *others]))  # the weight may be a feature, too
-        require_columns(source.name, source.columns, columns, flag)
-        schema = source.schema(columns, text=self._text)
-        require_kinds(source.name, schema)
-        for name in self._text:
-            kind = schema.field(name).type
-            if not (is_text(kind) or pa.types.is_null(kind)):
-                raise InputError(
-                    f"{source.name}: column {shortened(name)} holds {kind}, but text in the rows that were fitted;"
-                    " write it as text"
-                )
-        return schema
-
-    def _encoding(self, others: list[str]) -> Encoding:
-        if "categories" not in self._fitted:
-            found = chunks.categories(self._table, self._text, self._split, self._max_categories)
-            self._fitted["categories"] = found
-        encoding = Encoding(self._features, others, self._fitted["categories"], self.drop_first)
-        names = encoding.feature_names
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise InputError(
-                f"{self._source.name}: {quoted(doubled)} stands more than once, as column and as category; rename one"
-            )
-        return encoding
-
-    def _chunks(self, table: Table, predicts: bool = False) -> Chunks:
-        """The table's rows as numbers; to predict, of the features alone."""
-        reader = self._unfilled(table, [] if predicts else self.target_names, [] if predicts else self._weight)
-        if self.missing != "mean":
-            return reader
-        if "means" not in self._fitted:
-            known = self._unfilled(self._table, self.target_names, self._weight)
-            self._fitted["means"] = chunks.means(known).tolist()
-        return replace(reader, means=np.array(self._fitted["means"]))
-
-    def _unfilled(self, table: Table, targets: list[str], weight: list[str]) -> Chunks:
-        encoding = self._encoding([*targets, *weight])
-        widths = (len(encoding.feature_names), len(targets), *[1 for _ in weight])
-        return Chunks(table, encoding, self._split, widths, self.missing)
+        return self._design.feature_names
 
     def state_dict(self) -> dict[str, Any]:
         """Names and fingerprint, and what was learnt from the rows to fit."""
-        return {**super().state_dict(), "features": self._features, "fitted": self._fitted}
+        return {**super().state_dict(), "design": self._design.state(), "streams": self._parts.streams}
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
         """Takes columns, categories and means from the checkpoint, and streams the rows if it did."""
-        fitted = dict(state_dict.get("fitted", {}))
-        features = self._given_features or list(state_dict.get("features", [])) or self._features
-        if self.__dict__.get("_features") == features and all(
-            self._fitted.get(name) == fitted[name] for name in fitted
-        ):
+        streams = state_dict.get("streams", self._parts.streams)
+        if not self._design.adopt(state_dict.get("design", {})) and streams == self._parts.streams:
             return
-        for name in ("_text", "_table"):
-            self.__dict__.pop(name, None)
-        self._features, self._fitted, stage, self._stage = features, fitted, self._stage, None
+        self._parts.streams, stage, self._stage = streams, self._stage, None
         if stage is not None:
             self.setup(stage)
-
-    # ---- rows ----
 
     def setup(self, stage: str) -> None:
         """Reads the table, once; `stage` is one of fit, validate, test, predict, solve.
@@ -248,88 +150,20 @@ class TableDataModule(BatchDataModule):
         if stage in ("fit", "solve"):
             self._set_up_training(stage)
         elif stage == "predict":
-            table = self._opened(self._source, [], "--data.path")
-            self._loader = RowsLoader(self._streamed(self._chunks(table, predicts=True), "all"), table.name)
+            self._loader = self._parts.to_predict()
         else:
-            self._loader = self._loader_of("val" if stage == "validate" else "test")
+            self._loader = self._parts.held_out("val" if stage == "validate" else "test")
         self._stage = stage
 
     def _set_up_training(self, stage: str) -> None:
-        self._require_others()
-        self._rows = self._rows_to_fit(torch.float64 if stage == "solve" else torch.float32)
-        self._require_rows("fit", self._table, self._rows.num_rows)
+        self._rows = self._parts.to_fit(torch.float64 if stage == "solve" else torch.float32)
         self._loader, self._digest = RowsLoader(self._rows, self._source.name), Digest()
         if stage == "fit":
-            self._require_rows_to_test()
+            self._parts.require_rows_to_test()
             if self.holds_out_rows:
-                self._loader = self._loader_of("val")
+                self._loader = self._parts.held_out("val")
                 self.held_out = triangle_of(self._digest.of(self._loader))
         self._check_batches()
-        self._fitted.setdefault("streamed", isinstance(self._rows, StreamedRows))
-
-    def _rows_to_fit(self, dtype: torch.dtype) -> Rows:
-        """Held, or streamed where they are too many."""
-        reader = self._chunks(self._table)
-        needed = reader.table.num_rows * sum(reader.widths) * dtype.itemsize
-        if needed > self._limit and self._fitted.get("streamed") is False:
-            raise InputError(
-                f"{self._source.name}: the run began with the table in memory, which takes {needed / 1e9:.2g} GB; raise"
-                " --data.memory_limit, or start a new run"
-            )
-        if needed > self._limit or self._fitted.get("streamed"):
-            return self._streamed(reader, "fit", dtype)
-        nothing = tuple(torch.empty(0, width, dtype=dtype) for width in reader.widths)
-        parts = next(blocks(reader.of("fit"), reader.table.num_rows, reader.widths, dtype), nothing)
-        return MemoryRows(parts, self._split.seed if self.shuffle else None)
-
-    def _loader_of(self, part: HeldOut) -> RowsLoader:
-        """The rows that are held out to validate or to test; all, where none are."""
-        if self._apart[part] is None:
-            self._require_others()
-            table, of = self._table, part if self._split.fraction(part) else "all"
-        else:
-            table, of = self._opened(self._source_apart(part), self._others, f"--data.{part}_path"), "all"
-        rows = self._streamed(self._chunks(table), of)
-        self._require_rows(part if of == part else "all", table, rows.num_rows)
-        return RowsLoader(rows, table.name)
-
-    def _source_apart(self, part: HeldOut) -> Source:
-        return open_source(self._apart[part], self._csv)
-
-    def _streamed(self, reader: Chunks, part: Part, dtype: torch.dtype = torch.float32) -> StreamedRows:
-        """Rows that are read when they are asked for; without targets those, too, that lack a value."""
-        predicts = reader.widths[1] == 0
-        counts = reader.table.group_rows if predicts else reader.counts(part)
-        keeps_missing = predicts and self.missing == "drop"
-        seed = self._split.seed if self.shuffle else None
-        return StreamedRows(lambda groups: reader.of(part, groups, keeps_missing), counts, reader.widths, dtype, seed)
-
-    def _require_others(self) -> None:
-        require_columns(self._source.name, self._source.columns, self.target_names, "--data.target")
-        if self._weight:
-            require_columns(self._source.name, self._source.columns, self._weight, "--data.weight")
-
-    def _require_rows_to_test(self) -> None:
-        """So that a run does not end without any."""
-        if self._apart["test"] is not None:
-            self._checked_schema(self._source_apart("test"), self._others, "--data.test_path")
-        elif self._split.test_fraction:
-            self._require_rows("test", self._table, self._split.count("test", 0, self._table.num_rows))
-
-    def _require_rows(self, part: Part, table: Table, num_rows: int) -> None:
-        if num_rows:
-            return
-        if not self._split.count(part, 0, table.num_rows):
-            held_out = ("val", self._split.val_fraction), ("test", self._split.test_fraction)
-            fractions = " and ".join(f"--data.{each}_fraction {fraction}" for each, fraction in held_out if fraction)
-            raise InputError(
-                f"{table.name}: {fractions} of {table.num_rows} rows leaves 0 to {VERBS[part]}; give"
-                " another fraction, or more rows"
-            )
-        raise InputError(
-            f"{table.name}: each of the {table.num_rows} rows lacks a value, and --data.missing {self.missing} drops"
-            " them; leave the emptiest columns out of --data.features"
-        )
 
     def _check_batches(self) -> None:
         """Settles the batch size, and takes the pass that a streamed table gets before its first epoch."""
@@ -337,7 +171,7 @@ class TableDataModule(BatchDataModule):
         parts = -(-num_rows // LARGEST_BATCH)
         chosen = num_rows // parts if self._chosen_batch_size is None else self._chosen_batch_size
         self.batch_size = checked_batch_size(chosen, num_rows, f"rows to fit in {name}")
-        if isinstance(self._rows, StreamedRows):
+        if self._parts.streams:
             self.triangle = triangle_of(self._drawn(self._digest.of(self._rows.in_order())))
             self.fingerprint = self._digest.hex
             total = self.triangle.total_weight
@@ -362,7 +196,7 @@ class TableDataModule(BatchDataModule):
     @property
     def holds_out_rows(self) -> bool:
         """Whether there are rows to validate on while fitting."""
-        return self._split.val_fraction > 0 or self._apart["val"] is not None
+        return self._parts.are_held_out("val")
 
     @property
     def has_fixed_batches(self) -> bool:
@@ -387,7 +221,7 @@ class TableDataModule(BatchDataModule):
     def batch(self, epoch: int, index: int) -> Batch:
         """Rows `index · batch_size` on, in the epoch's order."""
         batch = self._rows.batch(epoch, slice(index * self.batch_size, (index + 1) * self.batch_size))
-        return (*batch[:2], batch[2] / self._mean_weight) if self._weight else batch
+        return (*batch[:2], batch[2] / self._mean_weight) if batch[2:] else batch
 
     def val_dataloader(self) -> Iterable[Any]:
         """The rows that are held out; while fitting, as their triangle. Without any, none then, and all to validate."""
@@ -408,20 +242,3 @@ class TableDataModule(BatchDataModule):
         chosen = self._source.columns if columns is None else list(columns)
         require_columns(self._source.name, self._source.columns, chosen, "--keep_columns")
         return self._source.as_written(chosen)
-
-
-def of_files(path: Any) -> Any:
-    """A path of any kind as text, or as a list of texts; a frame as it is."""
-    if path is None or isinstance(path, ArrowStream):
-        return path
-    return [str(each) for each in path] if isinstance(path, list) else str(path)
-
-
-def name_of(path: Any) -> Any:
-    """The same for a checkpoint, which can't hold a frame."""
-    return f"the {type(path).__name__}" if isinstance(path, ArrowStream) else path
-
-
-def physical_memory() -> int:
-    """Bytes of physical memory in this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
