@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from linreg_pl.core import objective
-from linreg_pl.core.evaluation import Evaluation, evaluation, evaluation_of
 from linreg_pl.core.scaling import Scaling, standardization, theta_of, users_units
 from linreg_pl.core.schedules import Schedule, share
 from linreg_pl.core.triangle import Triangle
-from linreg_pl.data.batches import Batch, BatchDataModule, Summary
+from linreg_pl.data.batches import Batch, BatchDataModule
 from linreg_pl.errors import Diverged, InputError
+from linreg_pl.training.evaluating import EvaluatedModule
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.problem import Problem, problem
 
@@ -27,7 +26,7 @@ ABSURD = 1e15
 """No sane step moves the weights so far; from there the next squares would leave float32, which ends at 3e38."""
 
 
-class LinearRegression(LightningModule):
+class LinearRegression(EvaluatedModule):
     """Linear regression by mini-batch gradient descent on `mean((X W + b - y)²) + l2 · sum(W²)`.
 
     Trains under any `lightning.Trainer` on batches `(x, y)` of shapes (N, D) and (N, K), or `(x, y, weights)` with
@@ -102,7 +101,6 @@ class LinearRegression(LightningModule):
         """Whether a `training_step` takes more steps than the one on its batch."""
         self._problem: tuple[Triangle, Problem] | None = None
         self._total_steps = 0  # of a run that has a schedule or an average
-        self._evaluated: Evaluation | None = None  # of the rows of a validation or test that is under way
         self.newest_step: dict[str, Tensor] = {}
         """J, its mean squared error and its gradient before the newest update; empty before the first."""
         self.learning_rate = math.nan if learning_rate == "auto" else learning_rate
@@ -319,60 +317,10 @@ class LinearRegression(LightningModule):
             f" {self.learning_rate:g}: the loss is {loss:.3g}, the gradient's norm {math.sqrt(squared_norm):.3g}"
         )
 
-    def on_validation_epoch_start(self) -> None:
-        """Begins a sum over the rows."""
-        self._evaluated = None
-
-    def validation_step(self, batch: Batch | Summary, batch_idx: int) -> None:
-        """Adds a batch, or all held-out rows at once, to `val/loss`, `val/mse` and `val/r2`."""
-        self._evaluate(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Tells them."""
-        self._tell("val")
-
-    def on_test_epoch_start(self) -> None:
-        """Begins a sum over the rows."""
-        self._evaluated = None
-
-    def test_step(self, batch: Batch | Summary, batch_idx: int) -> None:
-        """Adds a batch to `test/loss`, `test/mse` and `test/r2`."""
-        self._evaluate(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Tells them."""
-        self._tell("test")
-
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Predictions (N, K); targets in the batch are ignored."""
         prediction: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])
         return prediction
-
-    def metrics(self, rows: Evaluation) -> dict[str, float]:
-        """J over the rows, its mean squared error, and R², which is NaN where no target varies."""
-        W, b = (of.detach().to("cpu", torch.float64) for of in (self.W, self.b))
-        penalty = objective.penalty(W, self.l2) + (objective.penalty(b, self.l2) if self.fold_bias else 0)
-        return {"loss": rows.mse + float(penalty), "mse": rows.mse, "r2": rows.r2}
-
-    def evaluated(self, batch: Batch | Summary) -> Evaluation:
-        """How well W and b predict some rows, in float64."""
-        W, b = self.coefficients()
-        theta = theta_of(W, b)
-        return (
-            evaluation_of(batch.triangle, theta)
-            if isinstance(batch, Summary)
-            else evaluation(batch[0], batch[1], theta, *batch[2:])
-        )
-
-    def _evaluate(self, batch: Batch | Summary) -> None:
-        found = self.evaluated(batch)
-        self._evaluated = found if self._evaluated is None else self._evaluated.merge(found)
-
-    def _tell(self, stage: str) -> None:
-        # Not to the logger: `self.log` has lost points at kills, and its x-axis counts batches. The curves write them.
-        if self._evaluated is not None:
-            metrics = self.metrics(self._evaluated)
-            self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, logger=False)
 
 
 def truncated_normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
