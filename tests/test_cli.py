@@ -214,19 +214,20 @@ def in_terminal(*command: str, cwd: Path) -> tuple[int, str]:
 
 def test_terminal_has_one_bar_under_the_lines(tmp_path: Path) -> None:
     script = str(Path(sys.executable).with_name("linreg"))
-    code, drawn = in_terminal(script, "fit", "--trainer.max_epochs", "600", cwd=tmp_path)
+    length = ("--trainer.max_epochs", "3000", "--display_every_n_epochs", "500")  # of a second, some ten frames
+    code, drawn = in_terminal(script, "fit", *length, cwd=tmp_path)
     assert code == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).replace("\r\n", "\n").replace("\r", "\n")
-    bars = re.findall(r"epoch (\d+)/600 .*?loss \S+ +([\d,]+) steps/s +\S+", text)
+    bars = re.findall(r"epoch (\d+)/3000 .*?loss \S+ +([\d,]+) steps/s +\S+", text)
     assert len(bars) > 3
     epochs = [int(epoch) for epoch, _ in bars]
     assert epochs == sorted(epochs), "one bar, from the first epoch to the last"
     assert len(set(epochs)) > 2
     lines = re.findall(r"^epoch +(\d+)   loss .*   W .*   b .*$", text, re.MULTILINE)
-    assert lines == ["0", "100", "200", "300", "400", "500"]
+    assert lines == ["0", "500", "1000", "1500", "2000", "2500"]
     assert "\x1b[?25h" in drawn, "the cursor comes back"
     last_frame = text.rstrip().splitlines()[-8:]
-    assert last_frame[0].startswith("fitted in 1200 steps"), "the bar is gone when the result is shown"
+    assert last_frame[0].startswith("fitted in 6000 steps"), "the bar is gone when the result is shown"
 
 
 def test_python_m_is_the_command() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from linreg_pl.training.run import checkpoints
 from linreg_pl.training.storage import read_checkpoint
 from tests.commands import linreg
 from tests.runs import JOBS, RUN, assert_same_end, equal
+from tests.sabotage import SignalInPhase
 from tests.test_golden import GOLDEN
 from tests.test_resume import Scheduled
 from tests.trainers import Trajectory, plain_trainer
@@ -32,8 +34,9 @@ def test_run_is_that_of_one_step_at_a_time(job: str, steps: str, tmp_path: Path)
     assert linreg("fit", *JOBS[job], "--steps_per_execution", "1", cwd=folders["one"]).code == 0
     several = ("fit", *JOBS[job], "--steps_per_execution", steps)
     assert linreg(*several, cwd=folders["several"]).code == 0
-    assert linreg(*several, "--trainer.max_steps", "31", cwd=folders["resumed"]).code == 0
-    assert linreg("fit", "--resume", str(RUN), "--trainer.max_steps", "-1", cwd=folders["resumed"]).code == 0
+    killed = linreg(*several, cwd=folders["resumed"], before=SignalInPhase(signal.SIGTERM, "mid-epoch"))
+    assert killed.code == 128 + signal.SIGTERM
+    assert linreg("fit", "--resume", str(RUN), cwd=folders["resumed"]).code == 0
     for name in ("several", "resumed"):
         assert_same_end(folders["one"], folders[name])
     for ours, theirs in zip(checkpoints(folders["several"] / RUN), checkpoints(folders["one"] / RUN), strict=True):
