@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
 from linreg_pl.core.forecast import course
-from linreg_pl.core.planning import expected_gap, steps_to_gap
+from linreg_pl.core.planning import ExpectedDescent
 from linreg_pl.core.schedules import Schedule, learning_rates
 from tests.commands import linreg
 from tests.runs import DIABETES, RUN
@@ -125,19 +125,18 @@ def test_expected_gap_is_what_many_runs_have_on_average(schedule: Schedule, mome
         velocity = momentum * velocity + 2 * rows.transpose(1, 2) @ (rows @ theta - targets) / size
         theta = theta - rate * velocity
     seen = float((x @ (theta - exact)).square().mean())
-    expected = expected_gap(steps, eigenvalues, vectors.T @ -exact, 0.05, momentum, schedule, mse / size)
+    descent = ExpectedDescent(eigenvalues, vectors.T @ -exact, 0.05, momentum, schedule, mse / size)
+    expected = descent.gap_after(steps)
     assert expected == pytest.approx(seen, rel=0.35)
 
 
 def test_steps_to_a_gap_are_the_fewest() -> None:
     x, _, exact = small_problem(100)
     eigenvalues, vectors = torch.linalg.eigh(2 * x.T @ x / len(x))
-    start = vectors.T @ -exact
-    schedule: Schedule = "cosine"
-    steps = steps_to_gap(1e-3, eigenvalues, start, 0.05, 0.0, schedule, 0.01)
-    gaps = [expected_gap(count, eigenvalues, start, 0.05, 0.0, schedule, 0.01) for count in (steps - 1, steps)]
-    assert gaps[1] <= 1e-3 < gaps[0]
-    assert steps_to_gap(1e-30, eigenvalues, start, 0.05, 0.0, schedule, 0.01, most=1000) == 1000
+    descent = ExpectedDescent(eigenvalues, vectors.T @ -exact, 0.05, schedule="cosine", noise=0.01)
+    steps = descent.steps_to(1e-3, most=1_000_000)
+    assert descent.gap_after(steps) <= 1e-3 < descent.gap_after(steps - 1)
+    assert descent.steps_to(1e-30, most=1000) == 1000
 
 
 def far_from_least_squares(folder: Path, x: np.ndarray, y: np.ndarray, names: list[str]) -> float:

@@ -11,6 +11,7 @@ over all directions. It overestimates the noise: batches of one epoch have no ro
 """
 
 import math
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -20,55 +21,46 @@ NODES = 400
 """Points of the run at which the sums over its steps are taken."""
 
 
-def steps_to_gap(
-    target: float,
-    eigenvalues: Tensor,
-    errors: Tensor,
-    learning_rate: float,
-    momentum: float = 0.0,
-    schedule: Schedule = "constant",
-    noise: float = 0.0,
-    most: int = 1_000_000,
-) -> int:
-    """The least number of steps after which the gap is expected to be `target` or below; `most` if it takes more.
+@dataclass(frozen=True)
+class ExpectedDescent:
+    """Descent of which all is settled but its length.
 
     Args:
-        target: Of J - J*.
         eigenvalues: λ of the Hessian, (P,).
         errors: θ - θ* at the start, along the eigenvectors: (P, K).
         learning_rate: Of SGD, before the schedule.
         momentum: As in `torch.optim.SGD`.
-        schedule: Of the learning rate, over the steps that are sought.
+        schedule: Of the learning rate, over all steps.
         noise: Mean squared residual by the rows of a batch; 0 where every batch has all rows.
-        most: Steps at most.
     """
-    above = 1
-    while above < most and expected_gap(above, eigenvalues, errors, learning_rate, momentum, schedule, noise) > target:
-        above *= 2
-    below, above = above // 2, min(above, most)
-    while above - below > 1:
-        middle = (below + above) // 2
-        far = expected_gap(middle, eigenvalues, errors, learning_rate, momentum, schedule, noise) > target
-        below, above = (middle, above) if far else (below, middle)
-    return above
 
+    eigenvalues: Tensor
+    errors: Tensor
+    learning_rate: float
+    momentum: float = 0.0
+    schedule: Schedule = "constant"
+    noise: float = 0.0
 
-def expected_gap(
-    steps: int,
-    eigenvalues: Tensor,
-    errors: Tensor,
-    learning_rate: float,
-    momentum: float = 0.0,
-    schedule: Schedule = "constant",
-    noise: float = 0.0,
-) -> float:
-    """The gap at the end of a run of so many steps; see `steps_to_gap`."""
-    pull = learning_rate / (1 - momentum) * eigenvalues.unsqueeze(1) * shares(schedule, NODES)  # λη, (P, NODES)
-    # With momentum nothing shrinks faster than by its root at a step: from there on it swings.
-    shrinks = pull.clamp(max=-math.log(momentum) / 2) if momentum else pull
-    each = steps / NODES
-    left = each * (shrinks.flip(1).cumsum(1).flip(1) - shrinks / 2)
-    start = (eigenvalues.unsqueeze(1) / 2 * errors.square()).sum(dim=1)
-    drift = start * (-2 * (left[:, 0] + each * shrinks[:, 0] / 2)).exp()
-    spread = noise * each * (pull * shrinks * (-2 * left).exp()).sum(dim=1)
-    return float((drift + spread).sum())
+    def gap_after(self, steps: int) -> float:
+        """J - J* at the end of a run of so many steps."""
+        effective = self.learning_rate / (1 - self.momentum)
+        pull = effective * self.eigenvalues.unsqueeze(1) * shares(self.schedule, NODES)  # λη, (P, NODES)
+        # With momentum nothing shrinks faster than by its root at a step: from there on it swings.
+        shrinks = pull.clamp(max=-math.log(self.momentum) / 2) if self.momentum else pull
+        each = steps / NODES
+        left = each * (shrinks.flip(1).cumsum(1).flip(1) - shrinks / 2)
+        start = (self.eigenvalues.unsqueeze(1) / 2 * self.errors.square()).sum(dim=1)
+        drift = start * (-2 * (left[:, 0] + each * shrinks[:, 0] / 2)).exp()
+        spread = self.noise * each * (pull * shrinks * (-2 * left).exp()).sum(dim=1)
+        return float((drift + spread).sum())
+
+    def steps_to(self, gap: float, most: int) -> int:
+        """The least number of steps after which J - J* is expected to be `gap` or below; `most` if it takes more."""
+        above = 1
+        while above < most and self.gap_after(above) > gap:
+            above *= 2
+        below, above = above // 2, min(above, most)
+        while above - below > 1:
+            middle = (below + above) // 2
+            below, above = (middle, above) if self.gap_after(middle) > gap else (below, middle)
+        return above

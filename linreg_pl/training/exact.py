@@ -70,12 +70,14 @@ class ExactAnswer(AtPoints):
         self._stop = stop
         self._start: list[list[float]] | None = None  # θ - θ* before the first step
         self._arrived: dict[str, int] = {}
+        self._forecast: dict[str, float] = {}  # epochs until each coefficient is there
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Solves the problem, and prints the answer and the forecast."""
         self.problem = trained_module(trainer).problem(trainer.datamodule)  # type: ignore[attr-defined]
         if self._start is None:
             self._start = self._errors(trainer).tolist()
+        self._forecast = self._epochs_until_there(trainer)
         if trainer.is_global_zero:
             print(*self._preface(trainer), sep="\n")
 
@@ -136,19 +138,20 @@ class ExactAnswer(AtPoints):
     def report(self, trainer: Trainer) -> dict[str, Any]:
         """For `report.json`: the exact answer, how far from it the run ended, and the forecast beside what happened."""
         optimum, steps_per_epoch = self.problem.optimum, self.problem.steps_per_epoch
+        gap, explained = self._measured(trainer)["gap/objective"], self.problem.variance_explained
         return {
             "exact": {
                 "objective": optimum.objective,
                 "coefficients": named(trainer, optimum.W, optimum.b),
             },
-            "gap": (gap := self._measured(trainer)["gap/objective"]),
-            "gap_of_variance_explained": gap / explained if (explained := self.problem.variance_explained) else None,
+            "gap": gap,
+            "gap_of_variance_explained": gap / explained if explained else None,
             "epochs_to_1_percent": {
                 name: {
                     "forecast": epochs if math.isfinite(epochs) else None,
                     "seen": self._arrived[name] / steps_per_epoch if name in self._arrived else None,
                 }
-                for name, epochs in self._forecast(trainer).items()
+                for name, epochs in self._forecast.items()
             },
         }
 
@@ -157,7 +160,7 @@ class ExactAnswer(AtPoints):
         module = trained_module(trainer)
         return self.problem.scaling.matrix @ self.problem.errors(module.W, module.b)
 
-    def _forecast(self, trainer: Trainer) -> dict[str, float]:
+    def _epochs_until_there(self, trainer: Trainer) -> dict[str, float]:
         """Epochs until each coefficient is there, by name."""
         module, free, scaling = trained_module(trainer), self.problem.optimum.free, self.problem.scaling
         epochs = torch.zeros_like(start := torch.tensor(self._start, dtype=torch.float64))
@@ -189,10 +192,9 @@ class ExactAnswer(AtPoints):
         values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= FEW else ""
         auto = module.hparams["learning_rate"] == "auto"
         length = trainer.max_steps / self.problem.steps_per_epoch
-        forecast = self._forecast(trainer)
-        told = (
-            sentence(forecast, length, module.schedule != "constant") if forecast else "none, for so many coefficients"
-        )
+        told = "none, for so many coefficients"
+        if self._forecast:
+            told = sentence(self._forecast, length, ends=module.schedule != "constant")
         lines = [
             f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
             f"forecast  {told}",

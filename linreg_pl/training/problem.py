@@ -11,7 +11,7 @@ from torch import Tensor
 
 from linreg_pl.core.forecast import Forecast, course, forecast, forecast_of_cycle, forecast_of_gap
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
-from linreg_pl.core.planning import steps_to_gap
+from linreg_pl.core.planning import ExpectedDescent
 from linreg_pl.core.scaling import Scaling, theta_of
 from linreg_pl.core.schedules import Schedule
 from linreg_pl.core.stability import batch_hessian, cycle, largest_stable_learning_rate
@@ -123,16 +123,16 @@ class Problem:
         factor, errors = self.optimum.factor_of(self.scaling), self.errors(W, b)[self.optimum.free]
         _, lengths, Vt = torch.linalg.svd(factor)
         at_start = float((factor @ errors).square().sum())
-        needed = steps_to_gap(
-            target=NEAR / 2 * max(self.variance_explained, 1e-6 * at_start),
+        descent = ExpectedDescent(
             eigenvalues=2 * lengths.square(),
             errors=Vt @ errors,
             learning_rate=learning_rate,
             momentum=momentum,
             schedule=schedule,
             noise=self.optimum.objective / self.batch_size if self.steps_per_epoch > 1 else 0.0,
-            most=max(MOST_STEPS, self.steps_per_epoch),
         )
+        near = NEAR / 2 * max(self.variance_explained, 1e-6 * at_start)
+        needed = descent.steps_to(near, most=max(MOST_STEPS, self.steps_per_epoch))
         return -(-needed // self.steps_per_epoch)
 
     def forecast(self, learning_rate: float, momentum: float = 0.0) -> Forecast:
