@@ -33,7 +33,7 @@ tensorboard: .venv/installed ## the curves of all runs, on http://127.0.0.1:6006
 
 .PHONY: test
 test: .venv/installed-dev ## the tests
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 4 $(ARGS)
 
 .PHONY: torture
 torture: .venv/installed-dev ## the reliability tests in their full form: over a thousand kills, about an hour
