@@ -62,8 +62,8 @@ class Recording(LinearRegression):
         self.training_steps += 1
         return super().training_step(batch, batch_idx)
 
-    def descend(self, batch: Any, optimizer: Any, schedulers: Any) -> None:
-        super().descend(batch, optimizer, schedulers)
+    def descend(self, batch: Any, update: Any, schedulers: Any) -> None:
+        super().descend(batch, update, schedulers)
         self.seen.append((self.newest_step["loss"].item(), self.W.item(), self.b.item()))
 
 

@@ -13,6 +13,9 @@ Where rows have weights, w (N, 1), each square counts so many times:
 
 Weights are scaled once, to be 1 on average over all rows: J over all of them is the weighted mean. A batch divides by
 its number of rows, not by its own weight, so that the mean of J over batches of equal size is J over all rows.
+
+Where W belongs to features that were divided by `scales` (D,), x need not be: (x / scales) W = x (W / scales), and the
+D entries of W are divided in place of N·D of x.
 """
 
 from typing import NamedTuple
@@ -75,13 +78,27 @@ def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Te
 
 
 @torch.no_grad()
-def value_and_gradient(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Step:
-    """J and its gradient from one pass over the batch; the residuals serve both, so autograd would only cost time."""
-    residual = residuals(x, y, W, b)
+def value_and_gradient(
+    x: Tensor,
+    y: Tensor,
+    W: Tensor,
+    b: Tensor,
+    l2: float,
+    weights: Tensor | None = None,
+    scales: Tensor | None = None,
+) -> Step:
+    """J and its gradient from one pass over the batch; the residuals serve both, so autograd would only cost time.
+
+    With `scales`, of the features x / scales.
+    """
+    residual = residuals(x, y, W if scales is None else W / scales.unsqueeze(1), b)
     of_rows = weighted(residual, weights)
     mse = (residual * of_rows).mean()
     scaled = of_rows.mul_(2 / residual.numel())
-    grad_W = torch.addmm(W, x.T, scaled, beta=2 * l2)
+    if scales is None:
+        grad_W = torch.addmm(W, x.T, scaled, beta=2 * l2)
+    else:
+        grad_W = torch.addcdiv(2 * l2 * W, x.T @ scaled, scales.unsqueeze(1))
     return Step(mse + penalty(W, l2), mse, grad_W, scaled.sum(dim=0))
 
 

@@ -9,8 +9,8 @@ from linreg_pl.data.batches import Batch
 class Digest:
     """A checksum of rows in their order, however they are cut or kept."""
 
-    def __init__(self, after: "Digest | None" = None) -> None:
-        self._sum: int = after._sum if after else 0
+    def __init__(self) -> None:
+        self._sum = 0
 
     def of(self, rows: Iterable[Batch]) -> Iterator[Batch]:
         """The rows, some at a time, each noted as it passes."""
@@ -18,6 +18,12 @@ class Digest:
             for part in batch:
                 self._sum = zlib.crc32(part.contiguous().numpy().data, self._sum)
             yield batch
+
+    def after(self, rows: Iterable[Batch]) -> str:
+        """Of all that has passed, and these rows."""
+        for _ in self.of(rows):
+            pass
+        return self.hex
 
     @property
     def hex(self) -> str:

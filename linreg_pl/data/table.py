@@ -18,7 +18,7 @@ from linreg_pl.data.csv_files import Csv
 from linreg_pl.data.design import Design
 from linreg_pl.data.digest import Digest
 from linreg_pl.data.parts import Parts
-from linreg_pl.data.rows import RowsLoader, require_weight
+from linreg_pl.data.rows import RowsLoader, require_weight, soon
 from linreg_pl.data.sources import Source, name_of, of_files, open_source
 from linreg_pl.data.split import HeldOut, Split
 from linreg_pl.data.tables import Table
@@ -176,17 +176,15 @@ class TableDataModule(BatchDataModule):
             self.fingerprint = self._digest.hex
             total = self.triangle.total_weight
         else:
+            self._checksum = soon(self._digest.after, self._rows.in_order())
             total = weight_of(self.rows())
         require_weight(name, total)
         self._mean_weight = total / self._num_drawn
 
     @cached_property
     def fingerprint(self) -> str:
-        """A checksum of all values to fit and to validate; known after `setup`."""
-        digest = Digest(after=self._digest)
-        for _ in digest.of(self._rows.in_order()):
-            pass
-        return digest.hex
+        """A checksum of all values to fit and to validate; known after `setup("fit")`."""
+        return self._checksum.result()
 
     @property
     def num_rows_to_fit(self) -> int:

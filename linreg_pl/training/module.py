@@ -4,8 +4,11 @@ prediction = X W + b                 X (N, D), W (D, K), b (K,)
 W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
 """
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -24,6 +27,9 @@ from linreg_pl.training.problem import Problem, problem
 
 ABSURD = 1e15
 """No sane step moves the weights so far; from there the next squares would leave float32, which ends at 3e38."""
+
+SMALL = 2**20
+"""Entries of a batch's x that one thread has multiplied before several have met."""
 
 
 class LinearRegression(EvaluatedModule):
@@ -237,11 +243,11 @@ class LinearRegression(EvaluatedModule):
         return {"lr": self.learning_rate, "momentum": self.momentum}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Plain SGD, which would take longer to group two parameters than to update them.
+        """Plain SGD, with one call for both parameters.
 
         No `weight_decay`: the penalty is part of J, where b escapes it.
         """
-        return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum, foreach=False)
+        return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum, fused=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One step of SGD, or several; returns J, its mean squared error and its gradient, all before the last update.
@@ -251,25 +257,26 @@ class LinearRegression(EvaluatedModule):
         """
         optimizer, schedulers = self.optimizers(), self._schedulers()
         assert isinstance(optimizer, LightningOptimizer)
-        self.descend(batch, optimizer, schedulers)
-        if self.executions is not None:
-            for further in self.executions.further_batches(self, like=self.W):
-                self.descend(further, optimizer.optimizer, schedulers)
+        with threads_that_pay(batch[0]), torch.no_grad():
+            self.descend(batch, optimizer.step, schedulers)
+            if self.executions is not None:
+                update = bare_step(optimizer.optimizer)
+                for further in self.executions.further_batches(self, like=self.W):
+                    self.descend(further, update, schedulers)
         return self.newest_step
 
-    def descend(
-        self,
-        batch: Batch,
-        optimizer: LightningOptimizer | torch.optim.Optimizer,
-        schedulers: Sequence[Any],
-    ) -> None:
-        """One step of SGD.
+    def descend(self, batch: Batch, update: Callable[[], object], schedulers: Sequence[Any]) -> None:
+        """One step of SGD; `update` is the optimizer's.
 
         Raises:
             Diverged: the numbers left float32; the weights are those of the step before.
         """
-        (x, y, *weights), W, b = batch, self.W, self.b
-        step = objective.value_and_gradient(self._scaled(x), y, W, b, self.l2, *weights)
+        (x, y, *rest), W, b = batch, self.W, self.b
+        weights = rest[0] if rest else None
+        if self.standardize:
+            step = objective.value_and_gradient(x - self.x_mean, y, W, b, self.l2, weights, self.x_scale)
+        else:
+            step = objective.value_and_gradient(x, y, W, b, self.l2, weights)
         if self.fold_bias:
             step = objective.with_penalized_bias(step, b, self.l2)
         if not self.fit_intercept:
@@ -279,8 +286,8 @@ class LinearRegression(EvaluatedModule):
         taken = self.trainer.global_step if self._total_steps else 0
         if self._total_steps:
             rate = self.learning_rate * share(self.schedule, taken / self._total_steps)
-            optimizer.param_groups[0]["lr"] = rate
-        optimizer.step()
+            self.trainer.optimizers[0].param_groups[0]["lr"] = rate
+        update()
         if self.tail_averaging:
             self._average(taken + 1)
         for scheduler in schedulers:
@@ -304,7 +311,8 @@ class LinearRegression(EvaluatedModule):
         return schedulers if isinstance(schedulers, list) else [] if schedulers is None else [schedulers]
 
     def _require_sane(self, step: objective.Step) -> None:
-        squares = step.grad_W.square().sum() + step.grad_b.square().sum()
+        gradient = torch.cat([step.grad_W.flatten(), step.grad_b])
+        squares = gradient.dot(gradient)
         bound = float(step.loss + squares)  # of both, as neither is negative; one wait for the device, not two
         if math.isfinite(bound) and self.learning_rate * math.sqrt(bound) < ABSURD:
             return
@@ -321,6 +329,22 @@ class LinearRegression(EvaluatedModule):
         """Predictions (N, K); targets in the batch are ignored."""
         prediction: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])
         return prediction
+
+
+def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    """The optimizer's step without the profiler's record around it, which costs as much as the step."""
+    return partial(inspect.unwrap(type(optimizer).step), optimizer)
+
+
+@contextmanager
+def threads_that_pay(x: Tensor) -> Iterator[None]:
+    """One of torch's threads for a small batch, all for a large one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if x.numel() <= SMALL else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def truncated_normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:

@@ -15,12 +15,15 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from linreg_pl.errors import InputError
 
@@ -128,6 +131,16 @@ def is_locked(run: Path) -> bool:
         return False
 
 
+class RunLogger(TensorBoardLogger):
+    """TensorBoard's logger, to which a point is one event, however many scalars it has: they are written as one."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Writes the scalars of one step."""
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+        self.experiment.file_writer.add_summary(Summary(value=values), step)
+
+
 def run_logger(run: Path, first_step: int) -> TensorBoardLogger:
     """TensorBoard's logger for the folder `run`, whose points from `first_step` on are still to come, or come again.
 
@@ -139,7 +152,7 @@ def run_logger(run: Path, first_step: int) -> TensorBoardLogger:
         if int(time.time()) > max((int(path.name.split(".")[3]) for path in run.glob(f"{EVENTS}.*")), default=0):
             break
         time.sleep(1 / 40)
-    return TensorBoardLogger(
+    return RunLogger(
         run.parent.parent, name=run.parent.name, version=run.name, default_hp_metric=False, purge_step=first_step
     )
 
