@@ -29,6 +29,10 @@ runs: .venv/installed ## list the runs: state, step, loss, and how to go on
 tensorboard: .venv/installed ## the curves of all runs, on http://127.0.0.1:6006
 	@$(BIN)/tensorboard --logdir lightning_logs --host 127.0.0.1 $(ARGS)
 
+.PHONY: examples
+examples: .venv/installed-dev ## write the tables of examples/, from packages that ship them
+	@$(BIN)/python -m examples.make_tables
+
 # ---- develop ----
 
 .PHONY: test
@@ -70,6 +74,10 @@ bench-peers: .venv-peers/installed ## install TensorFlow into .venv-peers, for m
 .PHONY: accuracy
 accuracy: .venv/installed-dev ## digits of the exact solution beside NumPy's and scikit-learn's: the table of docs/accuracy.md
 	@$(BIN)/python -m benchmarks.accuracy
+
+.PHONY: real-tables
+real-tables: examples ## three real tables beside statsmodels and scikit-learn: the figures of docs/real-tables.md
+	@$(BIN)/python -m benchmarks.real_tables
 
 .PHONY: screenshot
 screenshot: .venv/installed ## train, open TensorBoard in headless Chromium, and redraw the README's picture

@@ -132,6 +132,31 @@ def test_solve_knows_more_features_than_rows(tmp_path: Path) -> None:
     assert found["objective"] == pytest.approx(0, abs=1e-25)
 
 
+def test_solve_lists_the_slowest_direction_last_with_momentum_too(
+    tmp_path: Path, diabetes: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """An error's factors at a step are the roots z of z² - (1 + β - η·λ) z + β; the larger one counts."""
+    smallest = 2 * np.linalg.eigvalsh(np.cov(diabetes[0].T, bias=True))[0]
+    rate, momentum = 0.1, 0.5
+    slowest = abs(np.roots([1, rate * smallest - 1 - momentum, momentum])).max()
+    flags = ("--model.l2", "0", "--model.standardize", "false", "--model.learning_rate", str(rate))
+    directions = solved(*DIABETES, *flags, "--model.momentum", str(momentum), folder=tmp_path)["halving_epochs"]
+    epochs = [one["epochs"] for one in directions]
+    assert epochs == sorted(epochs)
+    assert directions[-1]["direction"] == "W/s1 - W/s2"
+    assert epochs[-1] == pytest.approx(np.log(0.5) / np.log(slowest), rel=1e-6)
+
+
+def test_solve_calls_nothing_slow_where_all_swings(tmp_path: Path) -> None:
+    """At momentum 0.9 all errors of the diabetes table shrink by √0.9 at a step, for all of its condition number."""
+    found = solved(*DIABETES, "--model.learning_rate", "auto", "--model.momentum", "0.9", folder=tmp_path)
+    assert found["condition_number"] > 400
+    assert [one["epochs"] for one in found["halving_epochs"]] == pytest.approx(
+        [np.log(0.5) / np.log(0.9**0.5)] * len(found["halving_epochs"]), rel=1e-6
+    )
+    assert found["advice"] == "No direction is slow."
+
+
 def test_solve_says_what_is_slow_and_what_would_cure_it(tmp_path: Path) -> None:
     printed = linreg("solve", cwd=tmp_path).stdout
     assert "condition number 1.333e+08" in printed

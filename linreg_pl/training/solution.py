@@ -50,14 +50,15 @@ class Solution:
     def halving_epochs(self) -> list[tuple[str, float]]:
         """Each direction of (b, W), named by its largest components, and the epochs in which its error halves.
 
-        With momentum an error shrinks in two ways at once; the slower one counts.
+        The fastest come first. With momentum an error shrinks in two ways at once; the slower one counts.
         """
         forecast = self.problem.forecast(self.learning_rate, self.model.momentum)
         found = [
             (direction_name(direction, self.coefficient_names), float(epochs))
             for direction, epochs in zip(forecast.directions.T, forecast.halving_epochs, strict=True)
         ]
-        return found if self.model.momentum == 0 else list(dict(found).items())  # the slower come later
+        slower = dict(found)  # the last of a name
+        return found if self.model.momentum == 0 else sorted(slower.items(), key=lambda item: item[1])
 
     @property
     def coefficient_names(self) -> list[str]:
@@ -91,10 +92,6 @@ class Solution:
         optimum, found = self.problem.optimum, self.statistics
         rates = self.problem.stable_learning_rates(self.model.momentum)
         wordings = {"full_batch": "on all rows", "worst_batch": "on the worst batch alone", "cycle": "over the cycle"}
-        shown = self.halving_epochs
-        if len(shown) > MOST_DIRECTIONS:
-            shown = [*shown[: MOST_DIRECTIONS // 2], *shown[-MOST_DIRECTIONS // 2 :]]
-        width = max(len(name) for name, _ in shown)
         lines = [line for k in range(self.data.num_targets) for line in self._table(k)]
         if self.problem.dependent_columns:
             lines.append(f"WARNING  {of_many_answers(self.problem)}")
@@ -106,12 +103,21 @@ class Solution:
             f"condition number {self.problem.condition_number:.4g}",
             "largest stable learning rate " + ", ".join(f"{rate:.5g} {wordings[name]}" for name, rate in rates.items()),
             f"epochs in which an error halves, at learning rate {self.learning_rate:.4g}:",
-            *(
-                f"  {name:{width}}  {f'{epochs:.1f}' if epochs < 1e4 else shown_epochs(epochs):>9}"
-                for name, epochs in shown
-            ),
+            *self._directions(),
             self.advice(),
         ]
+
+    def _directions(self) -> list[str]:
+        """The fastest and the slowest, where they are many."""
+        width = max(len(name) for name, _ in self.halving_epochs)
+        lines = [
+            f"  {name:{width}}  {f'{epochs:.1f}' if epochs < 1e4 else shown_epochs(epochs):>9}"
+            for name, epochs in self.halving_epochs
+        ]
+        if len(lines) <= MOST_DIRECTIONS:
+            return lines
+        half = MOST_DIRECTIONS // 2
+        return [*lines[:half], f"  and {len(lines) - 2 * half} more in between", *lines[-half:]]
 
     def advice(self) -> str:
         """In a sentence: what is slow, and what would cure it."""
@@ -124,8 +130,8 @@ class Solution:
     def _on_the_columns(self) -> str:
         if self.problem.dependent_columns:
             return "Leave out one of the columns that depend on each other, or penalise them: --model.l2."
-        condition, slow = self.problem.condition_number, self.halving_epochs[-1][0]
-        if condition <= SIMILAR:
+        condition, (slow, epochs) = self.problem.condition_number, self.halving_epochs[-1]
+        if condition <= SIMILAR or epochs <= 1.01 * self._epochs_of_momentum():
             return "No direction is slow."
         standardized = condition if self.model.standardize else self._standardized_condition()
         if standardized < condition / 10:
@@ -137,6 +143,11 @@ class Solution:
             f"{slow} is slow, as columns say almost the same: a larger --model.l2 or --model.momentum helps, or leaving"
             " one of them out."
         )
+
+    def _epochs_of_momentum(self) -> float:
+        """In which an error halves that swings: it shrinks by the root of the momentum at a step, at any rate."""
+        momentum = self.model.momentum
+        return 2 * math.log(0.5) / math.log(momentum) / self.data.steps_per_epoch if momentum else 0.0
 
     def _standardized_condition(self) -> float:
         """The condition number with standardized features, whose weights are then those penalised."""

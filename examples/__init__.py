@@ -1,0 +1,1 @@
+"""Tables to try the program on, and how each is fitted."""
