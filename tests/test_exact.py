@@ -329,7 +329,8 @@ def test_standardize_trains_on_scaled_features_and_speaks_the_users_units(tmp_pa
     ridge = Ridge(alpha=200 * 0.01).fit((x - x.mean(axis=0)) / scales, y)
     W = ridge.coef_.ravel() / scales
     report = json.loads((tmp_path / RUN / "report.json").read_text())
-    for coefficients, close in ((report["exact"]["coefficients"], 1e-6), (report["coefficients"], 1e-4)):
+    # In float32 y, of 2e4, has a spacing of 2e-3, beside the 0.55 that a deviation of `small` makes.
+    for coefficients, close in ((report["exact"]["coefficients"], 1e-6), (report["coefficients"], 3e-4)):
         assert [coefficients["W/big"], coefficients["W/small"]] == pytest.approx(list(W), rel=close)
     checkpoint = tmp_path / RUN / "checkpoints" / "step=100.ckpt"
     state = torch.load(checkpoint, weights_only=True)["state_dict"]

@@ -69,7 +69,7 @@ def test_condition_number_is_that_of_the_hessian() -> None:
     torch.testing.assert_close(known.eigenvalues, torch.linalg.eigvalsh(hessian).flip(0), rtol=1e-10, atol=0)
 
 
-def test_batches_drawn_anew_are_never_trusted_further_than_all_rows(tmp_path: Path) -> None:
+def test_batches_drawn_anew_are_trusted_no_further_than_their_rarest_row(tmp_path: Path) -> None:
     """One row of two thousand has nearly all of the curvature, and most batches don't have it."""
     values = [1e4 if row == 1234 else row % 7 for row in range(2000)]
     (tmp_path / "table.csv").write_text("x,y\n" + "".join(f"{value},1\n" for value in values))
@@ -80,8 +80,9 @@ def test_batches_drawn_anew_are_never_trusted_further_than_all_rows(tmp_path: Pa
     steepest = 2 * sum(value**2 for value in values) / 2000  # and a little, for the intercept
     assert rates["full_batch"] == pytest.approx(2 / steepest, rel=1e-3)
     assert rates["worst_batch"] > 100 * rates["full_batch"]
-    assert known.largest_stable_learning_rate() == rates["full_batch"]
-    assert known.instability(0.99 * rates["full_batch"]) == ""
+    rarest = 2 * 1e8 / 20  # the curvature of the one batch in a hundred that has the row
+    assert known.largest_stable_learning_rate() == pytest.approx(2 / rarest, rel=0.02)
+    assert "may diverge" in known.instability(0.99 * rates["full_batch"])
     assert "will diverge" in known.instability(1.01 * rates["full_batch"])
 
 

@@ -12,7 +12,14 @@ from linreg_pl import SyntheticDataModule
 from linreg_pl.core.objective import objective, penalty
 from linreg_pl.core.optimum import penalty_rows
 from linreg_pl.core.scaling import Scaling, users_units
-from linreg_pl.core.stability import batch_hessian, largest_stable_learning_rate, product, spectral_radius
+from linreg_pl.core.stability import (
+    batch_hessian,
+    curvature_noise,
+    largest_in_mean_square,
+    largest_stable_learning_rate,
+    product,
+    spectral_radius,
+)
 from linreg_pl.training.problem import problem as problem_of
 from tests.descent import Descent, descents
 from tests.problems import problem
@@ -147,3 +154,40 @@ def test_thousands_of_batches_may_grow_beyond_float64() -> None:
 
 def test_where_nothing_is_to_be_learnt_any_rate_is_stable() -> None:
     assert largest_stable_learning_rate(torch.zeros(3, 2, 2, dtype=torch.float64)) == math.inf
+
+
+def growth_of_mean_square(rate: float, mean: float, variance: float, momentum: float) -> float:
+    """By which the second moments (E x², E x x₋, E x₋²) grow at a step, where its curvature is drawn anew."""
+    a = 1 + momentum - rate * mean
+    moments = [[a * a + rate**2 * variance, -2 * a * momentum, momentum**2], [a, -momentum, 0], [1, 0, 0]]
+    return float(torch.linalg.eigvals(torch.tensor(moments, dtype=torch.float64)).abs().max())
+
+
+@given(st.floats(0.01, 100), st.floats(0, 1000), st.floats(0, 0.99))
+def test_second_moments_turn_at_the_bound(mean: float, variance: float, momentum: float) -> None:
+    bound = largest_in_mean_square(mean, variance / mean, momentum)
+    assert growth_of_mean_square(0.99 * bound, mean, variance, momentum) < 1
+    assert growth_of_mean_square(1.01 * bound, mean, variance, momentum) > 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_curvature_noise_is_that_of_batches_drawn_by_chance(weighted: bool) -> None:
+    """Of one feature, so that the bound is met: 20 000 batches of 5 rows, drawn with replacement."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 1, generator=generator) ** 3
+    weights = 3 * torch.rand(400, 1, generator=generator)
+    w = weights / weights.mean() if weighted else torch.ones(400, 1)
+    chosen = torch.randint(400, (20_000, 5), generator=generator)
+    curvatures = 2 * (w * x.square())[chosen].squeeze(2).mean(dim=1)
+    seen = float(curvatures.square().mean() / curvatures.mean()) - float(curvatures.mean()) * 4 / 5
+    rows = [(x[part], x[part], *([weights[part]] if weighted else [])) for part in (slice(0, 90), slice(90, 400))]
+    found = curvature_noise(rows, 5, users_units(1), fit_intercept=False)
+    assert found == pytest.approx(seen, rel=0.1)  # of 20 000 draws with heavy tails
+
+
+def test_curvature_noise_of_a_normal_sample() -> None:
+    """E[|z|² z_j²] is P + 2 for P standard normal features, and one more with the intercept's 1."""
+    z = torch.randn(200_000, 6, generator=torch.Generator().manual_seed(1))
+    means, scales = torch.arange(6.0, dtype=torch.float64), torch.arange(1.0, 7.0, dtype=torch.float64)
+    rows = [(means.float() + scales.float() * z, z)]
+    assert curvature_noise(rows, 100, Scaling(means, scales)) == pytest.approx(2 * 9 / 100, rel=0.05)

@@ -6,7 +6,12 @@ contract where one of them alone would grow, and its bound is where the product'
 momentum β the step also carries β times the last change, and the bound on all rows is 2 (1 + β) / λ_max(H) (Qian, "On
 the momentum term in gradient descent learning algorithms", Neural Networks 12, 1999). A cycle that swings in time with
 its batches can then grow at a rate far below, and contract again at higher ones: the bound is the lowest such rate.
+
+Batches that are drawn by chance must contract the mean square of the error. A rare row far out makes the few batches
+that it is in so steep that the mean square grows at rates at which the mean and most batches contract.
 """
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -59,6 +64,47 @@ def largest_stable_learning_rate(hessians: Tensor, momentum: float = 0.0) -> flo
         middle = (below + above) / 2
         below, above = (middle, above) if spectral_radius(hessians, middle, momentum) <= 1 + SLACK else (below, middle)
     return below
+
+
+def largest_in_mean_square(steepest: float, noise: float, momentum: float = 0.0) -> float:
+    """The learning rate up to which the mean square of an error contracts, where each step's curvature is drawn anew.
+
+    For x ← (1 + β - η h) x - β x₋ with h of mean λ and variance σ², the three second moments of (x, x₋) are stationary
+    at η = 2 (1 - β) / (σ²/λ + λ (1 - β) / (1 + β)).
+
+    Args:
+        steepest: λ, the largest eigenvalue of the Hessian.
+        noise: σ²/λ, see `curvature_noise`.
+        momentum: β.
+    """
+    return 2 * (1 - momentum) / (noise + steepest * (1 - momentum) / (1 + momentum))
+
+
+def curvature_noise(
+    rows: Iterable[tuple[Tensor, ...]], batch_size: int, scaling: Scaling, fit_intercept: bool = True
+) -> float:
+    """Variance by mean of the curvature along the noisiest feature, over batches whose rows are drawn by chance.
+
+    A row z (P,) of weight w has the Hessian h = 2 w z zᵀ / K, and E[h²] = 4 E[w² |z|² z zᵀ] / K². So along feature j a
+    batch of B rows has at most 2 E[w² |z|² z_j²] / (B · E[w z_j²]), with w of mean 1 and K = 1; more targets have less.
+
+    Args:
+        rows: x (n, D), y (n, K), and weights (n, 1) where rows have some, on whatever scale; some rows at a time.
+        batch_size: B.
+        scaling: Of the features that are trained on.
+        fit_intercept: Whether z has a 1 beside the features.
+    """
+    second = fourth = torch.zeros(len(scaling.means), dtype=torch.float64)
+    count, total = 0, 0.0
+    for x, _, *rest in rows:
+        squares = ((x - scaling.means.to(x)) / scaling.scales.to(x)).square_()
+        norms = squares.sum(dim=1) + float(fit_intercept)
+        weights = rest[0][:, 0] if rest else torch.ones_like(norms)
+        second = second + weights @ squares
+        fourth = fourth + (weights.square() * norms) @ squares
+        count, total = count + len(x), total + float(weights.sum(dtype=torch.float64))
+    steepest = torch.where(second > 0, fourth / second, 0.0).max()
+    return 2 * float(steepest) / batch_size * count / total
 
 
 def spectral_radius(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> float:

@@ -14,7 +14,13 @@ from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.planning import ExpectedDescent
 from linreg_pl.core.scaling import Scaling, theta_of
 from linreg_pl.core.schedules import Schedule
-from linreg_pl.core.stability import batch_hessian, cycle, largest_stable_learning_rate
+from linreg_pl.core.stability import (
+    batch_hessian,
+    curvature_noise,
+    cycle,
+    largest_in_mean_square,
+    largest_stable_learning_rate,
+)
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.errors import InputError, quoted
 
@@ -44,6 +50,7 @@ class Problem:
     hessians: Tensor  # (n, P, P), of the epoch's batches, or of some
     variance_explained: float  # by how much J is smaller at its optimum than where all weights are 0
     is_cycle: bool  # whether these are all, the same at every epoch
+    curvature_noise: float | None  # of batches, where they are drawn anew at every epoch
     steps_per_epoch: int
     batch_size: int
     dependent_columns: list[str]  # that are combinations of others, and these others
@@ -63,10 +70,10 @@ class Problem:
 
     @cache  # noqa: B019 (a problem lives as long as its run)
     def stable_learning_rates(self, momentum: float = 0.0) -> dict[str, float]:
-        """The largest stable learning rates: of descent on all rows, on the worst batch alone, and over the cycle.
+        """The largest stable learning rates: on all rows, on the worst batch alone, over the cycle, in the mean square.
 
-        The latter two only where there are batches; `cycle` where they are the same at every epoch, and not too many to
-        multiply. The worst batch is that of the Hessians that are known.
+        The latter three only where there are batches; `cycle` where they are the same at every epoch, and not too many
+        to multiply, `mean_square` where they are drawn anew. The worst batch is that of the Hessians that are known.
         """
         on_all_rows = 2 * (1 + momentum) / float(self.eigenvalues[0]) if self.eigenvalues[0] > 0 else float("inf")
         rates = {"full_batch": on_all_rows}
@@ -76,10 +83,12 @@ class Problem:
         rates["worst_batch"] = 2 * (1 + momentum) / steepest if steepest > 0 else float("inf")
         if self.is_cycle:
             rates["cycle"] = largest_stable_learning_rate(self.hessians, momentum)
+        if self.curvature_noise is not None and self.eigenvalues[0] > 0:
+            rates["mean_square"] = largest_in_mean_square(float(self.eigenvalues[0]), self.curvature_noise, momentum)
         return rates
 
     def largest_stable_learning_rate(self, momentum: float = 0.0) -> float:
-        """The bound that keeps this run safe: its cycle's, or else the least of its worst batch's and of all rows'."""
+        """The bound that keeps this run safe: its cycle's, or else the least of the others."""
         rates = self.stable_learning_rates(momentum)
         return rates["cycle"] if "cycle" in rates else min(rates.values())
 
@@ -87,7 +96,8 @@ class Problem:
         """Whether a learning rate is too high, in words; empty where it is not.
 
         Above the bound of its cycle or of all rows a run diverges. Above that of its worst batch alone it may not:
-        where batches are drawn anew, the others may make up for it.
+        where batches are drawn anew, the others may make up for it. Nor above that of the mean square, until a rare
+        row is drawn.
         """
         rates, bound = self.stable_learning_rates(momentum), self.largest_stable_learning_rate(momentum)
         if learning_rate <= bound:
@@ -178,6 +188,9 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
     batches = (data.batch(0, index) for index in chosen)
     hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept, *w) for x, _, *w in batches]
     solution = optimum(data.triangle, penalty, fit_intercept)
+    noise = None
+    if not data.has_fixed_batches and count > 1:
+        noise = curvature_noise(data.watched_rows(), data.batch_size, scaling, fit_intercept)
     names = ["the intercept", *data.feature_names]
     return Problem(
         optimum=solution,
@@ -185,6 +198,7 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
         hessians=torch.stack(hessians),
         variance_explained=max(0.0, data.triangle.variance(fit_intercept) - solution.objective),
         is_cycle=is_cycle,
+        curvature_noise=noise,
         steps_per_epoch=count,
         batch_size=data.batch_size,
         dependent_columns=[names[column] for column in solution.dependent],

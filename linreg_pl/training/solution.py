@@ -91,7 +91,12 @@ class Solution:
         """The same for the terminal."""
         optimum, found = self.problem.optimum, self.statistics
         rates = self.problem.stable_learning_rates(self.model.momentum)
-        wordings = {"full_batch": "on all rows", "worst_batch": "on the worst batch alone", "cycle": "over the cycle"}
+        wordings = {
+            "full_batch": "on all rows",
+            "worst_batch": "on the worst batch alone",
+            "cycle": "over the cycle",
+            "mean_square": "in the mean square",
+        }
         lines = [line for k in range(self.data.num_targets) for line in self._table(k)]
         if self.problem.dependent_columns:
             lines.append(f"WARNING  {of_many_answers(self.problem)}")
