@@ -74,7 +74,7 @@ class BatchDataModule(LightningDataModule, ABC):
     def batch(self, epoch: int, index: int) -> Batch:
         """Training batch `index` of `epoch`: the same whenever and wherever it is asked for."""
 
-    def hold_on(self, device: torch.device) -> None:  # noqa: B027 (most data stays where it is)
+    def hold_on(self, device: torch.device) -> None:
         """Gives batches on this device from here on, where that saves their way there."""
 
     @property
