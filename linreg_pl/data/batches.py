@@ -14,7 +14,6 @@ from functools import cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
@@ -73,9 +72,6 @@ class BatchDataModule(LightningDataModule, ABC):
     @abstractmethod
     def batch(self, epoch: int, index: int) -> Batch:
         """Training batch `index` of `epoch`: the same whenever and wherever it is asked for."""
-
-    def hold_on(self, device: torch.device) -> None:
-        """Gives batches on this device from here on, where that saves their way there."""
 
     @property
     @abstractmethod

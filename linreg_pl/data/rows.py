@@ -47,9 +47,6 @@ class Rows(ABC):
     def batch(self, epoch: int, rows: slice) -> Batch:
         """Some consecutive rows of an epoch."""
 
-    def hold_on(self, device: torch.device) -> None:  # noqa: B027 (most rows stay where they are)
-        """Gives batches on this device from here on, where the rows have room there."""
-
 
 class MemoryRows(Rows):
     """Rows that are held as tensors.
@@ -60,7 +57,7 @@ class MemoryRows(Rows):
     """
 
     def __init__(self, parts: Batch, shuffled_by: int | None) -> None:
-        self._parts = self._held = parts
+        self._parts = parts
         self._seed = shuffled_by
         self._orders: dict[int, Future[Tensor]] = {}  # of this epoch's rows and the next one's
         self.num_rows = len(parts[0])
@@ -74,14 +71,8 @@ class MemoryRows(Rows):
     def batch(self, epoch: int, rows: slice) -> Batch:
         """See `Rows`."""
         if self._seed is None:
-            return tuple([part[rows] for part in self._held])
-        return taken(self._held, self._order(self._seed, epoch)[rows])
-
-    def hold_on(self, device: torch.device) -> None:
-        """See `Rows`."""
-        self._held = self._parts
-        if device.type == "cuda" and sum(part.nbytes for part in self._parts) < torch.cuda.mem_get_info(device)[0]:
-            self._held = tuple(part.to(device) for part in self._parts)
+            return tuple([part[rows] for part in self._parts])
+        return taken(self._parts, self._order(self._seed, epoch)[rows])
 
     def _order(self, seed: int, epoch: int) -> Tensor:
         """Of many rows, the next epoch's is drawn in a thread while this one is trained on."""
@@ -247,10 +238,7 @@ def soon(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> Future[
 
 
 def taken(parts: Batch, chosen: Tensor) -> Batch:
-    """Some rows of all; on the CPU by NumPy, which copies whole rows, in a fifth of the time of torch's indexing."""
-    if not parts[0].is_cpu:
-        chosen = chosen.to(parts[0].device)
-        return tuple([part[chosen] for part in parts])
+    """Some rows of all; by NumPy, which copies whole rows, in a fifth of the time of torch's indexing."""
     return tuple([_gathered(part, chosen) for part in parts])
 
 

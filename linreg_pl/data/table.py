@@ -221,10 +221,6 @@ class TableDataModule(BatchDataModule):
         batch = self._rows.batch(epoch, slice(index * self.batch_size, (index + 1) * self.batch_size))
         return (*batch[:2], batch[2] / self._mean_weight) if batch[2:] else batch
 
-    def hold_on(self, device: torch.device) -> None:
-        """See `BatchDataModule`; a table that is streamed stays where it is."""
-        self._rows.hold_on(device)
-
     def val_dataloader(self) -> Iterable[Any]:
         """The rows that are held out; while fitting, as their triangle. Without any, none then, and all to validate."""
         if self.trainer is not None and self.trainer.state.fn == "fit":

@@ -203,26 +203,17 @@ class LinearRegression(EvaluatedModule):
             self.learning_rate = self.problem(data).safe_learning_rate(self.momentum)
 
     def on_train_start(self) -> None:
-        """Has the data on the module's device; learns the run's length, where a schedule or an average is laid over it.
+        """Learns the run's length, where a schedule or an average is laid out over it.
 
         Raises:
             InputError: it has no end.
         """
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, BatchDataModule):
-            data.hold_on(self.device)
         if not self.is_laid_out:
             return
         steps = self.trainer.estimated_stepping_batches
         if steps == math.inf:
             raise InputError("a schedule and an average need a run with an end: give max_epochs or max_steps")
         self._total_steps = int(steps)
-
-    def on_train_end(self) -> None:
-        """Has the data back."""
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, BatchDataModule):
-            data.hold_on(torch.device("cpu"))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lets the learning rate and momentum of this module win over the saved optimizer's, where they differ.
