@@ -43,16 +43,22 @@ TARGETS = {  # by ratio, in words
 }
 
 
-def rows(number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """x (number, 32) and y (number, 1): standard normal, and a line through them with noise."""
+def rows(number: int, width: int = NUM_FEATURES) -> tuple[torch.Tensor, torch.Tensor]:
+    """x (number, width) and y (number, 1): standard normal, and a line through them with noise."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(number, NUM_FEATURES, generator=generator)
-    y = x @ torch.linspace(-1, 1, NUM_FEATURES).unsqueeze(1) + 0.1 * torch.randn(number, 1, generator=generator)
+    x = torch.randn(number, width, generator=generator)
+    y = x @ torch.linspace(-1, 1, width).unsqueeze(1) + 0.1 * torch.randn(number, 1, generator=generator)
     return x, y
 
 
-def linreg(path: Path, num_rows: int, batch_size: int, shuffle: bool) -> float:
-    """Rows a second of `linreg fit`.
+def write_parquet(path: Path, x: torch.Tensor, y: torch.Tensor) -> None:
+    """A table of x0, x1, … and y."""
+    columns = {f"x{index}": column.numpy() for index, column in enumerate(x.T)} | {"y": y[:, 0].numpy()}
+    pyarrow.parquet.write_table(pa.table(columns), path, compression=None)
+
+
+def linreg(path: Path, num_rows: int, batch_size: int, shuffle: bool, epochs: int = EPOCHS) -> float:
+    """Rows a second of `linreg fit`: plain SGD, as all others do it.
 
     Raises:
         RuntimeError: it failed.
@@ -61,15 +67,16 @@ def linreg(path: Path, num_rows: int, batch_size: int, shuffle: bool) -> float:
         command = [
             *(str(Path(sys.executable).with_name("linreg")), "fit", "--data=TableDataModule", f"--data.path={path}"),
             *("--data.target=y", f"--data.batch_size={batch_size}", f"--data.shuffle={shuffle}", "--exact=false"),
-            *(f"--model.learning_rate={LEARNING_RATE}", "--model.l2=1e-6", f"--trainer.max_epochs={EPOCHS}"),
-            "--checkpoint_every_n_epochs=10",
+            *(f"--model.learning_rate={LEARNING_RATE}", "--model.l2=1e-6", f"--trainer.max_epochs={epochs}"),
+            *("--model.standardize=false", "--model.momentum=0", "--model.schedule=constant"),
+            f"--checkpoint_every_n_epochs={-(-epochs // 2)}",
             "--trainer.callbacks+=benchmarks.loop_timer.LoopTimer",
         ]
         _, code, output = run_in_terminal(command, Path(folder))
     found = re.search(r"^loop_seconds (\S+)$", output, re.MULTILINE)
     if code != 0 or not found:
         raise RuntimeError(f"linreg fit: exit code {code}; its last words:\n{output[-2000:]}")
-    return EPOCHS * (num_rows // batch_size) * batch_size / float(found[1])
+    return epochs * (num_rows // batch_size) * batch_size / float(found[1])
 
 
 def read(x: torch.Tensor) -> None:
@@ -78,11 +85,11 @@ def read(x: torch.Tensor) -> None:
         x.sum()
 
 
-def bare(x: torch.Tensor, y: torch.Tensor, batch_size: int) -> None:
+def bare(x: torch.Tensor, y: torch.Tensor, batch_size: int, epochs: int = EPOCHS) -> None:
     """As many epochs of SGD with autograd."""
-    W, b = torch.zeros(NUM_FEATURES, 1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    W, b = torch.zeros(x.shape[1], 1, requires_grad=True), torch.zeros(1, requires_grad=True)
     firsts = range(0, len(x) - batch_size + 1, batch_size)
-    for first in [*firsts] * EPOCHS:
+    for first in [*firsts] * epochs:
         batch = slice(first, first + batch_size)
         cost = (x[batch] @ W + b - y[batch]).square().mean() + 1e-6 * W.square().sum()
         grad_W, grad_b = torch.autograd.grad(cost, (W, b))
@@ -109,8 +116,7 @@ def measure(rounds: int, num_rows: int, folder: Path) -> dict[str, list[float]]:
     """Rows a second of each, round by round."""
     x, y = rows(num_rows)
     path = folder / "table.parquet"
-    columns = {f"x{index}": column.numpy() for index, column in enumerate(x.T)} | {"y": y[:, 0].numpy()}
-    pyarrow.parquet.write_table(pa.table(columns), path, compression=None)
+    write_parquet(path, x, y)
     orders = {"rows in order": False, "shuffled": True}
     work: dict[str, Callable[[], float]] = {"one read": partial(rate, EPOCHS * num_rows, partial(read, x))}
     for size in BATCH_SIZES:
