@@ -47,7 +47,7 @@ from linreg_pl.training.exact import ExactAnswer, StopRule
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.interruption import Interrupted, Interruption, leave_at_signals
 from linreg_pl.training.lines import EpochLines
-from linreg_pl.training.listing import print_runs
+from linreg_pl.training.listing import print_runs, what_next
 from linreg_pl.training.matching import (
     require_same_columns,
     require_same_length,
@@ -369,7 +369,7 @@ class LinregCLI(LightningCLI):
     def after_fit(self) -> None:
         """Says what came out, and where to go from here."""
         if not self.report.contents:
-            raise InputError("no step was taken: --trainer.max_time is used up; give it more, or leave it out")
+            raise InputError("no step was taken: --trainer.max_time is used up; give it more, or null")
         print(*self.report.lines(), sep="\n")
         share = self.report.contents.get("gap_of_variance_explained")
         if self.plan and share is not None and share > NEAR:
@@ -378,20 +378,8 @@ class LinregCLI(LightningCLI):
         if run is not None:
             print(f"run      {run}")
             print(f"curves   {command('tensorboard')} --logdir {shlex.quote(str(run.parent))} --host 127.0.0.1")
-            print(self._onward(run))
-
-    def _onward(self, run: Path) -> str:
-        """What to type to train on; where the schedule has come to its end, to predict."""
-        go_on = f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))}"
-        if "stopped_by" in self.report.contents:  # before its length was reached
-            return go_on + "".join(f" {flag} null" for flag, _ in self.config_init.fit.stop.limits.values())
-        if not self.model.is_laid_out:
-            longer = "max_epochs" if self.config.fit.trainer.max_steps == -1 else "max_steps"
-            return f"{go_on} --trainer.{longer} {2 * self.config.fit.trainer[longer]}"
-        if self.report.contents["state"] != "finished":
-            return go_on
-        newest = shlex.quote(str(checkpoints(run)[-1]))
-        return f"predict  {command('linreg')} predict --ckpt_path {newest} --data.path FILE"
+            word, typed = what_next(run, self.report.contents["state"], self.report.contents, command("linreg"))
+            print(f"{word:8} {typed}")
 
     def validate(self, model: LinearRegression, **kwargs: Any) -> None:
         """Prints the loss over the held-out rows."""

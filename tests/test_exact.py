@@ -243,12 +243,6 @@ def test_a_run_that_grows_slowly_enough_to_end_says_so(tmp_path: Path) -> None:
     assert re.search(r"^the loss has grown from \S+ to \S+: the run diverges;", result.stdout, re.MULTILINE)
 
 
-def test_a_run_that_was_stopped_is_listed_with_how_to_go_on(tmp_path: Path) -> None:
-    linreg("fit", "--stop.gap", "1e9", "--trainer.max_epochs", "30", cwd=tmp_path)
-    listed = linreg("runs", cwd=tmp_path).stdout
-    assert re.search(r"finished +\d+ +60 .*--resume \S+ --stop\.gap null$", listed, re.MULTILINE)
-
-
 def test_far_too_large_a_learning_rate_over_many_batches_is_told_and_diverges(tmp_path: Path) -> None:
     result = linreg("fit", "--data.batch_size", "100", "--model.learning_rate", "0.01", cwd=tmp_path)
     assert result.code == 3
