@@ -142,8 +142,15 @@ def test_solve_says_what_is_slow_and_what_would_cure_it(tmp_path: Path) -> None:
     assert re.search(r"^  b +6\.9e9$", printed, re.MULTILINE)
     assert re.search(r"^b is slow.* --model\.standardize true brings .* from 1\.33e\+08 to 1\.$", printed, re.MULTILINE)
     assert "No direction is slow" in linreg("solve", "--model.standardize", "true", cwd=tmp_path).stdout
-    alike = linreg("solve", *DIABETES, "--model.learning_rate", "0.2", cwd=tmp_path).stdout
-    assert "W/s1 - W/s2 is slow, as columns say almost the same" in alike
+
+    def said(*flags: str) -> str:
+        return linreg("solve", *DIABETES, "--model.learning_rate", "0.2", *flags, cwd=tmp_path).stdout
+
+    assert "W/s1 - W/s2 is slow, as columns say almost the same" in said()
+    assert "W/s1 - W/s2 is slow, as columns say almost the same" in said("--model.momentum", "0.5")
+    level = said("--model.momentum", "0.9")
+    assert "is slow," not in level
+    assert "No direction is slower than another: --model.momentum 0.9 sets the pace of all." in level
     diverging = linreg("solve", "--model.learning_rate", "3e-8", cwd=tmp_path).stdout
     assert "is above 2.2165e-08, the largest stable one: descent will diverge;" in diverging
 

@@ -22,6 +22,9 @@ CONFIDENCE = 0.95
 SIMILAR = 100
 """Up to this condition number no direction is slow."""
 
+ALIKE = 0.99
+"""Of the slowest direction's epochs: where the fastest takes more, none is slow, and rounding picks the slowest."""
+
 MOST_DIRECTIONS = 12
 """Directions that are printed; the JSON has them all."""
 
@@ -50,14 +53,14 @@ class Solution:
     def halving_epochs(self) -> list[tuple[str, float]]:
         """Each direction of (b, W), named by its largest components, and the epochs in which its error halves.
 
-        With momentum an error shrinks in two ways at once; the slower one counts.
+        The fastest come first. With momentum an error shrinks in two ways at once; the slower one counts.
         """
         forecast = self.problem.forecast(self.learning_rate, self.model.momentum)
         found = [
             (direction_name(direction, self.coefficient_names), float(epochs))
             for direction, epochs in zip(forecast.directions.T, forecast.halving_epochs, strict=True)
         ]
-        return found if self.model.momentum == 0 else list(dict(found).items())  # the slower come later
+        return sorted(dict(found).items(), key=lambda named: named[1]) if self.model.momentum else found
 
     @property
     def coefficient_names(self) -> list[str]:
@@ -124,9 +127,13 @@ class Solution:
     def _on_the_columns(self) -> str:
         if self.problem.dependent_columns:
             return "Leave out one of the columns that depend on each other, or penalise them: --model.l2."
-        condition, slow = self.problem.condition_number, self.halving_epochs[-1][0]
+        condition, (slow, slowest) = self.problem.condition_number, self.halving_epochs[-1]
         if condition <= SIMILAR:
             return "No direction is slow."
+        if self.model.momentum and self.halving_epochs[0][1] > ALIKE * slowest:
+            return (
+                f"No direction is slower than another: --model.momentum {self.model.momentum:g} sets the pace of all."
+            )
         standardized = condition if self.model.standardize else self._standardized_condition()
         if standardized < condition / 10:
             return (
