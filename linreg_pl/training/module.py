@@ -37,14 +37,15 @@ class LinearRegression(EvaluatedModule):
         num_features: D, columns of X.
         num_targets: K, columns of y.
         learning_rate: Step size of SGD; `auto` takes half of the largest stable one, once the data is known.
-        l2: Factor of the penalty on W; b is not penalised.
+        l2: Factor of the penalty on W as it is trained, standardized or not (see standardize); not on b.
         momentum: Share of the last step that is taken again, as in `torch.optim.SGD`; 0 is plain SGD.
         schedule: Of the learning rate over the run's steps: constant, cosine (down to 0), or one_cycle (up and down).
         tail_averaging: Share of the run's steps, its last ones, of whose W and b the last step leaves the mean.
         fit_intercept: Train b; it is 0 otherwise.
         fold_bias: Penalise b as the weight of a column of ones, as if it were folded into W.
-        standardize: Train on features of mean 0 and standard deviation 1, whose weights are then those penalised; means
-            and scales are buffers of the module, and `forward` takes x as it is.
+        standardize: Train on features of mean 0 and standard deviation 1, and penalise their weights, as scikit-learn's
+            `StandardScaler` and behind it `Ridge(alpha=N*K*l2)` do; means and scales are buffers of the module, and
+            `forward` takes x as it is.
         start_at_mean: Let b start at the targets' means, where it ends too if the features' means are 0.
         init_std: W and b start from a normal of this standard deviation, truncated at twice it.
         init_seed: Of that start; whole number from 0 on.
