@@ -2,12 +2,16 @@
 
 import datetime
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -200,6 +204,93 @@ def test_frames_of_any_library_by_arrows_interface() -> None:
     model = LinearRegression(data.num_features, learning_rate=1e-6)
     plain_trainer(2).fit(model, data)
     assert data.hparams["path"] == "the Frame"
+
+
+def columns_of_every_kind() -> dict[str, list[Any]]:
+    """With gaps in each column whose kind can have them."""
+    generator = np.random.default_rng(4)
+    whole, color = generator.integers(-9, 9, NUM_ROWS).tolist(), generator.choice(["red", "green"], NUM_ROWS).tolist()
+    gap = (generator.random((4, NUM_ROWS)) < 0.1).tolist()
+
+    def with_gaps(values: list[Any], number: int) -> list[Any]:
+        return [None if missing else value for value, missing in zip(values, gap[number], strict=True)]
+
+    return {
+        "x": [value / 8 for value in whole],
+        "on": [value > 3 for value in whole],
+        "color": color,
+        "kind": color[::-1],
+        "count": with_gaps(whole, 0),
+        "known": with_gaps([value < 0 for value in whole], 1),
+        "half": with_gaps([value / 2 for value in whole], 2),
+        "shade": with_gaps(color[3:] + color[:3], 3),
+        "y": [2.0 * value for value in whole],
+    }
+
+
+def frame_of(library: str) -> Any:
+    """The same as a frame, with that library's own types."""
+    values = columns_of_every_kind()
+    if library == "polars":
+        return pl.DataFrame(values, schema_overrides={"kind": pl.Categorical, "count": pl.Int16})
+    kinds: Any = {"color": "object", "kind": "category", "count": "Int64", "known": "boolean", "shade": "string"}
+    rows_elsewhere = pd.Index([number * number for number in range(NUM_ROWS)])  # as where some were picked
+    return pd.DataFrame(values).astype(kinds).set_index(rows_elsewhere)
+
+
+@pytest.mark.parametrize("missing", ["drop", "mean"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_are_the_parquet_of_the_same_data(library: str, missing: Any, tmp_path: Path) -> None:
+    frame, content = frame_of(library), pa.table(columns_of_every_kind())
+    expected = loaded(str(write_parquet(content, tmp_path)), missing=missing)
+    assert expected.num_rows_to_fit == NUM_ROWS if missing == "mean" else expected.num_rows_to_fit < NUM_ROWS
+    assert_same_rows(loaded(frame, missing=missing), expected)
+    frame.to_parquet(tmp_path / "t.parquet") if library == "pandas" else frame.write_parquet(tmp_path / "t.parquet")
+    assert_same_rows(loaded(str(tmp_path / "t.parquet"), missing=missing), expected)
+    with pytest.raises(InputError, match=r"the DataFrame: column 'known'.*'count' in \d+ of 1003 rows"):
+        loaded(frame)
+    some = loaded(frame, features=["x", "on"])
+    assert torch.equal(everything(some), everything(loaded(content, features=["x", "on"])))
+
+
+def test_pandas_index_is_a_feature_where_it_is_asked_for(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]}, index=pd.Index([7, 5], name="id"))
+    for part in ("a", "b"):
+        frame.to_parquet(tmp_path / f"{part}.parquet")
+        frame = frame.reset_index(drop=True)  # which is none that is written
+    for path, count in ((tmp_path / "a.parquet", 1), (tmp_path / "*.parquet", 2)):
+        assert everything(loaded(str(path))).tolist() == [[1, 3], [2, 4]] * count
+    assert everything(loaded(str(tmp_path / "a.parquet"), features=["id"])).tolist() == [[7, 3], [5, 4]]
+
+
+@pytest.mark.parametrize("path", [{"x": [1.0]}, np.eye(2), 3, ["a.csv", pl.DataFrame()], pl.LazyFrame({"x": [1.0]})])
+def test_what_is_neither_a_name_nor_a_frame(path: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"this (dict|ndarray|int|DataFrame|LazyFrame) is no table: --data\.path takes"
+    ):
+        TableDataModule(path, "y")
+
+
+WITHOUT_FRAMES = """
+import sys
+import linreg_pl.cli
+assert not {"pandas", "polars"} & set(sys.modules)
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("pandas", "polars"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, NotInstalled())
+flags = "--data TableDataModule --data.path t.parquet --data.target y --trainer.max_epochs 2".split()
+sys.exit(linreg_pl.cli.main(["fit", *flags]))
+"""
+
+
+def test_neither_pandas_nor_polars_is_needed(tmp_path: Path) -> None:
+    write_parquet(table(), tmp_path)
+    result = subprocess.run([sys.executable, "-c", WITHOUT_FRAMES], cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_numbers_of_any_width(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ class Design:
         name, columns = self.source.name, self.source.columns
         if self.given is None:
             self.source.require_same_columns()
-        chosen = [each for each in columns if each not in self.others] if self.given is None else list(self.given)
+        without = {*self.others, *self.source.index}
+        chosen = [each for each in columns if each not in without] if self.given is None else list(self.given)
         require_columns(name, columns, chosen, "--data.features")
         both = [each for each in chosen if each in self.targets]
         if both:
