@@ -24,6 +24,7 @@ from linreg_pl import InputError, LinearRegression, TableDataModule
 from linreg_pl.data import rows
 from tests.commands import linreg
 from tests.runs import PLAIN
+from tests.test_bad_input import of_table
 from tests.trainers import StopAt, plain_trainer
 
 RUN = Path("lightning_logs") / "version_0"
@@ -346,17 +347,7 @@ def test_categories_are_those_of_the_rows_to_fit() -> None:
 
 def test_checkpoint_keeps_categories_and_means(tmp_path: Path) -> None:
     (tmp_path / "fit.csv").write_text("c,x,y\n" + "b,1,3\na,2,1\nb,3,7\na,,3\n" * 5)
-    flags = (
-        "--data",
-        "TableDataModule",
-        "--data.path",
-        "fit.csv",
-        "--data.target",
-        "y",
-        "--data.missing",
-        "mean",
-        *PLAIN,
-    )
+    flags = of_table("fit.csv", "--data.missing", "mean", *PLAIN)
     settings = ("--model.learning_rate", "0.05", "--trainer.max_epochs", "50")
     assert (result := linreg("fit", *flags, *settings, cwd=tmp_path)).code == 0, result.stderr
     report = json.loads((tmp_path / RUN / "report.json").read_text())["coefficients"]
@@ -417,7 +408,7 @@ def test_missing_values_are_dropped_or_filled(memory_limit: Any, tmp_path: Path)
 
 def test_prediction_of_a_row_that_lacks_a_value_is_missing(tmp_path: Path) -> None:
     (tmp_path / "fit.csv").write_text("x,y\n1,2\n,9\n2,4\n")
-    flags = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", "y", "--data.missing", "drop")
+    flags = of_table("fit.csv", "--data.missing", "drop")
     assert linreg("fit", *flags, "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     assert linreg("predict", "--ckpt_path", str(RUN / "checkpoints" / "step=1.ckpt"), cwd=tmp_path).code == 0
     found = pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"]  # Arrow takes its nan for missing
@@ -473,6 +464,32 @@ def test_streamed_batch_is_a_pure_function_of_its_position(counted: Path, small_
             assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+@pytest.mark.parametrize(
+    ("num_rows", "batch_size"), [(1, 1), (4096, 4096), (4097, 2048), (8192, 4096), (8193, 2731), (20_000, 4000)]
+)
+def test_batches_are_all_rows_or_equal_parts_of_them(
+    num_rows: int, batch_size: int, memory_limit: Any, tmp_path: Path
+) -> None:
+    number = np.arange(float(num_rows))
+    path = write_parquet(pa.table({"x": number, "y": number}), tmp_path)
+    data = loaded(str(path), memory_limit=memory_limit)
+    assert isinstance(data._rows, rows.StreamedRows) == (memory_limit == 0)
+    assert data.batch_size == batch_size
+    assert data.batch(0, data.steps_per_epoch - 1)[0].shape == (batch_size, 1)
+
+
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+def test_rows_that_are_not_fitted_do_not_count_for_a_batch(memory_limit: Any, tmp_path: Path) -> None:
+    number = np.arange(10_000.0)
+    content = pa.table({"x": pa.array(number, mask=number >= 9000), "y": number})
+    path = write_parquet(content, tmp_path)
+    data = loaded(str(path), memory_limit=memory_limit, missing="drop", val_fraction=0.1)
+    fitted = data.num_rows_to_fit
+    assert 7900 < fitted < 8192
+    assert data.batch_size == fitted // 2
+
+
 def test_resuming_seeks_to_the_group(counted: Path, small_windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = streamed(counted)
     read: list[int] = []
@@ -505,17 +522,7 @@ def test_streamed_run_resumes_to_the_bit(counted: Path, small_windows: int, tmp_
 
 
 def test_streamed_run_by_the_command_is_the_one_in_memory(counted: Path, tmp_path: Path) -> None:
-    data = (
-        "--data",
-        "TableDataModule",
-        "--data.path",
-        str(counted),
-        "--data.target",
-        "y",
-        "--data.shuffle",
-        "false",
-        *PLAIN,
-    )
+    data = of_table(str(counted), "--data.shuffle", "false", *PLAIN)
     settings = ("--data.batch_size", "100", "--data.val_fraction", "0.1", "--model.learning_rate", "1e-8")
     reports = []
     for limit in ("1", "0"):
@@ -536,17 +543,7 @@ def test_streamed_run_by_the_command_is_the_one_in_memory(counted: Path, tmp_pat
 
 
 def test_run_in_memory_does_not_go_on_streamed(counted: Path, tmp_path: Path) -> None:
-    data = (
-        "--data",
-        "TableDataModule",
-        "--data.path",
-        str(counted),
-        "--data.target",
-        "y",
-        "--data.batch_size",
-        "100",
-        *PLAIN,
-    )
+    data = of_table(str(counted), "--data.batch_size", "100", *PLAIN)
     assert linreg("fit", *data, "--model.learning_rate", "1e-8", "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     more = ("--trainer.max_epochs", "2", "--data.memory_limit", "0")
     result = linreg("fit", "--resume", str(RUN), *more, cwd=tmp_path)
