@@ -91,6 +91,9 @@ class Design:
             InputError: they have not.
         """
         require_columns(self.source.name, self.source.columns, self.targets, "--data.target")
+        both = [name for name in self.weight if name in self.targets]
+        if both:
+            raise InputError(f"{both[0]!r} is both a target and the weight: give --data.weight another column")
         if self.weight:
             require_columns(self.source.name, self.source.columns, self.weight, "--data.weight")
 

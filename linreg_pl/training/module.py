@@ -48,7 +48,7 @@ class LinearRegression(EvaluatedModule):
             `forward` takes x as it is.
         start_at_mean: Let b start at the targets' means, where it ends too if the features' means are 0.
         init_std: W and b start from a normal of this standard deviation, truncated at twice it.
-        init_seed: Of that start; whole number from 0 on.
+        init_seed: Of that start; whole number from 0 to 2^63 - 1.
 
     Raises:
         InputError: a value with which nothing can be trained.
@@ -94,8 +94,8 @@ class LinearRegression(EvaluatedModule):
         for name, value in (("l2", l2), ("init_std", init_std)):
             if not 0 <= value < math.inf:
                 raise InputError(f"{name} is {value}: give --model.{name} a finite number, 0 or more")
-        if init_seed < 0:
-            raise InputError(f"init_seed is {init_seed}: give --model.init_seed a whole number from 0 on")
+        if not 0 <= init_seed < 2**63:
+            raise InputError(f"init_seed is {init_seed}: give --model.init_seed a whole number from 0 to 2^63 - 1")
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.executions: Executions | None = None
