@@ -19,35 +19,44 @@ import json
 import logging
 import os
 import shlex
-import shutil
 import signal
 import sys
 import threading
 import traceback
 import warnings
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from linreg_pl import usage
+from linreg_pl import folders, usage
 from linreg_pl.answers import what_to_say_of, writing
 from linreg_pl.core.interval import PredictionInterval
 from linreg_pl.data.batches import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import Diverged, InputError
+from linreg_pl.flags import (
+    ON_TABLES,
+    ON_TABLES_FIT,
+    TUTORIAL_EPOCHS,
+    add_flags_of_fit,
+    add_flags_of_predict,
+    mentions_data,
+)
+from linreg_pl.folders import as_typed
 from linreg_pl.settings import COMMANDS, RunConfig, with_run_settings
 from linreg_pl.training.bar import RunBar
 from linreg_pl.training.checkpoints import EpochCheckpoints
 from linreg_pl.training.curves import Curves
-from linreg_pl.training.exact import ExactAnswer, StopRule
+from linreg_pl.training.exact import ExactAnswer
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.interruption import Interrupted, Interruption, leave_at_signals
 from linreg_pl.training.lines import EpochLines
-from linreg_pl.training.listing import print_runs
+from linreg_pl.training.listing import what_next
 from linreg_pl.training.matching import (
     require_same_columns,
     require_same_length,
@@ -72,20 +81,6 @@ from linreg_pl.training.run import (
 from linreg_pl.training.schedule import total_steps, validation
 from linreg_pl.training.solution import Solution, solve
 from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
-
-TUTORIAL_EPOCHS = 2000
-
-ON_TABLES = {
-    "model.standardize": True,
-    "model.learning_rate": "auto",
-    "model.momentum": 0.9,
-    "model.schedule": "cosine",
-    "model.start_at_mean": True,
-}
-"""Defaults where the data is not the tutorial's: with them a fit arrives, whatever the columns' units."""
-
-ON_TABLES_FIT = {"trainer.max_epochs": None, "display_every_n_epochs": None, "checkpoint_every_n_epochs": None}
-"""As many epochs as it takes, and a twentieth of them."""
 
 UNACTIONABLE_WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # a matter between Lightning and torch
@@ -159,6 +154,12 @@ class LinregCLI(LightningCLI):
         """Steps that are behind the run, at its start or resumption."""
         return step_of(self.checkpoint) if self.checkpoint else 0
 
+    @cached_property
+    def _saved(self) -> dict[str, Any]:
+        """The contents of the checkpoint, where there is one."""
+        assert self.checkpoint is not None
+        return read_checkpoint(self.checkpoint)
+
     # ---- flags ----
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning's is static; it asks `self`
@@ -199,7 +200,7 @@ class LinregCLI(LightningCLI):
         if self._shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
         if self.checkpoint is not None:
-            data.adopt(read_checkpoint(self.checkpoint).get(type(data).__qualname__, {}))
+            data.adopt(self._saved.get(type(data).__qualname__, {}))
         return data.num_features
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
@@ -263,13 +264,12 @@ class LinregCLI(LightningCLI):
             raise InputError(usage.refusal(error, settings.trainer, default)) from error
 
     def _require_matching(self, path: Path) -> None:
-        checkpoint = read_checkpoint(path)
-        require_same_shape(path, checkpoint, self.model)
-        require_same_columns(path, checkpoint, self.datamodule)
-        require_same_units(path, checkpoint, self.model)
+        require_same_shape(path, self._saved, self.model)
+        require_same_columns(path, self._saved, self.datamodule)
+        require_same_units(path, self._saved, self.model)
         if self.subcommand == "fit" and not self.allow_changed_settings:
             precision = self.config.fit.trainer.precision
-            require_same_settings(path, checkpoint, self.model, self.datamodule, precision)
+            require_same_settings(path, self._saved, self.model, self.datamodule, precision)
 
     def _fit_trainer(self, settings: Any) -> dict[str, Any]:
         steps_per_epoch = self.datamodule.steps_per_epoch
@@ -278,7 +278,7 @@ class LinregCLI(LightningCLI):
             self._plan(settings.trainer)
         steps = total_steps(settings.trainer, steps_per_epoch, self.done, self.resumption and self.resumption.run)
         if self.checkpoint is not None and not self.allow_changed_settings:
-            require_same_length(self.checkpoint, read_checkpoint(self.checkpoint), self.model, steps)
+            require_same_length(self.checkpoint, self._saved, self.model, steps)
         logger = settings.trainer.logger
         if logger is not False and not settings.trainer.fast_dev_run:
             more = as_list(None if logger is True else logger)
@@ -330,7 +330,7 @@ class LinregCLI(LightningCLI):
 
     def _interval(self, probability: float) -> PredictionInterval:
         assert self.checkpoint is not None
-        return interval_of(self.checkpoint, read_checkpoint(self.checkpoint), self.model, probability)
+        return interval_of(self.checkpoint, self._saved, self.model, probability)
 
     # ---- what is run ----
 
@@ -358,7 +358,7 @@ class LinregCLI(LightningCLI):
         except Interrupted:
             if self.run is not None and not self.report.contents:
                 step = f"step {self.trainer.global_step} of {self.trainer.max_steps}"
-                onward = f"{command('linreg')} fit --resume {shlex.quote(str(self.run))}"
+                onward = f"{as_typed('linreg')} fit --resume {shlex.quote(str(self.run))}"
                 print(f"interrupted at {step}; to go on: {onward}", file=sys.stderr)
             raise
         except Diverged as error:
@@ -369,7 +369,7 @@ class LinregCLI(LightningCLI):
     def after_fit(self) -> None:
         """Says what came out, and where to go from here."""
         if not self.report.contents:
-            raise InputError("no step was taken: --trainer.max_time is used up; give it more, or leave it out")
+            raise InputError("no step was taken: --trainer.max_time is used up; give it more, or null")
         print(*self.report.lines(), sep="\n")
         share = self.report.contents.get("gap_of_variance_explained")
         if self.plan and share is not None and share > NEAR:
@@ -377,21 +377,9 @@ class LinregCLI(LightningCLI):
         run = run_folder(self.trainer)
         if run is not None:
             print(f"run      {run}")
-            print(f"curves   {command('tensorboard')} --logdir {shlex.quote(str(run.parent))} --host 127.0.0.1")
-            print(self._onward(run))
-
-    def _onward(self, run: Path) -> str:
-        """What to type to train on; where the schedule has come to its end, to predict."""
-        go_on = f"go on    {command('linreg')} fit --resume {shlex.quote(str(run))}"
-        if "stopped_by" in self.report.contents:  # before its length was reached
-            return go_on + "".join(f" {flag} null" for flag, _ in self.config_init.fit.stop.limits.values())
-        if not self.model.is_laid_out:
-            longer = "max_epochs" if self.config.fit.trainer.max_steps == -1 else "max_steps"
-            return f"{go_on} --trainer.{longer} {2 * self.config.fit.trainer[longer]}"
-        if self.report.contents["state"] != "finished":
-            return go_on
-        newest = shlex.quote(str(checkpoints(run)[-1]))
-        return f"predict  {command('linreg')} predict --ckpt_path {newest} --data.path FILE"
+            print(f"curves   {as_typed('tensorboard')} --logdir {shlex.quote(str(run.parent))} --host 127.0.0.1")
+            word, typed = what_next(run, self.report.contents["state"], self.report.contents, as_typed("linreg"))
+            print(f"{word:8} {typed}")
 
     def validate(self, model: LinearRegression, **kwargs: Any) -> None:
         """Prints the loss over the held-out rows."""
@@ -422,74 +410,9 @@ class LinregCLI(LightningCLI):
             print(f"{name:10} {'unknown' if value.isnan() else f'{value.item():.6g}'}")
 
 
-def mentions_data(args: list[str]) -> bool:
-    """Whether a call may have a table; without one, the readers of tables need not be imported."""
-    flags = ("--data", "--config", "-c", "--resume", "--ckpt_path", "--print_config", "--help", "-h")
-    return any(arg.startswith(flags) for arg in args) or any(name.startswith("LINREG_") for name in os.environ)
-
-
-def add_flags_of_fit(parser: LightningArgumentParser) -> None:
-    """Those of a run, beside model, data and trainer."""
-    parser.add_argument(
-        "--resume", type=str | None, help="Go on with a run: auto (the newest), its folder, or a checkpoint in it."
-    )
-    parser.add_argument(
-        "--allow_changed_settings",
-        type=bool,
-        default=False,
-        help="Resume with settings that change the mathematics; the new ones take effect.",
-    )
-    parser.add_class_arguments(EpochLines)
-    parser.add_class_arguments(EpochCheckpoints)
-    parser.add_class_arguments(Executions)
-    parser.add_argument("--exact", type=bool, default=True, help="Solve the problem first, and show how far it is.")
-    parser.add_class_arguments(StopRule, "stop")
-
-
-def add_flags_of_predict(parser: LightningArgumentParser) -> None:
-    """What is written, and where."""
-    parser.add_argument("--output", type=str, default="predictions.csv", help="File to write: .csv or .parquet.")
-    parser.add_argument(
-        "--keep_columns",
-        type=list[str] | str,
-        default=[],
-        help="Columns to copy from the table, before the predictions: names, or all.",
-    )
-    parser.add_argument(
-        "--interval",
-        type=float | None,
-        default=None,
-        help="Probability of an interval beside each prediction, such as 0.95.",
-    )
-
-
 def as_list(setting: Any) -> list[Any]:
     """A setting that may be one, several or none."""
     return [] if setting is None else list(setting) if isinstance(setting, list | tuple) else [setting]
-
-
-def command(name: str) -> str:
-    """How to type a command of this environment, from here."""
-    typed = Path(sys.argv[0])
-    there = (typed if typed.name == "linreg" else Path(sys.executable)).with_name(name)
-    on_path = shutil.which(name)
-    return name if on_path and Path(on_path).absolute() == there.absolute() else os.path.relpath(there)
-
-
-class FolderParser(argparse.ArgumentParser):
-    """Of a command that has no settings, but a folder."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises the message."""
-        raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
-
-
-def print_plots(run: Path) -> None:
-    """Draws a run, and says where."""
-    from linreg_pl.training.plots import plot  # with matplotlib, which no other command of ours needs
-
-    names = [path.name for path in plot(run)]
-    print(f"{', '.join(names)} in {run / 'plots'}, and among TensorBoard's images")
 
 
 def leave_disks_to_the_main_thread(error: Any) -> None:
@@ -512,14 +435,9 @@ def main(args: list[str] | None = None) -> int:
     leave_at_signals()
     gc.freeze()  # what the imports left is here to stay: a second of collecting it at the end is wasted
     try:
-        if args[:1] == ["runs"]:
-            parser = FolderParser("linreg runs", description="List the runs there are, and their states.")
-            parser.add_argument("folder", nargs="?", default=".", type=Path, help="where lightning_logs lies")
-            print_runs(parser.parse_args(args[1:]).folder, command("linreg"))
-        elif args[:1] == ["plot"]:
-            parser = FolderParser("linreg plot", description="Draw a run: into its folder, and onto TensorBoard.")
-            parser.add_argument("RUN", type=Path, help="its folder, such as lightning_logs/version_0")
-            print_plots(parser.parse_args(args[1:]).RUN)
+        commands = {"runs": folders.runs, "plot": folders.plot}
+        if args and args[0] in commands:
+            commands[args[0]](args[1:])
         else:
             LinregCLI(args)
     except Interrupted as interrupted:

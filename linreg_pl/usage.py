@@ -197,6 +197,11 @@ def require_possible(trainer: Namespace) -> None:
         ("overfit_batches", trainer.overfit_batches, "leave it out; use fewer rows"),
         ("min_epochs", trainer.min_epochs, "leave it out; a rule with more patience stops later"),
         ("min_steps", trainer.min_steps, "leave it out; a rule with more patience stops later"),
+        (
+            "num_sanity_val_steps",
+            trainer.num_sanity_val_steps,
+            "leave it out; --trainer.fast_dev_run true tries a step",
+        ),
         ("precision", mixed or "16" in str(trainer.precision), "give 32-true or 64-true"),
         ("enable_checkpointing", trainer.enable_checkpointing is False, "--trainer.logger false leaves no files"),
         (

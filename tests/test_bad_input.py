@@ -139,6 +139,10 @@ CHOICES = {
     "--data.target [x,z,y]": "no column is left|--data.features",
     "--data.target []": "--data.target",
     "--data.features []": "--data.features",
+    "--data.weight y": "'y'|both a target and the weight|--data.weight",
+    "--data.weight q": "table.csv|no column 'q'|--data.weight",
+    "--data.val_fraction 0.5 --data.test_fraction 0.5": "leave no rows to fit|whose sum is below 1",
+    "--data.val_path nowhere.csv": "nowhere.csv|no such file",
     "--data.batch_size 0": "batch_size is 0|20 rows|table.csv|--data.batch_size|from 1 to 20",
     "--data.batch_size -1": "batch_size is -1|20 rows|--data.batch_size",
     "--data.batch_size 21": "batch_size is 21|20 rows|--data.batch_size|from 1 to 20",
@@ -209,6 +213,14 @@ SETTINGS = {
     "fit --model.num_features 3": "--model.num_features|data|leave it out",
     "fit --trainer.max_epochs 0": "max_epochs is 0|--trainer.max_epochs",
     "fit --trainer.max_epochs -1": "max_epochs is -1|--trainer.max_epochs",
+    "fit --trainer.max_steps 5 --trainer.max_epochs 0": "max_epochs is 0|--trainer.max_epochs",
+    "fit --model.init_seed 99999999999999999999": "init_seed is 99999999999999999999|--model.init_seed",
+    "fit --model.momentum 1": "momentum is 1.0|--model.momentum|below 1",
+    "fit --model.schedule cosin": "--model.schedule|'cosine'|found cosin",
+    "fit --model.tail_averaging 2": "tail_averaging is 2.0|--model.tail_averaging|from 0 to 1",
+    "fit --trainer.num_sanity_val_steps 2": "--trainer.num_sanity_val_steps 2|not possible|leave it out",
+    "fit --trainer.max_time 10": "--trainer.max_time 10|DD:HH:MM:SS",
+    "fit --stop.gap 0": "--stop.gap is 0.0|above 0",
     "fit --trainer.max_epochs ten": "--trainer.max_epochs|whole number|ten",
     "fit --trainer.max_steps 0": "max_steps is 0|--trainer.max_steps",
     "fit --display_every_n_epochs 0": "display_every_n_epochs is 0|--display_every_n_epochs",
@@ -514,7 +526,7 @@ def test_checkpoint_of_other_data(trained: Path, command: str, words: str) -> No
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
     refuse("fit", "--resume", "auto", cwd=tmp_path, words="lightning_logs|no interrupted run|linreg runs")
-    refuse("fit", "--resume", "lightning_logs/version_0", cwd=tmp_path, words="lightning_logs/version_0|no such")
+    refuse("fit", "--resume", "version_0", cwd=tmp_path, words="version_0|no such run or checkpoint|linreg runs")
     refuse("fit", "--resume", cwd=tmp_path, words="--resume|value")
     (tmp_path / "folder").mkdir()
     refuse("fit", "--resume", "folder", cwd=tmp_path, words="folder|no run|config.yaml|linreg runs")
@@ -539,6 +551,15 @@ def test_run_that_can_not_go_on(trained: Path) -> None:
 
 
 # ---- and good input ----
+
+
+@pytest.mark.parametrize("more", [(), ("--trainer.max_epochs", "-1"), ("--model.tail_averaging", "1")])
+def test_steps_alone_are_a_length(more: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(TABLE)
+    flags = (*of_table("table.csv", "--data.batch_size", "5"), "--trainer.max_steps", "10", *more)
+    result = linreg("fit", *flags, cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    assert "10 steps, 4 an epoch" in result.stdout
 
 
 def test_help_is_no_error(tmp_path: Path) -> None:

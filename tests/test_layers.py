@@ -6,7 +6,19 @@ from pathlib import Path
 import linreg_pl
 
 PACKAGE = Path(linreg_pl.__file__).parent
-LAYERS = ["errors", "core", "data", "training", "answers", "usage", "settings", "cli", "__main__"]  # lowest first
+LAYERS = [
+    "errors",
+    "core",
+    "data",
+    "training",
+    "answers",
+    "usage",
+    "settings",
+    "flags",
+    "folders",
+    "cli",
+    "__main__",
+]  # lowest first
 
 
 def imports(path: Path) -> set[str]:

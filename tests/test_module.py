@@ -1,13 +1,15 @@
 """The module on its own: where it starts, one step, and training under a plain Trainer."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from linreg_pl import InputError, LinearRegression
+from linreg_pl import InputError, LinearRegression, TableDataModule
 from tests.problems import problem
+from tests.runs import DIABETES
 from tests.trainers import Trajectory, plain_trainer
 
 
@@ -53,6 +55,26 @@ def test_trains_under_a_plain_trainer_with_a_plain_dataloader() -> None:
         W, b = W - 0.05 * (x[rows].T @ residual / 10 + 0.2 * W), b - 0.05 * residual.sum(0) / 10
         torch.testing.assert_close(seen.W[step].double(), W, rtol=1e-5, atol=1e-6)  # float32 rounding
         torch.testing.assert_close(seen.b[step].double(), b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["trained", "loaded"])
+def test_a_second_fit_goes_on_from_the_first(loaded: bool) -> None:
+    """As a module without settings that follow from the data does, whose W and b are put there by hand."""
+    data = TableDataModule(str(DIABETES), "progression", batch_size=100, shuffle=False)
+    settings: dict[str, Any] = {"num_features": 10, "learning_rate": 0.1, "momentum": 0.5, "tail_averaging": 0.5}
+    first = LinearRegression(start_at_mean=True, **settings)
+    plain_trainer(3).fit(first, data)
+    by_hand = LinearRegression(**settings)
+    by_hand.W.data.copy_(first.W)
+    by_hand.b.data.copy_(first.b)
+    again = first
+    if loaded:
+        again = LinearRegression(start_at_mean=True, **settings)
+        again.load_state_dict(first.state_dict())
+    for model in (by_hand, again):
+        plain_trainer(2).fit(model, data)
+    assert torch.equal(again.W, by_hand.W)
+    assert torch.equal(again.b, by_hand.b)
 
 
 @pytest.mark.parametrize(

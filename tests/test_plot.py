@@ -225,6 +225,22 @@ def test_table_that_has_changed(drawn: Callable[[str], Path], tmp_path: Path) ->
     refuse("plot", RUN, cwd=tmp_path, words="table.csv|no such file")
 
 
+def test_table_that_has_more_columns_since_the_run_was_resumed(tmp_path: Path) -> None:
+    """The checkpoint says which are the run's."""
+    lines = DIABETES.read_text().splitlines()
+    pictures = {}
+    for name, with_more in (("narrow", False), ("wide", True)):
+        (folder := tmp_path / name).mkdir()
+        (folder / "table.csv").write_text("\n".join(lines) + "\n")
+        fit(*OF_TABLE, "progression", "--model.schedule", "constant", "--trainer.max_epochs", "10", cwd=folder)
+        more = [",".join([f"{number}", line]) for number, line in enumerate(lines[1:])] if with_more else lines[1:]
+        (folder / "table.csv").write_text("\n".join(["number," * with_more + lines[0], *more]) + "\n")
+        fit("--resume", RUN, "--trainer.max_epochs", "20", cwd=folder)
+        plot(folder)
+        pictures[name] = files(folder)
+    assert pictures["wide"] == pictures["narrow"]
+
+
 # ---- the forecast of the gap ----
 
 

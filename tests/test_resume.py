@@ -17,6 +17,7 @@ from linreg_pl.training.run import EVENTS
 from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
 from tests.commands import linreg
 from tests.runs import JOBS, RUN, assert_same_end, assert_same_run
+from tests.sabotage import KillInSave
 from tests.trainers import plain_trainer
 
 
@@ -65,6 +66,21 @@ def test_killed_run_is_resumed_with_its_own_settings(tmp_path: Path) -> None:
     config, whole_config = (yaml.safe_load((folder / RUN / "config.yaml").read_text()) for folder in (killed, whole))
     assert config == whole_config
     assert json.loads((killed / RUN / "report.json").read_text())["global_step"] == 3000
+
+
+@pytest.mark.parametrize("saves", [1, 7, 19])
+def test_killed_run_whose_rate_and_length_follow_from_the_table_ends_with_the_same_bits(
+    saves: int, tmp_path: Path
+) -> None:
+    (whole := tmp_path / "whole").mkdir()
+    (killed := tmp_path / "killed").mkdir()
+    assert linreg("fit", *JOBS["default"], cwd=whole).code == 0
+    kill = KillInSave("before it is renamed", saves)
+    assert linreg("fit", *JOBS["default"], cwd=killed, before=kill).code == -signal.SIGKILL
+    resumed = linreg("fit", "--resume", "auto", cwd=killed)
+    assert (resumed.code, resumed.stderr) == (0, "")
+    assert "length    " not in resumed.stdout, "it is the run's, and not settled again"
+    assert_same_end(whole, killed)
 
 
 def test_what_resume_names(tmp_path: Path) -> None:

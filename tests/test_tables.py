@@ -2,12 +2,16 @@
 
 import datetime
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -20,6 +24,7 @@ from linreg_pl import InputError, LinearRegression, TableDataModule
 from linreg_pl.data import rows
 from tests.commands import linreg
 from tests.runs import PLAIN
+from tests.test_bad_input import of_table
 from tests.trainers import StopAt, plain_trainer
 
 RUN = Path("lightning_logs") / "version_0"
@@ -202,6 +207,93 @@ def test_frames_of_any_library_by_arrows_interface() -> None:
     assert data.hparams["path"] == "the Frame"
 
 
+def columns_of_every_kind() -> dict[str, list[Any]]:
+    """With gaps in each column whose kind can have them."""
+    generator = np.random.default_rng(4)
+    whole, color = generator.integers(-9, 9, NUM_ROWS).tolist(), generator.choice(["red", "green"], NUM_ROWS).tolist()
+    gap = (generator.random((4, NUM_ROWS)) < 0.1).tolist()
+
+    def with_gaps(values: list[Any], number: int) -> list[Any]:
+        return [None if missing else value for value, missing in zip(values, gap[number], strict=True)]
+
+    return {
+        "x": [value / 8 for value in whole],
+        "on": [value > 3 for value in whole],
+        "color": color,
+        "kind": color[::-1],
+        "count": with_gaps(whole, 0),
+        "known": with_gaps([value < 0 for value in whole], 1),
+        "half": with_gaps([value / 2 for value in whole], 2),
+        "shade": with_gaps(color[3:] + color[:3], 3),
+        "y": [2.0 * value for value in whole],
+    }
+
+
+def frame_of(library: str) -> Any:
+    """The same as a frame, with that library's own types."""
+    values = columns_of_every_kind()
+    if library == "polars":
+        return pl.DataFrame(values, schema_overrides={"kind": pl.Categorical, "count": pl.Int16})
+    kinds: Any = {"color": "object", "kind": "category", "count": "Int64", "known": "boolean", "shade": "string"}
+    rows_elsewhere = pd.Index([number * number for number in range(NUM_ROWS)])  # as where some were picked
+    return pd.DataFrame(values).astype(kinds).set_index(rows_elsewhere)
+
+
+@pytest.mark.parametrize("missing", ["drop", "mean"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_are_the_parquet_of_the_same_data(library: str, missing: Any, tmp_path: Path) -> None:
+    frame, content = frame_of(library), pa.table(columns_of_every_kind())
+    expected = loaded(str(write_parquet(content, tmp_path)), missing=missing)
+    assert expected.num_rows_to_fit == NUM_ROWS if missing == "mean" else expected.num_rows_to_fit < NUM_ROWS
+    assert_same_rows(loaded(frame, missing=missing), expected)
+    frame.to_parquet(tmp_path / "t.parquet") if library == "pandas" else frame.write_parquet(tmp_path / "t.parquet")
+    assert_same_rows(loaded(str(tmp_path / "t.parquet"), missing=missing), expected)
+    with pytest.raises(InputError, match=r"the DataFrame: column 'known'.*'count' in \d+ of 1003 rows"):
+        loaded(frame)
+    some = loaded(frame, features=["x", "on"])
+    assert torch.equal(everything(some), everything(loaded(content, features=["x", "on"])))
+
+
+def test_pandas_index_is_a_feature_where_it_is_asked_for(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]}, index=pd.Index([7, 5], name="id"))
+    for part in ("a", "b"):
+        frame.to_parquet(tmp_path / f"{part}.parquet")
+        frame = frame.reset_index(drop=True)  # which is none that is written
+    for path, count in ((tmp_path / "a.parquet", 1), (tmp_path / "*.parquet", 2)):
+        assert everything(loaded(str(path))).tolist() == [[1, 3], [2, 4]] * count
+    assert everything(loaded(str(tmp_path / "a.parquet"), features=["id"])).tolist() == [[7, 3], [5, 4]]
+
+
+@pytest.mark.parametrize("path", [{"x": [1.0]}, np.eye(2), 3, ["a.csv", pl.DataFrame()], pl.LazyFrame({"x": [1.0]})])
+def test_what_is_neither_a_name_nor_a_frame(path: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"this (dict|ndarray|int|DataFrame|LazyFrame) is no table: --data\.path takes"
+    ):
+        TableDataModule(path, "y")
+
+
+WITHOUT_FRAMES = """
+import sys
+import linreg_pl.cli
+assert not {"pandas", "polars"} & set(sys.modules)
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("pandas", "polars"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, NotInstalled())
+flags = "--data TableDataModule --data.path t.parquet --data.target y --trainer.max_epochs 2".split()
+sys.exit(linreg_pl.cli.main(["fit", *flags]))
+"""
+
+
+def test_neither_pandas_nor_polars_is_needed(tmp_path: Path) -> None:
+    write_parquet(table(), tmp_path)
+    result = subprocess.run([sys.executable, "-c", WITHOUT_FRAMES], cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_numbers_of_any_width(tmp_path: Path) -> None:
     """Each is what Python makes of it, rounded once to float32."""
     columns = {
@@ -255,17 +347,7 @@ def test_categories_are_those_of_the_rows_to_fit() -> None:
 
 def test_checkpoint_keeps_categories_and_means(tmp_path: Path) -> None:
     (tmp_path / "fit.csv").write_text("c,x,y\n" + "b,1,3\na,2,1\nb,3,7\na,,3\n" * 5)
-    flags = (
-        "--data",
-        "TableDataModule",
-        "--data.path",
-        "fit.csv",
-        "--data.target",
-        "y",
-        "--data.missing",
-        "mean",
-        *PLAIN,
-    )
+    flags = of_table("fit.csv", "--data.missing", "mean", *PLAIN)
     settings = ("--model.learning_rate", "0.05", "--trainer.max_epochs", "50")
     assert (result := linreg("fit", *flags, *settings, cwd=tmp_path)).code == 0, result.stderr
     report = json.loads((tmp_path / RUN / "report.json").read_text())["coefficients"]
@@ -326,7 +408,7 @@ def test_missing_values_are_dropped_or_filled(memory_limit: Any, tmp_path: Path)
 
 def test_prediction_of_a_row_that_lacks_a_value_is_missing(tmp_path: Path) -> None:
     (tmp_path / "fit.csv").write_text("x,y\n1,2\n,9\n2,4\n")
-    flags = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", "y", "--data.missing", "drop")
+    flags = of_table("fit.csv", "--data.missing", "drop")
     assert linreg("fit", *flags, "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     assert linreg("predict", "--ckpt_path", str(RUN / "checkpoints" / "step=1.ckpt"), cwd=tmp_path).code == 0
     found = pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"]  # Arrow takes its nan for missing
@@ -382,6 +464,32 @@ def test_streamed_batch_is_a_pure_function_of_its_position(counted: Path, small_
             assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+@pytest.mark.parametrize(
+    ("num_rows", "batch_size"), [(1, 1), (4096, 4096), (4097, 2048), (8192, 4096), (8193, 2731), (20_000, 4000)]
+)
+def test_batches_are_all_rows_or_equal_parts_of_them(
+    num_rows: int, batch_size: int, memory_limit: Any, tmp_path: Path
+) -> None:
+    number = np.arange(float(num_rows))
+    path = write_parquet(pa.table({"x": number, "y": number}), tmp_path)
+    data = loaded(str(path), memory_limit=memory_limit)
+    assert isinstance(data._rows, rows.StreamedRows) == (memory_limit == 0)
+    assert data.batch_size == batch_size
+    assert data.batch(0, data.steps_per_epoch - 1)[0].shape == (batch_size, 1)
+
+
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+def test_rows_that_are_not_fitted_do_not_count_for_a_batch(memory_limit: Any, tmp_path: Path) -> None:
+    number = np.arange(10_000.0)
+    content = pa.table({"x": pa.array(number, mask=number >= 9000), "y": number})
+    path = write_parquet(content, tmp_path)
+    data = loaded(str(path), memory_limit=memory_limit, missing="drop", val_fraction=0.1)
+    fitted = data.num_rows_to_fit
+    assert 7900 < fitted < 8192
+    assert data.batch_size == fitted // 2
+
+
 def test_resuming_seeks_to_the_group(counted: Path, small_windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = streamed(counted)
     read: list[int] = []
@@ -414,17 +522,7 @@ def test_streamed_run_resumes_to_the_bit(counted: Path, small_windows: int, tmp_
 
 
 def test_streamed_run_by_the_command_is_the_one_in_memory(counted: Path, tmp_path: Path) -> None:
-    data = (
-        "--data",
-        "TableDataModule",
-        "--data.path",
-        str(counted),
-        "--data.target",
-        "y",
-        "--data.shuffle",
-        "false",
-        *PLAIN,
-    )
+    data = of_table(str(counted), "--data.shuffle", "false", *PLAIN)
     settings = ("--data.batch_size", "100", "--data.val_fraction", "0.1", "--model.learning_rate", "1e-8")
     reports = []
     for limit in ("1", "0"):
@@ -445,17 +543,7 @@ def test_streamed_run_by_the_command_is_the_one_in_memory(counted: Path, tmp_pat
 
 
 def test_run_in_memory_does_not_go_on_streamed(counted: Path, tmp_path: Path) -> None:
-    data = (
-        "--data",
-        "TableDataModule",
-        "--data.path",
-        str(counted),
-        "--data.target",
-        "y",
-        "--data.batch_size",
-        "100",
-        *PLAIN,
-    )
+    data = of_table(str(counted), "--data.batch_size", "100", *PLAIN)
     assert linreg("fit", *data, "--model.learning_rate", "1e-8", "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     more = ("--trainer.max_epochs", "2", "--data.memory_limit", "0")
     result = linreg("fit", "--resume", str(RUN), *more, cwd=tmp_path)

@@ -63,7 +63,8 @@ class Design:
         name, columns = self.source.name, self.source.columns
         if self.given is None:
             self.source.require_same_columns()
-        chosen = [each for each in columns if each not in self.others] if self.given is None else list(self.given)
+        without = {*self.others, *self.source.index}
+        chosen = [each for each in columns if each not in without] if self.given is None else list(self.given)
         require_columns(name, columns, chosen, "--data.features")
         both = [each for each in chosen if each in self.targets]
         if both:
@@ -90,6 +91,9 @@ class Design:
             InputError: they have not.
         """
         require_columns(self.source.name, self.source.columns, self.targets, "--data.target")
+        both = [name for name in self.weight if name in self.targets]
+        if both:
+            raise InputError(f"{both[0]!r} is both a target and the weight: give --data.weight another column")
         if self.weight:
             require_columns(self.source.name, self.source.columns, self.weight, "--data.weight")
 

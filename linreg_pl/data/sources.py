@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,6 +30,7 @@ class Source(ABC):
 
     name: str  # what messages call it
     columns: list[str]
+    index: frozenset[str]  # of these, pandas' index: it tells rows apart, and is no feature unless it is asked for
     watch: Watch = staticmethod(unwatched)
 
     @abstractmethod
@@ -73,6 +75,7 @@ class FrameSource(Source):
             raise InputError(f"this {type(frame).__name__} is no table for Arrow ({error})") from error
         self.name = f"the {type(frame).__name__}"
         self.columns = _checked(self.name, self._table.column_names)
+        self.index = _index(self._table.schema)
 
     def schema(self, columns: Sequence[str], text: Collection[str] = ()) -> pa.Schema:
         """See `Source`."""
@@ -80,7 +83,7 @@ class FrameSource(Source):
 
     def table(self, schema: pa.Schema, memory_limit: float) -> Table:
         """See `Source`."""
-        return ArrowTable(self._table, [(self.name, self._table.num_rows)])
+        return ArrowTable(self._table.select(schema.names), [(self.name, self._table.num_rows)])
 
     def as_written(self, columns: Sequence[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """See `Source`."""
@@ -96,6 +99,7 @@ class FileSource(Source):
         first = files.files[0].path
         self.name = str(first) if len(files.files) == 1 else f"{first} and {len(files.files) - 1} more"
         self.columns = _checked(first, [*self._schemas[0].names, *files.partitions.names])
+        self.index = frozenset().union(*map(_index, self._schemas))
 
     def _inspected(self, path: Path) -> pa.Schema:
         if self._files.format == "csv":
@@ -112,7 +116,7 @@ class FileSource(Source):
     def require_same_columns(self) -> None:
         """See `Source`."""
         for file, schema in zip(self._files.files, self._schemas, strict=True):
-            more = [name for name in schema.names if name not in self.columns]
+            more = [name for name in schema.names if name not in self.columns and name not in self.index]
             if more:
                 raise InputError(
                     f"{file.path}: it has {quoted(more)}, which {self._files.files[0].path} has not; choose the columns"
@@ -181,9 +185,19 @@ def open_source(path: "str | Sequence[str] | ArrowStream", csv: Csv) -> Source:
 
 
 def of_files(path: Any) -> Any:
-    """A path of any kind as text, or as a list of texts; a frame as it is."""
+    """A path of any kind as text, or as a list of texts; a frame as it is.
+
+    Raises:
+        InputError: it is something else.
+    """
     if path is None or isinstance(path, ArrowStream):
         return path
+    for each in path if isinstance(path, list) else [path]:
+        if not isinstance(each, str | PathLike):
+            raise InputError(
+                f"this {type(each).__name__} is no table: --data.path takes names of files, and from Python one frame"
+                " of pandas or polars (of a lazy one, what it collects)"
+            )
     return [str(each) for each in path] if isinstance(path, list) else str(path)
 
 
@@ -217,6 +231,15 @@ def _ipc_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             yield reader.get_batch(index).select(schema.names)
     if unchanged(path) != seen:
         raise InputError(f"{path}: the file has changed while it was read; start again")
+
+
+def _index(schema: pa.Schema) -> frozenset[str]:
+    """The columns that pandas has made of a frame's index; there are none where it only counts rows."""
+    try:
+        names = (schema.pandas_metadata or {}).get("index_columns", [])
+    except ValueError:  # damaged
+        return frozenset()
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:

@@ -40,7 +40,7 @@ class TableDataModule(BatchDataModule):
             pattern such as data/*.parquet, or a folder. From Python also a pandas or polars frame, or an Arrow table.
         target: Name of the column to predict, or a list of them.
         features: Names of the columns to predict from. If not given, those that the checkpoint was fitted with;
-            without one, all but the targets and the weight.
+            without one, all but the targets, the weight and pandas' index.
         weight: Name of the column that says how much each row counts, 0 or more: a weight of 2 is a row that stands
             there twice. All count alike if not given. To predict, none is needed.
         batch_size: Rows in a mini-batch; if not given all rows up to 4096, and of more, equal parts of at most so many.

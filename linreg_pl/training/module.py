@@ -43,17 +43,19 @@ class LinearRegression(EvaluatedModule):
         num_features: D, columns of X.
         num_targets: K, columns of y.
         learning_rate: Step size of SGD; `auto` takes half of the largest stable one, once the data is known.
-        l2: Factor of the penalty on W; b is not penalised.
+        l2: Factor of the penalty on W as it is trained, standardized or not (see standardize); not on b.
         momentum: Share of the last step that is taken again, as in `torch.optim.SGD`; 0 is plain SGD.
         schedule: Of the learning rate over the run's steps: constant, cosine (down to 0), or one_cycle (up and down).
         tail_averaging: Share of the run's steps, its last ones, of whose W and b the last step leaves the mean.
         fit_intercept: Train b; it is 0 otherwise.
         fold_bias: Penalise b as the weight of a column of ones, as if it were folded into W.
-        standardize: Train on features of mean 0 and standard deviation 1, whose weights are then those penalised; means
-            and scales are buffers of the module, and `forward` takes x as it is.
-        start_at_mean: Let b start at the targets' means, where it ends too if the features' means are 0.
+        standardize: Train on features of mean 0 and standard deviation 1, and penalise their weights, as scikit-learn's
+            `StandardScaler` and behind it `Ridge(alpha=N*K*l2)` do; means and scales are buffers of the module, and
+            `forward` takes x as it is.
+        start_at_mean: Let b start at the targets' means, where it ends too if the features' means are 0; a module that
+            was trained or loaded goes on from its own b.
         init_std: W and b start from a normal of this standard deviation, truncated at twice it.
-        init_seed: Of that start; whole number from 0 on.
+        init_seed: Of that start; whole number from 0 to 2^63 - 1.
 
     Raises:
         InputError: a value with which nothing can be trained.
@@ -99,13 +101,14 @@ class LinearRegression(EvaluatedModule):
         for name, value in (("l2", l2), ("init_std", init_std)):
             if not 0 <= value < math.inf:
                 raise InputError(f"{name} is {value}: give --model.{name} a finite number, 0 or more")
-        if init_seed < 0:
-            raise InputError(f"init_seed is {init_seed}: give --model.init_seed a whole number from 0 on")
+        if not 0 <= init_seed < 2**63:
+            raise InputError(f"init_seed is {init_seed}: give --model.init_seed a whole number from 0 to 2^63 - 1")
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.executions: Executions | None = None
         """Whether a `training_step` takes more steps than the one on its batch."""
         self._problem: tuple[Triangle, Problem] | None = None
+        self._is_new = True  # neither trained nor loaded
         self._total_steps = 0  # of a run that has a schedule or an average
         self.newest_step: dict[str, Tensor] = {}
         """J, its mean squared error and its gradient before the newest update; empty before the first."""
@@ -197,7 +200,7 @@ class LinearRegression(EvaluatedModule):
         """Takes from the data what the settings leave to it: means and scales, the start, the learning rate."""
         if self.standardize and self.x_scale.isnan().any():  # else W and b are already in these units
             self.standardize_like(data)
-        if self.hparams["start_at_mean"] and self.fit_intercept:
+        if self.hparams["start_at_mean"] and self.fit_intercept and self._is_new:
             self.b.data.copy_(data.triangle.means[data.num_features :])
         if self.hparams["learning_rate"] == "auto":
             self.learning_rate = self.problem(data).safe_learning_rate(self.momentum)
@@ -208,12 +211,20 @@ class LinearRegression(EvaluatedModule):
         Raises:
             InputError: it has no end.
         """
+        self._is_new = False
+        if self.tail_averaging and self.trainer.global_step == 0:
+            self.num_averaged.zero_()  # of a run before
         if not self.is_laid_out:
             return
         steps = self.trainer.estimated_stepping_batches
         if steps == math.inf:
             raise InputError("a schedule and an average need a run with an end: give max_epochs or max_steps")
         self._total_steps = int(steps)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """torch's; W and b are then no start of ours."""
+        self._is_new = False
+        return super().load_state_dict(*args, **kwargs)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lets the learning rate and momentum of this module win over the saved optimizer's, where they differ.

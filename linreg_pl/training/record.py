@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import instantiate_class
@@ -96,7 +97,7 @@ def record(run: Path) -> Record:
     if path is None:
         raise InputError(f"{run}: the run has no checkpoint to draw; go on with it: linreg fit --resume {run}")
     checkpoint = read_checkpoint(path)
-    module, data = LinearRegression(**checkpoint["hyper_parameters"]), data_of(run)
+    module, data = LinearRegression(**checkpoint["hyper_parameters"]), data_of(run, checkpoint)
     module.learn_from(data)
     start = (module.W.detach().clone(), module.b.detach().clone())
     module.to(checkpoint["state_dict"]["W"].dtype).load_state_dict(checkpoint["state_dict"])
@@ -108,8 +109,8 @@ def record(run: Path) -> Record:
     return Record(checkpoint["global_step"], total_steps, curves_of(run), start, solution)
 
 
-def data_of(run: Path) -> BatchDataModule:
-    """The data that a run was fitted on, read.
+def data_of(run: Path, checkpoint: dict[str, Any]) -> BatchDataModule:
+    """The data that a run was fitted on, read: with the checkpoint's columns, categories and means.
 
     Raises:
         InputError: the run's config is damaged, or the data can't be read.
@@ -121,6 +122,7 @@ def data_of(run: Path) -> BatchDataModule:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{run / CONFIG}: the run's data is damaged: {error}") from error
+    data.adopt(checkpoint.get(type(data).__qualname__, {}))
     data.setup("fit")
     return data
 

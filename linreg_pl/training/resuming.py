@@ -37,6 +37,8 @@ def find_resumption(name: str, root: Path) -> Resumption:
     path = Path(name)
     if path.is_dir():
         return newest_good_checkpoint(path)
+    if not path.exists():
+        raise InputError(f"{name}: there is no such run or checkpoint; linreg runs lists the runs")
     read_checkpoint(path)
     run = run_of(path)
     if step_of(path) < 0:

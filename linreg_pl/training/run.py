@@ -74,6 +74,21 @@ def run_of(checkpoint: Path) -> Path | None:
     return run if (run / CONFIG).is_file() else None
 
 
+def settings_of(run: Path) -> dict[str, Any]:
+    """A run's config.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        settings = yaml.safe_load((run / CONFIG).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{run / CONFIG}: the run's settings are damaged") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"{run / CONFIG}: the run's settings are damaged")
+    return settings
+
+
 def data_settings(run: Path) -> dict[str, Any]:
     """The data's part of a run's config: `class_path` and `init_args`.
 
@@ -81,9 +96,9 @@ def data_settings(run: Path) -> dict[str, Any]:
         InputError: the config is damaged.
     """
     try:
-        settings = yaml.safe_load((run / CONFIG).read_text())["data"]
+        settings = settings_of(run)["data"]
         return {"class_path": settings["class_path"], "init_args": settings["init_args"]}
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{run / CONFIG}: the run's settings are damaged") from error
 
 

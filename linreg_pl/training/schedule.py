@@ -20,15 +20,16 @@ def total_steps(trainer: Any, steps_per_epoch: int, done: int, run: Path | None)
     Raises:
         InputError: the run has no length, or nothing of it is left.
     """
-    if trainer.max_epochs is None or trainer.max_epochs < 1:
-        raise InputError(f"max_epochs is {trainer.max_epochs}: give --trainer.max_epochs a whole number, 1 or more")
-    total: int = trainer.max_epochs * steps_per_epoch
-    limit = "--trainer.max_epochs"
+    limits: dict[str, int] = {}
     if trainer.max_steps != -1:
         if trainer.max_steps < 1:
             raise InputError(f"max_steps is {trainer.max_steps}: give --trainer.max_steps 1 or more, or -1 for none")
-        if trainer.max_steps < total:
-            total, limit = trainer.max_steps, "--trainer.max_steps"
+        limits["--trainer.max_steps"] = trainer.max_steps
+    if trainer.max_epochs not in (None, -1) or not limits:
+        if trainer.max_epochs is None or trainer.max_epochs < 1:
+            raise InputError(f"max_epochs is {trainer.max_epochs}: give --trainer.max_epochs a whole number, 1 or more")
+        limits["--trainer.max_epochs"] = trainer.max_epochs * steps_per_epoch
+    limit, total = min(limits.items(), key=lambda item: item[1])
     if done >= total:
         raise InputError(
             f"{run}: nothing is left to do: it has taken {done} steps ({done // steps_per_epoch} epochs), and {limit}"

@@ -22,6 +22,9 @@ CONFIDENCE = 0.95
 SIMILAR = 100
 """Up to this condition number no direction is slow."""
 
+ALIKE = 0.99
+"""Of the slowest direction's epochs: where the fastest takes more, none is slow, and rounding picks the slowest."""
+
 MOST_DIRECTIONS = 12
 """Directions that are printed; the JSON has them all."""
 
@@ -57,8 +60,7 @@ class Solution:
             (direction_name(direction, self.coefficient_names), float(epochs))
             for direction, epochs in zip(forecast.directions.T, forecast.halving_epochs, strict=True)
         ]
-        slower = dict(found)  # the last of a name
-        return found if self.model.momentum == 0 else sorted(slower.items(), key=lambda item: item[1])
+        return sorted(dict(found).items(), key=lambda named: named[1]) if self.model.momentum else found
 
     @property
     def coefficient_names(self) -> list[str]:
@@ -135,9 +137,13 @@ class Solution:
     def _on_the_columns(self) -> str:
         if self.problem.dependent_columns:
             return "Leave out one of the columns that depend on each other, or penalise them: --model.l2."
-        condition, (slow, epochs) = self.problem.condition_number, self.halving_epochs[-1]
-        if condition <= SIMILAR or epochs <= 1.01 * self._epochs_of_momentum():
+        condition, (slow, slowest) = self.problem.condition_number, self.halving_epochs[-1]
+        if condition <= SIMILAR:
             return "No direction is slow."
+        if self.model.momentum and self.halving_epochs[0][1] > ALIKE * slowest:
+            return (
+                f"No direction is slower than another: --model.momentum {self.model.momentum:g} sets the pace of all."
+            )
         standardized = condition if self.model.standardize else self._standardized_condition()
         if standardized < condition / 10:
             return (
@@ -148,11 +154,6 @@ class Solution:
             f"{slow} is slow, as columns say almost the same: a larger --model.l2 or --model.momentum helps, or leaving"
             " one of them out."
         )
-
-    def _epochs_of_momentum(self) -> float:
-        """In which an error halves that swings: it shrinks by the root of the momentum at a step, at any rate."""
-        momentum = self.model.momentum
-        return 2 * math.log(0.5) / math.log(momentum) / self.data.steps_per_epoch if momentum else 0.0
 
     def _standardized_condition(self) -> float:
         """The condition number with standardized features, whose weights are then those penalised."""
