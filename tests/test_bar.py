@@ -49,9 +49,9 @@ def shown(drawn: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("command", "passes", "unknown"),
     [
-        (("solve", *table("t.parquet", *STREAMED)), 2, False),  # check and triangle; refinement
-        (("solve", *table("t.csv")), 4, True),  # the file, as numbers, triangle, refinement
-        (("fit", *table("t.parquet", *STREAMED, "--data.missing", "drop"), "--trainer.max_epochs", "3"), 2, False),
+        (("solve", *table("t.parquet", *STREAMED)), 3, False),  # check and triangle; batches; refinement
+        (("solve", *table("t.csv")), 5, True),  # the file, as numbers, triangle, batches, refinement
+        (("fit", *table("t.parquet", *STREAMED, "--data.missing", "drop"), "--trainer.max_epochs", "3"), 3, False),
     ],
     ids=["a streamed table", "a file of text", "a streamed run with rows to drop"],
 )

@@ -2,6 +2,8 @@
 
 import math
 import random
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from linreg_pl import InputError, SyntheticDataModule, TableDataModule
 from linreg_pl.data.batches import ConsecutiveSlices
-from linreg_pl.data.rows import row_order
+from linreg_pl.data.rows import MANY_ROWS, ahead, row_order
 
 seeds = st.integers(0, 2**40)
 
@@ -150,3 +152,37 @@ def test_columns_of_a_checkpoint_must_be_the_datas(counted: Path) -> None:
     with pytest.raises(InputError, match=r"'7' and 492 more where the data has 'row';") as refused:
         other.load_state_dict(state | {"feature_names": many})
     assert len(str(refused.value)) < 300
+
+
+def test_order_of_many_rows_is_a_permutation_that_any_row_can_begin() -> None:
+    """A row's place is uniform: so are the means over places in the first, middle and last tenth."""
+    orders = torch.stack([row_order(0, epoch, MANY_ROWS + 7) for epoch in range(40)])
+    assert torch.equal(orders.sort(dim=1).values[-1], torch.arange(MANY_ROWS + 7))
+    tenth = MANY_ROWS // 10
+    for part in (orders[:, :tenth], orders[:, 4 * tenth : 5 * tenth], orders[:, -tenth:]):
+        counts = torch.histc(part.float(), bins=64, min=0, max=MANY_ROWS + 7)
+        expected = part.numel() / 64
+        chi_squared = float(((counts - expected) ** 2 / expected).sum())
+        assert 25 < chi_squared < 120  # of 63 degrees of freedom: 63 ± 11
+    neighbours = (orders[:, 1:] - orders[:, :-1]).abs() == 1
+    assert neighbours.sum() < 40 * 2 * 3  # two an order are expected
+
+
+def test_what_is_made_ahead_can_be_left_at_any_time() -> None:
+    """Nobody waits for the thread, which may itself be waiting."""
+    reading, may_go_on = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        reading.set()
+        may_go_on.wait()
+        yield 1
+
+    made = ahead(items())
+    assert next(made) == 0
+    reading.wait()
+    leaving = threading.Thread(target=made.close, daemon=True)  # type: ignore[attr-defined]
+    leaving.start()
+    leaving.join(10)
+    may_go_on.set()
+    assert not leaving.is_alive()

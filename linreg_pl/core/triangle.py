@@ -178,10 +178,8 @@ def _root(gram: np.ndarray) -> Tensor | None:
 
 def _by_householder(x: Tensor, y: Tensor, roots: Tensor | None = None) -> Tensor:
     """R of some rows, a few of them at a time stacked below the triangle so far."""
-    num_features = x.shape[1]
-    size = 1 + num_features + y.shape[1]
-    # Column by column in memory, as LAPACK wants it.
-    stack = torch.zeros(size, size + min(len(x), ROWS_AT_A_TIME), dtype=torch.float64).T
+    num_features, size = x.shape[1], 1 + x.shape[1] + y.shape[1]
+    stack = torch.zeros(size, size + min(len(x), ROWS_AT_A_TIME), dtype=torch.float64).T  # in LAPACK's order
     for start in range(0, len(x), ROWS_AT_A_TIME):
         some = slice(start, start + ROWS_AT_A_TIME)
         filled = stack[: size + len(x[some])]

@@ -221,12 +221,15 @@ def without_first(num_rows: int, chunks: Iterator[np.ndarray]) -> Iterator[np.nd
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
     """The same items, the next one made in a thread while this one is used."""
-    with ThreadPoolExecutor(1) as thread:
-        end = object()
+    thread, end = ThreadPoolExecutor(1), object()
+    try:
         coming = thread.submit(next, items, end)
         while (item := coming.result()) is not end:
             coming = thread.submit(next, items, end)
             yield item  # type: ignore[misc]  # it is not the end
+    finally:
+        # Not waited for: the garbage collector may close this while a thread begins, and would hold up both for ever.
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
 def soon(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> Future[T]:

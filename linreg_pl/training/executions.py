@@ -5,11 +5,15 @@ batch to the next costs more than the step. So one `training_step` takes all ste
 due: Keras's `steps_per_execution`. The arithmetic is that of one step at a time, to the bit.
 """
 
+import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from operator import methodcaller
 from typing import Literal
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
@@ -19,6 +23,9 @@ from linreg_pl.training.schedule import next_due
 
 SECONDS_AT_MOST = 0.1
 """From one execution to the next: so often the bar moves, and `--trainer.max_time` is looked at."""
+
+SMALL = 2**20
+"""Entries of a batch's x that one thread has multiplied before several have met."""
 
 
 class Executions:
@@ -82,3 +89,19 @@ def count_batches(trainer: Trainer, steps: int) -> None:
     if epochs > 0:
         fit.epoch_progress.increment_by(epochs)
         loop.val_loop.batch_progress.total.reset()
+
+
+def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    """The optimizer's step without the profiler's record around it, which costs as much as the step."""
+    return partial(inspect.unwrap(type(optimizer).step), optimizer)
+
+
+@contextmanager
+def threads_that_pay(x: Tensor) -> Iterator[None]:
+    """One of torch's threads for a small batch, all for a large one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if x.numel() <= SMALL else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -4,11 +4,8 @@ prediction = X W + b                 X (N, D), W (D, K), b (K,)
 W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
 """
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -22,14 +19,11 @@ from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.batches import Batch, BatchDataModule
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.evaluating import EvaluatedModule
-from linreg_pl.training.executions import Executions
+from linreg_pl.training.executions import Executions, bare_step, threads_that_pay
 from linreg_pl.training.problem import Problem, problem
 
 ABSURD = 1e15
 """No sane step moves the weights so far; from there the next squares would leave float32, which ends at 3e38."""
-
-SMALL = 2**20
-"""Entries of a batch's x that one thread has multiplied before several have met."""
 
 
 class LinearRegression(EvaluatedModule):
@@ -340,22 +334,6 @@ class LinearRegression(EvaluatedModule):
         """Predictions (N, K); targets in the batch are ignored."""
         prediction: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])
         return prediction
-
-
-def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
-    """The optimizer's step without the profiler's record around it, which costs as much as the step."""
-    return partial(inspect.unwrap(type(optimizer).step), optimizer)
-
-
-@contextmanager
-def threads_that_pay(x: Tensor) -> Iterator[None]:
-    """One of torch's threads for a small batch, all for a large one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if x.numel() <= SMALL else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def truncated_normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
