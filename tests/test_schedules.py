@@ -1,7 +1,9 @@
 """Schedules, averages and the length of a run: against torch's own schedulers, autograd, and real descents."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,3 +223,36 @@ def test_the_learning_rate_of_a_schedule_is_drawn(tmp_path: Path) -> None:
     drawn = dict(curves(tmp_path / RUN)["train/learning_rate"])
     expected = 0.1 * (1 + np.cos(np.pi * np.array([9, 19, 29, 39]) / 40))  # in force at the step that ends there
     assert [drawn[step] for step in (10, 20, 30, 40)] == pytest.approx(list(expected), rel=1e-6)
+
+
+def test_average_of_a_longer_run_has_none_of_the_shorter_ones(tmp_path: Path) -> None:
+    """Thirty steps whose last half is averaged, and thirty more: the mean of where these pass without an average."""
+    data = TableDataModule(str(DIABETES), "progression")
+    settings: dict[str, Any] = {"num_features": 10, "learning_rate": 0.1}
+    shorter = plain_trainer(30)
+    shorter.fit(LinearRegression(**settings, tail_averaging=0.5), data)
+    shorter.save_checkpoint(tmp_path / "short.ckpt")
+    way, plain, averaged = Trajectory(), LinearRegression(**settings), LinearRegression(**settings, tail_averaging=0.5)
+    for model in (plain, averaged):
+        plain_trainer(60, way).fit(model, data, ckpt_path=tmp_path / "short.ckpt", weights_only=True)
+    assert len(way.W) == 60
+    torch.testing.assert_close(averaged.W.detach(), torch.stack(way.W[:30]).mean(dim=0), rtol=1e-5, atol=1e-4)
+
+
+def test_run_resumed_on_other_data_has_its_rate_in_the_units_that_it_keeps(tmp_path: Path) -> None:
+    """The other table's features are ten times as large, and are standardized as the first one's."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((300, 2))
+    for name, size in (("one", 1), ("two", 10)):
+        lines = [f"{size * a},{size * b},{a + b + 0.1 * generator.standard_normal()}" for a, b in x.tolist()]
+        (tmp_path / f"{name}.csv").write_text("a,b,y\n" + "\n".join(lines))
+    job = ("--data", "TableDataModule", "--data.path", "one.csv", "--data.target", "y")
+    assert linreg("fit", *job, "--trainer.max_epochs", "20", cwd=tmp_path).code == 0
+    more = ("--data.path", "two.csv", "--allow_changed_settings", "true", "--trainer.max_epochs", "60")
+    result = linreg("fit", "--resume", str(RUN), *more, cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    z = np.column_stack([np.ones(300), (10 * x - x.mean(axis=0)) / x.std(axis=0)])
+    steepest = np.linalg.eigvalsh(2 * z.T @ z / 300)[-1]
+    told = re.search(r"^rate +(\S+), half of", result.stdout, re.MULTILINE)
+    assert told
+    assert float(told[1]) == pytest.approx((1 + 0.9) / steepest, rel=1e-3)

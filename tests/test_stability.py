@@ -20,6 +20,7 @@ from linreg_pl.core.stability import (
     product,
     spectral_radius,
 )
+from linreg_pl.core.triangle import triangle_of
 from linreg_pl.training.problem import problem as problem_of
 from tests.descent import Descent, descents
 from tests.problems import problem
@@ -170,6 +171,14 @@ def test_second_moments_turn_at_the_bound(mean: float, variance: float, momentum
     assert growth_of_mean_square(1.01 * bound, mean, variance, momentum) > 1
 
 
+Rows = list[tuple[torch.Tensor, ...]]
+
+
+def noise(rows: Rows, batch_size: int, scaling: Scaling | None = None, fit_intercept: bool = True) -> float:
+    scaling = scaling or users_units(rows[0][0].shape[1])
+    return curvature_noise(rows, triangle_of(rows), batch_size, scaling, fit_intercept)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_curvature_noise_is_that_of_batches_drawn_by_chance(weighted: bool) -> None:
     """Of one feature, so that the bound is met: 20 000 batches of 5 rows, drawn with replacement."""
@@ -181,13 +190,38 @@ def test_curvature_noise_is_that_of_batches_drawn_by_chance(weighted: bool) -> N
     curvatures = 2 * (w * x.square())[chosen].squeeze(2).mean(dim=1)
     seen = float(curvatures.square().mean() / curvatures.mean()) - float(curvatures.mean()) * 4 / 5
     rows = [(x[part], x[part], *([weights[part]] if weighted else [])) for part in (slice(0, 90), slice(90, 400))]
-    found = curvature_noise(rows, 5, users_units(1), fit_intercept=False)
-    assert found == pytest.approx(seen, rel=0.1)  # of 20 000 draws with heavy tails
+    assert noise(rows, 5, fit_intercept=False) == pytest.approx(seen, rel=0.1)  # of 20 000 draws with heavy tails
 
 
-def test_curvature_noise_of_a_normal_sample() -> None:
-    """E[|z|² z_j²] is P + 2 for P standard normal features, and one more with the intercept's 1."""
+@pytest.mark.parametrize("num_targets", [1, 3])
+def test_curvature_noise_of_a_normal_sample(num_targets: int) -> None:
+    """E[|z|² z zᵀ] is P + 2 for P standard normal features, and one more with the intercept's 1."""
     z = torch.randn(200_000, 6, generator=torch.Generator().manual_seed(1))
     means, scales = torch.arange(6.0, dtype=torch.float64), torch.arange(1.0, 7.0, dtype=torch.float64)
-    rows = [(means.float() + scales.float() * z, z)]
-    assert curvature_noise(rows, 100, Scaling(means, scales)) == pytest.approx(2 * 9 / 100, rel=0.05)
+    rows: Rows = [(means.float() + scales.float() * z, z[:, :num_targets])]
+    assert noise(rows, 100, Scaling(means, scales)) == pytest.approx(2 * 9 / 100 / num_targets, rel=0.05)
+
+
+def test_curvature_noise_is_largest_between_columns_that_differ_in_few_rows() -> None:
+    """Along their difference, which only these rows have: what each of them has alone is no bound."""
+    x = torch.randn(2000, 1, generator=torch.Generator().manual_seed(2)).double()
+    other = x.clone()
+    other[:2] += 30
+    z = torch.cat([x, other], dim=1)
+    apart = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    along = (z @ apart).square()
+    lowest = 2 * float((z.square().sum(dim=1) * along).sum() / along.sum()) / 50
+    rows: Rows = [(z, x)]
+    alone = [noise([(z[:, :1], x)], 50, fit_intercept=False), noise([(z[:, 1:], x)], 50, fit_intercept=False)]
+    assert noise(rows, 50, fit_intercept=False) >= lowest * (1 - 1e-9) > 1.2 * max(alone)
+
+
+def test_curvature_noise_has_no_units() -> None:
+    """Not of x, where it is standardized, nor of the weights, nor where squares of float32 overflow."""
+    generator = torch.Generator().manual_seed(3)
+    x, weights = torch.randn(500, 2, generator=generator), torch.rand(500, 1, generator=generator)
+    zero = torch.zeros(2, dtype=torch.float64)
+    plain = noise([(x, x[:, :1], weights)], 10, Scaling(zero, zero + 1))
+    for size in (1e-12, 3e10):
+        assert noise([(size * x, x[:, :1], weights)], 10, Scaling(zero, zero + size)) == pytest.approx(plain, rel=1e-5)
+        assert noise([(x, x[:, :1], size * weights)], 10, Scaling(zero, zero + 1)) == pytest.approx(plain, rel=1e-5)

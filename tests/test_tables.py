@@ -579,3 +579,25 @@ def test_rows_at_a_time_are_bounded_by_their_bytes() -> None:
     for num_columns in (1_000, 5_000, 100_000):
         assert 64e6 < 4 * num_columns * rows.evaluation_batch_size(num_columns) <= 128e6
     assert rows.evaluation_batch_size(10**9) == 1
+
+
+def test_batches_of_many_rows_are_the_same_in_any_order_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their orders are drawn ahead, in threads."""
+    monkeypatch.setattr(rows, "MANY_ROWS", 8)
+    first, again = (loaded(table(), batch_size=10) for _ in range(2))
+    wanted = [(0, 1), (1, 0), (0, 2), (5, 0), (6, 1), (4, 0), (0, 0)]
+    seen = {place: first.batch(*place) for place in wanted}
+    for place in reversed(wanted):
+        for ours, theirs in zip(again.batch(*place), seen[place], strict=True):
+            assert torch.equal(ours, theirs), place
+
+
+def test_module_is_saved_after_a_test_of_a_streamed_table(tmp_path: Path) -> None:
+    """What the checkpoint says of the data is that of the rows to fit."""
+    data, module = loaded(table(), memory_limit=0), LinearRegression(num_features=5, learning_rate=1e-6)
+    trainer = plain_trainer(1)
+    trainer.fit(module, data)
+    fitted = data.fingerprint
+    trainer.test(module, data, verbose=False)
+    trainer.save_checkpoint(tmp_path / "after.ckpt")
+    assert torch.load(tmp_path / "after.ckpt", weights_only=True)["TableDataModule"]["fingerprint"] == fitted

@@ -21,6 +21,10 @@ class Scaling:
     means: Tensor  # (D,)
     scales: Tensor  # (D,)
 
+    def equals(self, other: "Scaling") -> bool:
+        """Whether both are the same to the bit."""
+        return torch.equal(self.means, other.means) and torch.equal(self.scales, other.scales)
+
     @property
     def matrix(self) -> Tensor:
         """M, (1+D, 1+D)."""

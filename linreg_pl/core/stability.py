@@ -11,12 +11,16 @@ Batches that are drawn by chance must contract the mean square of the error. A r
 that it is in so steep that the mean square grows at rates at which the mean and most batches contract.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from linreg_pl.core.scaling import Scaling
+from linreg_pl.core.triangle import Triangle, triangle_of
+
+ROWS_AT_A_TIME = 65_536
+"""Of a pass in float64."""
 
 GRID = 1.02
 """Ratio of the learning rates at which a cycle is tried, upwards; the bound between two of them is then bisected."""
@@ -81,30 +85,40 @@ def largest_in_mean_square(steepest: float, noise: float, momentum: float = 0.0)
 
 
 def curvature_noise(
-    rows: Iterable[tuple[Tensor, ...]], batch_size: int, scaling: Scaling, fit_intercept: bool = True
+    rows: Iterable[tuple[Tensor, ...]], data: Triangle, batch_size: int, scaling: Scaling, fit_intercept: bool = True
 ) -> float:
-    """Variance by mean of the curvature along the noisiest feature, over batches whose rows are drawn by chance.
+    """Variance by mean of the curvature along the noisiest direction, over batches whose rows are drawn by chance.
 
-    A row z (P,) of weight w has the Hessian h = 2 w z zᵀ / K, and E[h²] = 4 E[w² |z|² z zᵀ] / K². So along feature j a
-    batch of B rows has at most 2 E[w² |z|² z_j²] / (B · E[w z_j²]), with w of mean 1 and K = 1; more targets have less.
+    A row z (P,) of weight w has the Hessian h = 2 w z zᵀ / K. The variance of a batch of B such is at most E[h²] / B,
+    where E[h²] = 4 E[w² |z|² z zᵀ] / K². By the mean, 2 E[w z zᵀ] / K, that is at most the largest generalized
+    eigenvalue of the two. Both come from triangles: `rows` are taken again, with w² |z|² for weights.
 
     Args:
         rows: x (n, D), y (n, K), and weights (n, 1) where rows have some, on whatever scale; some rows at a time.
+        data: The triangle of these rows.
         batch_size: B.
-        scaling: Of the features that are trained on.
+        scaling: Of the features that are trained on, which |z| is measured in.
         fit_intercept: Whether z has a 1 beside the features.
     """
-    second = fourth = torch.zeros(len(scaling.means), dtype=torch.float64)
-    count, total = 0, 0.0
-    for x, _, *rest in rows:
-        squares = ((x - scaling.means.to(x)) / scaling.scales.to(x)).square_()
-        norms = squares.sum(dim=1) + float(fit_intercept)
-        weights = rest[0][:, 0] if rest else torch.ones_like(norms)
-        second = second + weights @ squares
-        fourth = fourth + (weights.square() * norms) @ squares
-        count, total = count + len(x), total + float(weights.sum(dtype=torch.float64))
-    steepest = torch.where(second > 0, fourth / second, 0.0).max()
-    return 2 * float(steepest) / batch_size * count / total
+    free = slice(0 if fit_intercept else 1, 1 + data.num_features)
+    squared = triangle_of(_with_squared_weights(rows, scaling, fit_intercept)).R[:, free]
+    lengths = data.R[:, free].norm(dim=0)  # of columns in units of their own, so that the rank can be told
+    lengths = torch.where(lengths > 0, lengths, 1.0)
+    _, sizes, Vt = torch.linalg.svd(data.R[:, free] / lengths, full_matrices=False)
+    known = sizes > data.rounding * sizes[0]
+    whitened = (squared / lengths) @ (Vt[known].T / sizes[known])
+    steepest = float(torch.linalg.matrix_norm(whitened, 2).square()) if known.any() else 0.0
+    return 2 * steepest * data.num_rows / data.total_weight / data.num_targets / batch_size
+
+
+def _with_squared_weights(
+    rows: Iterable[tuple[Tensor, ...]], scaling: Scaling, fit_intercept: bool
+) -> Iterator[tuple[Tensor, ...]]:
+    for chunk in rows:
+        for x, y, *rest in zip(*(torch.split(part, ROWS_AT_A_TIME) for part in chunk), strict=True):
+            z = (x.double() - scaling.means) / scaling.scales
+            squares = z.square().sum(dim=1, keepdim=True) + float(fit_intercept)
+            yield x, y, squares * rest[0].double().square() if rest else squares
 
 
 def spectral_radius(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> float:

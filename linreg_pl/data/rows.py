@@ -78,7 +78,7 @@ class MemoryRows(Rows):
         """Of many rows, the next epoch's is drawn in a thread while this one is trained on."""
         if self.num_rows < MANY_ROWS:
             return row_order(seed, epoch, self.num_rows)
-        if epoch + 1 not in self._orders:
+        if not {epoch, epoch + 1} <= self._orders.keys():
             coming = {each: self._orders.get(each) for each in (epoch, epoch + 1)}
             self._orders = {each: of or soon(row_order, seed, each, self.num_rows) for each, of in coming.items()}
         return self._orders[epoch].result()

@@ -145,8 +145,6 @@ class TableDataModule(BatchDataModule):
         """
         if self._stage == stage:
             return
-        for name in ("triangle", "fingerprint", "held_out"):
-            self.__dict__.pop(name, None)  # of the rows before
         if stage in ("fit", "solve"):
             self._set_up_training(stage)
         elif stage == "predict":
@@ -156,6 +154,8 @@ class TableDataModule(BatchDataModule):
         self._stage = stage
 
     def _set_up_training(self, stage: str) -> None:
+        for name in ("triangle", "fingerprint", "held_out"):
+            self.__dict__.pop(name, None)  # of the rows before
         self._rows = self._parts.to_fit(torch.float64 if stage == "solve" else torch.float32)
         self._loader, self._digest = RowsLoader(self._rows, self._source.name), Digest()
         if stage == "fit":

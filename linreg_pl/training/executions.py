@@ -25,7 +25,7 @@ SECONDS_AT_MOST = 0.1
 """From one execution to the next: so often the bar moves, and `--trainer.max_time` is looked at."""
 
 SMALL = 2**20
-"""Entries of a batch's x that one thread has multiplied before several have met."""
+"""Products of a batch's x and W that one thread has added up before several have met."""
 
 
 class Executions:
@@ -92,15 +92,15 @@ def count_batches(trainer: Trainer, steps: int) -> None:
 
 
 def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
-    """The optimizer's step without the profiler's record around it, which costs as much as the step."""
+    """The optimizer's step without what torch wraps around it: hooks, and the profiler's record that costs as much."""
     return partial(inspect.unwrap(type(optimizer).step), optimizer)
 
 
 @contextmanager
-def threads_that_pay(x: Tensor) -> Iterator[None]:
+def threads_that_pay(x: Tensor, y: Tensor, *_: Tensor) -> Iterator[None]:
     """One of torch's threads for a small batch, all for a large one."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1 if x.numel() <= SMALL else threads)
+    torch.set_num_threads(1 if x.numel() * y.shape[-1] <= SMALL else threads)
     try:
         yield
     finally:

@@ -101,7 +101,7 @@ class LinearRegression(EvaluatedModule):
         self.automatic_optimization = False
         self.executions: Executions | None = None
         """Whether a `training_step` takes more steps than the one on its batch."""
-        self._problem: tuple[Triangle, Problem] | None = None
+        self._problem: tuple[Triangle, Scaling, Problem] | None = None
         self._is_new = True  # neither trained nor loaded
         self._total_steps = 0  # of a run that has a schedule or an average
         self.newest_step: dict[str, Tensor] = {}
@@ -152,10 +152,11 @@ class LinearRegression(EvaluatedModule):
 
     def problem(self, data: BatchDataModule) -> Problem:
         """What training on this data is heading for; takes a pass over it, once."""
-        if self._problem is None or self._problem[0] is not data.triangle:
-            found = problem(data, self.l2, self.fit_intercept, self.fold_bias, self.scaling)
-            self._problem = data.triangle, found
-        return self._problem[1]
+        scaling = self.scaling
+        if self._problem is None or self._problem[0] is not data.triangle or not self._problem[1].equals(scaling):
+            found = problem(data, self.l2, self.fit_intercept, self.fold_bias, scaling)
+            self._problem = data.triangle, scaling, found
+        return self._problem[2]
 
     def forward(self, x: Tensor) -> Tensor:
         """Predictions `x W + b`, shape (N, K), for `x` (N, D) in the user's units."""
@@ -206,14 +207,14 @@ class LinearRegression(EvaluatedModule):
             InputError: it has no end.
         """
         self._is_new = False
-        if self.tail_averaging and self.trainer.global_step == 0:
-            self.num_averaged.zero_()  # of a run before
         if not self.is_laid_out:
             return
         steps = self.trainer.estimated_stepping_batches
         if steps == math.inf:
             raise InputError("a schedule and an average need a run with an end: give max_epochs or max_steps")
         self._total_steps = int(steps)
+        if self.tail_averaging and int(self.num_averaged) != max(0, self.trainer.global_step - self._tail_begins):
+            self.num_averaged.zero_()  # they are of a run before, or of one of another length
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """torch's; W and b are then no start of ours."""
@@ -224,7 +225,8 @@ class LinearRegression(EvaluatedModule):
         """Lets the learning rate and momentum of this module win over the saved optimizer's, where they differ.
 
         So does its choice to average iterates. In 64-true the module becomes float64 here: Lightning would load the
-        weights first, and lose half their bits.
+        weights first, and lose half their bits. Means and scales are the checkpoint's already when the learning rate
+        is learnt from the data, which may be other data.
         """
         for name in ("mean_theta", "num_averaged"):
             if self.tail_averaging:
@@ -233,6 +235,11 @@ class LinearRegression(EvaluatedModule):
                 checkpoint["state_dict"].pop(name, None)
         if self._trainer is not None and self.trainer.precision == "64-true":
             self.double()
+        data = getattr(self._trainer, "datamodule", None)
+        if self.standardize and isinstance(data, BatchDataModule) and self.trainer.state.fn == "fit":
+            for name in ("x_mean", "x_scale"):
+                getattr(self, name).copy_(checkpoint["state_dict"].get(name, getattr(self, name)))
+            self.learn_from(data)
         saved = checkpoint.get("descent", {})
         for key, value in self._descent().items():
             if key in saved and saved[key] != value:
@@ -262,7 +269,7 @@ class LinearRegression(EvaluatedModule):
         """
         optimizer, schedulers = self.optimizers(), self._schedulers()
         assert isinstance(optimizer, LightningOptimizer)
-        with threads_that_pay(batch[0]), torch.no_grad():
+        with threads_that_pay(*batch), torch.no_grad():
             self.descend(batch, optimizer.step, schedulers)
             if self.executions is not None:
                 update = bare_step(optimizer.optimizer)
@@ -299,15 +306,18 @@ class LinearRegression(EvaluatedModule):
             scheduler.step()
         self.newest_step = step._asdict()
 
+    @property
+    def _tail_begins(self) -> int:
+        return self._total_steps - round(self.tail_averaging * self._total_steps)
+
     @torch.no_grad()
     def _average(self, number: int) -> None:
         """Takes W and b after step `number` into the mean, once the tail has begun; the last step ends at it."""
-        total = self._total_steps
-        if number <= total - round(self.tail_averaging * total):
+        if number <= self._tail_begins:
             return
         self.num_averaged += 1
         self.mean_theta.lerp_(torch.cat([self.b.unsqueeze(0), self.W]), 1 / int(self.num_averaged))
-        if number == total:
+        if number == self._total_steps:
             self.b.copy_(self.mean_theta[0])
             self.W.copy_(self.mean_theta[1:])
 
@@ -324,9 +334,9 @@ class LinearRegression(EvaluatedModule):
         loss, squared_norm = float(step.loss), float(squares)
         if math.isfinite(loss) and self.learning_rate * math.sqrt(squared_norm) < ABSURD:
             return
-        number, steps_per_epoch = self.trainer.global_step + 1, int(self.trainer.num_training_batches)
+        number, steps_per_epoch = self.trainer.global_step + 1, self.trainer.num_training_batches
         raise Diverged(
-            f"diverged at step {number} (epoch {(number - 1) // steps_per_epoch}) with learning_rate"
+            f"diverged at step {number} (epoch {(number - 1) // steps_per_epoch:.0f}) with learning_rate"
             f" {self.learning_rate:g}: the loss is {loss:.3g}, the gradient's norm {math.sqrt(squared_norm):.3g}"
         )
 

@@ -181,16 +181,15 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
     penalty = penalty_rows(data.num_features, l2, fold_bias, scaling)
     count, size = data.steps_per_epoch, data.num_features + fit_intercept
     is_cycle = data.has_fixed_batches and count * size**3 <= MOST_WORK
-    # Of batches that are drawn anew any will do, and the first are nearest.
-    apart = count / SAMPLED_BATCHES if data.has_fixed_batches else 1
-    sampled = sorted({int(index * apart) for index in range(min(count, SAMPLED_BATCHES))})
+    # Spread over the epoch: a table that is streamed is shuffled in windows, which may differ.
+    sampled = sorted({index * count // SAMPLED_BATCHES for index in range(SAMPLED_BATCHES)})
     chosen = range(count) if is_cycle else sampled
     batches = (data.batch(0, index) for index in chosen)
     hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept, *w) for x, _, *w in batches]
     solution = optimum(data.triangle, penalty, fit_intercept)
     noise = None
     if not data.has_fixed_batches and count > 1:
-        noise = curvature_noise(data.watched_rows(), data.batch_size, scaling, fit_intercept)
+        noise = curvature_noise(data.watched_rows(), data.triangle, data.batch_size, scaling, fit_intercept)
     names = ["the intercept", *data.feature_names]
     return Problem(
         optimum=solution,

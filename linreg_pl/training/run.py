@@ -152,7 +152,10 @@ class RunLogger(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Writes the scalars of one step."""
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+        if any(isinstance(value, dict) for value in metrics.values()):
+            super().log_metrics(metrics, step)
+            return
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
         self.experiment.file_writer.add_summary(Summary(value=values), step)
 
 
