@@ -2,16 +2,21 @@
 
 import argparse
 import datetime
+import logging
 import os
 import platform
 import re
 import statistics
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import lightning.pytorch as L  # which the pages that measure memory or start-up do not import
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".venv-peers"
@@ -91,6 +96,22 @@ def spread(values: Sequence[float], decimals: int = 2) -> str:
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     """Each taken within a round."""
     return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+def silent_trainer(**settings: Any) -> "L.Trainer":
+    """Of Lightning, that shows and keeps nothing."""
+    import lightning.pytorch as L  # noqa: N812 (its own documentation's name)
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # of GPUs that are not there
+    warnings.simplefilter("ignore")  # of loaders without workers
+    return L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
 
 
 def said(words: str) -> None:

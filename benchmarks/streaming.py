@@ -26,7 +26,7 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
 
-from benchmarks.page import ROOT, Page, at_least, flags_of, peak_memory, ratios, said, show, spread
+from benchmarks.page import ROOT, Page, at_least, flags_of, peak_memory, ratios, said, show, silent_trainer, spread
 
 NUM_FEATURES = 32
 ROW_GROUP = 131_072
@@ -83,14 +83,7 @@ def epoch(folder: Path, name: str = "table", passes: int = 1) -> float:
 
     data = TableDataModule(str(folder / f"{name}.parquet"), "y", batch_size=BATCH_SIZE, memory_limit=0)
     model, timer = LinearRegression(NUM_FEATURES, learning_rate=0.1), Timer()
-    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=passes,
-        callbacks=[timer],
-        enable_model_summary=False,
-        **silent,  # type: ignore[arg-type]
-    )
+    trainer = silent_trainer(max_epochs=passes, callbacks=[timer])
     trainer.fit(model, data)
     if abs(float(model.W.detach().mean()) - 1) > 0.2:
         raise RuntimeError(f"nothing was learnt: {model.W}")
