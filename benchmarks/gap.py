@@ -8,7 +8,7 @@
     bare PyTorch loop  standardization, then SGD with autograd and the same settings, rows in order; lengths likewise
     SGDRegressor       scikit-learn's, after StandardScaler; looked at every twentieth of an epoch
     Ridge              scikit-learn's Ridge(alpha=0, solver="cholesky")
-    LinearRegression   scikit-learn's, by an SVD, after StandardScaler: of raw columns in float32 it drops the small ones
+    LinearRegression   scikit-learn's, by an SVD, after StandardScaler: raw columns' small ones it drops
     lstsq              NumPy's, in float64, as it has no other
 
 All begin with the rows in memory as a matrix of float32, and end with W and b. The gap is looked at while no clock

@@ -1,10 +1,10 @@
-"""How does the cost grow with the rows? Seconds of the exact pass and of an epoch of SGD, from 10 000 rows to 10 million.
+"""How does the cost grow with the rows? The exact pass and an epoch of SGD, from 10 000 rows to 10 million.
 
     seconds(rows) = fixed + c · rows^slope
 
-The fixed cost is what `FEW` rows take, which a batch holds many times over; it is taken off before the slope is drawn
-through the logarithms, all of them medians. One thread takes all: a short table has no work for two, and a long one would look cheap beside
-it. Of an epoch the order of its rows is a part; of the exact pass, the solution.
+The fixed cost is what `FEW` rows take, which any batch holds many times over; it is taken off before the slope is drawn
+through the logarithms, all of them of medians. One thread takes all: a short table has no work for two, and a long one
+would look cheap beside it. Of an epoch the order of its rows is a part; of the exact pass, the solution.
 
 Memory is that of a process of its own, which draws the rows in chunks while they go through the exact pass.
 """
@@ -92,7 +92,7 @@ def epoch(x: torch.Tensor, y: torch.Tensor) -> float:
     model.executions = Executions()
     trainer = silent_trainer(max_epochs=1 + passes_over(len(x)), callbacks=[timer])
     trainer.fit(model, data)
-    return statistics.median(np.diff(timer.starts)[1:])
+    return float(np.median(np.diff(timer.starts)[1:]))
 
 
 MEASURED = {"exact pass": exact_pass, "epoch of SGD": epoch}

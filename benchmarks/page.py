@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import lightning.pytorch as L  # which the pages that measure memory or start-up do not import
+    from lightning.pytorch import Trainer  # which processes whose memory is measured do not import
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".venv-peers"
@@ -98,13 +98,13 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
-def silent_trainer(**settings: Any) -> "L.Trainer":
+def silent_trainer(**settings: Any) -> "Trainer":
     """Of Lightning, that shows and keeps nothing."""
-    import lightning.pytorch as L  # noqa: N812 (its own documentation's name)
+    from lightning.pytorch import Trainer
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # of GPUs that are not there
     warnings.simplefilter("ignore")  # of loaders without workers
-    return L.Trainer(
+    return Trainer(
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,

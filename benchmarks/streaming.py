@@ -44,18 +44,23 @@ FLAGS.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
 
 def write_tables(folder: Path, num_rows: int) -> None:
     """table.parquet, longer.parquet and table.csv, the last with a tenth of the rows."""
+    write_parquet(folder / "table.parquet", num_rows)
+    write_parquet(folder / "longer.parquet", num_rows * LONGER)
+    part = pyarrow.parquet.read_table(folder / "table.parquet").slice(0, num_rows // 10)
+    pyarrow.csv.write_csv(part, folder / "table.csv")
+
+
+def write_parquet(path: Path, num_rows: int) -> None:
+    """Normal features x0, x1, …, and y, their sum with as much noise as one of them has."""
     names = [*(f"x{i}" for i in range(NUM_FEATURES)), "y"]
     schema = pa.schema([(name, pa.float32()) for name in names])
     generator = np.random.default_rng(0)
-    for name, times in (("table", 1), ("longer", LONGER)):
-        with pyarrow.parquet.ParquetWriter(folder / f"{name}.parquet", schema) as writer:
-            for start in range(0, num_rows * times, ROW_GROUP):
-                rows = min(ROW_GROUP, num_rows * times - start)
-                x = generator.standard_normal((NUM_FEATURES, rows), dtype=np.float32)
-                y = x.sum(axis=0) + generator.standard_normal(rows, dtype=np.float32)
-                writer.write_table(pa.table([*x, y], schema=schema))
-    part = pyarrow.parquet.read_table(folder / "table.parquet").slice(0, num_rows // 10)
-    pyarrow.csv.write_csv(part, folder / "table.csv")
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for start in range(0, num_rows, ROW_GROUP):
+            rows = min(ROW_GROUP, num_rows - start)
+            x = generator.standard_normal((NUM_FEATURES, rows), dtype=np.float32)
+            y = x.sum(axis=0) + generator.standard_normal(rows, dtype=np.float32)
+            writer.write_table(pa.table([*x, y], schema=schema))
 
 
 # ---- what is measured, each in a process of its own; they return rows a second ----
