@@ -25,7 +25,7 @@ from linreg_pl.core.triangle import triangle_of
 
 NUM_FEATURES = 8
 CHUNK = 65_536
-FEW = 100
+FEW = 10
 SIZES = 4
 """Tables, each ten times as long as the one before."""
 
@@ -34,7 +34,7 @@ ENOUGH = 4_000_000
 
 TARGETS = {"slope": "1.0 ± 0.05", "memory": "≤ 1.1"}
 
-FLAGS = flags_of("growth", rows=10_000_000, least=10 * 10 ** (SIZES - 1), rounds=3)
+FLAGS = flags_of("growth", rows=10_000_000, least=FEW * 10**SIZES, rounds=3)
 FLAGS.add_argument("--stream", type=int, help=argparse.SUPPRESS)
 
 
@@ -47,8 +47,8 @@ def chunks(num_rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def passes_over(num_rows: int) -> int:
-    """As many as make enough rows: two at least, and not more than 400."""
-    return min(400, max(2, ENOUGH // num_rows))
+    """As many as make enough rows: two at least, and not more than 200."""
+    return min(200, max(2, ENOUGH // num_rows))
 
 
 def exact_pass(x: torch.Tensor, y: torch.Tensor) -> float:

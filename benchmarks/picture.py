@@ -19,10 +19,11 @@ COLOURS = ("#08306b", "#d94801")
 def draw(pages: dict[str, Page], path: Path) -> None:
     """What of it was measured, as a PNG."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), width_ratios=(3, 2), layout="constrained")
-    if "gap" in pages:
-        draw_gap(left, pages["gap"])
-    if "growth" in pages:
-        draw_growth(right, pages["growth"])
+    for axes, name, draw_page in ((left, "gap", draw_gap), (right, "growth", draw_growth)):
+        if name in pages:
+            draw_page(axes, pages[name])
+        else:  # it failed
+            axes.set_axis_off()
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
