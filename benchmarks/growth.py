@@ -10,6 +10,7 @@ Memory is that of a process of its own, which draws the rows in chunks while the
 """
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
@@ -105,7 +106,7 @@ def streamed_memory(num_rows: int) -> float:
 
 
 def slope(rows: list[int], seconds: list[float], fixed: float) -> float:
-    """Of log(seconds - fixed) over log(rows), by least squares; NaN where the fixed cost is all there is."""
+    """Of log(seconds - fixed) over log(rows), by least squares; NaN where a clock finds no more than the fixed cost."""
     above = np.array(seconds) - fixed
     if (above <= 0).any():
         return float("nan")
@@ -134,7 +135,9 @@ def figures(found: dict[str, dict[int, list[float]]], memory: dict[int, float]) 
     lines.append("")
     for name, of in found.items():
         fixed, *seconds = (statistics.median(took) for took in of.values())
-        lines.append(f"{f'slope, {name}':40}{slope([*memory], seconds, fixed):>18.2f}   target {TARGETS['slope']}")
+        found_slope = slope([*memory], seconds, fixed)
+        shown = "-" if math.isnan(found_slope) else f"{found_slope:.2f}"
+        lines.append(f"{f'slope, {name}':40}{shown:>18}   target {TARGETS['slope']}")
     *_, shorter, longest = memory
     ratio = memory[longest] / memory[shorter]
     lines.append(f"{f'memory, {longest} rows / {shorter}':40}{ratio:>18.2f}   target {TARGETS['memory']}")
