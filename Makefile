@@ -64,12 +64,11 @@ types: .venv/installed-dev
 	@$(BIN)/mypy
 
 .PHONY: bench
-bench: .venv/installed ## speed beside a bare PyTorch loop, TensorFlow where bench-peers installed it, and scikit-learn
-	@$(BIN)/python -m benchmarks.tutorial $(ARGS)
-	@$(BIN)/python -m benchmarks.table
+bench: .venv/installed-dev ## speed beside named peers, all pages into benchmarks/results; a trial: ARGS=--quick
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: .venv-peers/installed ## install TensorFlow into .venv-peers, for make bench
+bench-peers: .venv-peers/installed ## install TensorFlow and Vowpal Wabbit into .venv-peers, for make bench
 
 .PHONY: accuracy
 accuracy: .venv/installed-dev ## digits of the exact solution beside NumPy's and scikit-learn's: the table of docs/accuracy.md
@@ -117,6 +116,6 @@ clean: ## remove the environments and caches; runs stay
 
 .venv-peers/installed: benchmarks/requirements-peers.lock
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	@echo "installing TensorFlow into .venv-peers (once) ..."
+	@echo "installing TensorFlow and Vowpal Wabbit into .venv-peers (once) ..."
 	@.venv-peers/bin/pip install -qq --disable-pip-version-check -r benchmarks/requirements-peers.lock
 	@touch $@

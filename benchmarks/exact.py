@@ -6,63 +6,68 @@
     refinement         the second pass of `linreg solve`, in twice the precision
 
 A round runs each once, so that what else the machine does falls on all; ratios are taken within a round.
-
-    python -m benchmarks.exact [--rows 5000000] [--features 32] [--rounds 5]
 """
 
 import argparse
-import resource
-import statistics
 import time
 from collections.abc import Callable
 
-import sklearn
 import torch
 from sklearn.linear_model import LinearRegression, Ridge
 
-from linreg_pl.core.optimum import optimum, penalty_rows
+from benchmarks.page import Page, at_least, flags_of, peak_memory, ratios, show, spread
+from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.refinement import refined
 from linreg_pl.core.triangle import triangle_of
 
 EXACT, RIDGE, LEAST_SQUARES, REFINEMENT = "exact pass", "Ridge", "LinearRegression", "refinement"
 
+FLAGS = flags_of("exact", rows=5_000_000, least=100)
+FLAGS.add_argument("--features", type=at_least(1), default=32, help="columns of x")
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    for name, default in (("rows", 5_000_000), ("features", 32), ("rounds", 5)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    args = parser.parse_args()
+
+def measure(rounds: int, jobs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Seconds of each, round by round."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def page(flags: argparse.Namespace) -> Page:
+    """Rows a second, and their ratios to the exact pass."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(args.rows, args.features, generator=generator)
-    y = x @ torch.randn(args.features, 1, generator=generator) + torch.randn(args.rows, 1, generator=generator)
+    x = torch.randn(flags.rows, flags.features, generator=generator)
+    y = x @ torch.randn(flags.features, 1, generator=generator) + torch.randn(flags.rows, 1, generator=generator)
 
-    def exact() -> object:
-        return optimum(triangle_of([(x, y)]), penalty_rows(args.features, 0.0))
+    def exact() -> Optimum:
+        return optimum(triangle_of([(x, y)]), penalty_rows(flags.features, 0.0))
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    solution = optimum(triangle_of([(x, y)]), penalty_rows(args.features, 0.0))
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    before = peak_memory()
+    solution = exact()
+    grown = peak_memory() - before
     jobs: dict[str, Callable[[], object]] = {
         EXACT: exact,
         RIDGE: lambda: Ridge(solver="cholesky").fit(x.numpy(), y.numpy()),
         LEAST_SQUARES: lambda: LinearRegression().fit(x.numpy(), y.numpy()),
         REFINEMENT: lambda: refined(solution, [(x, y)]),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(args.rounds):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            seconds[name].append(time.perf_counter() - start)
-    print(f"{args.rows} rows x {args.features} features, float32, in memory; {args.rounds} rounds")
-    print(f"torch {torch.__version__} on {torch.get_num_threads()} threads, scikit-learn {sklearn.__version__}")
-    print(f"the exact pass adds {grown / 1024:.0f} MB to the process")
-    print(f"{'':18}{'M rows/s':>10}{'exact pass is':>16}{'least':>8}{'most':>8}")
+    seconds = measure(flags.rounds, jobs)
+    lines = [f"{'median (min-max)':18}{'M rows/s':>22}{'exact pass is … times as fast':>32}"]
     for name, took in seconds.items():
-        ratios = [other / ours for other, ours in zip(took, seconds[EXACT], strict=True)]
-        speed = args.rows / statistics.median(took) / 1e6
-        print(f"{name:18}{speed:>10.2f}{statistics.median(ratios):>14.2f} x{min(ratios):>8.2f}{max(ratios):>8.2f}")
+        speeds = [flags.rows / each / 1e6 for each in took]
+        lines.append(f"{name:18}{spread(speeds):>22}{spread(ratios(took, seconds[EXACT])):>32}")
+    notes = {
+        "threads": str(torch.get_num_threads()),
+        "memory": f"the exact pass adds {grown:.0f} MB to the process",
+        "rounds": f"{flags.rounds}, each once a round",
+    }
+    title = f"The exact answer of {flags.rows} rows of {flags.features} features, float32, in memory"
+    return Page(title, ("torch", "numpy", "scikit-learn"), notes, lines)
 
 
 if __name__ == "__main__":
-    main()
+    show(page, FLAGS.parse_args())

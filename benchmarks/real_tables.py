@@ -33,7 +33,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
-from benchmarks.tutorial import ROOT, cpu_model
+from benchmarks.page import ROOT, cpu_model
 from linreg_pl.data.split import Part, Split
 
 SHOWN = {  # coefficients that every program means the same by

@@ -10,19 +10,14 @@ within a round, with as many threads for all.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
-import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +26,8 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.page import ROOT, Page, at_least, flags_of, peak_memory, ratios, said, show, silent_trainer, spread
+
 NUM_FEATURES = 32
 ROW_GROUP = 131_072
 BATCH_SIZE = 16_384
@@ -41,21 +37,30 @@ LONGER = 4
 TARGETS = {"epoch / scan": 0.7, "QR / scan": 0.4, "CSV / read_csv": 0.8}
 MOST_MEMORY = 800
 
+FLAGS = flags_of("streaming", rows=4_000_000, least=10 * BATCH_SIZE)
+FLAGS.add_argument("--threads", type=at_least(1), default=os.cpu_count(), help="of pyarrow and torch alike")
+FLAGS.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+
 
 def write_tables(folder: Path, num_rows: int) -> None:
     """table.parquet, longer.parquet and table.csv, the last with a tenth of the rows."""
+    write_parquet(folder / "table.parquet", num_rows)
+    write_parquet(folder / "longer.parquet", num_rows * LONGER)
+    part = pyarrow.parquet.read_table(folder / "table.parquet").slice(0, num_rows // 10)
+    pyarrow.csv.write_csv(part, folder / "table.csv")
+
+
+def write_parquet(path: Path, num_rows: int) -> None:
+    """Normal features x0, x1, …, and y, their sum with as much noise as one of them has."""
     names = [*(f"x{i}" for i in range(NUM_FEATURES)), "y"]
     schema = pa.schema([(name, pa.float32()) for name in names])
     generator = np.random.default_rng(0)
-    for name, times in (("table", 1), ("longer", LONGER)):
-        with pyarrow.parquet.ParquetWriter(folder / f"{name}.parquet", schema) as writer:
-            for start in range(0, num_rows * times, ROW_GROUP):
-                rows = min(ROW_GROUP, num_rows * times - start)
-                x = generator.standard_normal((NUM_FEATURES, rows), dtype=np.float32)
-                y = x.sum(axis=0) + generator.standard_normal(rows, dtype=np.float32)
-                writer.write_table(pa.table([*x, y], schema=schema))
-    part = pyarrow.parquet.read_table(folder / "table.parquet").slice(0, num_rows // 10)
-    pyarrow.csv.write_csv(part, folder / "table.csv")
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for start in range(0, num_rows, ROW_GROUP):
+            rows = min(ROW_GROUP, num_rows - start)
+            x = generator.standard_normal((NUM_FEATURES, rows), dtype=np.float32)
+            y = x.sum(axis=0) + generator.standard_normal(rows, dtype=np.float32)
+            writer.write_table(pa.table([*x, y], schema=schema))
 
 
 # ---- what is measured, each in a process of its own; they return rows a second ----
@@ -83,14 +88,7 @@ def epoch(folder: Path, name: str = "table", passes: int = 1) -> float:
 
     data = TableDataModule(str(folder / f"{name}.parquet"), "y", batch_size=BATCH_SIZE, memory_limit=0)
     model, timer = LinearRegression(NUM_FEATURES, learning_rate=0.1), Timer()
-    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=passes,
-        callbacks=[timer],
-        enable_model_summary=False,
-        **silent,  # type: ignore[arg-type]
-    )
+    trainer = silent_trainer(max_epochs=passes, callbacks=[timer])
     trainer.fit(model, data)
     if abs(float(model.W.detach().mean()) - 1) > 0.2:
         raise RuntimeError(f"nothing was learnt: {model.W}")
@@ -143,9 +141,7 @@ def measure(name: str, folder: Path, threads: int) -> None:
     pa.set_cpu_count(threads)
     torch.set_num_threads(threads)
     speed = MEASURED[name](folder)
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())  # getrusage has the parent's too
-    assert peak is not None
-    print(json.dumps({"speed": speed, "memory": int(peak[1]) / 1024}))
+    print(json.dumps({"speed": speed, "memory": peak_memory()}))
 
 
 def measured(name: str, folder: Path, threads: int) -> dict[str, float]:
@@ -154,64 +150,43 @@ def measured(name: str, folder: Path, threads: int) -> dict[str, float]:
     if answer.returncode:
         raise RuntimeError(f"{name}: {answer.stderr[-2000:]}")
     found: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
-    print(f"{name}: {found['speed'] / 1e6:.2f} M rows/s, peak {found['memory']:.0f} MB", file=sys.stderr)
+    said(f"{name}: {found['speed'] / 1e6:.2f} M rows/s, peak {found['memory']:.0f} MB")
     return found
 
 
-def spread(values: list[float], decimals: int = 2) -> str:
-    """Median, and the least and largest value."""
-    return f"{statistics.median(values):.{decimals}f} ({min(values):.{decimals}f}-{max(values):.{decimals}f})"
-
-
-def report(rounds: list[dict[str, dict[str, float]]], num_rows: int, threads: int, load: float) -> str:
-    """The page: machine, speeds, memory, ratios."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "torch", "lightning"))
-    lines = [
-        f"A Parquet file of {num_rows} rows, {NUM_FEATURES + 1} columns of float32, row groups of {ROW_GROUP}",
-        "",
-        f"date      {datetime.date.today()}",
-        f"machine   {platform.machine()}, {threads} threads; load {load:.2f} before the first round",
-        f"versions  {versions}",
-        f"rounds    {len(rounds)}",
-        "",
-        f"{'median (min-max)':16} {'M rows/s':>24} {'peak memory, MB':>24}",
-    ]
+def figures(rounds: list[dict[str, dict[str, float]]]) -> list[str]:
+    """Speeds, memory, ratios."""
+    lines = [f"{'median (min-max)':16} {'M rows/s':>24} {'peak memory, MB':>24}"]
     for name in MEASURED:
         speed = spread([taken[name]["speed"] / 1e6 for taken in rounds])
         lines.append(f"{name:16} {speed:>24} {spread([taken[name]['memory'] for taken in rounds], 0):>24}")
     lines.append("")
     for ratio, target in TARGETS.items():
-        ours, theirs = ratio.split(" / ")
-        values = [taken[ours]["speed"] / taken[theirs]["speed"] for taken in rounds]
+        values = ratios(*([taken[name]["speed"] for taken in rounds] for name in ratio.split(" / ")))
         lines.append(f"{ratio:36} {spread(values):>20}   target ≥ {target}")
-    memory = [taken["longer epoch"]["memory"] / taken["epoch"]["memory"] for taken in rounds]
+    memory = ratios(*([taken[name]["memory"] for taken in rounds] for name in ("longer epoch", "epoch")))
     lines.append(f"{f'memory, {LONGER} times the rows / once':36} {spread(memory):>20}   target ≤ 1.1")
     most = [taken["epoch"]["memory"] for taken in rounds]
     lines.append(f"{'peak memory, MB':36} {spread(most, 0):>20}   target < {MOST_MEMORY}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each measurement is taken")
-    parser.add_argument("--rows", type=int, default=4_000_000, help="a smaller table, to try this page out")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of pyarrow and torch alike")
-    parser.add_argument("--output", type=Path, help="file to write the report to, too")
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
-    flags = parser.parse_args()
-    if flags.measure:
-        measure(flags.measure[0], Path(flags.measure[1]), flags.threads)
-        return
-    if min(flags.rounds, flags.threads) < 1 or flags.rows < 10 * BATCH_SIZE:
-        parser.error(f"--rounds and --threads are whole numbers from 1 on, --rows from {10 * BATCH_SIZE} on")
-    load = os.getloadavg()[0]
+def page(flags: argparse.Namespace) -> Page:
+    """Speeds and memory of each, and their ratios."""
     with tempfile.TemporaryDirectory() as name:
         write_tables(Path(name), flags.rows)
         rounds = [{each: measured(each, Path(name), flags.threads) for each in MEASURED} for _ in range(flags.rounds)]
-    page = report(rounds, flags.rows, flags.threads, load)
-    print(page, end="")
-    if flags.output:
-        flags.output.write_text(page)
+    title = f"A Parquet file of {flags.rows} rows, {NUM_FEATURES + 1} columns of float32, row groups of {ROW_GROUP}"
+    notes = {"threads": str(flags.threads), "rounds": f"{flags.rounds}, each once a round"}
+    return Page(title, ("pyarrow", "torch", "lightning"), notes, figures(rounds))
+
+
+def main() -> None:
+    flags = FLAGS.parse_args()
+    if flags.measure:
+        measure(flags.measure[0], Path(flags.measure[1]), flags.threads)
+    else:
+        show(page, flags)
 
 
 if __name__ == "__main__":

@@ -12,26 +12,30 @@ ratios are taken within a round. The first runs, one epoch each, are not counted
 """
 
 import argparse
-import datetime
 import errno
 import os
-import platform
 import pty
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks import job
-
-ROOT = Path(__file__).resolve().parent.parent
-PEERS = ROOT / ".venv-peers"
+from benchmarks.page import (
+    PEERS,
+    ROOT,
+    Page,
+    at_least,
+    ratios,
+    said,
+    show,
+)
+from benchmarks.page import cpu_model as cpu_model  # benchmarks.table has these three from here
+from benchmarks.page import installed_version as installed_version
+from benchmarks.page import spread as spread
 
 LINREG, BARE, TENSORFLOW = "linreg fit", "bare PyTorch loop", "TensorFlow graph"
 
@@ -42,6 +46,11 @@ PROCESS_TARGET = 0.9
 
 W_TOLERANCE = 1e-3
 """The error of W halves every 51.7 epochs, so 612 epochs come this near; the job's noise leaves 1e-5 in the end."""
+
+FLAGS = argparse.ArgumentParser(prog="python -m benchmarks.tutorial")
+FLAGS.add_argument("--rounds", type=at_least(1), default=5, help="how often each program runs")
+FLAGS.add_argument("--epochs", type=at_least(1), default=job.EPOCHS, help="a shorter job, to try this page out")
+FLAGS.add_argument("--output", type=Path, help="file to write the page to, too")
 
 
 @dataclass(frozen=True)
@@ -146,44 +155,8 @@ def measure(rounds: int, epochs: int) -> dict[str, list[Run]]:
             run = timed_run(name, command, epochs)
             runs[name].append(run)
             took = f"process {run.process_seconds:.2f} s, loop {run.loop_seconds:.2f} s"
-            print(f"round {number + 1} of {rounds}: {name}, {took}", file=sys.stderr)
+            said(f"round {number + 1} of {rounds}: {name}, {took}")
     return runs
-
-
-def header(load: float, epochs: int) -> list[str]:
-    """Machine, date, versions, job."""
-    steps = epochs * (job.NUM_ROWS // job.BATCH_SIZE)
-    ours = ", ".join(f"{name} {installed_version(name)}" for name in ("torch", "lightning", "numpy", "scipy"))
-    lines = [
-        f"The tutorial's job: {job.NUM_ROWS} rows in batches of {job.BATCH_SIZE}, {epochs} epochs, {steps} steps",
-        "",
-        f"date      {datetime.date.today()}",
-        f"machine   {cpu_model()}, {os.cpu_count()} cores, {platform.system()}; load {load:.2f} before the first run",
-        f"python    {platform.python_version()}, {ours}",
-    ]
-    if TENSORFLOW in programs(epochs):
-        return [*lines, f"peer      {peer_versions()}"]
-    return [
-        *lines,
-        f"peer      {TENSORFLOW}: skipped, {PEERS.name} is not installed; install it with: make bench-peers",
-    ]
-
-
-def installed_version(name: str) -> str:
-    """Of a package, which need not be there: scipy comes with the development tools only, and importing Lightning
-    imports it then, which lengthens the whole process by about 0.7 s.
-    """
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def cpu_model() -> str:
-    """The processor's name, as Linux gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    model = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
-    return model[1] if model else platform.processor() or platform.machine()
 
 
 def peer_versions() -> str:
@@ -208,39 +181,29 @@ def table(runs: dict[str, list[Run]], epochs: int) -> list[str]:
     return lines
 
 
-def ratios(runs: dict[str, list[Run]]) -> list[str]:
+def ratios_of(runs: dict[str, list[Run]]) -> list[str]:
     """The two numbers that matter, each taken within a round."""
-    loop = [ours.loop_seconds / bare.loop_seconds for ours, bare in zip(runs[LINREG], runs[BARE], strict=True)]
+    loop = ratios(*([run.loop_seconds for run in runs[name]] for name in (LINREG, BARE)))
     lines = [f"loop / bare loop                               {spread(loop):>18}   target ≤ {LOOP_TARGET}"]
     if TENSORFLOW in runs:
-        pairs = zip(runs[LINREG], runs[TENSORFLOW], strict=True)
-        process = [ours.process_seconds / theirs.process_seconds for ours, theirs in pairs]
+        process = ratios(*([run.process_seconds for run in runs[name]] for name in (LINREG, TENSORFLOW)))
         lines += [f"whole process / TensorFlow's whole process     {spread(process):>18}   target ≤ {PROCESS_TARGET}"]
     return lines
 
 
-def spread(values: Sequence[float], decimals: int = 2) -> str:
-    """Median, and the least and largest value."""
-    median, least, largest = statistics.median(values), min(values), max(values)
-    return f"{median:.{decimals}f} ({least:.{decimals}f}-{largest:.{decimals}f})"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tutorial")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each program runs")
-    parser.add_argument("--epochs", type=int, default=job.EPOCHS, help="a shorter job, to try this page out")
-    parser.add_argument("--output", type=Path, help="file to write the report to, too")
-    flags = parser.parse_args()
-    if flags.rounds < 1 or flags.epochs < 1:
-        parser.error("--rounds and --epochs are whole numbers, 1 or more")
-    load = os.getloadavg()[0]
-    runs = measure(flags.rounds, flags.epochs)
-    lines = [*header(load, flags.epochs), f"rounds    {flags.rounds}, each program once a round", ""]
-    report = "\n".join([*lines, *table(runs, flags.epochs), "", *ratios(runs)]) + "\n"
-    print(report, end="")
-    if flags.output:
-        flags.output.write_text(report)
+def page(flags: argparse.Namespace) -> Page:
+    """Seconds of each program, and the two ratios."""
+    epochs, steps = flags.epochs, flags.epochs * (job.NUM_ROWS // job.BATCH_SIZE)
+    runs = measure(flags.rounds, epochs)
+    skipped = f"{TENSORFLOW}: skipped, {PEERS.name} is not installed; install it with: make bench-peers"
+    notes = {
+        "peer": peer_versions() if TENSORFLOW in runs else skipped,
+        "rounds": f"{flags.rounds}, each program once a round",
+    }
+    title = f"The tutorial's job: {job.NUM_ROWS} rows in batches of {job.BATCH_SIZE}, {epochs} epochs, {steps} steps"
+    lines = [*table(runs, epochs), "", *ratios_of(runs)]
+    return Page(title, ("torch", "lightning", "numpy", "scipy"), notes, lines)
 
 
 if __name__ == "__main__":
-    main()
+    show(page, FLAGS.parse_args())

@@ -2,31 +2,57 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet
 import pytest
+import torch
+from sklearn.linear_model import LinearRegression
 
-from benchmarks import accuracy
-
-
-def test_page_of_streaming() -> None:
-    """The smallest table that it takes."""
-    command = (sys.executable, "-m", "benchmarks.streaming", "--rounds", "1", "--rows", "163840", "--threads", "1")
-    result = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    for words in ("epoch / scan", "QR / scan", "CSV / read_csv", "peak memory, MB", "pyarrow 2"):
-        assert words in result.stdout
+from benchmarks import accuracy, gap, growth, picture, report, streaming, tutorial, vowpal
+from benchmarks.page import Page, flags_of, show
 
 
-def test_tutorials_page(tmp_path: Path) -> None:
-    report = tmp_path / "report.txt"
-    command = (sys.executable, "-m", "benchmarks.tutorial", "--rounds", "1", "--epochs", "20", "--output", str(report))
-    result = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    for words in ("linreg fit", "bare PyTorch loop", "loop / bare loop", "torch 2."):
-        assert words in report.read_text()
-        assert words in result.stdout
-    assert "TensorFlow" in result.stdout, "measured, or said to be skipped"
+@pytest.mark.filterwarnings("ignore")  # Lightning's, of loaders
+def test_page_of_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each measurement finds a speed on a small table, and one is taken as all are: in a process of its own."""
+    monkeypatch.setattr(streaming, "BATCH_SIZE", 1024)
+    streaming.write_tables(tmp_path, 30_000)
+    speeds = {name: measure(tmp_path) for name, measure in streaming.MEASURED.items()}
+    assert min(speeds.values()) > 0
+    alone = streaming.measured("scan", tmp_path, threads=1)
+    assert alone["memory"] > 50, "in MB, of Python with torch and pyarrow"
+    lines = "\n".join(streaming.figures([{name: {**alone, "speed": speed} for name, speed in speeds.items()}]))
+    for words in ("epoch / scan", "QR / scan", "CSV / read_csv", "peak memory, MB"):
+        assert words in lines
+
+
+def test_tutorials_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TensorFlow, wherever it is installed: it takes longer than all others."""
+    monkeypatch.setattr(tutorial, "PEERS", tmp_path)
+    text = str(tutorial.page(tutorial.FLAGS.parse_args(["--rounds=1", "--epochs=20"])))
+    for words in ("linreg fit", "bare PyTorch loop", "loop / bare loop", "torch 2.", "TensorFlow graph: skipped"):
+        assert words in text
+
+
+def test_a_page_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = flags_of("some", rows=10, least=5).parse_args(["--rows=7", f"--output={tmp_path / 'page.txt'}"])
+    show(lambda flags: Page(f"{flags.rows} rows", ("torch",), {"peer": "none"}, ["1.00 "]), flags)
+    written = (tmp_path / "page.txt").read_text()
+    assert capsys.readouterr().out == written
+    title, _, date, machine, python, peer, _, line = written.splitlines()
+    assert (title, peer, line) == ("7 rows", "peer      none", "1.00")
+    assert (date[:4], machine[:7]) == ("date", "machine")
+    assert "torch 2." in python
+
+
+@pytest.mark.parametrize("text", ["4", "-1", "many"])
+def test_a_page_takes_no_smaller_table(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        flags_of("some", rows=10, least=5).parse_args([f"--rows={text}"])
+    assert f"{text}: give a whole number from 5 on" in capsys.readouterr().err
 
 
 def test_accuracys_page_is_what_is_measured() -> None:
@@ -50,3 +76,153 @@ def test_tables_page(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     for words in ("linreg fit, shuffled, batch 16384", "bare PyTorch loop, batch 4096", "/ one read", "SGDRegressor"):
         assert words in result.stdout
+
+
+# ---- time until the answer is there ----
+
+
+def test_the_gap_is_that_of_mean_squares() -> None:
+    """Beside scikit-learn's solution in float64, and means written out: J - J* loses eight digits, of sixteen."""
+    rows = gap.Rows.drawn(3000)
+    x, y = rows.x.astype(np.float64), rows.y.astype(np.float64)
+    best = LinearRegression(tol=1e-14).fit(x / x.std(axis=0), y)
+    W, b = best.coef_ / x.std(axis=0), best.intercept_
+    J = [np.mean((x @ (W * share) + b + shift - y) ** 2) for share, shift in ((1, 0), (1.001, 0), (1, 0.01))]
+    measured = gap.Gap(rows.x, rows.y)
+    explained = y.var() - J[0]
+    assert measured.variance_explained == pytest.approx(explained, rel=1e-9)
+    assert measured((W, b)) < 1e-12
+    for found, there in zip(J[1:], (measured((W * 1.001, b)), measured((W, b + 0.01))), strict=True):
+        assert there == pytest.approx((found - J[0]) / explained, rel=1e-6)
+
+
+def test_only_the_program_is_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("benchmarks.gap.time.perf_counter", lambda: now[0])
+
+    def program() -> Iterator[float]:
+        for share in (0.5, 0.005, 0.0005, 0.00005):
+            now[0] += 1
+            yield share
+
+    def looked_at(share: float) -> float:
+        now[0] += 100
+        return share
+
+    assert gap.seconds_to((1e-2, 1e-4, 1e-6), program(), looked_at) == {1e-2: 2, 1e-4: 4}  # type: ignore[arg-type]
+
+
+def test_a_length_that_is_near_by_chance_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap, "LENGTHS", (1, 2, 3, 4))
+    ends = {1: 1e-3, 2: 1e-1, 3: 1e-3, 4: 1e-5}
+    found = gap.lengths_to(lambda _, epochs: iter([ends[epochs]]), None, lambda end: end)  # type: ignore
+    assert found == {1e-2: 3, 1e-4: 4}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_page_of_gap() -> None:
+    """The solvers are there at once; descent gets nearer in more time."""
+    page = gap.page(gap.FLAGS.parse_args(["--rounds=1", "--rows=60000"]))
+    assert list(page.drawn) == list(gap.PROGRAMS)
+    for name in (gap.EXACT, gap.RIDGE, gap.LEAST_SQUARES, gap.LSTSQ):
+        (once,) = set(map(tuple, page.drawn[name].values()))
+        assert len(once) == 1, f"{name} is there, and at all gaps at once"
+    for name in (gap.SGD, gap.BARE, gap.REGRESSOR):
+        assert len(page.drawn[name]["0.01"]) == 1, name
+    for words in ("to 1e-06", "exact pass / faster of SGDRegressor and Ridge", "SGD / SGDRegressor", "lightning 2."):
+        assert words in str(page)
+
+
+# ---- growth ----
+
+
+def test_slope_is_of_what_is_above_the_fixed_cost() -> None:
+    rows = [100, 1000, 10_000, 100_000]
+    assert growth.slope(rows, [0.5 + 2e-6 * count**1.1 for count in rows], 0.5) == pytest.approx(1.1, rel=1e-9)
+    assert np.isnan(growth.slope(rows, [0.5, 0.6, 0.7, 0.8], 0.5))
+
+
+def test_chunks_of_growth_are_its_rows() -> None:
+    parts = list(growth.chunks(100_000))
+    assert [len(x) for x, _ in parts] == [65_536, 34_464]
+    assert parts[0][0].shape[1] == growth.NUM_FEATURES
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_page_of_growth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "ENOUGH", 1)
+    monkeypatch.setattr(growth, "streamed_memory", lambda rows: 200 + rows * 1e-5)
+    threads = torch.get_num_threads()
+    try:
+        page = growth.page(growth.FLAGS.parse_args(["--rounds=1", "--rows=100000"]))
+    finally:
+        torch.set_num_threads(threads)
+    for name in growth.MEASURED:
+        assert list(page.drawn[name]) == [10, 100, 1000, 10_000, 100_000]
+    for words in ("slope, exact pass", "slope, epoch of SGD", "memory, 100000 rows / 10000", "1.00   target ≤ 1.1"):
+        assert words in str(page)
+
+
+def test_streamed_memory_is_a_processs_own() -> None:
+    assert 50 < growth.streamed_memory(1000) < 2000, "MB, of Python with torch"
+
+
+# ---- Vowpal Wabbit ----
+
+
+def test_vowpals_text_has_the_tables_rows(tmp_path: Path) -> None:
+    streaming.write_parquet(tmp_path / "table.parquet", 50)
+    vowpal.write_text(tmp_path)
+    columns = pyarrow.parquet.read_table(tmp_path / "table.parquet").to_pydict()
+    lines = (tmp_path / "table.vw").read_text().splitlines()
+    assert len(lines) == 50
+    for row, line in enumerate(lines):
+        y, features = line.split(" | ")
+        found = {"y": y} | dict(feature.split(":") for feature in features.split())
+        assert {name: np.float32(text) for name, text in found.items()} == {
+            name: np.float32(values[row]) for name, values in columns.items()
+        }
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_page_of_vowpal(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    monkeypatch.setattr(vowpal, "peer", lambda: Path(sys.executable) if is_there else None)
+    monkeypatch.setattr(vowpal, "peer_version", lambda python: "vowpalwabbit 9")
+    monkeypatch.setattr(vowpal, "write_parquet", lambda path, rows: streaming.write_parquet(path, 10))
+    monkeypatch.setattr(vowpal, "measured", lambda name, folder, threads: {"speed": 2e6})
+    monkeypatch.setattr(vowpal, "vowpal", lambda *_: {vowpal.CACHE: 1e6, vowpal.TEXT: 4e6})
+    text = str(vowpal.page(vowpal.FLAGS.parse_args(["--rounds=2"])))
+    assert "linreg_pl, Parquet             2.00 (2.00-2.00)" in text
+    assert ("linreg_pl, CSV / Vowpal Wabbit, text             0.50 (0.50-0.50)" in text) == is_there
+    assert ("make bench-peers" in text) != is_there
+
+
+# ---- the report ----
+
+
+def test_a_page_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is measured in a process of its own; of the pages the smallest."""
+    monkeypatch.setattr(report, "FLAGS_OF", {"exact": ("", "--rounds 1 --rows 300"), "not_there": ("", "")})
+    pages, failed = report.measured(list(report.FLAGS_OF), quick=True)
+    assert failed == ["not_there"]
+    text = report.report(pages, failed, "picture.png")
+    for words in ("machine", "![", "(picture.png)", "The exact answer of 300 rows", "Failed, and left out: not_there"):
+        assert words in text
+
+
+def test_every_pages_flags_are_its_own() -> None:
+    """Also those of the page that returns no lines, whose flags are its command's."""
+    for name, both in report.FLAGS_OF.items():
+        module = __import__(f"benchmarks.{name}", fromlist=["FLAGS"])
+        for flags in both:
+            assert not hasattr(module, "FLAGS") or module.FLAGS.parse_args(flags.split())
+
+
+def test_picture(tmp_path: Path) -> None:
+    """Also of programs that do not get there, and of pages that failed."""
+    seconds = {"0.01": [1.0, 2.0], "0.0001": [3.0], "1e-06": []}
+    of_gap = Page("gap", (), {}, [], {"here": seconds, "nowhere": {gap: [] for gap in seconds}})
+    of_growth = Page("growth", (), {}, [], {"pass": {10: 0.1, 100: 1.0}, "epoch": {10: 0.2, 100: 2.0}})
+    for number, pages in enumerate(({"gap": of_gap, "growth": of_growth}, {"gap": of_gap}, {})):
+        picture.draw(pages, tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,80 @@
+"""What stands in the report of all pages? Each is measured in a process of its own, one after the other.
+
+A page is a module `benchmarks.NAME` with `FLAGS` and `page(flags)`, and prints itself as `python -m benchmarks.NAME`.
+"""
+
+import datetime
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.page import ROOT, Page, environment, named, said
+
+FLAGS_OF = {  # by page: those of a report, and of a trial
+    "tutorial": ("", "--rounds 1 --epochs 100"),
+    "table": ("--rounds 3", "--rounds 1 --rows 200000"),
+    "streaming": ("--rounds 3", "--rounds 1 --rows 163840"),
+    "exact": ("", "--rounds 1 --rows 100000"),
+    "gap": ("", "--rounds 1 --rows 100000"),
+    "growth": ("", "--rounds 1 --rows 100000"),
+    "vowpal": ("", "--rounds 1 --rows 163840"),
+}
+PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "pyarrow")
+
+
+def page_of(name: str, flags: str) -> Page:
+    """What a page measures; one that returns none is its text."""
+    module = import_module(f"benchmarks.{name}")
+    if not hasattr(module, "page"):
+        return page_of_command(name, flags)
+    page: Page = module.page(module.FLAGS.parse_args(flags.split()))
+    return page
+
+
+def page_of_command(name: str, flags: str) -> Page:
+    """What `python -m benchmarks.NAME` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "page.txt"
+        command = [sys.executable, "-m", f"benchmarks.{name}", *flags.split(), f"--output={output}"]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        title, _, *lines = output.read_text().splitlines()
+    return Page(title, (), {}, lines)
+
+
+def measured(names: Sequence[str], quick: bool) -> tuple[dict[str, Page], list[str]]:
+    """The pages, and the names of those that failed, as one need not take the others along."""
+    pages, failed = dict[str, Page](), []
+    for name in names:
+        said(f"---- {name} ----")
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            try:
+                pages[name] = process.submit(page_of, name, FLAGS_OF[name][quick]).result()
+            except Exception:
+                traceback.print_exc()
+                failed.append(name)
+    return pages, failed
+
+
+def report(pages: dict[str, Page], failed: list[str], picture: str) -> str:
+    """In Markdown: the machine once, then each page's own notes and figures."""
+    parts = [
+        f"# Benchmarks, {datetime.date.today()}",
+        fenced(named(environment(PACKAGES))),
+        f"![Seconds until the answer is there, and how cost grows with the rows]({picture})",
+    ]
+    for name, page in pages.items():
+        notes = [*named(page.notes), ""] if page.notes else []
+        parts += [f"## {page.title}", f"`python -m benchmarks.{name}`", fenced([*notes, *page.lines])]
+    if failed:
+        parts.append(f"Failed, and left out: {', '.join(failed)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def fenced(lines: list[str]) -> str:
+    return "\n".join(["```", *(line.rstrip() for line in lines), "```"])
