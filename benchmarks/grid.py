@@ -8,16 +8,12 @@ them once. `linreg fit` is a process of its own, and its rows a second are those
 """
 
 import argparse
-import datetime
-import os
-import platform
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
+from benchmarks.page import Page, flags_of, ratios, said, show, spread
 from benchmarks.table import bare, linreg, rate, rows, write_parquet
-from benchmarks.tutorial import cpu_model, installed_version, spread
 
 WIDTHS = (1, 32, 512)
 BATCH_SIZES = (256, 1024, 4096, 16_384, 65_536)
@@ -25,6 +21,8 @@ BYTES = 160e6
 MOST_ROWS = 5_000_000
 MOST_STEPS = 20_000
 ROWS_TO_TRAIN = 40_000_000  # of 32 features; of more columns fewer
+
+FLAGS = flags_of("grid", MOST_ROWS, 50_000, rounds=3)
 
 Cell = tuple[int, int, str]  # features, batch size, program
 
@@ -61,50 +59,31 @@ def measure(rounds: int, share: float, folder: Path) -> dict[Cell, list[float]]:
                     speed = run()
                     found.setdefault((width, size, name), []).append(speed)
                     place = f"round {number + 1} of {rounds}: {width} features, batch {size}"
-                    print(f"{place}: {name}, {speed / 1e6:.2f} M rows/s", file=sys.stderr)
+                    said(f"{place}: {name}, {speed / 1e6:.2f} M rows/s")
     return found
 
 
-def report(found: dict[Cell, list[float]]) -> list[str]:
-    """A line for each width and batch size."""
+def lines_of(found: dict[Cell, list[float]]) -> list[str]:
+    """One for each width and batch size."""
     lines = [
         f"{'features':>8} {'batch':>6} {'bare loop':>22} {'in order':>22} {'shuffled':>22} {'in order / bare':>20}"
     ]
     for width, size in dict.fromkeys((width, size) for width, size, _ in found):
         speeds = {name: found[width, size, name] for name in ("bare loop", "in order", "shuffled")}
-        cells = [spread([value / 1e6 for value in values]) for values in speeds.values()]
-        ratio = [ours / bare for ours, bare in zip(speeds["in order"], speeds["bare loop"], strict=True)]
-        lines.append(f"{width:>8} {size:>6} {cells[0]:>22} {cells[1]:>22} {cells[2]:>22} {spread(ratio):>20}")
+        cells = [f"{spread([value / 1e6 for value in values]):>22}" for values in speeds.values()]
+        ratio = spread(ratios(speeds["in order"], speeds["bare loop"]))
+        lines.append(f"{width:>8} {size:>6} {' '.join(cells)} {ratio:>20}")
     return lines
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.grid")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each runs")
-    parser.add_argument("--share", type=float, default=1.0, help="of the rows, to try this page out")
-    parser.add_argument("--output", type=Path, help="file to write the report to, too")
-    flags = parser.parse_args()
-    if flags.rounds < 1 or not 0 < flags.share <= 1:
-        parser.error("--rounds is 1 or more, --share above 0 and at most 1")
-    load = os.getloadavg()[0]
+def page(flags: argparse.Namespace) -> Page:
+    """Rows a second of each, and how many of the bare loop's that are."""
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(flags.rounds, flags.share, Path(folder))
-    versions = ", ".join(f"{name} {installed_version(name)}" for name in ("torch", "lightning", "numpy"))
-    lines = [
-        "Tables in memory, float32: M rows/s, median (min-max)",
-        "",
-        f"date      {datetime.date.today()}",
-        f"machine   {cpu_model()}, {os.cpu_count()} cores, {platform.system()}; load {load:.2f} before the first run",
-        f"python    {platform.python_version()}, {versions}",
-        f"rounds    {flags.rounds}, each once a round",
-        "",
-        *report(found),
-    ]
-    page = "\n".join(lines) + "\n"
-    print(page, end="")
-    if flags.output:
-        flags.output.write_text(page)
+        found = measure(flags.rounds, flags.rows / MOST_ROWS, Path(folder))
+    notes = {"rounds": f"{flags.rounds}, each once a round"}
+    title = "Tables in memory, float32, by width and batch size: M rows/s, median (min-max)"
+    return Page(title, ("torch", "lightning", "numpy"), notes, lines_of(found))
 
 
 if __name__ == "__main__":
-    main()
+    show(page, FLAGS.parse_args())

@@ -5,20 +5,17 @@ A page is a module `benchmarks.NAME` with `FLAGS` and `page(flags)`, and prints 
 
 import datetime
 import multiprocessing
-import subprocess
-import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
-from pathlib import Path
 
-from benchmarks.page import ROOT, Page, environment, named, said
+from benchmarks.page import Page, environment, named, said
 
 FLAGS_OF = {  # by page: those of a report, and of a trial
     "tutorial": ("", "--rounds 1 --epochs 100"),
     "table": ("--rounds 3", "--rounds 1 --rows 200000"),
+    "grid": ("--rounds 1", "--rounds 1 --rows 50000"),
     "streaming": ("--rounds 3", "--rounds 1 --rows 163840"),
     "exact": ("", "--rounds 1 --rows 100000"),
     "gap": ("", "--rounds 1 --rows 100000"),
@@ -29,22 +26,10 @@ PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "pyarrow")
 
 
 def page_of(name: str, flags: str) -> Page:
-    """What a page measures; one that returns none is its text."""
+    """What a page measures."""
     module = import_module(f"benchmarks.{name}")
-    if not hasattr(module, "page"):
-        return page_of_command(name, flags)
     page: Page = module.page(module.FLAGS.parse_args(flags.split()))
     return page
-
-
-def page_of_command(name: str, flags: str) -> Page:
-    """What `python -m benchmarks.NAME` writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "page.txt"
-        command = [sys.executable, "-m", f"benchmarks.{name}", *flags.split(), f"--output={output}"]
-        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-        title, _, *lines = output.read_text().splitlines()
-    return Page(title, (), {}, lines)
 
 
 def measured(names: Sequence[str], quick: bool) -> tuple[dict[str, Page], list[str]]:

@@ -11,9 +11,6 @@ its own before that, which `benchmarks.exact` measures). The others work on the 
 """
 
 import argparse
-import datetime
-import os
-import platform
 import re
 import sys
 import tempfile
@@ -27,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import torch
 
-from benchmarks.tutorial import cpu_model, installed_version, run_in_terminal, spread
+from benchmarks.page import Page, flags_of, installed_version, ratios, said, show, spread
+from benchmarks.tutorial import run_in_terminal
 
 NUM_ROWS = 5_000_000
 NUM_FEATURES = 32
@@ -41,6 +39,8 @@ TARGETS = {  # by ratio, in words
     "rows in order, batch 4096 / SGDRegressor": 3.5,
     "shuffled, batch 4096 / SGDRegressor, shuffled": 10.0,
 }
+
+FLAGS = flags_of("table", NUM_ROWS, max(BATCH_SIZES))
 
 
 def rows(number: int, width: int = NUM_FEATURES) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,58 +132,39 @@ def measure(rounds: int, num_rows: int, folder: Path) -> dict[str, list[float]]:
     for number in range(rounds):
         for name, run in work.items():
             found[name].append(run())
-            print(f"round {number + 1} of {rounds}: {name}, {found[name][-1] / 1e6:.1f} M rows/s", file=sys.stderr)
+            said(f"round {number + 1} of {rounds}: {name}, {found[name][-1] / 1e6:.1f} M rows/s")
     return found
 
 
-def ratios(found: dict[str, list[float]]) -> list[str]:
-    """Those that matter, each taken within a round."""
+def compared(found: dict[str, list[float]]) -> list[str]:
+    """The ratios that matter, each taken within a round."""
     pairs = {
         "rows in order, batch 4096 / bare loop": ("rows in order, batch 4096", "bare PyTorch loop, batch 4096"),
         "rows in order, batch 16384 / one read": ("rows in order, batch 16384", "one read"),
         "rows in order, batch 4096 / SGDRegressor": ("rows in order, batch 4096", "SGDRegressor, rows in order"),
         "shuffled, batch 4096 / SGDRegressor, shuffled": ("shuffled, batch 4096", "SGDRegressor, shuffled"),
     }
-    lines = []
-    for words, (ours, theirs) in pairs.items():
-        if theirs in found:
-            values = [one / other for one, other in zip(found[f"linreg fit, {ours}"], found[theirs], strict=True)]
-            lines.append(f"{words:47} {spread(values):>18}   target ≥ {TARGETS[words]}")
-    return lines
+    return [
+        f"{words:47} {spread(ratios(found[f'linreg fit, {ours}'], found[theirs])):>18}   target ≥ {TARGETS[words]}"
+        for words, (ours, theirs) in pairs.items()
+        if theirs in found
+    ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.table")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each runs")
-    parser.add_argument("--rows", type=int, default=NUM_ROWS, help="a smaller table, to try this page out")
-    parser.add_argument("--output", type=Path, help="file to write the report to, too")
-    flags = parser.parse_args()
-    if flags.rounds < 1 or flags.rows < max(BATCH_SIZES):
-        parser.error(f"--rounds is 1 or more, --rows {max(BATCH_SIZES)} or more")
-    load = os.getloadavg()[0]
+def page(flags: argparse.Namespace) -> Page:
+    """Rows a second of each, and the ratios that matter."""
     with tempfile.TemporaryDirectory() as folder:
         found = measure(flags.rounds, flags.rows, Path(folder))
-    versions = ", ".join(
-        f"{name} {installed_version(name)}" for name in ("torch", "lightning", "numpy", "scikit-learn")
-    )
     lines = [
-        f"A table in memory: {flags.rows} rows of {NUM_FEATURES} features, float32",
-        "",
-        f"date      {datetime.date.today()}",
-        f"machine   {cpu_model()}, {os.cpu_count()} cores, {platform.system()}; load {load:.2f} before the first run",
-        f"python    {platform.python_version()}, {versions}",
-        f"rounds    {flags.rounds}, each once a round; {EPOCHS} epochs, of SGDRegressor one",
-        "",
         f"{'M rows/s, median (min-max)':43}",
         *(f"{name:43} {spread([value / 1e6 for value in values], decimals=1):>22}" for name, values in found.items()),
         "",
-        *ratios(found),
+        *compared(found),
     ]
-    report = "\n".join(line.rstrip() for line in lines) + "\n"
-    print(report, end="")
-    if flags.output:
-        flags.output.write_text(report)
+    notes = {"rounds": f"{flags.rounds}, each once a round; {EPOCHS} epochs, of SGDRegressor one"}
+    title = f"A table in memory: {flags.rows} rows of {NUM_FEATURES} features, float32"
+    return Page(title, ("torch", "lightning", "numpy", "scikit-learn"), notes, lines)
 
 
 if __name__ == "__main__":
-    main()
+    show(page, FLAGS.parse_args())

@@ -24,18 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import job
-from benchmarks.page import (
-    PEERS,
-    ROOT,
-    Page,
-    at_least,
-    ratios,
-    said,
-    show,
-)
-from benchmarks.page import cpu_model as cpu_model  # benchmarks.table has these three from here
-from benchmarks.page import installed_version as installed_version
-from benchmarks.page import spread as spread
+from benchmarks.page import PEERS, ROOT, Page, at_least, ratios, said, show, spread
 
 LINREG, BARE, TENSORFLOW = "linreg fit", "bare PyTorch loop", "TensorFlow graph"
 

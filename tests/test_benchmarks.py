@@ -1,6 +1,5 @@
 """The benchmarks start, check what they measured, and print their ratios; how large these are is no test's business."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from benchmarks import accuracy, gap, growth, picture, report, streaming, tutorial, vowpal
+from benchmarks import accuracy, gap, grid, growth, picture, report, streaming, table, tutorial, vowpal
 from benchmarks.page import Page, flags_of, show
 
 
@@ -70,12 +69,19 @@ def test_accuracys_page_is_what_is_measured() -> None:
         assert shown == pytest.approx(found, abs=1.5), name
 
 
-def test_tables_page(tmp_path: Path) -> None:
-    command = (sys.executable, "-m", "benchmarks.table", "--rounds", "1", "--rows", "20000")
-    result = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+def test_tables_page() -> None:
+    text = str(table.page(table.FLAGS.parse_args(["--rounds", "1", "--rows", "20000"])))
     for words in ("linreg fit, shuffled, batch 16384", "bare PyTorch loop, batch 4096", "/ one read", "SGDRegressor"):
-        assert words in result.stdout
+        assert words in text
+
+
+def test_grids_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two cells of fifteen, as each takes two processes."""
+    monkeypatch.setattr(grid, "WIDTHS", (3,))
+    monkeypatch.setattr(grid, "BATCH_SIZES", (256, 1024, 65_536))
+    lines = grid.page(grid.FLAGS.parse_args(["--rounds", "1", "--rows", "50000"])).lines
+    assert [line.split()[:2] for line in lines[1:]] == [["3", "256"], ["3", "1024"]]  # of 50 000 rows
+    assert all(float(cell) > 0 for line in lines[1:] for cell in line.split()[2::2])
 
 
 # ---- time until the answer is there ----
