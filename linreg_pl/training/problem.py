@@ -1,6 +1,7 @@
 """What is a run heading for, how fast may it go, and when will it be there? All that is known before its first step.
 
-One pass over the rows gives the exact answer; the Hessians of an epoch's batches give the largest stable learning rate.
+One pass over the rows gives the exact answer; the Hessians of an epoch's batches give the largest stable learning rate,
+with a second pass where batches are drawn anew, as a rare row may be in any of them.
 """
 
 from dataclasses import dataclass
