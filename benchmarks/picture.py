@@ -8,6 +8,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from benchmarks.page import Page
 
@@ -42,6 +43,9 @@ def draw_gap(axes: Axes, page: Page) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("seconds until J − J* is below this share of the variance explained")
     axes.legend(title="share", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False)
     finish(axes, page.title)

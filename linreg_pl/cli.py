@@ -406,6 +406,7 @@ class LinregCLI(LightningCLI):
             print(*solution.lines(), sep="\n")
 
     def _print_results(self) -> None:
+        print(f"{'rows':10} {self.datamodule.evaluated_rows}")
         for name, value in self.trainer.callback_metrics.items():
             print(f"{name:10} {'unknown' if value.isnan() else f'{value.item():.6g}'}")
 

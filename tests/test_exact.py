@@ -349,3 +349,19 @@ def test_without_an_intercept_b_stays_0() -> None:
     plain_trainer(20).fit(model, SyntheticDataModule())
     assert model.b.item() == 0
     assert model.W.item() == pytest.approx(3.657, rel=1e-6)
+
+
+def test_solve_says_where_only_the_penalty_tells_columns_apart(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal(50)
+    flags = write_table(tmp_path / "t.csv", {"x": x, "double": 2 * x, "other": x**2, "y": x + x**2})
+    told = linreg("solve", *flags, cwd=tmp_path).stdout
+    assert "WARNING  'x', 'double' depend on each other: it is --model.l2 1e-10, and not the rows" in told
+    meant = linreg("solve", *flags, "--model.l2", "0.1", cwd=tmp_path).stdout
+    assert "WARNING" not in meant
+
+
+def test_solve_advises_to_drop_a_category(tmp_path: Path) -> None:
+    lines = [f"{'red' if row % 3 else 'blue'},{row},{row % 7}" for row in range(40)]
+    (tmp_path / "t.csv").write_text("colour,x,y\n" + "\n".join(lines))
+    told = linreg("solve", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", cwd=tmp_path)
+    assert "--data.drop_first true leaves one of them out" in told.stdout

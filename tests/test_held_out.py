@@ -1,6 +1,7 @@
 """Rows that are held out: which they are, and what is said of them, against scikit-learn's metrics."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,9 @@ def printed(*args: str, cwd: Path) -> dict[str, float]:
     """What an evaluation says."""
     result = linreg(*args, cwd=cwd)
     assert (result.code, result.stderr) == (0, "")
-    return {name: float(value) for name, value in (line.split() for line in result.stdout.splitlines())}
+    first, *lines = result.stdout.splitlines()
+    assert re.fullmatch(r"rows +\d+ of \S+, held out", first)
+    return {name: float(value) for name, value in (line.split() for line in lines)}
 
 
 def assert_metrics(found: dict[str, float], stage: str, rows: pa.Table, report: dict[str, Any], l2: float) -> None:

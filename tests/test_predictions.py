@@ -325,3 +325,16 @@ def test_intervals_that_nothing_follows_for(tmp_path: Path) -> None:
     checkpoint = str(RUN.with_name("version_2") / "checkpoints" / "step=1.ckpt")
     few = linreg("predict", "--ckpt_path", checkpoint, "--interval", "0.9", cwd=tmp_path)
     assert_refused(few, "there is no interval, 5 rows are no more than the coefficients")
+
+
+def test_predictions_do_not_replace_the_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n2,4\n3,6.5\n")
+    data = ("--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y")
+    assert linreg("fit", *data, "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
+    before = (tmp_path / "t.csv").read_bytes()
+    (tmp_path / "link.csv").symlink_to("t.csv")
+    for name in ("t.csv", "link.csv"):
+        result = linreg("predict", "--ckpt_path", str(RUN / "checkpoints/step=1.ckpt"), "--output", name, cwd=tmp_path)
+        assert (result.code, result.stderr.count("\n")) == (2, 1)
+        assert "the rows are read from this file; give --output another name" in result.stderr
+    assert (tmp_path / "t.csv").read_bytes() == before

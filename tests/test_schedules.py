@@ -256,3 +256,10 @@ def test_run_resumed_on_other_data_has_its_rate_in_the_units_that_it_keeps(tmp_p
     told = re.search(r"^rate +(\S+), half of", result.stdout, re.MULTILINE)
     assert told
     assert float(told[1]) == pytest.approx((1 + 0.9) / steepest, rel=1e-3)
+
+
+def test_a_run_with_nothing_to_learn_is_short(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,y\n1,5\n")
+    result = linreg("fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", cwd=tmp_path)
+    assert "length    1 epoch, " in result.stdout
+    assert (result.code, result.stderr) == (0, "")

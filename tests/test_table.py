@@ -139,5 +139,5 @@ def test_validation_is_over_the_held_out_rows(tmp_path: Path) -> None:
     *W, b = coefficients.values()
     expected = float(np.mean((x.double().numpy() @ np.array(W) + b - y.double().numpy().ravel()) ** 2))
     result = linreg("validate", "--ckpt_path", str(RUN / "checkpoints" / "step=50.ckpt"), cwd=tmp_path)
-    printed = dict(line.split() for line in result.stdout.splitlines())
+    printed = dict(line.split() for line in result.stdout.splitlines()[1:])
     assert float(printed["val/mse"]) == pytest.approx(expected, rel=1e-5)

@@ -601,3 +601,10 @@ def test_module_is_saved_after_a_test_of_a_streamed_table(tmp_path: Path) -> Non
     trainer.test(module, data, verbose=False)
     trainer.save_checkpoint(tmp_path / "after.ckpt")
     assert torch.load(tmp_path / "after.ckpt", weights_only=True)["TableDataModule"]["fingerprint"] == fitted
+
+
+def test_index_that_pandas_writes_to_csv_is_a_feature_where_it_is_asked_for(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "y": [1.0, 0.0, 1.0]})
+    frame.to_csv(tmp_path / "t.csv")
+    assert loaded(str(tmp_path / "t.csv")).feature_names == ["a"]
+    assert loaded(str(tmp_path / "t.csv"), features=["", "a"]).feature_names == ["", "a"]

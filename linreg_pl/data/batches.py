@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningDataModule
@@ -98,6 +99,16 @@ class BatchDataModule(LightningDataModule, ABC):
     def holds_out_rows(self) -> bool:
         """Whether there are rows to validate on while fitting."""
         return False
+
+    @property
+    @abstractmethod
+    def evaluated_rows(self) -> str:
+        """How many rows validate or test, and which, in words; known after `setup` for it."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files that the rows are read from, if any."""
+        return ()
 
     @property
     def fingerprint(self) -> str:

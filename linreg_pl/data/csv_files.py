@@ -14,6 +14,9 @@ from linreg_pl.errors import InputError, shortened
 PARQUET = b"PAR1"
 """How a Parquet file begins."""
 
+SEGMENT = 64_000_000
+"""Bytes that are read at a time, by all threads; then a bar is told how far it is."""
+
 
 @dataclass(frozen=True)
 class Csv:
@@ -59,8 +62,12 @@ class Csv:
             column_types=schema, include_columns=schema.names, strings_can_be_null=not verbatim
         )
         try:
-            with pyarrow.csv.open_csv(path, self._read_options(), self._parse_options(path), options) as reader:
-                yield from reader
+            names, parse = self.column_names, self._parse_options(path)
+            for segment in segments(path):
+                # Not by a streaming reader, which parses on one thread.
+                read = pyarrow.csv.ReadOptions(column_names=names)
+                yield from pyarrow.csv.read_csv(pa.BufferReader(segment), read, parse, options).to_batches()
+                names = names or self.schema(path).names
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(self._wrong_value(path, schema) or self._mistake(path, error)) from error
         if unchanged(path) != seen:
@@ -118,6 +125,18 @@ class Csv:
             return no_rows(path)
         reason = " ".join(str(error).split())[:120]
         return f"{path}: this can't be read as CSV ({reason}); correct it, or see --data.delimiter"
+
+
+def segments(path: Path) -> Iterator[bytes]:
+    """The file's bytes, decompressed, some whole lines at a time; as to Arrow's readers, a value has no line break."""
+    rest = b""
+    with pa.input_stream(str(path), compression="detect") as file:
+        while piece := file.read(SEGMENT):
+            lines, end, rest = (rest + piece).rpartition(b"\n")
+            if lines.strip():
+                yield lines + end
+    if rest.strip():
+        yield rest
 
 
 def not_a(kind: str, path: object, column: str, row: int, text: str) -> str:

@@ -157,7 +157,8 @@ class RowsLoader:
     """All rows in order, as Lightning wants them to evaluate; `name` is what messages call them."""
 
     def __init__(self, rows: Rows, name: str) -> None:
-        self._rows, self._name = rows, name
+        self._rows, self.name = rows, name
+        self.num_rows = rows.num_rows
 
     def __len__(self) -> int:
         return -(-self._rows.num_rows // self._rows.evaluation_batch_size)
@@ -167,7 +168,7 @@ class RowsLoader:
         for number, batch in enumerate(self._rows.in_order(), start=1):
             total += weight_of([batch])
             if number == len(self):  # Lightning asks for no more
-                require_weight(self._name, total)
+                require_weight(self.name, total)
             yield batch
 
 

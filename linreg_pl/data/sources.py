@@ -31,6 +31,7 @@ class Source(ABC):
     name: str  # what messages call it
     columns: list[str]
     index: frozenset[str]  # of these, pandas' index: it tells rows apart, and is no feature unless it is asked for
+    paths: Sequence[Path] = ()  # of the files, if it is read from some
     watch: Watch = staticmethod(unwatched)
 
     @abstractmethod
@@ -100,6 +101,9 @@ class FileSource(Source):
         self.name = str(first) if len(files.files) == 1 else f"{first} and {len(files.files) - 1} more"
         self.columns = _checked(first, [*self._schemas[0].names, *files.partitions.names])
         self.index = frozenset().union(*map(_index, self._schemas))
+        if files.format == "csv":
+            self.index |= {""}  # as pandas names it there
+        self.paths = [file.path for file in files.files]
 
     def _inspected(self, path: Path) -> pa.Schema:
         if self._files.format == "csv":

@@ -92,6 +92,11 @@ class SyntheticDataModule(BatchDataModule):
         """Of the line, with the noise as it is expected: fresh noise has no other fixed optimum."""
         return triangle_of(self.rows()).with_noise(self.noise_std)
 
+    @property
+    def evaluated_rows(self) -> str:
+        """All."""
+        return f"{len(self._x)}, with noise of their own"
+
     def val_dataloader(self) -> ConsecutiveSlices | list[Batch]:
         """All rows with held-out noise; none while fitting."""
         if self.trainer is not None and self.trainer.state.fn == "fit":

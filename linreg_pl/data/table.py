@@ -6,6 +6,7 @@ x (N, D) are the features, y (N, K) the targets, both float32, in the file's own
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -41,8 +42,8 @@ class TableDataModule(BatchDataModule):
         target: Name of the column to predict, or a list of them.
         features: Names of the columns to predict from. If not given, those that the checkpoint was fitted with;
             without one, all but the targets, the weight and pandas' index.
-        weight: Name of the column that says how much each row counts, 0 or more: a weight of 2 is a row that stands
-            there twice. All count alike if not given. To predict, none is needed.
+        weight: Name of the column that says how much each row counts in J, 0 or more. Standard errors take a weight for
+            one by the variance of the row's noise. All rows count alike if not given. To predict, none is needed.
         batch_size: Rows in a mini-batch; if not given all rows up to 4096, and of more, equal parts of at most so many.
         shuffle: Draw a new order of the rows at every epoch, from the seed and the epoch.
         val_fraction: Share of the rows, picked by the seed, that is held out for validation.
@@ -122,6 +123,11 @@ class TableDataModule(BatchDataModule):
         """Names of the features; `column=value` for a category, which a pass over the rows may have to find first."""
         return self._design.feature_names
 
+    @property
+    def paths(self) -> Sequence[Path]:
+        """See `BatchDataModule`."""
+        return self._source.paths
+
     def state_dict(self) -> dict[str, Any]:
         """Names and fingerprint, and what was learnt from the rows to fit."""
         return {**super().state_dict(), "design": self._design.state(), "streams": self._parts.streams}
@@ -164,6 +170,8 @@ class TableDataModule(BatchDataModule):
                 self._loader = self._parts.held_out("val")
                 self.held_out = triangle_of(self._digest.of(self._loader))
         self._check_batches()
+        if stage == "fit" and not self._parts.streams:
+            self._checksum = soon(self._digest.after, self._rows.in_order())
 
     def _check_batches(self) -> None:
         """Settles the batch size, and takes the pass that a streamed table gets before its first epoch."""
@@ -176,7 +184,6 @@ class TableDataModule(BatchDataModule):
             self.fingerprint = self._digest.hex
             total = self.triangle.total_weight
         else:
-            self._checksum = soon(self._digest.after, self._rows.in_order())
             total = weight_of(self.rows())
         require_weight(name, total)
         self._mean_weight = total / self._num_drawn
@@ -220,6 +227,13 @@ class TableDataModule(BatchDataModule):
         """Rows `index · batch_size` on, in the epoch's order."""
         batch = self._rows.batch(epoch, slice(index * self.batch_size, (index + 1) * self.batch_size))
         return (*batch[:2], batch[2] / self._mean_weight) if batch[2:] else batch
+
+    @property
+    def evaluated_rows(self) -> str:
+        """See `BatchDataModule`."""
+        held_out = self._parts.are_held_out("val" if self._stage == "validate" else "test")
+        rows = f"{self._loader.num_rows} of {self._loader.name}"
+        return f"{rows}, held out" if held_out else f"{rows}: all, as none is held out"
 
     def val_dataloader(self) -> Iterable[Any]:
         """The rows that are held out; while fitting, as their triangle. Without any, none then, and all to validate."""

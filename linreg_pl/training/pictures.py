@@ -35,6 +35,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 11,
+    "axes.formatter.limits": (-4, 5),  # longer numbers run into each other
     "legend.edgecolor": "none",
     "lines.linewidth": 1.6,
 }

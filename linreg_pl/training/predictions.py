@@ -56,6 +56,8 @@ class PredictionFile(Callback):
 
         data, is_csv = trainer.datamodule, self.path.suffix.lower() == ".csv"  # type: ignore[attr-defined]
         assert isinstance(data, BatchDataModule)
+        if self.path.exists() and any(self.path.samefile(path) for path in data.paths):
+            raise InputError(f"{self.path}: the rows are read from this file; give --output another name")
         keeps = self._keep_columns is None or len(self._keep_columns) > 0
         kept, rows = data.as_written(self._keep_columns) if keeps else (pa.schema([]), iter(()))
         kept = pa.schema([pa.field(field.name, writable(field.type)) for field in kept])

@@ -143,6 +143,8 @@ class Problem:
             noise=self.optimum.objective / self.batch_size if self.steps_per_epoch > 1 else 0.0,
         )
         near = NEAR / 2 * max(self.variance_explained, 1e-6 * at_start)
+        if max(self.variance_explained, at_start) <= 1e-12 * self.optimum.data.variance(fit_intercept=False):
+            return 1  # rounding is all there is
         needed = descent.steps_to(near, most=max(MOST_STEPS, self.steps_per_epoch))
         return -(-needed // self.steps_per_epoch)
 

@@ -13,6 +13,7 @@ from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import standardization
 from linreg_pl.core.statistics import Statistics, shown_coefficients, statistics
 from linreg_pl.data.batches import BatchDataModule
+from linreg_pl.errors import quoted
 from linreg_pl.training.exact import shown_epochs
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import Problem, of_many_answers
@@ -24,6 +25,9 @@ SIMILAR = 100
 
 ALIKE = 0.99
 """Of the slowest direction's epochs: where the fastest takes more, none is slow, and rounding picks the slowest."""
+
+NEARLY_DEPENDENT = 1e6
+"""From this condition number on a penalty that tells columns apart is hardly meant to."""
 
 MOST_DIRECTIONS = 12
 """Directions that are printed; the JSON has them all."""
@@ -102,6 +106,11 @@ class Solution:
         lines = [line for k in range(self.data.num_targets) for line in self._table(k)]
         if self.problem.dependent_columns:
             lines.append(f"WARNING  {of_many_answers(self.problem)}")
+        elif self.told_apart_by_penalty:
+            lines.append(
+                f"WARNING  {quoted(self.told_apart_by_penalty)} depend on each other: it is --model.l2"
+                f" {self.model.l2:g}, and not the rows, that says what each of them has"
+            )
         return [
             *lines,
             f"{optimum.data.num_rows} rows, loss {optimum.objective:.6g}, R² {_listed(found.r_squared)},"
@@ -112,6 +121,17 @@ class Solution:
             f"epochs in which an error halves, at learning rate {self.learning_rate:.4g}:",
             *self._directions(),
             self.advice(),
+        ]
+
+    @cached_property
+    def told_apart_by_penalty(self) -> list[str]:
+        """Columns that are combinations of others, and these others, where a penalty settles W all the same."""
+        if self.problem.dependent_columns or self.problem.condition_number < NEARLY_DEPENDENT:
+            return []
+        data, fit_intercept = self.problem.optimum.data, self.model.fit_intercept
+        names = ["the intercept", *self.data.feature_names]
+        return [
+            names[column] for column in optimum(data, penalty_rows(data.num_features, 0.0), fit_intercept).dependent
         ]
 
     def _directions(self) -> list[str]:
@@ -135,8 +155,11 @@ class Solution:
         return f"WARNING: {unstable}; --model.learning_rate auto is safe." if unstable else ""
 
     def _on_the_columns(self) -> str:
-        if self.problem.dependent_columns:
-            return "Leave out one of the columns that depend on each other, or penalise them: --model.l2."
+        dependent = self.problem.dependent_columns or self.told_apart_by_penalty
+        if any("=" in name for name in dependent):
+            return "A text column's categories add up to the intercept: --data.drop_first true leaves one of them out."
+        if dependent:
+            return "Leave out one of the columns that depend on each other, or penalise them: a larger --model.l2."
         condition, (slow, slowest) = self.problem.condition_number, self.halving_epochs[-1]
         if condition <= SIMILAR:
             return "No direction is slow."
