@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
-from linreg_pl.data import rows
+from linreg_pl.data import csv_files, rows
 from tests.commands import linreg
 from tests.runs import PLAIN
 from tests.test_bad_input import of_table
@@ -608,3 +608,19 @@ def test_index_that_pandas_writes_to_csv_is_a_feature_where_it_is_asked_for(tmp_
     frame.to_csv(tmp_path / "t.csv")
     assert loaded(str(tmp_path / "t.csv")).feature_names == ["a"]
     assert loaded(str(tmp_path / "t.csv"), features=["", "a"]).feature_names == ["", "a"]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n\n"])
+@pytest.mark.parametrize("size", [1, 7, 64, 5000])
+def test_csv_is_the_same_however_it_is_cut(
+    end: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are shorter and longer than what is read at a time, and some are empty."""
+    rows_of_it = [f"{row},{row * 1.25!r},{'x' * (row % 90)}" for row in range(60)]
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,text\n" + "\n".join([*rows_of_it[:30], "", *rows_of_it[30:]]) + end)
+    schema = pa.schema([("b", pa.float64()), ("text", pa.string())])
+    monkeypatch.setattr(csv_files, "SEGMENT", size)
+    found = pa.Table.from_batches(csv_files.Csv().batches(path, schema), schema)
+    assert found["b"].to_pylist() == [row * 1.25 for row in range(60)]
+    assert [text or "" for text in found["text"].to_pylist()] == ["x" * (row % 90) for row in range(60)]

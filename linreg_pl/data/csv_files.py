@@ -1,5 +1,6 @@
 """How is a CSV file read, and what is wrong with one that can't be? Rows are counted from 1, the header not counted."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from linreg_pl.errors import InputError, shortened
 PARQUET = b"PAR1"
 """How a Parquet file begins."""
 
-SEGMENT = 64_000_000
+SEGMENT = 16_000_000
 """Bytes that are read at a time, by all threads; then a bar is told how far it is."""
+
+HOLDS_SOMETHING = re.compile(rb"\S").search
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ class Csv:
             names, parse = self.column_names, self._parse_options(path)
             for segment in segments(path):
                 # Not by a streaming reader, which parses on one thread.
-                read = pyarrow.csv.ReadOptions(column_names=names)
-                yield from pyarrow.csv.read_csv(pa.BufferReader(segment), read, parse, options).to_batches()
+                file, read = pa.BufferReader(pa.py_buffer(segment)), pyarrow.csv.ReadOptions(column_names=names)
+                yield from pyarrow.csv.read_csv(file, read, parse, options).to_batches()
                 names = names or self.schema(path).names
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(self._wrong_value(path, schema) or self._mistake(path, error)) from error
@@ -127,16 +130,23 @@ class Csv:
         return f"{path}: this can't be read as CSV ({reason}); correct it, or see --data.delimiter"
 
 
-def segments(path: Path) -> Iterator[bytes]:
-    """The file's bytes, decompressed, some whole lines at a time; as to Arrow's readers, a value has no line break."""
-    rest = b""
+def segments(path: Path) -> Iterator[memoryview]:
+    """The file's bytes, decompressed, some whole lines at a time; as to Arrow's readers, a value has no line break.
+
+    Each is in the memory of the one before: a fresh one costs as much as reading it.
+    """
+    memory, filled = bytearray(SEGMENT), 0
     with pa.input_stream(str(path), compression="detect") as file:
-        while piece := file.read(SEGMENT):
-            lines, end, rest = (rest + piece).rpartition(b"\n")
-            if lines.strip():
-                yield lines + end
-    if rest.strip():
-        yield rest
+        while count := file.readinto(memoryview(memory)[filled:]):
+            filled += count
+            end = memory.rfind(b"\n", 0, filled) + 1
+            if end == 0 and filled == len(memory):
+                memory = memory + bytearray(len(memory))
+            if HOLDS_SOMETHING(memory, 0, end):
+                yield memoryview(memory)[:end]
+            memory[: filled - end], filled = memory[end:filled], filled - end
+    if HOLDS_SOMETHING(memory, 0, filled):
+        yield memoryview(memory)[:filled]
 
 
 def not_a(kind: str, path: object, column: str, row: int, text: str) -> str:
