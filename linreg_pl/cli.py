@@ -435,6 +435,7 @@ def main(args: list[str] | None = None) -> int:
         warnings.filterwarnings("ignore", warning)
     leave_at_signals()
     gc.freeze()  # what the imports left is here to stay: a second of collecting it at the end is wasted
+    gc.enable()  # see `__main__`
     try:
         commands = {"runs": folders.runs, "plot": folders.plot}
         if args and args[0] in commands:

@@ -64,7 +64,8 @@ class Recording(LinearRegression):
 
     def descend(self, batch: Any, update: Any, schedulers: Any) -> None:
         super().descend(batch, update, schedulers)
-        self.seen.append((self.newest_step["loss"].item(), self.W.item(), self.b.item()))
+        assert self.newest_step is not None
+        self.seen.append((self.newest_step.loss.item(), self.W.item(), self.b.item()))
 
 
 class GoldenData(SyntheticDataModule):

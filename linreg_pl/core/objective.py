@@ -25,12 +25,34 @@ from torch import Tensor
 
 
 class Step(NamedTuple):
-    """J and its gradient at one (W, b), on one batch."""
+    """J's gradient at one (W, b), on one batch, and what J itself is made of; it is made when somebody asks."""
 
-    loss: Tensor  # (), J
-    mse: Tensor  # (), J without the penalty
     grad_W: Tensor  # (D, K)
     grad_b: Tensor  # (K,)
+    residuals: Tensor  # (N, K), X W + b - y
+    weights: Tensor | None  # (N, 1)
+    penalized: Tensor  # W as it was; or b over W
+    l2: float
+
+    @property
+    def mse(self) -> Tensor:
+        """(), J without the penalty."""
+        return inner(self.residuals, weighted(self.residuals, self.weights)) / self.residuals.numel()
+
+    @property
+    def loss(self) -> Tensor:
+        """(), J."""
+        return self.mse + penalty(self.penalized, self.l2)
+
+    @property
+    def squared_grad_norm(self) -> Tensor:
+        """(), sum of the squares of J's gradient in (W, b)."""
+        return inner(self.grad_W, self.grad_W) + inner(self.grad_b, self.grad_b)
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """(), sum of the products of two tensors of one shape."""
+    return torch.dot(a.flatten(), b.flatten())
 
 
 def predict(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
@@ -44,18 +66,17 @@ def residuals(x: Tensor, y: Tensor, W: Tensor, b: Tensor) -> Tensor:
     Raises:
         ValueError: `y` is not (N, K). Broadcasting would accept (N,) and quietly compare all rows with all rows.
     """
-    prediction = predict(x, W, b)
-    if prediction.shape != y.shape:
+    if y.shape != (len(x), W.shape[1]):
         raise ValueError(
             f"y has shape {tuple(y.shape)}, but x {tuple(x.shape)} and W {tuple(W.shape)} predict"
-            f" {tuple(prediction.shape)}: one row of y for each row of x, one column for each target"
+            f" {(len(x), W.shape[1])}: one row of y for each row of x, one column for each target"
         )
-    return prediction - y
+    return predict(x, W, b).sub_(y)
 
 
 def penalty(W: Tensor, l2: float) -> Tensor:
     """`l2 · sum(W²)`."""
-    return l2 * W.square().sum()
+    return l2 * inner(W, W)
 
 
 def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
@@ -74,10 +95,9 @@ def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
 def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Tensor:
     """J(W, b), differentiable: autograd through it gives what `value_and_gradient` has in closed form."""
     residual = residuals(x, y, W, b)
-    return (residual * weighted(residual, weights)).mean() + penalty(W, l2)
+    return inner(residual, weighted(residual, weights)) / residual.numel() + penalty(W, l2)
 
 
-@torch.no_grad()
 def value_and_gradient(
     x: Tensor,
     y: Tensor,
@@ -93,16 +113,15 @@ def value_and_gradient(
     """
     residual = residuals(x, y, W if scales is None else W / scales.unsqueeze(1), b)
     of_rows = weighted(residual, weights)
-    mse = (residual * of_rows).mean()
-    scaled = of_rows.mul_(2 / residual.numel())
+    factor = 2 / residual.numel()
     if scales is None:
-        grad_W = torch.addmm(W, x.T, scaled, beta=2 * l2)
+        grad_W = torch.addmm(W, x.T, of_rows, beta=2 * l2, alpha=factor)
     else:
-        grad_W = torch.addcdiv(2 * l2 * W, x.T @ scaled, scales.unsqueeze(1))
-    return Step(mse + penalty(W, l2), mse, grad_W, scaled.sum(dim=0))
+        grad_W = torch.addcdiv(2 * l2 * W, x.T @ of_rows, scales.unsqueeze(1), value=factor)
+    return Step(grad_W, factor * of_rows.sum(dim=0), residual, weights, W.clone(), l2)
 
 
-@torch.no_grad()
 def with_penalized_bias(step: Step, b: Tensor, l2: float) -> Step:
     """The step where b is penalised too, as if it were the weight of a column of ones."""
-    return step._replace(loss=step.loss + penalty(b, l2), grad_b=step.grad_b + 2 * l2 * b)
+    penalized = torch.cat([b.unsqueeze(0), step.penalized])
+    return step._replace(grad_b=step.grad_b + 2 * l2 * b, penalized=penalized)

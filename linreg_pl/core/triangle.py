@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 ROWS_AT_A_TIME = 4096
@@ -110,7 +111,8 @@ def triangle_of(chunks: Iterable[tuple[Tensor, ...]]) -> Triangle:
     parts = (rows for chunk in chunks for rows in zip(*(torch.split(of, ROWS_IN_A_PART) for of in chunk), strict=True))
     try:
         torch.set_num_threads(1)  # here too: threads that have merged two triangles spin for more to do
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(num_threads) as pool:  # the limit is NumPy's
+        limited = libraries().limit(limits=1, user_api="blas")  # NumPy's
+        with limited, ThreadPoolExecutor(num_threads) as pool:
             for part in parts:
                 waiting.append(pool.submit(_factored, *part))
                 if len(waiting) > 2 * num_threads:
@@ -122,6 +124,12 @@ def triangle_of(chunks: Iterable[tuple[Tensor, ...]]) -> Triangle:
     if total is None:
         raise ValueError("there is no chunk of rows to factor")
     return total
+
+
+@cache
+def libraries() -> ThreadpoolController:
+    """Those that have threads of their own; to find them takes longer than to factor some thousand rows."""
+    return ThreadpoolController()
 
 
 def _merged(total: Triangle | None, part: Triangle) -> Triangle:

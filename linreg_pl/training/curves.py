@@ -18,7 +18,6 @@ past its end has no trace of that end.
 import math
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
@@ -42,9 +41,12 @@ class Curves(AtPoints):
         self._exact = exact
         self._points: dict[str, float] = {}
         self._step_of_points = 0
+        self._tags: list[str] = []  # of W's entries, row by row, and b's, where these are few
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Declares the hyper-parameters and the common chart, and writes the points of a checkpoint again."""
+        if sum(parameter.numel() for parameter in pl_module.parameters()) <= MOST_COEFFICIENTS:
+            self._tags = [f"params/{name}" for name in named_coefficients(trainer)]  # found once: it takes its time
         if self._points:
             draw(trainer, self._points)
         for logger in trainer.loggers:
@@ -82,7 +84,7 @@ class Curves(AtPoints):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the last point, unless it is there; no checkpoint carries it."""
         drawn = self._points if self._step_of_points == trainer.global_step else {}
-        if trained_module(trainer).newest_step and "train/loss" not in drawn:
+        if trained_module(trainer).newest_step is not None and "train/loss" not in drawn:
             draw(trainer, self._training_point(trainer))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -101,19 +103,23 @@ class Curves(AtPoints):
 
     def _training_point(self, trainer: Trainer) -> dict[str, float]:
         module = trained_module(trainer)
-        few = sum(parameter.numel() for parameter in module.parameters()) <= MOST_COEFFICIENTS
-        parameters = named_coefficients(trainer) if few else norms(trainer)
-        gradient = torch.cat([module.newest_step["grad_W"].flatten(), module.newest_step["grad_b"]])
+        step = module.newest_step
+        assert step is not None
+        if self._tags:
+            W, b = module.coefficients()
+            parameters = dict(zip(self._tags, W.flatten().tolist() + b.tolist(), strict=False))
+        else:
+            parameters = {f"params/{name}": value for name, value in norms(trainer).items()}
         return {
-            "train/loss": module.newest_step["loss"].item(),
-            "train/mse": module.newest_step["mse"].item(),
-            "train/grad_norm": gradient.norm().item(),
+            "train/loss": step.loss.item(),
+            "train/mse": step.mse.item(),
+            "train/grad_norm": math.sqrt(step.squared_grad_norm),
             **(
                 {}
                 if module.schedule == "constant"
                 else {"train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
             ),
-            **{f"params/{name}": value for name, value in parameters.items()},
+            **parameters,
             **(self._exact.points if self._exact else {}),
         }
 

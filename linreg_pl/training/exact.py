@@ -18,7 +18,7 @@ from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import InputError
 from linreg_pl.training.coefficients import named, trained_module
 from linreg_pl.training.problem import of_many_answers
-from linreg_pl.training.schedule import AtPoints
+from linreg_pl.training.schedule import AtPoints, next_point
 
 ARRIVED = 0.01
 """A coefficient is there when this share of its error at the start is left."""
@@ -80,6 +80,10 @@ class ExactAnswer(AtPoints):
         self._forecast = self._epochs_until_there(trainer)
         if trainer.is_global_zero:
             print(*self._preface(trainer), sep="\n")
+
+    def next_due(self, trainer: Trainer, step: int) -> float:
+        """Each point, where it may be the run's last."""
+        return next_point(trainer, step) if self._stop.limits else super().next_due(trainer, step)
 
     def on_point(self, trainer: Trainer) -> None:
         """Looks how far the run is."""

@@ -2,10 +2,12 @@
 
 Between two steps of a run there is most often nothing to show, to save or to look at, and Lightning's way from one
 batch to the next costs more than the step. So one `training_step` takes all steps up to the next at which something is
-due: Keras's `steps_per_execution`. The arithmetic is that of one step at a time, to the bit.
+due: Keras's `steps_per_execution`. Where the curves have a point between, it lets them draw it. The arithmetic is that
+of one step at a time, to the bit.
 """
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from linreg_pl.data.batches import Batch, BatchDataModule
 from linreg_pl.errors import InputError
-from linreg_pl.training.schedule import next_due
+from linreg_pl.training.schedule import AtPoints, next_due, next_point
 
 SECONDS_AT_MOST = 0.1
 """From one execution to the next: so often the bar moves, and `--trainer.max_time` is looked at."""
@@ -33,7 +35,7 @@ class Executions:
 
     Args:
         steps_per_execution: Steps in one training_step of Lightning at most; auto takes as many as there are before
-            something is to be drawn, printed, validated or saved.
+            something is to be printed, validated or saved.
 
     Raises:
         InputError: it is a number below 1.
@@ -63,13 +65,19 @@ class Executions:
         first, end = trainer.global_step, next_due(trainer, trainer.global_step - 1)
         if self.steps_per_execution != "auto":
             end = min(end, first - 1 + self.steps_per_execution)
-        moved = methodcaller("to", like)
+        moved, steps_per_epoch = methodcaller("to", like), data.steps_per_epoch
+        looking = [callback for callback in trainer.callbacks if isinstance(callback, AtPoints)]  # type: ignore[attr-defined]
+        point = next_point(trainer, first - 1) if looking else math.inf
         until = time.monotonic() + SECONDS_AT_MOST
         steps_taken = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress  # behind `global_step`
         for step in range(first, end):
             if self._is_over or time.monotonic() > until:
                 break
-            yield tuple(map(moved, data.batch(*divmod(step, data.steps_per_epoch))))
+            if step == point:
+                for callback in looking:
+                    callback.on_point(trainer)
+                point = next_point(trainer, step)
+            yield tuple(map(moved, data.batch(*divmod(step, steps_per_epoch))))
             steps_taken.increment_by(1)
         count_batches(trainer, trainer.global_step - first)
 

@@ -104,8 +104,8 @@ class LinearRegression(EvaluatedModule):
         self._problem: tuple[Triangle, Scaling, Problem] | None = None
         self._is_new = True  # neither trained nor loaded
         self._total_steps = 0  # of a run that has a schedule or an average
-        self.newest_step: dict[str, Tensor] = {}
-        """J, its mean squared error and its gradient before the newest update; empty before the first."""
+        self.newest_step: objective.Step | None = None
+        """J and its gradient before the newest update."""
         self.learning_rate = math.nan if learning_rate == "auto" else learning_rate
         self.l2 = l2
         self.momentum = momentum
@@ -262,7 +262,7 @@ class LinearRegression(EvaluatedModule):
         return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum, fused=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """One step of SGD, or several; returns J, its mean squared error and its gradient, all before the last update.
+        """One step of SGD, or several; returns J and its mean squared error, both before the last update.
 
         Raises:
             Diverged: the numbers left float32; the weights are those of the step before.
@@ -275,7 +275,8 @@ class LinearRegression(EvaluatedModule):
                 update = bare_step(optimizer.optimizer)
                 for further in self.executions.further_batches(self, like=self.W):
                     self.descend(further, update, schedulers)
-        return self.newest_step
+            step = self.newest_step
+            return {} if step is None else {"loss": step.loss, "mse": step.mse}
 
     def descend(self, batch: Batch, update: Callable[[], object], schedulers: Sequence[Any]) -> None:
         """One step of SGD; `update` is the optimizer's.
@@ -304,7 +305,7 @@ class LinearRegression(EvaluatedModule):
             self._average(taken + 1)
         for scheduler in schedulers:
             scheduler.step()
-        self.newest_step = step._asdict()
+        self.newest_step = step
 
     @property
     def _tail_begins(self) -> int:
@@ -326,18 +327,13 @@ class LinearRegression(EvaluatedModule):
         return schedulers if isinstance(schedulers, list) else [] if schedulers is None else [schedulers]
 
     def _require_sane(self, step: objective.Step) -> None:
-        gradient = torch.cat([step.grad_W.flatten(), step.grad_b])
-        squares = gradient.dot(gradient)
-        bound = float(step.loss + squares)  # of both, as neither is negative; one wait for the device, not two
-        if math.isfinite(bound) and self.learning_rate * math.sqrt(bound) < ABSURD:
-            return
-        loss, squared_norm = float(step.loss), float(squares)
-        if math.isfinite(loss) and self.learning_rate * math.sqrt(squared_norm) < ABSURD:
+        norm = math.sqrt(step.squared_grad_norm)
+        if self.learning_rate * norm < ABSURD:  # which NaN is not
             return
         number, steps_per_epoch = self.trainer.global_step + 1, self.trainer.num_training_batches
         raise Diverged(
             f"diverged at step {number} (epoch {(number - 1) // steps_per_epoch:.0f}) with learning_rate"
-            f" {self.learning_rate:g}: the loss is {loss:.3g}, the gradient's norm {math.sqrt(squared_norm):.3g}"
+            f" {self.learning_rate:g}: the loss is {float(step.loss):.3g}, the gradient's norm {norm:.3g}"
         )
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:

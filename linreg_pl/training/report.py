@@ -121,7 +121,7 @@ class Report(Checkpoint):
 
     def _progress(self, trainer: Trainer) -> dict[str, Any]:
         newest = trained_module(trainer).newest_step
-        numbers: dict[str, Any] = {name: newest[name].item() for name in ("loss", "mse") if newest}
+        numbers = {} if newest is None else {"loss": newest.loss.item(), "mse": newest.mse.item()}
         reason = stopped_by(trainer)
         return {"total_steps": trainer.max_steps, **numbers, **({"stopped_by": reason} if reason else {})}
 

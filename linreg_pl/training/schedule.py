@@ -86,11 +86,14 @@ def has_point(trainer: Trainer) -> bool:
 
 
 class AtPoints(Callback):
-    """A callback that looks at the run where the curves have a point, and nowhere between."""
+    """A callback that looks at the run where the curves have a point, and nowhere between.
 
-    def next_due(self, trainer: Trainer, step: int) -> int:
-        """The next point."""
-        return next_point(trainer, step)
+    It changes nothing there, so that points may lie within an execution, which calls `on_point` itself.
+    """
+
+    def next_due(self, trainer: Trainer, step: int) -> float:
+        """None: see the class."""
+        return math.inf
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
