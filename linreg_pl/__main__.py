@@ -1,7 +1,7 @@
 """The command's door, light: `linreg …`, or `python -m linreg_pl …`.
 
-What is behind it takes seconds to import; a Ctrl-C meanwhile finds nothing to save, and leaves without a word. A quarter
-of these seconds would go to the garbage collector, which finds nothing: what is imported is there to stay.
+What is behind it takes seconds to import; a Ctrl-C meanwhile finds nothing to save, and leaves without a word. The
+garbage collector would take a quarter of these seconds, and find nothing: what is imported is there to stay.
 """
 
 import gc

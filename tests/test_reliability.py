@@ -480,6 +480,15 @@ def test_changed_contents_of_the_data_are_refused_and_a_moved_file_is_not(tmp_pa
     assert "contents of the data" in refused.stderr
 
 
+def test_a_loss_too_large_for_float32_is_no_way_to_go_on(tmp_path: Path) -> None:
+    """Its gradient is not: these residuals, not their squares, are numbers of float32."""
+    (tmp_path / "huge.csv").write_text("x,y\n" + "".join(f"{row}e-12,{row}e20\n" for row in range(1, 50)))
+    job = ("--data", "TableDataModule", "--data.path", "huge.csv", "--data.target", "y", *PLAIN, "--exact", "false")
+    result = linreg("fit", *job, "--model.learning_rate", "1e-9", "--model.fit_intercept", "false", cwd=tmp_path)
+    assert (result.code, "diverged at step 1 " in result.stderr, "the loss is inf" in result.stderr) == (3, True, True)
+    assert json.loads((tmp_path / RUN / "report.json").read_text())["global_step"] == 0
+
+
 def test_divergence_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
     diverging = (*JOBS["synthetic"], "--model.learning_rate", "0.01", "--checkpoint_every_n_epochs", "1")
     result = linreg("fit", *diverging, cwd=tmp_path)

@@ -18,6 +18,7 @@ Where W belongs to features that were divided by `scales` (D,), x need not be: (
 D entries of W are divided in place of N·D of x.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -45,9 +46,9 @@ class Step(NamedTuple):
         return self.mse + penalty(self.penalized, self.l2)
 
     @property
-    def squared_grad_norm(self) -> Tensor:
-        """(), sum of the squares of J's gradient in (W, b)."""
-        return inner(self.grad_W, self.grad_W) + inner(self.grad_b, self.grad_b)
+    def grad_norm(self) -> float:
+        """Norm of J's gradient in (W, b)."""
+        return math.hypot(torch.linalg.vector_norm(self.grad_W), torch.linalg.vector_norm(self.grad_b))
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:

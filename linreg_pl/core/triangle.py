@@ -111,10 +111,9 @@ def triangle_of(chunks: Iterable[tuple[Tensor, ...]]) -> Triangle:
     parts = (rows for chunk in chunks for rows in zip(*(torch.split(of, ROWS_IN_A_PART) for of in chunk), strict=True))
     try:
         torch.set_num_threads(1)  # here too: threads that have merged two triangles spin for more to do
-        limited = libraries().limit(limits=1, user_api="blas")  # NumPy's
-        with limited, ThreadPoolExecutor(num_threads) as pool:
+        with libraries().limit(limits=1, user_api="blas"):  # NumPy's
             for part in parts:
-                waiting.append(pool.submit(_factored, *part))
+                waiting.append(workers(num_threads).submit(_factored, *part))
                 if len(waiting) > 2 * num_threads:
                     total = _merged(total, waiting.popleft().result())
             for coming in waiting:
@@ -130,6 +129,12 @@ def triangle_of(chunks: Iterable[tuple[Tensor, ...]]) -> Triangle:
 def libraries() -> ThreadpoolController:
     """Those that have threads of their own; to find them takes longer than to factor some thousand rows."""
     return ThreadpoolController()
+
+
+@cache
+def workers(num_threads: int) -> ThreadPoolExecutor:
+    """So many threads, which stay: a new one would get its memory anew."""
+    return ThreadPoolExecutor(num_threads)
 
 
 def _merged(total: Triangle | None, part: Triangle) -> Triangle:

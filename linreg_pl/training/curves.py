@@ -113,7 +113,7 @@ class Curves(AtPoints):
         return {
             "train/loss": step.loss.item(),
             "train/mse": step.mse.item(),
-            "train/grad_norm": math.sqrt(step.squared_grad_norm),
+            "train/grad_norm": step.grad_norm,
             **(
                 {}
                 if module.schedule == "constant"

@@ -327,8 +327,8 @@ class LinearRegression(EvaluatedModule):
         return schedulers if isinstance(schedulers, list) else [] if schedulers is None else [schedulers]
 
     def _require_sane(self, step: objective.Step) -> None:
-        norm = math.sqrt(step.squared_grad_norm)
-        if self.learning_rate * norm < ABSURD:  # which NaN is not
+        norm = step.grad_norm
+        if self.learning_rate * norm < ABSURD and math.isfinite(torch.linalg.vector_norm(step.residuals)):
             return
         number, steps_per_epoch = self.trainer.global_step + 1, self.trainer.num_training_batches
         raise Diverged(
