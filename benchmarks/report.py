@@ -15,7 +15,7 @@ from benchmarks.page import Page, environment, named, said
 FLAGS_OF = {  # by page: those of a report, and of a trial
     "tutorial": ("", "--rounds 1 --epochs 100"),
     "table": ("--rounds 3", "--rounds 1 --rows 200000"),
-    "grid": ("--rounds 1", "--rounds 1 --rows 50000"),
+    "grid": ("--rounds 3", "--rounds 1 --rows 50000"),
     "streaming": ("--rounds 3", "--rounds 1 --rows 163840"),
     "exact": ("", "--rounds 1 --rows 100000"),
     "gap": ("", "--rounds 1 --rows 100000"),

@@ -38,7 +38,7 @@ class Step(NamedTuple):
     @property
     def mse(self) -> Tensor:
         """(), J without the penalty."""
-        return inner(self.residuals, weighted(self.residuals, self.weights)) / self.residuals.numel()
+        return (self.residuals * weighted(self.residuals, self.weights)).mean()
 
     @property
     def loss(self) -> Tensor:
@@ -49,11 +49,6 @@ class Step(NamedTuple):
     def grad_norm(self) -> float:
         """Norm of J's gradient in (W, b)."""
         return math.hypot(torch.linalg.vector_norm(self.grad_W), torch.linalg.vector_norm(self.grad_b))
-
-
-def inner(a: Tensor, b: Tensor) -> Tensor:
-    """(), sum of the products of two tensors of one shape."""
-    return torch.dot(a.flatten(), b.flatten())
 
 
 def predict(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
@@ -77,7 +72,7 @@ def residuals(x: Tensor, y: Tensor, W: Tensor, b: Tensor) -> Tensor:
 
 def penalty(W: Tensor, l2: float) -> Tensor:
     """`l2 · sum(W²)`."""
-    return l2 * inner(W, W)
+    return l2 * W.square().sum()
 
 
 def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
@@ -96,7 +91,7 @@ def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
 def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Tensor:
     """J(W, b), differentiable: autograd through it gives what `value_and_gradient` has in closed form."""
     residual = residuals(x, y, W, b)
-    return inner(residual, weighted(residual, weights)) / residual.numel() + penalty(W, l2)
+    return (residual * weighted(residual, weights)).mean() + penalty(W, l2)
 
 
 def value_and_gradient(
