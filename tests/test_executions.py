@@ -17,7 +17,7 @@ from linreg_pl.training.executions import Executions
 from linreg_pl.training.run import checkpoints
 from linreg_pl.training.storage import read_checkpoint
 from tests.commands import linreg
-from tests.runs import JOBS, RUN, assert_same_end, equal
+from tests.runs import JOBS, RUN, assert_same_end, curves, equal
 from tests.sabotage import SignalInPhase
 from tests.test_golden import GOLDEN
 from tests.test_resume import Scheduled
@@ -42,6 +42,19 @@ def test_run_is_that_of_one_step_at_a_time(job: str, steps: str, tmp_path: Path)
     for ours, theirs in zip(checkpoints(folders["several"] / RUN), checkpoints(folders["one"] / RUN), strict=True):
         assert ours.name == theirs.name
         assert equal(read_checkpoint(ours)["loops"], read_checkpoint(theirs)["loops"]), ours
+
+
+def test_points_of_large_batches_are_those_of_one_step_at_a_time(tmp_path: Path) -> None:
+    """A sum over so many rows takes several threads, and rounds as their number has it."""
+    large = ("--data.num_rows", "120000", "--data.batch_size", "40000", "--trainer.max_epochs", "20")
+    drawn = []
+    for steps in ("1", "auto"):
+        (folder := tmp_path / steps).mkdir()
+        flags = (*large, "--model.learning_rate", "1e-11", "--trainer.log_every_n_steps", "1")
+        assert linreg("fit", *flags, "--steps_per_execution", steps, cwd=folder).code == 0
+        drawn.append(curves(folder / RUN))
+    assert len(drawn[0]["train/loss"]) == 60
+    assert drawn[0] == drawn[1]
 
 
 @pytest.fixture

@@ -489,6 +489,18 @@ def test_a_loss_too_large_for_float32_is_no_way_to_go_on(tmp_path: Path) -> None
     assert json.loads((tmp_path / RUN / "report.json").read_text())["global_step"] == 0
 
 
+@pytest.mark.parametrize(("weight", "code"), [(0, 0), (50, 3)])
+def test_a_huge_target_matters_as_much_as_its_weight(weight: int, code: int, tmp_path: Path) -> None:
+    """Of weight 0 it is no reason to stop; of a large one it is, though its square alone would fit into float32."""
+    (tmp_path / "heavy.csv").write_text(
+        f"x,y,w\n1,{'1e30' if weight == 0 else '4e18'},{weight}\n"
+        + "".join(f"{row},{2 * row},{int(weight == 0)}\n" for row in range(49))
+    )
+    job = ("--data", "TableDataModule", "--data.path", "heavy.csv", "--data.target", "y", "--data.weight", "w", *PLAIN)
+    result = linreg("fit", *job, "--model.learning_rate", "1e-9", "--exact", "false", cwd=tmp_path)
+    assert result.code == code, result.stderr
+
+
 def test_divergence_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
     diverging = (*JOBS["synthetic"], "--model.learning_rate", "0.01", "--checkpoint_every_n_epochs", "1")
     result = linreg("fit", *diverging, cwd=tmp_path)

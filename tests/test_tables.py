@@ -592,6 +592,26 @@ def test_batches_of_many_rows_are_the_same_in_any_order_of_epochs(monkeypatch: p
             assert torch.equal(ours, theirs), place
 
 
+@pytest.mark.parametrize("num_targets", [1, 2, 20])
+@pytest.mark.parametrize("num_features", [3, 20])
+@pytest.mark.parametrize("many_values", [1, 10**6])
+def test_shuffled_rows_stay_whole(
+    num_features: int, num_targets: int, many_values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features, targets and weights of a batch are those of the rows whose turn it is, in tables of many rows too."""
+    monkeypatch.setattr(rows, "MANY_ROWS", 8)
+    monkeypatch.setattr(rows, "MANY_VALUES", many_values)
+    parts = tuple(torch.rand(50, width) for width in (num_features, num_targets, 1))
+    held = rows.MemoryRows(parts, shuffled_by=3)
+    for epoch in (0, 1, 5):
+        order = rows.row_order(3, epoch, 50)
+        assert torch.equal(order.sort().values, torch.arange(50))
+        for start in (0, 20, 40):
+            batch = held.batch(epoch, slice(start, start + 20))
+            for found, part in zip(batch, parts, strict=True):
+                assert torch.equal(found, part[order[start : start + 20]])
+
+
 def test_module_is_saved_after_a_test_of_a_streamed_table(tmp_path: Path) -> None:
     """What the checkpoint says of the data is that of the rows to fit."""
     data, module = loaded(table(), memory_limit=0), LinearRegression(num_features=5, learning_rate=1e-6)

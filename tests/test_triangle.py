@@ -1,10 +1,12 @@
 """What one pass keeps: the triangle against the rows it was made of, however they are cut, ordered and scaled."""
 
 import itertools
+import multiprocessing
 from fractions import Fraction
 from operator import mul
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -96,6 +98,22 @@ def test_rows_beyond_what_is_factored_together(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(triangle, "ROWS_AT_A_TIME", 5)
     x, y, *_ = problem(24, 2, 1, 0.0, seed=0)
     assert_holds(triangle_of([(x[:3], y[:3]), (x[3:], y[3:])]), gram(x, y), 24)
+
+
+def test_a_fork_has_threads_of_its_own() -> None:
+    """The parent's, which stay, do not come with it."""
+    x, y, *_ = problem(10, 3, 1, 0.0, seed=0)
+    wanted = triangle_of([(x, y)]).R
+    with multiprocessing.get_context("fork").Pool(1) as forked:
+        found = forked.apply_async(factored_in_a_fork).get(timeout=60)
+    np.testing.assert_array_equal(found, wanted.numpy())
+
+
+def factored_in_a_fork() -> np.ndarray:
+    """R of the same rows."""
+    x, y, *_ = problem(10, 3, 1, 0.0, seed=0)
+    R: np.ndarray = triangle_of([(x, y)]).R.numpy()
+    return R
 
 
 def test_float32_and_whole_numbers_are_taken_as_they_are() -> None:

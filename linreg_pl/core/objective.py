@@ -19,28 +19,30 @@ D entries of W are divided in place of N·D of x.
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 
-class Step(NamedTuple):
-    """J's gradient at one (W, b), on one batch, and what J itself is made of; it is made when somebody asks."""
+@dataclass(frozen=True)
+class Step:
+    """J's gradient at one (W, b), on one batch, and what J is made of. J itself is made once somebody asks for it."""
 
     grad_W: Tensor  # (D, K)
     grad_b: Tensor  # (K,)
     residuals: Tensor  # (N, K), X W + b - y
-    weights: Tensor | None  # (N, 1)
+    weighted_residuals: Tensor  # (N, K)
     penalized: Tensor  # W as it was; or b over W
     l2: float
 
-    @property
+    @cached_property
     def mse(self) -> Tensor:
         """(), J without the penalty."""
-        return (self.residuals * weighted(self.residuals, self.weights)).mean()
+        return (self.residuals * self.weighted_residuals).mean()
 
-    @property
+    @cached_property
     def loss(self) -> Tensor:
         """(), J."""
         return self.mse + penalty(self.penalized, self.l2)
@@ -49,6 +51,11 @@ class Step(NamedTuple):
     def grad_norm(self) -> float:
         """Norm of J's gradient in (W, b)."""
         return math.hypot(torch.linalg.vector_norm(self.grad_W), torch.linalg.vector_norm(self.grad_b))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the squares of the residuals are numbers of their type; takes less time than J."""
+        return math.isfinite(torch.dot(self.residuals.view(-1), self.weighted_residuals.view(-1)))
 
 
 def predict(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
@@ -103,7 +110,7 @@ def value_and_gradient(
     weights: Tensor | None = None,
     scales: Tensor | None = None,
 ) -> Step:
-    """J and its gradient from one pass over the batch; the residuals serve both, so autograd would only cost time.
+    """The gradient of J, and what J is made of: the residuals serve both, so autograd would only cost time.
 
     With `scales`, of the features x / scales.
     """
@@ -114,10 +121,10 @@ def value_and_gradient(
         grad_W = torch.addmm(W, x.T, of_rows, beta=2 * l2, alpha=factor)
     else:
         grad_W = torch.addcdiv(2 * l2 * W, x.T @ of_rows, scales.unsqueeze(1), value=factor)
-    return Step(grad_W, factor * of_rows.sum(dim=0), residual, weights, W.clone(), l2)
+    return Step(grad_W, factor * of_rows.sum(dim=0), residual, of_rows, W.clone(), l2)
 
 
 def with_penalized_bias(step: Step, b: Tensor, l2: float) -> Step:
     """The step where b is penalised too, as if it were the weight of a column of ones."""
     penalized = torch.cat([b.unsqueeze(0), step.penalized])
-    return step._replace(grad_b=step.grad_b + 2 * l2 * b, penalized=penalized)
+    return replace(step, grad_b=step.grad_b + 2 * l2 * b, penalized=penalized)

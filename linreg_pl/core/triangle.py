@@ -10,6 +10,7 @@ Where the columns are far from dependent, squaring costs nothing: long chunks of
 Rows that have weights w are taken times √w, so that in `R'R` each counts w times, as if it stood there so often.
 """
 
+import os
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -119,6 +120,8 @@ def triangle_of(chunks: Iterable[tuple[Tensor, ...]]) -> Triangle:
             for coming in waiting:
                 total = _merged(total, coming.result())
     finally:
+        for coming in waiting:
+            coming.cancel()
         torch.set_num_threads(num_threads)
     if total is None:
         raise ValueError("there is no chunk of rows to factor")
@@ -135,6 +138,9 @@ def libraries() -> ThreadpoolController:
 def workers(num_threads: int) -> ThreadPoolExecutor:
     """So many threads, which stay: a new one would get its memory anew."""
     return ThreadPoolExecutor(num_threads)
+
+
+os.register_at_fork(after_in_child=workers.cache_clear)  # a fork has none of its parent's threads
 
 
 def _merged(total: Triangle | None, part: Triangle) -> Triangle:

@@ -10,7 +10,7 @@ import torch
 from linreg_pl.data.chunks import Chunks
 from linreg_pl.data.csv_files import Csv
 from linreg_pl.data.design import Design
-from linreg_pl.data.rows import MemoryRows, Rows, RowsLoader, StreamedRows, blocks
+from linreg_pl.data.rows import BYTES_BESIDE, MemoryRows, Rows, RowsLoader, StreamedRows, blocks
 from linreg_pl.data.sources import Source, open_source
 from linreg_pl.data.split import VERBS, HeldOut, Part
 from linreg_pl.data.tables import Table
@@ -71,7 +71,8 @@ class Parts:
         """
         self.design.require_others()
         reader = self.design.chunks(self.design.fitted)
-        needed = reader.table.num_rows * sum(reader.widths) * dtype.itemsize
+        beside = 0 if self.shuffled_by is None else BYTES_BESIDE
+        needed = reader.table.num_rows * (sum(reader.widths) * dtype.itemsize + beside)
         if needed > self.memory_limit and self.streams is False:
             raise InputError(
                 f"{self.design.source.name}: the run began with the table in memory, which takes"

@@ -32,6 +32,12 @@ MANY_ROWS = 2**18
 WIDE = 16
 """Columns of float32 that fill a line of the processor's cache."""
 
+MANY_VALUES = 2**22
+"""From so many on a table does not fit into it."""
+
+BYTES_BESIDE = 32
+"""Of a row that is shuffled in memory: in two epochs its place, target and weight."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -77,11 +83,12 @@ class MemoryRows(Rows):
             return tuple([part[rows] for part in self._parts])
         if self.num_rows < MANY_ROWS:
             return taken(self._parts, row_order(self._seed, epoch, self.num_rows)[rows])
-        order, *others = self._shuffled(self._seed, epoch)
-        return (_gathered(self._parts[0], order[rows]), *[part[rows] for part in others])
+        order, *ready = self._shuffled(self._seed, epoch)
+        first = len(self._parts) - len(ready)
+        return (*taken(self._parts[:first], order[rows]), *[part[rows] for part in ready])
 
     def _shuffled(self, seed: int, epoch: int) -> Batch:
-        """The order, and y and weights in it; while an epoch is trained on, a thread makes the next one's."""
+        """The order, and last parts in it; while an epoch is trained on, a thread makes the next one's."""
         if not {epoch, epoch + 1} <= self._epochs.keys():
             coming = {each: self._epochs.get(each) for each in (epoch, epoch + 1)}
             self._epochs = {each: of or soon(self._shuffle, seed, each) for each, of in coming.items()}
@@ -89,7 +96,7 @@ class MemoryRows(Rows):
 
     def _shuffle(self, seed: int, epoch: int) -> Batch:
         order = row_order(seed, epoch, self.num_rows)
-        return (order, *taken(self._parts[1:], order))
+        return (order, *taken([part for part in self._parts[1:] if part.shape[1] == 1], order))
 
 
 class StreamedRows(Rows):
@@ -249,17 +256,17 @@ def soon(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> Future[
     return coming
 
 
-def taken(parts: Batch, chosen: Tensor) -> Batch:
+def taken(parts: Sequence[Tensor], chosen: Tensor) -> Batch:
     """Some rows of all."""
     return tuple([_gathered(part, chosen) for part in parts])
 
 
 def _gathered(rows: Tensor, chosen: Tensor) -> Tensor:
-    """Wide rows as sums of one each, for which torch prefetches those to come; narrow ones by NumPy, in a tighter loop.
+    """Wide rows that lie in the memory as sums of one each, for which torch prefetches those to come; others by NumPy.
 
-    Each takes half of the time of torch's `index_select` there.
+    Each takes about half of the time of torch's `index_select` there.
     """
-    if rows.shape[1] >= WIDE:
+    if rows.shape[1] >= WIDE and rows.numel() >= MANY_VALUES:
         return torch.embedding_bag(rows, chosen, torch.arange(len(chosen)))[0]
     # Into torch's memory: NumPy's begins at other addresses from run to run, and sums over it may round otherwise.
     into = torch.empty(len(chosen), rows.shape[1], dtype=rows.dtype)

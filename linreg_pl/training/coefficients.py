@@ -28,19 +28,26 @@ def column_names(trainer: Trainer) -> tuple[list[str], list[str]]:
     return features, targets
 
 
-def named(trainer: Trainer, W: Tensor, b: Tensor) -> dict[str, Any]:
-    """Values for all of W (D, K), then b (K,): `W` and `b`, with `/feature` and `/target` behind where there are more.
+def entry_names(trainer: Trainer) -> list[str]:
+    """Of W's entries, row by row, then of b's: `W` and `b`, with `/feature` and `/target` behind where there are more.
 
     Without an intercept there is no `b`.
     """
     features, targets = column_names(trainer)
     of_feature = [f"/{name}" for name in features] if len(features) > 1 else [""]
     of_target = [f"/{name}" for name in targets] if len(targets) > 1 else [""]
-    rows, last = W.tolist(), b.tolist() if trained_module(trainer).fit_intercept else []
-    return {
-        **{f"W{of_feature[i]}{of_target[j]}": value for i, row in enumerate(rows) for j, value in enumerate(row)},
-        **{f"b{of_target[j]}": value for j, value in enumerate(last)},
-    }
+    of_b = [f"b{target}" for target in of_target] if trained_module(trainer).fit_intercept else []
+    return [*(f"W{feature}{target}" for feature in of_feature for target in of_target), *of_b]
+
+
+def entries(trainer: Trainer, W: Tensor, b: Tensor) -> list[Any]:
+    """Of W (D, K) and b (K,), in that order."""
+    return W.flatten().tolist() + (b.tolist() if trained_module(trainer).fit_intercept else [])
+
+
+def named(trainer: Trainer, W: Tensor, b: Tensor) -> dict[str, Any]:
+    """The entries of W (D, K) and b (K,) by name."""
+    return dict(zip(entry_names(trainer), entries(trainer, W, b), strict=True))
 
 
 def named_coefficients(trainer: Trainer) -> dict[str, float]:

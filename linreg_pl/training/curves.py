@@ -22,7 +22,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
-from linreg_pl.training.coefficients import named_coefficients, norms, trained_module
+from linreg_pl.training.coefficients import entries, entry_names, norms, trained_module
 from linreg_pl.training.exact import ExactAnswer
 from linreg_pl.training.schedule import AtPoints, is_validation_step
 
@@ -41,12 +41,12 @@ class Curves(AtPoints):
         self._exact = exact
         self._points: dict[str, float] = {}
         self._step_of_points = 0
-        self._tags: list[str] = []  # of W's entries, row by row, and b's, where these are few
+        self._tags: list[str] = []  # of W's and b's entries, where these are few
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Declares the hyper-parameters and the common chart, and writes the points of a checkpoint again."""
-        if sum(parameter.numel() for parameter in pl_module.parameters()) <= MOST_COEFFICIENTS:
-            self._tags = [f"params/{name}" for name in named_coefficients(trainer)]  # found once: it takes its time
+        few = sum(parameter.numel() for parameter in pl_module.parameters()) <= MOST_COEFFICIENTS
+        self._tags = [f"params/{name}" for name in entry_names(trainer)] if few else []  # once, as it takes its time
         if self._points:
             draw(trainer, self._points)
         for logger in trainer.loggers:
@@ -106,8 +106,7 @@ class Curves(AtPoints):
         step = module.newest_step
         assert step is not None
         if self._tags:
-            W, b = module.coefficients()
-            parameters = dict(zip(self._tags, W.flatten().tolist() + b.tolist(), strict=False))
+            parameters = dict(zip(self._tags, entries(trainer, *module.coefficients()), strict=True))
         else:
             parameters = {f"params/{name}": value for name, value in norms(trainer).items()}
         return {

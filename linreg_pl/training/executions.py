@@ -66,7 +66,8 @@ class Executions:
         if self.steps_per_execution != "auto":
             end = min(end, first - 1 + self.steps_per_execution)
         moved, steps_per_epoch = methodcaller("to", like), data.steps_per_epoch
-        looking = [callback for callback in trainer.callbacks if isinstance(callback, AtPoints)]  # type: ignore[attr-defined]
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it from afar
+        looking = [callback for callback in callbacks if isinstance(callback, AtPoints)]
         point = next_point(trainer, first - 1) if looking else math.inf
         until = time.monotonic() + SECONDS_AT_MOST
         steps_taken = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress  # behind `global_step`

@@ -6,6 +6,7 @@ W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -270,13 +271,16 @@ class LinearRegression(EvaluatedModule):
         optimizer, schedulers = self.optimizers(), self._schedulers()
         assert isinstance(optimizer, LightningOptimizer)
         with threads_that_pay(*batch), torch.no_grad():
-            self.descend(batch, optimizer.step, schedulers)
-            if self.executions is not None:
-                update = bare_step(optimizer.optimizer)
-                for further in self.executions.further_batches(self, like=self.W):
-                    self.descend(further, update, schedulers)
-            step = self.newest_step
-            return {} if step is None else {"loss": step.loss, "mse": step.mse}
+            try:
+                self.descend(batch, optimizer.step, schedulers)
+                if self.executions is not None:
+                    update = bare_step(optimizer.optimizer)
+                    for further in self.executions.further_batches(self, like=self.W):
+                        self.descend(further, update, schedulers)
+            finally:  # J here, wherever it is shown: on other threads its sum rounds otherwise
+                step = self.newest_step
+                newest = {} if step is None else {"loss": step.loss, "mse": step.mse}
+        return newest
 
     def descend(self, batch: Batch, update: Callable[[], object], schedulers: Sequence[Any]) -> None:
         """One step of SGD; `update` is the optimizer's.
@@ -293,7 +297,7 @@ class LinearRegression(EvaluatedModule):
         if self.fold_bias:
             step = objective.with_penalized_bias(step, b, self.l2)
         if not self.fit_intercept:
-            step = step._replace(grad_b=torch.zeros_like(step.grad_b))
+            step = replace(step, grad_b=torch.zeros_like(step.grad_b))
         self._require_sane(step)
         W.grad, b.grad = step.grad_W, step.grad_b
         taken = self.trainer.global_step if self._total_steps else 0
@@ -328,7 +332,7 @@ class LinearRegression(EvaluatedModule):
 
     def _require_sane(self, step: objective.Step) -> None:
         norm = step.grad_norm
-        if self.learning_rate * norm < ABSURD and math.isfinite(torch.linalg.vector_norm(step.residuals)):
+        if self.learning_rate * norm < ABSURD and step.is_finite:
             return
         number, steps_per_epoch = self.trainer.global_step + 1, self.trainer.num_training_batches
         raise Diverged(

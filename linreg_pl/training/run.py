@@ -23,7 +23,6 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from linreg_pl.errors import InputError
@@ -150,18 +149,14 @@ def is_locked(run: Path) -> bool:
 class RunLogger(TensorBoardLogger):
     """TensorBoard's logger, to which a point is one event, however many scalars it has: they are written as one."""
 
-    _event = Event()
-
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Writes the scalars of one step."""
-        values = self._event.summary.value
-        if [value.tag for value in values] != list(metrics):  # else filled anew, at a quarter of the cost
-            self._event = Event(summary=Summary(value=[Summary.Value(tag=name) for name in metrics]))
-            values = self._event.summary.value
-        for value, number in zip(values, metrics.values(), strict=True):
-            value.simple_value = number
-        self.experiment.file_writer.add_event(self._event, step)
+        if any(isinstance(value, dict) for value in metrics.values()):
+            super().log_metrics(metrics, step)
+            return
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        self.experiment.file_writer.add_summary(Summary(value=values), step)
 
 
 def run_logger(run: Path, first_step: int) -> TensorBoardLogger:

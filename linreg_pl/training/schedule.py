@@ -88,7 +88,8 @@ def has_point(trainer: Trainer) -> bool:
 class AtPoints(Callback):
     """A callback that looks at the run where the curves have a point, and nowhere between.
 
-    It changes nothing there, so that points may lie within an execution, which calls `on_point` itself.
+    Points may lie within an execution, which calls `on_point` itself. One at which a callback may stop the run is due,
+    and its `next_due` says so.
     """
 
     def next_due(self, trainer: Trainer, step: int) -> float:
