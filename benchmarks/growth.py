@@ -35,7 +35,7 @@ ENOUGH = 4_000_000
 
 TARGETS = {"slope": "1.0 ± 0.05", "memory": "≤ 1.1"}
 
-FLAGS = flags_of("growth", rows=10_000_000, least=FEW * 10**SIZES, rounds=3)
+FLAGS = flags_of("growth", rows=10_000_000, least=FEW * 10**SIZES, rounds=7)
 FLAGS.add_argument("--stream", type=int, help=argparse.SUPPRESS)
 
 
