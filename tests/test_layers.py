@@ -67,6 +67,8 @@ def test_core_is_mathematics_on_tensors() -> None:
             "collections",
             "concurrent",
             "dataclasses",
+            "functools",
+            "os",  # `register_at_fork`, nothing of files
             "torch",
             "numpy",
             "threadpoolctl",

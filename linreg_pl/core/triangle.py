@@ -10,12 +10,12 @@ Where the columns are far from dependent, squaring costs nothing: long chunks of
 Rows that have weights w are taken times √w, so that in `R'R` each counts w times, as if it stood there so often.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from os import register_at_fork
 
 import numpy as np
 import torch
@@ -140,7 +140,7 @@ def workers(num_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads)
 
 
-os.register_at_fork(after_in_child=workers.cache_clear)  # a fork has none of its parent's threads
+register_at_fork(after_in_child=workers.cache_clear)  # a fork has none of its parent's threads
 
 
 def _merged(total: Triangle | None, part: Triangle) -> Triangle:

@@ -19,6 +19,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from linreg_pl.core.triangle import Triangle, triangle_of
+from linreg_pl.data.threads import threads_that_pay
 from linreg_pl.data.watching import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
 
@@ -165,9 +166,11 @@ class TrainingBatches:
         return self.data.steps_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        step = self._steps_taken()
+        step, products = self._steps_taken(), self.data.batch_size * self.data.num_features * self.data.num_targets
         while True:
-            yield self.data.batch(*divmod(step, len(self)))
+            with threads_that_pay(products):
+                batch = self.data.batch(*divmod(step, len(self)))
+            yield batch
             step = max(step + 1, self._steps_taken())  # one training step of Lightning may take several
             if step % len(self) == 0:
                 return

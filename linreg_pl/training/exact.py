@@ -229,7 +229,7 @@ def sentence(epochs: dict[str, float], length: float, ends: bool = False) -> str
     name, last = ordered[-1]
     if ends and in_time < len(ordered):
         return f"{in_time} of {len(ordered)} coefficients are within 1% by the run's end"
-    rest = f"{never} never arrive" if never else f"the last, {name}, {by(last)}"
+    rest = f"{never} never arrive" if never else f"the last, {name}, by epoch {shown_epochs(last)}"
     return f"{in_time} of {len(ordered)} coefficients are within 1% by the run's end; {rest}"
 
 

@@ -10,7 +10,6 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from operator import methodcaller
 from typing import Literal
@@ -26,16 +25,13 @@ from linreg_pl.training.schedule import AtPoints, next_due, next_point
 SECONDS_AT_MOST = 0.1
 """From one execution to the next: so often the bar moves, and `--trainer.max_time` is looked at."""
 
-SMALL = 2**20
-"""Products of a batch's x and W that one thread has added up before several have met."""
-
 
 class Executions:
     """Gives a `training_step` the batches that follow its own, up to the next step at which something is due.
 
     Args:
         steps_per_execution: Steps in one training_step of Lightning at most; auto takes as many as there are before
-            something is to be printed, validated or saved.
+            something is to be printed, validated or saved. A callback that looks at each step gets each.
 
     Raises:
         InputError: it is a number below 1.
@@ -103,14 +99,3 @@ def count_batches(trainer: Trainer, steps: int) -> None:
 def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     """The optimizer's step without what torch wraps around it: hooks, and the profiler's record that costs as much."""
     return partial(inspect.unwrap(type(optimizer).step), optimizer)
-
-
-@contextmanager
-def threads_that_pay(x: Tensor, y: Tensor, *_: Tensor) -> Iterator[None]:
-    """One of torch's threads for a small batch, all for a large one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if x.numel() * y.shape[-1] <= SMALL else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

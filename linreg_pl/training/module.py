@@ -18,9 +18,10 @@ from linreg_pl.core.scaling import Scaling, standardization, theta_of, users_uni
 from linreg_pl.core.schedules import Schedule, share
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.batches import Batch, BatchDataModule
+from linreg_pl.data.threads import threads_that_pay
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.evaluating import EvaluatedModule
-from linreg_pl.training.executions import Executions, bare_step, threads_that_pay
+from linreg_pl.training.executions import Executions, bare_step
 from linreg_pl.training.problem import Problem, problem
 
 ABSURD = 1e15
@@ -270,7 +271,7 @@ class LinearRegression(EvaluatedModule):
         """
         optimizer, schedulers = self.optimizers(), self._schedulers()
         assert isinstance(optimizer, LightningOptimizer)
-        with threads_that_pay(*batch), torch.no_grad():
+        with threads_that_pay(batch[0].numel() * batch[1].shape[-1]), torch.no_grad():
             try:
                 self.descend(batch, optimizer.step, schedulers)
                 if self.executions is not None:
