@@ -88,7 +88,7 @@ class MemoryRows(Rows):
         return (*taken(self._parts[:first], order[rows]), *[part[rows] for part in ready])
 
     def _shuffled(self, seed: int, epoch: int) -> Batch:
-        """The order, and last parts in it; while an epoch is trained on, a thread makes the next one's."""
+        """The order, and in it the parts behind x that are one column; a thread makes the next epoch's meanwhile."""
         if not {epoch, epoch + 1} <= self._epochs.keys():
             coming = {each: self._epochs.get(each) for each in (epoch, epoch + 1)}
             self._epochs = {each: of or soon(self._shuffle, seed, each) for each, of in coming.items()}
