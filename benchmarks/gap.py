@@ -30,8 +30,8 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.page import Page, flags_of, ratios, said, show, silent_trainer, spread
 from linreg_pl import LinearRegression, TableDataModule
+from linreg_pl.cli.flags import ON_TABLES
 from linreg_pl.core.optimum import optimum, penalty_rows
-from linreg_pl.flags import ON_TABLES
 from linreg_pl.training.executions import Executions
 
 NUM_FEATURES = 32

@@ -11,7 +11,7 @@ import time
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks import job
-from linreg_pl.training.coefficients import trained_module
+from linreg_pl.training.coefficient_names import trained_module
 
 
 class LoopTimer(Callback):

@@ -34,7 +34,7 @@ from sklearn.preprocessing import StandardScaler
 from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
 from benchmarks.page import ROOT, cpu_model
-from linreg_pl.data.split import Part, Split
+from linreg_pl.data.table.split import Part, Split
 
 SHOWN = {  # coefficients that every program means the same by
     "diabetes": ("intercept", "bmi", "s1", "s5"),

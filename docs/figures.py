@@ -12,9 +12,9 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from linreg_pl.training.pictures import OTHER, STYLE, draw_gap, draw_path
-from linreg_pl.training.plots import png
-from linreg_pl.training.record import Record, record
+from linreg_pl.plots.figures import OTHER, STYLE, draw_gap, draw_path
+from linreg_pl.plots.plot import png
+from linreg_pl.plots.run_data import Record, record
 
 DOCS = Path(__file__).parent
 LINREG = Path(sys.executable).with_name("linreg")

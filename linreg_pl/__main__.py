@@ -21,7 +21,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     gc.disable()
-    from linreg_pl.cli import main as linreg
+    from linreg_pl.cli.command import main as linreg
 
     return linreg()
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from linreg_pl.training.run import checkpoints, state_of
+from linreg_pl.runs.folder import checkpoints, state_of
 
 RUN = Path("lightning_logs") / "version_0"
 DIABETES = Path(__file__).parent.parent / "examples" / "diabetes.csv"

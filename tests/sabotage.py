@@ -117,7 +117,7 @@ class SignalInPhase:
     def __call__(self) -> None:
         import torch
 
-        from linreg_pl import cli
+        from linreg_pl.cli import command as cli
         from linreg_pl.training.module import LinearRegression
 
         def send() -> None:

@@ -12,14 +12,14 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from linreg_pl.training import bar
-from linreg_pl.training.bar import RunBar
+from linreg_pl.callbacks import progress_bar as bar
+from linreg_pl.callbacks.progress_bar import RunBar
 from tests.commands import linreg
 from tests.test_cli import in_terminal
 
 NUM_ROWS = 150_000
 IMPATIENT = (
-    "import sys; from linreg_pl.training import bar; from linreg_pl.cli import main;"
+    "import sys; from linreg_pl.callbacks import progress_bar as bar; from linreg_pl.cli.command import main;"
     " bar.SECONDS_BEFORE_A_PASS_SHOWS = bar.SECONDS_BETWEEN_UPDATES = 0; sys.exit(main())"
 )
 

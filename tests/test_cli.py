@@ -314,6 +314,6 @@ def test_reader_that_leaves_ends_the_run_quietly(tmp_path: Path) -> None:
 
 
 def test_fit_imports_no_reader_of_tables_where_there_is_none(tmp_path: Path) -> None:
-    program = "import sys; from linreg_pl.cli import main; code = main(['fit', '--trainer.max_epochs', '1'])"
+    program = "import sys; from linreg_pl.cli.command import main; code = main(['fit', '--trainer.max_epochs', '1'])"
     command = (sys.executable, "-c", f"{program}; sys.exit(code or 'pyarrow' in sys.modules)")
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0

@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from linreg_pl import LinearRegression, SyntheticDataModule
+from linreg_pl.runs.checkpoint_file import read_checkpoint
+from linreg_pl.runs.folder import checkpoints
 from linreg_pl.training import executions
 from linreg_pl.training.executions import Executions
-from linreg_pl.training.run import checkpoints
-from linreg_pl.training.storage import read_checkpoint
 from tests.commands import linreg
 from tests.runs import JOBS, RUN, assert_same_end, curves, equal
 from tests.sabotage import SignalInPhase

@@ -17,7 +17,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 from torch.utils.data import DataLoader, TensorDataset
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
-from linreg_pl.data.chunks import Chunks
+from linreg_pl.data.table.encoded_rows import Chunks
 from tests.commands import linreg
 from tests.problems import problem
 from tests.runs import DIABETES, PLAIN, RUN, assert_same_run, curves

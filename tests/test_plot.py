@@ -14,9 +14,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
-from linreg_pl.data.batches import BatchDataModule
-from linreg_pl.training.record import record
-from linreg_pl.training.run import checkpoints, lock, step_of
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.plots.run_data import record
+from linreg_pl.runs.folder import checkpoints, lock, step_of
 from tests.commands import linreg
 from tests.runs import DIABETES, PLAIN, curves
 from tests.sabotage import KillInSave

@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 import scipy.stats
 
-from linreg_pl.training.storage import UNFINISHED
+from linreg_pl.runs.checkpoint_file import UNFINISHED
 from tests.commands import Result, linreg
 from tests.runs import PLAIN, RUN
 

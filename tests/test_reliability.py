@@ -25,9 +25,9 @@ import torch
 import yaml
 
 from linreg_pl.errors import InputError
-from linreg_pl.training.resuming import newest_good_checkpoint
-from linreg_pl.training.run import checkpoints, report_of, state_of
-from linreg_pl.training.storage import read_checkpoint, tensors
+from linreg_pl.runs.checkpoint_file import read_checkpoint, tensors
+from linreg_pl.runs.folder import checkpoints, report_of, state_of
+from linreg_pl.runs.resume import newest_good_checkpoint
 from tests.commands import linreg, start
 from tests.runs import DIABETES, JOBS, PLAIN, RUN, assert_same_end, curves, equal, newest
 from tests.sabotage import PHASES, POINTS, ForbidFolder, FullDisk, KillInSave, SignalInPhase

@@ -13,8 +13,8 @@ import torch
 import yaml
 
 from linreg_pl import LinearRegression, SyntheticDataModule
-from linreg_pl.training.run import EVENTS
-from linreg_pl.training.storage import DurableCheckpointIO, read_checkpoint
+from linreg_pl.runs.checkpoint_file import DurableCheckpointIO, read_checkpoint
+from linreg_pl.runs.folder import EVENTS
 from tests.commands import linreg
 from tests.runs import JOBS, RUN, assert_same_end, assert_same_run
 from tests.sabotage import KillInSave

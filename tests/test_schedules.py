@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
 from linreg_pl.core.forecast import course
-from linreg_pl.core.planning import ExpectedDescent
-from linreg_pl.core.schedules import Schedule, learning_rates
+from linreg_pl.core.learning_rate_schedules import Schedule, learning_rates
+from linreg_pl.core.run_length import ExpectedDescent
 from tests.commands import linreg
 from tests.runs import DIABETES, RUN
 from tests.trainers import Trajectory, plain_trainer

@@ -27,7 +27,7 @@ class CountCalls:
     counted: Path
 
     def __call__(self) -> None:
-        from linreg_pl import cli
+        from linreg_pl.cli import command as cli
         from linreg_pl.training import executions
 
         patch(executions, "SECONDS_AT_MOST", math.inf)  # counting is slow, and must not cut executions short

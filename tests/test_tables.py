@@ -21,7 +21,8 @@ import pytest
 import torch
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
-from linreg_pl.data import csv_files, rows
+from linreg_pl.data.table import csv as csv_files
+from linreg_pl.data.table import rows
 from tests.commands import linreg
 from tests.runs import PLAIN
 from tests.test_bad_input import of_table
@@ -274,7 +275,7 @@ def test_what_is_neither_a_name_nor_a_frame(path: Any) -> None:
 
 WITHOUT_FRAMES = """
 import sys
-import linreg_pl.cli
+import linreg_pl.cli.command
 assert not {"pandas", "polars"} & set(sys.modules)
 
 class NotInstalled:
@@ -284,7 +285,7 @@ class NotInstalled:
 
 sys.meta_path.insert(0, NotInstalled())
 flags = "--data TableDataModule --data.path t.parquet --data.target y --trainer.max_epochs 2".split()
-sys.exit(linreg_pl.cli.main(["fit", *flags]))
+sys.exit(linreg_pl.cli.command.main(["fit", *flags]))
 """
 
 

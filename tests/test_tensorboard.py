@@ -28,8 +28,8 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
-from linreg_pl.data.batches import BatchDataModule
-from linreg_pl.training.run import checkpoints
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.runs.folder import checkpoints
 from tests import runs
 from tests.commands import linreg, outside_make
 from tests.runs import PLAIN, Curves

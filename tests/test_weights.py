@@ -27,10 +27,10 @@ from linreg_pl.core.scaling import users_units
 from linreg_pl.core.stability import batch_hessian
 from linreg_pl.core.statistics import statistics
 from linreg_pl.core.triangle import triangle_of
-from linreg_pl.data import rows
-from linreg_pl.data.split import Split
-from linreg_pl.training.pictures import pictures
-from linreg_pl.training.record import record
+from linreg_pl.data.table import rows
+from linreg_pl.data.table.split import Split
+from linreg_pl.plots.figures import pictures
+from linreg_pl.plots.run_data import record
 from tests.commands import linreg
 from tests.problems import Problem, problem, problems
 from tests.rationals import Paraboloid, rational, with_ones

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.double_double import DoubleDouble, double_double, square_root
-from linreg_pl.core.least_squares import PseudoInverse
+from linreg_pl.core.pseudo_inverse import PseudoInverse
 from linreg_pl.core.scaling import Scaling, theta_of, users_units
 from linreg_pl.core.triangle import Triangle, upper_triangle
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.optimum import Optimum
-from linreg_pl.core.student import student_quantile
+from linreg_pl.core.student_t import student_quantile
 
 NOTHING = 1e-6
 """A coefficient that is this share of its standard error is 0 but for rounding, which decides all of its digits."""

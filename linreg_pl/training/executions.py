@@ -18,9 +18,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from linreg_pl.data.batches import Batch, BatchDataModule
+from linreg_pl.data.base import Batch, BatchDataModule
 from linreg_pl.errors import InputError
-from linreg_pl.training.schedule import AtPoints, next_due, next_point
+from linreg_pl.training.due import AtPoints, next_due, next_point
 
 SECONDS_AT_MOST = 0.1
 """From one execution to the next: so often the bar moves, and `--trainer.max_time` is looked at."""

@@ -14,13 +14,13 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from linreg_pl.core import objective
+from linreg_pl.core.learning_rate_schedules import Schedule, share
 from linreg_pl.core.scaling import Scaling, standardization, theta_of, users_units
-from linreg_pl.core.schedules import Schedule, share
 from linreg_pl.core.triangle import Triangle
-from linreg_pl.data.batches import Batch, BatchDataModule
+from linreg_pl.data.base import Batch, BatchDataModule
 from linreg_pl.data.threads import threads_that_pay
 from linreg_pl.errors import Diverged, InputError
-from linreg_pl.training.evaluating import EvaluatedModule
+from linreg_pl.training.evaluation import EvaluatedModule
 from linreg_pl.training.executions import Executions, bare_step
 from linreg_pl.training.problem import Problem, problem
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.forecast import Forecast, course, forecast, forecast_of_cycle, forecast_of_gap
+from linreg_pl.core.learning_rate_schedules import Schedule
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
-from linreg_pl.core.planning import ExpectedDescent
+from linreg_pl.core.run_length import ExpectedDescent
 from linreg_pl.core.scaling import Scaling, theta_of
-from linreg_pl.core.schedules import Schedule
 from linreg_pl.core.stability import (
     batch_hessian,
     curvature_noise,
@@ -22,7 +22,7 @@ from linreg_pl.core.stability import (
     largest_in_mean_square,
     largest_stable_learning_rate,
 )
-from linreg_pl.data.batches import BatchDataModule
+from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError, quoted
 
 SAMPLED_BATCHES = 16

@@ -1,0 +1,1 @@
+"""Callbacks that watch a run: curves, printed lines, checkpoints, the report."""

@@ -1,0 +1,129 @@
+"""What does TensorBoard show, and at which step?
+
+    train/loss       J of the batch, before the update          train/mse     J without the penalty
+    train/grad_norm  norm of J's gradient in (W, b)             params/…      W and b after the update, in x's own units
+    train/learning_rate  where it has a schedule
+    gap/…            where the exact answer is known: see `exact.py`
+    val/loss, val/mse, val/r2  over all held-out rows, where there are any; no val/r2 where their targets are constant
+
+The x-axis is the number of optimizer steps taken. Training's points fall on every `log_every_n_steps`-th step, on the
+last of the first epoch if that comes earlier, and on the run's last. They go to the loggers directly: Lightning's
+`self.log` costs half a millisecond a step, and has lost points at kills.
+
+A checkpoint carries its own step's points. The run that goes on from it purges all from that step on and writes these
+again: whatever was written between the checkpoint and a kill, each point is drawn once, and a run that is trained on
+past its end has no trace of that end.
+"""
+
+import math
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
+
+from linreg_pl.callbacks.exact_answer import ExactAnswer
+from linreg_pl.training.coefficient_names import entries, entry_names, norms, trained_module
+from linreg_pl.training.due import AtPoints, is_validation_step
+
+MOST_COEFFICIENTS = 64
+"""With more entries than this in W and b, their norms are drawn instead."""
+
+
+class Curves(AtPoints):
+    """Writes the scalars, one chart of training and validation loss, and the HParams tab.
+
+    Args:
+        exact: Gives its points too, where the exact answer is known.
+    """
+
+    def __init__(self, exact: ExactAnswer | None = None) -> None:
+        self._exact = exact
+        self._points: dict[str, float] = {}
+        self._step_of_points = 0
+        self._tags: list[str] = []  # of W's and b's entries, where these are few
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Declares the hyper-parameters and the common chart, and writes the points of a checkpoint again."""
+        few = sum(parameter.numel() for parameter in pl_module.parameters()) <= MOST_COEFFICIENTS
+        self._tags = [f"params/{name}" for name in entry_names(trainer)] if few else []  # once, as it takes its time
+        if self._points:
+            draw(trainer, self._points)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                self._declare(trainer, logger)
+
+    def _declare(self, trainer: Trainer, logger: TensorBoardLogger) -> None:
+        metrics = ["train/loss", "train/mse"]
+        if trainer.enable_validation:
+            metrics += ["val/loss", "val/mse", "val/r2"]
+            layout = {"loss": {"training and validation": ["Multiline", ["train/loss", "val/loss"]]}}
+            logger.experiment.add_custom_scalars(layout)
+        plain = {
+            name: value if isinstance(value, int | float | str | bool) else str(value)
+            for name, value in logger.hparams.items()
+        }
+        # The curves' last points are the metrics; the logger's `log_hyperparams(…, metrics=…)` would add points.
+        for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
+            logger.experiment.file_writer.add_summary(summary)
+
+    def on_point(self, trainer: Trainer) -> None:
+        """Writes it."""
+        self._write(trainer, self._training_point(trainer))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the validation's result, while fitting."""
+        if trainer.state.fn == "fit":
+            found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+            values = {name: value for name, value in found.items() if not math.isnan(value)}
+            if is_validation_step(trainer):
+                self._write(trainer, values)
+            else:  # the stop's own: a run that goes on has not this point
+                draw(trainer, values)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the last point, unless it is there; no checkpoint carries it."""
+        drawn = self._points if self._step_of_points == trainer.global_step else {}
+        if trained_module(trainer).newest_step is not None and "train/loss" not in drawn:
+            draw(trainer, self._training_point(trainer))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Puts this step's points into the checkpoint."""
+        checkpoint["points"] = self._points if self._step_of_points == trainer.global_step else {}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Takes them out."""
+        self._points, self._step_of_points = checkpoint.get("points", {}), checkpoint["global_step"]
+
+    def _write(self, trainer: Trainer, values: dict[str, float]) -> None:
+        if self._step_of_points != trainer.global_step:
+            self._points, self._step_of_points = {}, trainer.global_step
+        self._points |= values
+        draw(trainer, values)
+
+    def _training_point(self, trainer: Trainer) -> dict[str, float]:
+        module = trained_module(trainer)
+        step = module.newest_step
+        assert step is not None
+        if self._tags:
+            parameters = dict(zip(self._tags, entries(trainer, *module.coefficients()), strict=True))
+        else:
+            parameters = {f"params/{name}": value for name, value in norms(trainer).items()}
+        return {
+            "train/loss": step.loss.item(),
+            "train/mse": step.mse.item(),
+            "train/grad_norm": step.grad_norm,
+            **(
+                {}
+                if module.schedule == "constant"
+                else {"train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
+            ),
+            **parameters,
+            **(self._exact.points if self._exact else {}),
+        }
+
+
+def draw(trainer: Trainer, values: dict[str, float]) -> None:
+    """Gives each logger a point at this step."""
+    for logger in trainer.loggers:
+        logger.log_metrics(values, step=trainer.global_step)

@@ -1,0 +1,37 @@
+"""The tutorial's line: epoch, training loss, W and b, each with three decimals, every so many epochs."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from linreg_pl.training.coefficient_names import shown, trained_module
+from linreg_pl.training.due import Interval
+
+
+class EpochLines(Callback):
+    """Prints a line after the last step of each epoch that `display_every_n_epochs` divides.
+
+    The loss is that of the epoch's last batch, before its update. A live progress bar stays below the lines.
+
+    Args:
+        display_every_n_epochs: Epochs from one printed line to the next; null for a twentieth of the run.
+    """
+
+    def __init__(self, display_every_n_epochs: int | None = 100) -> None:
+        self.interval = Interval("display_every_n_epochs", display_every_n_epochs)
+
+    def next_due(self, trainer: Trainer, step: int) -> int:
+        """The next step after which a line is printed."""
+        steps_per_epoch = int(trainer.num_training_batches)
+        epochs = step // steps_per_epoch
+        return (epochs + 1 + -epochs % self.interval.epochs(trainer)) * steps_per_epoch
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Prints, where an epoch to display has just ended."""
+        step = trainer.global_step
+        if self.next_due(trainer, step - 1) == step and trainer.is_global_zero:
+            epoch = step // int(trainer.num_training_batches) - 1
+            loss, (W, b) = outputs["loss"].item(), trained_module(trainer).coefficients()
+            print(f"epoch {epoch:6d}   loss {loss:14.3f}   W {shown(W)}   b {shown(b)}")

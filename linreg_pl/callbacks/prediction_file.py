@@ -1,0 +1,180 @@
+"""Predictions, written to a file as they are made."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from linreg_pl.core.prediction_interval import PredictionInterval
+from linreg_pl.core.triangle import Triangle
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.synthetic import SyntheticDataModule
+from linreg_pl.errors import InputError, quoted
+from linreg_pl.runs.checkpoint_file import begin_durably, end_durably
+from linreg_pl.training.coefficient_names import column_names
+from linreg_pl.training.module import LinearRegression
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ENDINGS = (".csv", ".parquet")
+
+
+class PredictionFile(Callback):
+    """One row for each row of the data, in its order: the columns to keep, then each target's prediction.
+
+    A prediction has its target's name, or `target_predicted` where a kept column has that; with an interval,
+    `target_lower` and `target_upper` follow it. Only some rows are held at a time, and the file appears under its name
+    when it is whole.
+
+    Args:
+        output: The file's name.
+        keep_columns: Names of the data's columns to copy; None for all.
+        interval: Of the predictions, if any.
+
+    Raises:
+        InputError: the name ends in neither .csv nor .parquet.
+    """
+
+    def __init__(
+        self, output: str, keep_columns: Sequence[str] | None = (), interval: PredictionInterval | None = None
+    ) -> None:
+        self.path = Path(output)
+        self.num_rows = 0
+        if self.path.suffix.lower() not in ENDINGS:
+            raise InputError(f"{output}: the name must end in .csv or .parquet; see --output")
+        self._keep_columns, self._interval = keep_columns, interval
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the file."""
+        import pyarrow as pa  # here, as no other command writes a table
+        from pyarrow.csv import CSVWriter
+        from pyarrow.parquet import ParquetWriter
+
+        data, is_csv = trainer.datamodule, self.path.suffix.lower() == ".csv"  # type: ignore[attr-defined]
+        assert isinstance(data, BatchDataModule)
+        if self.path.exists() and any(self.path.samefile(path) for path in data.paths):
+            raise InputError(f"{self.path}: the rows are read from this file; give --output another name")
+        keeps = self._keep_columns is None or len(self._keep_columns) > 0
+        kept, rows = data.as_written(self._keep_columns) if keeps else (pa.schema([]), iter(()))
+        kept = pa.schema([pa.field(field.name, writable(field.type)) for field in kept])
+        self._kept = Kept(kept, rows)
+        self._schema = self._schema_of(kept, column_names(trainer)[1])
+        self._file = begin_durably(self.path)
+        try:
+            self._writer = (CSVWriter if is_csv else ParquetWriter)(self._file, self._schema)
+            self._writer.write_table(self._schema.empty_table())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(
+                f"{self.path}: a kept column can't be written there ({error}); see --keep_columns"
+            ) from error
+
+    def _schema_of(self, kept: "pa.Schema", targets: Sequence[str]) -> "pa.Schema":
+        import pyarrow as pa
+
+        names = list(kept.names)
+        for target in targets:
+            names.append(f"{target}_predicted" if target in kept.names else target)
+            names += [f"{target}_lower", f"{target}_upper"] if self._interval else []
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise InputError(f"{self.path}: {quoted(doubled)} would stand there twice; leave it out of --keep_columns")
+        return pa.schema([*kept, *(pa.field(name, pa.float32()) for name in names[len(kept) :])])
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Appends a batch of predictions, shape (N, K)."""
+        import pyarrow as pa
+
+        of_target = outputs.unsqueeze(2).cpu()
+        if self._interval:
+            reach = self._interval.reach(batch if isinstance(batch, Tensor) else batch[0]).unsqueeze(2)
+            of_target = torch.cat([of_target, of_target - reach, of_target + reach], dim=2)
+        columns = [pa.array(column) for column in of_target.flatten(1).float().T.contiguous().numpy()]
+        self._writer.write_table(pa.table([*self._kept.next(len(outputs)), *columns], schema=self._schema))
+        self.num_rows += len(outputs)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leaves no part of a file."""
+        if hasattr(self, "_file"):
+            Path(self._file.name).unlink(missing_ok=True)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives the file its name."""
+        self._writer.close()
+        end_durably(self._file, self.path)
+
+
+class Kept:
+    """Columns that are copied, some rows at a time: as many as there are predictions."""
+
+    def __init__(self, schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> None:
+        self._schema, self._batches = schema, batches
+        self._held = schema.empty_table()
+
+    def next(self, num_rows: int) -> "list[pa.ChunkedArray]":
+        """The columns of the next rows.
+
+        Raises:
+            InputError: there are no more.
+        """
+        import pyarrow as pa
+
+        parts, missing = [self._held], num_rows - self._held.num_rows
+        while self._schema and missing > 0:
+            batch = next(self._batches, None)
+            if batch is None:
+                raise InputError("the data has changed while it was read; start again")
+            parts.append(pa.Table.from_batches([batch]).cast(self._schema))
+            missing -= batch.num_rows
+        rows = pa.concat_tables(parts)
+        self._held = rows.slice(num_rows)
+        columns: list[pa.ChunkedArray] = rows.slice(0, num_rows).columns
+        return columns
+
+
+def writable(kind: "pa.DataType") -> "pa.DataType":
+    """The type of a kept column: of dictionaries and views, that of their values."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return writable(kind.value_type)
+    return pa.large_string() if pa.types.is_string_view(kind) else kind
+
+
+def interval_of(
+    path: Path, checkpoint: dict[str, Any], model: LinearRegression, probability: float
+) -> PredictionInterval:
+    """The intervals around a checkpoint's predictions.
+
+    Raises:
+        InputError: the checkpoint does not have the rows' triangle, or nothing follows from it.
+    """
+    if not 0 < probability < 1:
+        raise InputError(f"interval is {probability}: give --interval a number between 0 and 1, such as 0.95")
+    if SyntheticDataModule.__qualname__ in checkpoint:
+        raise InputError(
+            f"{path}: the synthetic data draws its noise anew at every epoch, so that no number of rows was fitted that"
+            " an interval could rest on; leave --interval out"
+        )
+    rows = checkpoint.get("exact", {})
+    if "R" not in rows:
+        raise InputError(
+            f"{path}: --interval rests on the pass that --exact true takes over the rows, and this run had none; leave"
+            " --interval out"
+        )
+    triangle = Triangle(rows["R"], rows["num_rows"], len(model.W), rows["total_weight"])
+    try:
+        return PredictionInterval(triangle, model.fit_intercept, probability)
+    except ValueError as error:
+        raise InputError(f"{path}: there is no interval, {error}; leave --interval out") from error

@@ -1,0 +1,153 @@
+"""How did the run end? `report.json` in its folder, and the lines that close it in the terminal."""
+
+import json
+import math
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from linreg_pl.callbacks.exact_answer import ExactAnswer
+from linreg_pl.data.base import Summary
+from linreg_pl.errors import Diverged
+from linreg_pl.runs.checkpoint_file import write_durably
+from linreg_pl.runs.folder import REPORT, run_folder
+from linreg_pl.solve.epochs_in_words import shown_epochs
+from linreg_pl.training.coefficient_names import named_coefficients, trained_module
+from linreg_pl.training.due import forget_stop, has_ended, stopped_by
+
+HARDLY = 1e-3
+"""A whole run that changes the loss by less than this share has learnt nothing."""
+
+GROWN = 100
+"""Times the first loss, which no noise explains."""
+
+MOST_COEFFICIENTS = 20
+"""Coefficients that are printed; the report has them all."""
+
+
+class Report(Checkpoint):
+    """Writes `report.json` when training ends: state, step, the last batch's loss, and every coefficient by name.
+
+    A `Checkpoint` to Lightning, so that it comes after all else, the end's checkpoint too: where there is a report, the
+    run is finished, or diverged; where a rule stopped it, `stopped_by` says which, and why. It holds nothing in which
+    two equal runs could differ: no time, no path. Each checkpoint holds its `progress`.
+    """
+
+    def __init__(self, exact: ExactAnswer | None = None) -> None:
+        self._exact = exact
+        self.contents: dict[str, Any] = {}
+        self._first_loss: float | None = None
+        self._exact_for_printing: dict[str, float] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Removes the report of a run that goes on."""
+        forget_stop(trainer)
+        run = run_folder(trainer)
+        if run is not None and trainer.is_global_zero:
+            (run / REPORT).unlink(missing_ok=True)
+
+    def next_due(self, trainer: Trainer, step: int) -> float:
+        """The first step, whose loss all others are measured by."""
+        return 1 if step < 1 else math.inf
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps the first loss."""
+        if trainer.global_step == 1:
+            self._first_loss = outputs["loss"].item()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Puts the progress so far into the checkpoint, for `linreg runs`."""
+        checkpoint["progress"] = self._progress(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reports a run that is finished; one that has run out of time only says where it stands."""
+        self._write(trainer, "finished" if has_ended(trainer) else "interrupted")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Reports a run that diverged, with the weights before the step that did."""
+        if isinstance(exception, Diverged):
+            self._write(trainer, "diverged")
+
+    def lines(self) -> list[str]:
+        """The report for the terminal; `report.json` has all digits."""
+        contents = self.contents
+        finished = contents["state"] == "finished"
+        verb = "fitted in" if finished else f"stopped before step {contents['total_steps']}, after"
+        loss = contents.get("loss", 0.0)
+        stuck = self._first_loss is not None and abs(loss - self._first_loss) < HARDLY * self._first_loss
+        lines = [f"{verb} {contents['global_step']} steps ({contents['epochs']} epochs)"]
+        if "stopped_by" in contents:
+            lines.append(f"stopped by {contents['stopped_by']}")
+        lines += self._table()
+        if "exact" in contents:
+            part = contents["gap_of_variance_explained"]
+            share = "" if part is None else f": {100 * part:.3g}% of the variance explained"
+            objective = contents["exact"]["objective"]
+            lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {objective:.6g}{share}")
+        if "held_out" in contents:
+            rows = contents["held_out"]
+            r2 = "unknown" if rows["r2"] is None else f"{rows['r2']:.6g}"
+            lines.append(f"held out loss {rows['loss']:.6g}, R² {r2} over {rows['num_rows']} rows")
+        grown = self._first_loss is not None and loss > GROWN * self._first_loss
+        if grown:
+            lines.append(
+                f"the loss has grown from {self._first_loss:.6g} to {loss:.6g}: the run diverges; start anew"
+                " with a smaller --model.learning_rate"
+            )
+        if stuck:
+            lines.append(f"the loss has hardly moved from {loss:.6g}: give a larger --model.learning_rate")
+        return lines
+
+    def _table(self) -> list[str]:
+        """The coefficients, each beside its exact value and the epochs it took, if these are known."""
+        names = list(self.contents["coefficients"])
+        shown = names if len(names) <= MOST_COEFFICIENTS else [*names[: MOST_COEFFICIENTS - 1], names[-1]]
+        width = max(len(name) for name in shown)
+        if "exact" not in self.contents:
+            rows = [f"  {name:{width}} {self.contents['coefficients'][name]:12.6g}" for name in shown]
+        else:
+            rows = [f"  {'':{width}} {'fitted':>12} {'exact':>12}   within 1% by epoch: forecast, seen"]
+            for name in shown:
+                epochs = self.contents["epochs_to_1_percent"].get(name, {})
+                forecast, seen = (
+                    shown_epochs(epochs[key]) if epochs.get(key) is not None else "-" for key in ("forecast", "seen")
+                )
+                fitted, exact = self.contents["coefficients"][name], self._exact_for_printing[name]
+                rows.append(f"  {name:{width}} {fitted:12.6g} {exact:12.6g}   {forecast:>28}  {seen:>4}")
+        left_out = len(names) - len(shown)
+        return [*rows, *([f"  and {left_out} more in {REPORT}"] if left_out else [])]
+
+    def _progress(self, trainer: Trainer) -> dict[str, Any]:
+        newest = trained_module(trainer).newest_step
+        numbers = {} if newest is None else {"loss": newest.loss.item(), "mse": newest.mse.item()}
+        reason = stopped_by(trainer)
+        return {"total_steps": trainer.max_steps, **numbers, **({"stopped_by": reason} if reason else {})}
+
+    def _write(self, trainer: Trainer, state: str) -> None:
+        self.contents = {
+            "state": state,
+            "global_step": trainer.global_step,
+            "epochs": trainer.global_step // int(trainer.num_training_batches),
+            **self._progress(trainer),
+            "coefficients": named_coefficients(trainer),
+            **(self._exact.report(trainer) if self._exact else {}),
+            **held_out(trainer),
+        }
+        self._exact_for_printing = self._exact.shown(trainer) if self._exact else {}
+        run = run_folder(trainer)
+        if trainer.is_global_zero and run is not None and state != "interrupted":
+            write_durably(run / REPORT, (json.dumps(self.contents, indent=2) + "\n").encode())
+
+
+def held_out(trainer: Trainer) -> dict[str, Any]:
+    """For `report.json`: how well the run's end predicts the rows that are held out to validate, if there are any."""
+    data = getattr(trainer, "datamodule", None)
+    if data is None or data.held_out is None:
+        return {}
+    module = trained_module(trainer)
+    metrics = module.metrics(module.evaluated(Summary(data.held_out)))
+    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    return {"held_out": {"num_rows": data.held_out.num_rows, **finite}}

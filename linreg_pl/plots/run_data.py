@@ -1,0 +1,136 @@
+"""What is known of a run once it has trained? From its own folder, and the data it was fitted on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import instantiate_class
+from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, EventAccumulator
+from torch import Tensor
+
+from linreg_pl.core.learning_rate_schedules import learning_rates
+from linreg_pl.core.scaling import theta_of
+from linreg_pl.data.base import Batch, BatchDataModule
+from linreg_pl.errors import InputError
+from linreg_pl.runs.checkpoint_file import read_checkpoint
+from linreg_pl.runs.compatibility import changed_settings
+from linreg_pl.runs.folder import CONFIG, data_settings
+from linreg_pl.runs.resume import newest_good_checkpoint
+from linreg_pl.solve.solution import Solution
+from linreg_pl.training.module import LinearRegression
+
+POINTS = 400
+"""Epochs at which the gap is forecast, at most."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run as its folder tells it."""
+
+    step: int  # of its newest good checkpoint
+    total_steps: int  # that it was asked for
+    curves: dict[str, Tensor]  # tag: (n, 2), step and value, float64
+    start: tuple[Tensor, Tensor]  # W and b that are trained, before the first step
+    solution: Solution  # the exact answer beside the model as it is in the checkpoint
+
+    @property
+    def data(self) -> BatchDataModule:
+        """What the run was fitted on."""
+        return self.solution.data
+
+    @cached_property
+    def rows(self) -> Batch:
+        """Those of its first epoch, in float64: x (N, D), y (N, K), and weights (N, 1), where rows have some."""
+        batches = [self.data.batch(0, index) for index in range(self.data.steps_per_epoch)]
+        return tuple(torch.cat(parts).to(torch.float64) for parts in zip(*batches, strict=True))
+
+    @cached_property
+    def predictions(self) -> Tensor:
+        """For these rows, (N, K)."""
+        W, b = self.solution.model.coefficients()
+        return self.rows[0] @ W + b
+
+    @property
+    def forecast_of_gap(self) -> Tensor:
+        """(n, 2): steps, from the start to the end, and the gap that was to be expected there."""
+        solution, problem = self.solution, self.solution.problem
+        if solution.model.schedule != "constant":
+            every = -(-self.step // POINTS)
+            rates = learning_rates(solution.learning_rate, solution.model.schedule, self.total_steps)[: self.step]
+            _, gaps = problem.course(problem.errors(*self.start), every, rates, solution.model.momentum)
+            return torch.stack([every * torch.arange(len(gaps), dtype=torch.float64), gaps], 1)
+        epochs = self.step // problem.steps_per_epoch
+        every = max(1, -(-epochs // POINTS))
+        gaps = problem.forecast_of_gap(
+            problem.errors(*self.start), every, epochs // every, solution.learning_rate, solution.model.momentum
+        )
+        return torch.stack([every * problem.steps_per_epoch * torch.arange(len(gaps), dtype=torch.float64), gaps], 1)
+
+    @property
+    def path(self) -> Tensor | None:
+        """The two coefficients that are trained, b before W, from the start on: (n, 2).
+
+        None where there are more of them, or fewer, or no curves.
+        """
+        problem, names = self.solution.problem, self.solution.coefficient_names
+        points = [curve[:, 1] for name in names if (curve := self.curves.get(f"params/{name}")) is not None]
+        if self.data.num_targets > 1 or len(names) != 2 or len(points) != 2:
+            return None
+        theta = torch.zeros(1 + self.data.num_features, len(points[0]), dtype=torch.float64)
+        theta[problem.optimum.free] = torch.stack(points)
+        W, b = self.start
+        path = torch.cat([theta_of(W, b), problem.scaling.inverse @ theta], dim=1)
+        return path[problem.optimum.free].T
+
+
+def record(run: Path) -> Record:
+    """Reads a run's folder, and its data.
+
+    Raises:
+        InputError: the folder is no run, the run is running or has no good checkpoint, or its data is not what it was.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: there is no such folder; linreg runs lists the runs")
+    path = newest_good_checkpoint(run).checkpoint
+    if path is None:
+        raise InputError(f"{run}: the run has no checkpoint to draw; go on with it: linreg fit --resume {run}")
+    checkpoint = read_checkpoint(path)
+    module, data = LinearRegression(**checkpoint["hyper_parameters"]), data_of(run, checkpoint)
+    module.learn_from(data)
+    start = (module.W.detach().clone(), module.b.detach().clone())
+    module.to(checkpoint["state_dict"]["W"].dtype).load_state_dict(checkpoint["state_dict"])
+    changes = changed_settings(checkpoint, module, data, "64-true" if module.W.dtype == torch.float64 else "32-true")
+    if changes:
+        raise InputError(f"{run}: its data is not what it was fitted on: {'; '.join(changes)}")
+    solution = Solution(data, module, module.problem(data))
+    total_steps = checkpoint["progress"]["total_steps"]
+    return Record(checkpoint["global_step"], total_steps, curves_of(run), start, solution)
+
+
+def data_of(run: Path, checkpoint: dict[str, Any]) -> BatchDataModule:
+    """The data that a run was fitted on, read: with the checkpoint's columns, categories and means.
+
+    Raises:
+        InputError: the run's config is damaged, or the data can't be read.
+    """
+    settings = data_settings(run)
+    try:
+        data: BatchDataModule = instantiate_class((), settings)
+    except (TypeError, ValueError, ImportError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{run / CONFIG}: the run's data is damaged: {error}") from error
+    data.adopt(checkpoint.get(type(data).__qualname__, {}))
+    data.setup("fit")
+    return data
+
+
+def curves_of(run: Path) -> dict[str, Tensor]:
+    """All points that TensorBoard shows of a run."""
+    events = EventAccumulator(str(run), size_guidance={SCALARS: 0, IMAGES: 1}).Reload()
+    return {
+        tag: torch.tensor([(point.step, point.value) for point in events.Scalars(tag)], dtype=torch.float64)
+        for tag in events.Tags()["scalars"]
+    }

@@ -1,0 +1,1 @@
+"""The exact solution, and how it is printed."""

@@ -1,0 +1,66 @@
+"""The pseudo-inverse of scaled columns, against NumPy's and by its own laws."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import pad
+
+from linreg_pl.core.pseudo_inverse import PseudoInverse
+from tests.problems import Problem, problem, problems
+
+EPS = torch.finfo(torch.float64).eps
+CLOSE: Any = {"rtol": 1e-9, "atol": 1e-9}  # 1e-16 by the square of a condition number of some thousands
+
+
+def tall(given_problem: Problem) -> tuple[Tensor, Tensor]:
+    """A matrix of no more columns than rows, and right sides; rows of zeros are added where there are too few."""
+    missing = (0, 0, 0, max(0, given_problem.x.shape[1] - len(given_problem.x)))
+    return pad(given_problem.x, missing), pad(given_problem.y, missing)
+
+
+@given(problems())
+@settings(max_examples=40)
+def test_solution_is_stationary(given_problem: Problem) -> None:
+    """T'(T θ - right) = 0, with fewer rows than columns too."""
+    T, right = tall(given_problem)
+    inverse = PseudoInverse(T, 32 * EPS)
+    theta = inverse.solve(right)
+    torch.testing.assert_close(T.T @ (T @ theta - right), torch.zeros_like(theta), rtol=0, atol=1e-9)
+    torch.testing.assert_close(inverse.solve_normal(T.T @ right), theta, **CLOSE)
+
+
+@given(problems(), st.integers(-100, 100))
+@settings(max_examples=40)
+def test_units_change_no_digit(given_problem: Problem, exponent: int) -> None:
+    T, right = tall(given_problem)
+    scaled = T.clone()
+    scaled[:, 0] *= 2.0**exponent
+    one, other = PseudoInverse(T, 32 * EPS), PseudoInverse(scaled, 32 * EPS)
+    expected = one.solve(right)
+    expected[0] /= 2.0**exponent
+    torch.testing.assert_close(other.solve(right), expected, rtol=1e-12, atol=0)
+
+
+def test_shortest_is_numpys() -> None:
+    T, right = tall(problem(4, 6, 2, 0.0, seed=18))
+    inverse = PseudoInverse(T, 32 * EPS)
+    ours = inverse.shortest(inverse.solve(right), slice(None))
+    np.testing.assert_allclose(ours.numpy(), np.linalg.pinv(T.numpy()) @ right.numpy(), rtol=0, atol=1e-12)
+    assert inverse.dependent.all()
+
+
+def test_shortest_of_some_rows_spends_the_others_freely() -> None:
+    """θ₀ + 3 θ₁ is all that is known; where only θ₁ counts, θ₀ takes it all."""
+    T, right = torch.tensor([[1.0, 3.0], [0, 0]]).double(), torch.tensor([[5.0], [0]]).double()
+    inverse = PseudoInverse(T, 32 * EPS)
+    ours = inverse.shortest(inverse.solve(right), slice(1, None))
+    torch.testing.assert_close(ours.flatten(), torch.tensor([5.0, 0.0]).double(), rtol=0, atol=1e-14)
+
+
+def test_nothing_is_solved_by_nothing() -> None:
+    inverse = PseudoInverse(torch.zeros(3, 2, dtype=torch.float64), EPS)
+    assert torch.equal(inverse.solve(torch.ones(3, 1).double()), torch.zeros(2, 1).double())
