@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linreg_pl import InputError, SyntheticDataModule, TableDataModule
-from linreg_pl.data.base import ConsecutiveSlices
+from linreg_pl.data.loaders import ConsecutiveSlices
 from linreg_pl.data.table.rows import MANY_ROWS, ahead, row_order
 
 seeds = st.integers(0, 2**40)
@@ -133,7 +133,7 @@ def test_table_split_is_stable_and_leaves_no_row_out(counted: Path) -> None:
 
 
 def test_evaluation_takes_every_row_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linreg_pl.data.base.EVALUATION_BATCH_SIZE", 4)
+    monkeypatch.setattr("linreg_pl.data.loaders.EVALUATION_BATCH_SIZE", 4)
     slices = ConsecutiveSlices(torch.arange(10))
     assert [batch.tolist() for (batch,) in slices] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert len(slices) == 3

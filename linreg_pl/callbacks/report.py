@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.callbacks.exact_answer import ExactAnswer
-from linreg_pl.data.base import Summary
+from linreg_pl.data.loaders import Summary
 from linreg_pl.errors import Diverged
 from linreg_pl.runs.checkpoint_file import write_durably
 from linreg_pl.runs.folder import REPORT, run_folder

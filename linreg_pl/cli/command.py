@@ -52,6 +52,7 @@ from linreg_pl.cli.flags import (
     add_flags_of_predict,
     mentions_data,
 )
+from linreg_pl.cli.run_length import total_steps, validation
 from linreg_pl.cli.runs_and_plot import as_typed
 from linreg_pl.cli.saved_settings import COMMANDS, RunConfig, with_run_settings
 from linreg_pl.core.prediction_interval import PredictionInterval
@@ -78,7 +79,6 @@ from linreg_pl.runs.folder import (
 from linreg_pl.runs.listing import what_next
 from linreg_pl.runs.resume import Resumption
 from linreg_pl.solve.solution import Solution, solve
-from linreg_pl.training.due import total_steps, validation
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import NEAR

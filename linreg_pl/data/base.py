@@ -16,20 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 
 from linreg_pl.core.triangle import Triangle, triangle_of
+from linreg_pl.data.loaders import Batch, TrainingBatches
 from linreg_pl.data.progress import Watch, unwatched
-from linreg_pl.data.threads import threads_that_pay
 from linreg_pl.errors import InputError, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa  # which a fit without a table does not import
-
-Batch = tuple[Tensor, ...]  # x (batch_size, D), y (batch_size, K); and weights (batch_size, 1), where rows have some
-
-EVALUATION_BATCH_SIZE = 65_536
-"""Rows at a time where no gradient is taken; the result is the mean over all rows, whatever this is."""
 
 
 class BatchDataModule(LightningDataModule, ABC):
@@ -124,7 +118,7 @@ class BatchDataModule(LightningDataModule, ABC):
         """
         raise InputError("the data has no columns to copy into the predictions: leave --keep_columns out")
 
-    def train_dataloader(self) -> "TrainingBatches":
+    def train_dataloader(self) -> TrainingBatches:
         """The batches from the trainer's step on."""
         return TrainingBatches(self)
 
@@ -154,66 +148,6 @@ class BatchDataModule(LightningDataModule, ABC):
                 raise InputError(
                     f"the checkpoint was fitted with {key} {then} where the data has {now}; choose them with {flag}"
                 )
-
-
-class TrainingBatches:
-    """One epoch's batches, from the trainer's optimizer step to the epoch's end; without a trainer, epoch 0."""
-
-    def __init__(self, data: BatchDataModule) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return self.data.steps_per_epoch
-
-    def __iter__(self) -> Iterator[Batch]:
-        step, products = self._steps_taken(), self.data.batch_size * self.data.num_features * self.data.num_targets
-        while True:
-            with threads_that_pay(products):
-                batch = self.data.batch(*divmod(step, len(self)))
-            yield batch
-            step = max(step + 1, self._steps_taken())  # one training step of Lightning may take several
-            if step % len(self) == 0:
-                return
-
-    def _steps_taken(self) -> int:
-        return self.data.trainer.global_step if self.data.trainer else 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the position is the optimizer step, which the checkpoint has. Tells Lightning that we can resume."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to restore."""
-
-
-class Summary:
-    """Rows as a validation's one batch: their triangle, from which J follows at any W and b. It is its own loader.
-
-    Lightning takes the batch for a value of no kind that it knows, and hands it on as it is.
-    """
-
-    def __init__(self, triangle: Triangle) -> None:
-        self.triangle = triangle
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator["Summary"]:
-        yield self
-
-
-class ConsecutiveSlices:
-    """All rows of some tensors in order, `EVALUATION_BATCH_SIZE` at a time, the last batch shorter."""
-
-    def __init__(self, *tensors: Tensor) -> None:
-        self.tensors = tensors
-
-    def __len__(self) -> int:
-        return -(-len(self.tensors[0]) // EVALUATION_BATCH_SIZE)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for start in range(0, len(self.tensors[0]), EVALUATION_BATCH_SIZE):
-            yield tuple(tensor[start : start + EVALUATION_BATCH_SIZE] for tensor in self.tensors)
 
 
 def checked_batch_size(batch_size: int, num_rows: int, rows: str) -> int:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.triangle import Triangle, triangle_of
-from linreg_pl.data.base import Batch, BatchDataModule, ConsecutiveSlices, checked_batch_size, checked_seed
+from linreg_pl.data.base import BatchDataModule, checked_batch_size, checked_seed
+from linreg_pl.data.loaders import Batch, ConsecutiveSlices
 from linreg_pl.data.random_streams import Purpose, stream
 from linreg_pl.errors import InputError
 

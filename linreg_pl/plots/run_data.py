@@ -12,7 +12,8 @@ from torch import Tensor
 
 from linreg_pl.core.learning_rate_schedules import learning_rates
 from linreg_pl.core.scaling import theta_of
-from linreg_pl.data.base import Batch, BatchDataModule
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import read_checkpoint
 from linreg_pl.runs.compatibility import changed_settings

@@ -1,42 +1,12 @@
-"""How long is a run, when is it validated, when is a point drawn, and what ends it, in optimizer steps?
-
-Lightning's count of epochs is off by one after some resumes: with `max_epochs=4` of 10 steps, two resumes at an epoch's
-last batch train 50 steps. Its count of steps is right after any. So epochs are turned into steps before it sees them.
-"""
+"""Finds the optimizer steps after which a run is validated or drawn, or ends."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 
 from linreg_pl.errors import InputError
-
-
-def total_steps(trainer: Any, steps_per_epoch: int, done: int, run: Path | None) -> int:
-    """The length under the `trainer` settings of a run that has `done` steps behind it.
-
-    Raises:
-        InputError: the run has no length, or nothing of it is left.
-    """
-    limits: dict[str, int] = {}
-    if trainer.max_steps != -1:
-        if trainer.max_steps < 1:
-            raise InputError(f"max_steps is {trainer.max_steps}: give --trainer.max_steps 1 or more, or -1 for none")
-        limits["--trainer.max_steps"] = trainer.max_steps
-    if trainer.max_epochs not in (None, -1) or not limits:
-        if trainer.max_epochs is None or trainer.max_epochs < 1:
-            raise InputError(f"max_epochs is {trainer.max_epochs}: give --trainer.max_epochs a whole number, 1 or more")
-        limits["--trainer.max_epochs"] = trainer.max_epochs * steps_per_epoch
-    limit, total = min(limits.items(), key=lambda item: item[1])
-    if done >= total:
-        raise InputError(
-            f"{run}: nothing is left to do: it has taken {done} steps ({done // steps_per_epoch} epochs), and {limit}"
-            f" asks for {total}; to train on, give a larger number"
-        )
-    return total
-
 
 PARTS = 20
 """Of a run, after each of which something is done where no interval is given."""
@@ -61,16 +31,6 @@ class Interval:
     def epochs(self, trainer: Trainer) -> int:
         """Of this run."""
         return self._epochs or max(1, trainer.max_steps // int(trainer.num_training_batches) // PARTS)
-
-
-def validation(trainer: Any, steps_per_epoch: int) -> dict[str, Any]:
-    """Lightning's settings for a validation every so many steps, from those in epochs or parts of one."""
-    interval = trainer.val_check_interval
-    if interval is None or (isinstance(interval, float) and interval == 1):
-        steps = steps_per_epoch * (trainer.check_val_every_n_epoch or 1)
-    else:
-        steps = max(1, int(interval * steps_per_epoch)) if isinstance(interval, float) else interval
-    return {"val_check_interval": steps, "check_val_every_n_epoch": None}
 
 
 def next_point(trainer: Trainer, step: int) -> int:

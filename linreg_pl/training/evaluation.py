@@ -9,7 +9,7 @@ from torch import Tensor
 from linreg_pl.core.metrics import Evaluation, evaluation, evaluation_of
 from linreg_pl.core.objective import penalty
 from linreg_pl.core.scaling import theta_of
-from linreg_pl.data.base import Batch, Summary
+from linreg_pl.data.loaders import Batch, Summary
 
 
 class EvaluatedModule(LightningModule):

@@ -18,7 +18,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from linreg_pl.data.base import Batch, BatchDataModule
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError
 from linreg_pl.training.due import AtPoints, next_due, next_point
 

@@ -17,7 +17,8 @@ from linreg_pl.core import objective
 from linreg_pl.core.learning_rate_schedules import Schedule, share
 from linreg_pl.core.scaling import Scaling, standardization, theta_of, users_units
 from linreg_pl.core.triangle import Triangle
-from linreg_pl.data.base import Batch, BatchDataModule
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.loaders import Batch
 from linreg_pl.data.threads import threads_that_pay
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.evaluation import EvaluatedModule

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator
 
-from linreg_pl.data.base import Batch
+from linreg_pl.data.loaders import Batch
 
 
 class Digest:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import torch
 
 from linreg_pl.core.triangle import triangle_of, weight_of
-from linreg_pl.data.base import Batch, BatchDataModule, Summary, checked_batch_size, checked_seed
+from linreg_pl.data.base import BatchDataModule, checked_batch_size, checked_seed
+from linreg_pl.data.loaders import Batch, Summary
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoding import require_columns

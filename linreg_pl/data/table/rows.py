@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.triangle import weight_of
-from linreg_pl.data.base import EVALUATION_BATCH_SIZE, Batch
+from linreg_pl.data.loaders import EVALUATION_BATCH_SIZE, Batch
 from linreg_pl.data.random_streams import Purpose, stream
 from linreg_pl.errors import InputError
 
