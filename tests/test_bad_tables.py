@@ -272,7 +272,7 @@ MISHAPS: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_file_that_changes_while_a_run_streams_it(
     tmp_path: Path, mishap: Callable[[Path], Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("linreg_pl.data.table.rows.WINDOW_BYTES", 4 * 2 * 100)
+    monkeypatch.setattr("linreg_pl.data.table.streamed.StreamedRows.window_bytes", 4 * 2 * 100)
     number = np.arange(5000.0)
     pyarrow.parquet.write_table(pa.table({"x": number, "y": number}), tmp_path / "t.parquet", row_group_size=100)
     data = TableDataModule(str(tmp_path / "t.parquet"), "y", batch_size=50, memory_limit=0)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from linreg_pl import InputError, SyntheticDataModule, TableDataModule
 from linreg_pl.data.loaders import ConsecutiveSlices
-from linreg_pl.data.table.rows import MANY_ROWS, ahead, row_order
+from linreg_pl.data.prefetch import prefetched
+from linreg_pl.data.table.order import LARGE_TABLE_ROWS, row_order
 
 seeds = st.integers(0, 2**40)
 
@@ -156,11 +157,11 @@ def test_columns_of_a_checkpoint_must_be_the_datas(counted: Path) -> None:
 
 def test_order_of_many_rows_is_a_permutation_that_any_row_can_begin() -> None:
     """A row's place is uniform: so are the means over places in the first, middle and last tenth."""
-    orders = torch.stack([row_order(0, epoch, MANY_ROWS + 7) for epoch in range(40)])
-    assert torch.equal(orders.sort(dim=1).values[-1], torch.arange(MANY_ROWS + 7))
-    tenth = MANY_ROWS // 10
+    orders = torch.stack([row_order(0, epoch, LARGE_TABLE_ROWS + 7) for epoch in range(40)])
+    assert torch.equal(orders.sort(dim=1).values[-1], torch.arange(LARGE_TABLE_ROWS + 7))
+    tenth = LARGE_TABLE_ROWS // 10
     for part in (orders[:, :tenth], orders[:, 4 * tenth : 5 * tenth], orders[:, -tenth:]):
-        counts = torch.histc(part.float(), bins=64, min=0, max=MANY_ROWS + 7)
+        counts = torch.histc(part.float(), bins=64, min=0, max=LARGE_TABLE_ROWS + 7)
         expected = part.numel() / 64
         chi_squared = float(((counts - expected) ** 2 / expected).sum())
         assert 25 < chi_squared < 120  # of 63 degrees of freedom: 63 ± 11
@@ -178,7 +179,7 @@ def test_what_is_made_ahead_can_be_left_at_any_time() -> None:
         may_go_on.wait()
         yield 1
 
-    made = ahead(items())
+    made = prefetched(items())
     assert next(made) == 0
     reading.wait()
     leaving = threading.Thread(target=made.close, daemon=True)  # type: ignore[attr-defined]

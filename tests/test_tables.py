@@ -22,7 +22,10 @@ import torch
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
 from linreg_pl.data.table import csv as csv_files
-from linreg_pl.data.table import rows
+from linreg_pl.data.table import memory, rows
+from linreg_pl.data.table import order as row_orders
+from linreg_pl.data.table.memory import MemoryRows
+from linreg_pl.data.table.streamed import StreamedRows
 from tests.commands import linreg
 from tests.runs import PLAIN
 from tests.test_bad_input import of_table
@@ -131,7 +134,7 @@ def test_same_bits_from_any_format(write: Callable[[pa.Table, Path], Any], memor
     (tmp_path / "other").mkdir()
     path = write(content, tmp_path / "other")
     other = loaded(str(path) if isinstance(path, Path) else path, **settings, memory_limit=memory_limit)
-    assert isinstance(other._rows, rows.StreamedRows) == (memory_limit == 0)
+    assert isinstance(other._rows, StreamedRows) == (memory_limit == 0)
     assert_same_rows(of_csv, other)
     for index in (0, 3, of_csv.steps_per_epoch - 1, 1):
         for ours, theirs in zip(of_csv.batch(5, index), other.batch(5, index), strict=True):
@@ -431,7 +434,7 @@ def streamed(path: Path, **settings: Any) -> TableDataModule:
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> int:
     """Rows of a window: of two features and a target."""
-    monkeypatch.setattr(rows, "WINDOW_BYTES", 4 * 3 * 130)
+    monkeypatch.setattr(StreamedRows, "window_bytes", 4 * 3 * 130)
     return 130
 
 
@@ -475,7 +478,7 @@ def test_batches_are_all_rows_or_equal_parts_of_them(
     number = np.arange(float(num_rows))
     path = write_parquet(pa.table({"x": number, "y": number}), tmp_path)
     data = loaded(str(path), memory_limit=memory_limit)
-    assert isinstance(data._rows, rows.StreamedRows) == (memory_limit == 0)
+    assert isinstance(data._rows, StreamedRows) == (memory_limit == 0)
     assert data.batch_size == batch_size
     assert data.batch(0, data.steps_per_epoch - 1)[0].shape == (batch_size, 1)
 
@@ -584,7 +587,8 @@ def test_rows_at_a_time_are_bounded_by_their_bytes() -> None:
 
 def test_batches_of_many_rows_are_the_same_in_any_order_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their orders are drawn ahead, in threads."""
-    monkeypatch.setattr(rows, "MANY_ROWS", 8)
+    for module in (row_orders, memory):
+        monkeypatch.setattr(module, "LARGE_TABLE_ROWS", 8)
     first, again = (loaded(table(), batch_size=10) for _ in range(2))
     wanted = [(0, 1), (1, 0), (0, 2), (5, 0), (6, 1), (4, 0), (0, 0)]
     seen = {place: first.batch(*place) for place in wanted}
@@ -600,12 +604,13 @@ def test_shuffled_rows_stay_whole(
     num_features: int, num_targets: int, many_values: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Features, targets and weights of a batch are those of the rows whose turn it is, in tables of many rows too."""
-    monkeypatch.setattr(rows, "MANY_ROWS", 8)
-    monkeypatch.setattr(rows, "MANY_VALUES", many_values)
+    for module in (row_orders, memory):
+        monkeypatch.setattr(module, "LARGE_TABLE_ROWS", 8)
+    monkeypatch.setattr(rows, "LARGE_TABLE_VALUES", many_values)
     parts = tuple(torch.rand(50, width) for width in (num_features, num_targets, 1))
-    held = rows.MemoryRows(parts, shuffled_by=3)
+    held = MemoryRows(parts, shuffled_by=3)
     for epoch in (0, 1, 5):
-        order = rows.row_order(3, epoch, 50)
+        order = row_orders.row_order(3, epoch, 50)
         assert torch.equal(order.sort().values, torch.arange(50))
         for start in (0, 20, 40):
             batch = held.batch(epoch, slice(start, start + 20))

@@ -13,7 +13,7 @@ from torch import Tensor
 from linreg_pl.data.table.csv import is_number, not_a
 from linreg_pl.data.table.encoding import LIKE_A_NUMBER, Encoding, UnknownCategory, as_text, is_text
 from linreg_pl.data.table.row_groups import Table
-from linreg_pl.data.table.rows import blocks, evaluation_batch_size
+from linreg_pl.data.table.rows import evaluation_batch_size, rebatched
 from linreg_pl.data.table.split import Part, Split
 from linreg_pl.errors import InputError, shortened
 
@@ -160,7 +160,7 @@ def means(chunks: Chunks) -> Tensor:
     weight = torch.zeros_like(total)
     rows = chunks.of("fit", keeps_missing=True)
     # Cut evenly, so that sums round alike whatever file the rows come from.
-    for x, *others in blocks(rows, evaluation_batch_size(sum(chunks.widths)), chunks.widths, torch.float64):
+    for x, *others in rebatched(rows, evaluation_batch_size(sum(chunks.widths)), chunks.widths, torch.float64):
         complete = ~torch.cat(others, dim=1).isnan().any(dim=1)
         x, weights = x[complete], others[1][complete] if len(others) > 1 else torch.ones(1, 1)
         total += (weights * x).nansum(dim=0)

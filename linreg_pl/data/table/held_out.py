@@ -10,10 +10,12 @@ import torch
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoded_rows import Chunks
+from linreg_pl.data.table.memory import MemoryRows
 from linreg_pl.data.table.row_groups import Table
-from linreg_pl.data.table.rows import BYTES_BESIDE, MemoryRows, Rows, RowsLoader, StreamedRows, blocks
+from linreg_pl.data.table.rows import Rows, RowsLoader, rebatched
 from linreg_pl.data.table.sources import Source, open_source
 from linreg_pl.data.table.split import VERBS, HeldOut, Part
+from linreg_pl.data.table.streamed import StreamedRows
 from linreg_pl.errors import InputError
 
 SHARE_OF_MEMORY = 0.5
@@ -71,7 +73,7 @@ class Parts:
         """
         self.design.require_others()
         reader = self.design.chunks(self.design.fitted)
-        beside = 0 if self.shuffled_by is None else BYTES_BESIDE
+        beside = 0 if self.shuffled_by is None else MemoryRows.shuffle_bytes_per_row
         needed = reader.table.num_rows * (sum(reader.widths) * dtype.itemsize + beside)
         if needed > self.memory_limit and self.streams is False:
             raise InputError(
@@ -121,7 +123,7 @@ class Parts:
 
     def _held(self, reader: Chunks, dtype: torch.dtype) -> MemoryRows:
         nothing = tuple(torch.empty(0, width, dtype=dtype) for width in reader.widths)
-        rows = next(blocks(reader.of("fit"), reader.table.num_rows, reader.widths, dtype), nothing)
+        rows = next(rebatched(reader.of("fit"), reader.table.num_rows, reader.widths, dtype), nothing)
         return MemoryRows(rows, self.shuffled_by)
 
     def _streamed(self, reader: Chunks, part: Part, dtype: torch.dtype = torch.float32) -> StreamedRows:

@@ -15,13 +15,14 @@ import torch
 from linreg_pl.core.triangle import triangle_of, weight_of
 from linreg_pl.data.base import BatchDataModule, checked_batch_size, checked_seed
 from linreg_pl.data.loaders import Batch, Summary
+from linreg_pl.data.prefetch import in_thread
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoding import require_columns
 from linreg_pl.data.table.fingerprint import Digest
 from linreg_pl.data.table.held_out import Parts
 from linreg_pl.data.table.row_groups import Table
-from linreg_pl.data.table.rows import RowsLoader, require_weight, soon
+from linreg_pl.data.table.rows import RowsLoader, require_weight
 from linreg_pl.data.table.sources import Source, name_of, of_files, open_source
 from linreg_pl.data.table.split import HeldOut, Split
 from linreg_pl.errors import InputError
@@ -172,7 +173,7 @@ class TableDataModule(BatchDataModule):
                 self.held_out = triangle_of(self._digest.of(self._loader))
         self._check_batches()
         if stage == "fit" and not self._parts.streams:
-            self._checksum = soon(self._digest.after, self._rows.in_order())
+            self._checksum = in_thread(self._digest.after, self._rows.in_order())
 
     def _check_batches(self) -> None:
         """Settles the batch size, and takes the pass that a streamed table gets before its first epoch."""

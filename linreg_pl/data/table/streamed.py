@@ -1,0 +1,99 @@
+"""Rows of a table larger than memory: read anew at every epoch, and shuffled in windows.
+
+At every epoch the table's groups of rows get a random order. The rows of all groups, one after the other, are cut into
+windows, and each window is shuffled. Unshuffled, the rows keep the table's order, with the same bits as in memory.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from linreg_pl.data.loaders import Batch
+from linreg_pl.data.prefetch import prefetched
+from linreg_pl.data.random_streams import Purpose, stream
+from linreg_pl.data.table.order import window_order
+from linreg_pl.data.table.rows import Rows, evaluation_batch_size, rebatched, take_rows
+
+
+class StreamedRows(Rows):
+    """Rows that are read when they are needed; up to three windows of them are in memory.
+
+    Args:
+        read: Reads groups, in the order given, or all groups for None; yields arrays (n, sum of widths).
+        group_rows: Number of rows in each group.
+        widths: Number of columns of x, of y, and of the weights if there are any.
+        dtype: Type of the tensors.
+        shuffled_by: Seed of the row order of each epoch; None keeps the table's order.
+    """
+
+    window_bytes = 32e6
+    """Size of a window, as float32. Three windows are in memory at once."""
+
+    def __init__(
+        self,
+        read: Callable[[Sequence[int] | None], Iterator[np.ndarray]],
+        group_rows: Sequence[int],
+        widths: Sequence[int],
+        dtype: torch.dtype,
+        shuffled_by: int | None,
+    ) -> None:
+        self._read, self._group_rows = read, np.array(group_rows, dtype=np.int64)
+        self._widths, self._dtype = widths, dtype
+        self._seed = shuffled_by
+        self.num_rows = int(self._group_rows.sum())
+        self.evaluation_batch_size = evaluation_batch_size(sum(widths))
+        self._window_rows = max(1, int(self.window_bytes / 4 / sum(widths)))
+        self._next = (-1, 0)  # epoch and number of the window that `_windows` yields next
+        self._windows: Iterator[Batch] = iter(())
+        self._window: Batch = ()
+
+    def in_order(self) -> Iterator[Batch]:
+        """Yields all rows; see `Rows`."""
+        return prefetched(self._batches(self._read(None), self.evaluation_batch_size))
+
+    def batch(self, epoch: int, rows: slice) -> Batch:
+        """Returns rows of an epoch; see `Rows`."""
+        pieces = []
+        for number in range(rows.start // self._window_rows, -(-min(rows.stop, self.num_rows) // self._window_rows)):
+            window = self._window_at(epoch, number)
+            first = number * self._window_rows
+            inside = slice(max(rows.start - first, 0), rows.stop - first)
+            if self._seed is not None:
+                pieces.append(take_rows(window, window_order(self._seed, epoch, number, len(window[0]))[inside]))
+            else:
+                pieces.append(tuple([tensor[inside] for tensor in window]))
+        return pieces[0] if len(pieces) == 1 else tuple(map(torch.cat, zip(*pieces, strict=True)))
+
+    def _window_at(self, epoch: int, number: int) -> Batch:
+        """Returns a window of an epoch; continues reading if it is the next one, else starts there."""
+        if (epoch, number + 1) == self._next:
+            return self._window
+        if (epoch, number) != self._next:
+            self._windows = prefetched(self._windows_from(epoch, number))
+        self._window = next(self._windows)
+        self._next = (epoch, number + 1)
+        return self._window
+
+    def _windows_from(self, epoch: int, number: int) -> Iterator[Batch]:
+        """Yields an epoch's windows from this number on, without reading the groups before it."""
+        groups = np.arange(len(self._group_rows))
+        if self._seed is not None:
+            groups = stream(self._seed, Purpose.GROUP_ORDER, epoch).permutation(groups)
+        group_ends = self._group_rows[groups].cumsum()
+        start = number * self._window_rows
+        first = int(np.searchsorted(group_ends, start, side="right"))
+        skipped = start - (int(group_ends[first - 1]) if first else 0)
+        return self._batches(without_first(skipped, self._read(groups[first:].tolist())), self._window_rows)
+
+    def _batches(self, chunks: Iterator[np.ndarray], size: int) -> Iterator[Batch]:
+        """Yields the rows of `chunks`, `size` at a time."""
+        return rebatched(chunks, size, self._widths, self._dtype)
+
+
+def without_first(num_rows: int, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yields the rows of the chunks except the first `num_rows`."""
+    for values in chunks:
+        if num_rows < len(values):
+            yield values[num_rows:]
+        num_rows = max(0, num_rows - len(values))
