@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from linreg_pl.runs.folder import checkpoints, state_of
+from linreg_pl.runs.folder import checkpoints, run_state
 
 RUN = Path("lightning_logs") / "version_0"
 DIABETES = Path(__file__).parent.parent / "examples" / "diabetes.csv"
@@ -89,7 +89,7 @@ def assert_same_run(untouched: Path, folder: Path) -> None:
     assert (folder / RUN / "report.json").read_bytes() == (untouched / RUN / "report.json").read_bytes()
     assert curves(folder / RUN) == curves(untouched / RUN)
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"]
-    assert state_of(folder / RUN) == "finished"
+    assert run_state(folder / RUN) == "finished"
 
 
 def assert_same_end(untouched: Path, folder: Path) -> None:

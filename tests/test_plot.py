@@ -16,7 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.plots.run_data import record
-from linreg_pl.runs.folder import checkpoints, lock, step_of
+from linreg_pl.runs.folder import checkpoints, step_of
+from linreg_pl.runs.lock import lock
 from tests.commands import linreg
 from tests.runs import DIABETES, PLAIN, curves
 from tests.sabotage import KillInSave

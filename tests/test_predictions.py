@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 import scipy.stats
 
-from linreg_pl.runs.checkpoint_file import UNFINISHED
+from linreg_pl.runs.durable_files import unfinished_name
 from tests.commands import Result, linreg
 from tests.runs import PLAIN, RUN
 
@@ -288,7 +288,7 @@ def test_what_a_kill_left_is_no_part_of_the_next_file(
     fitted_once: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
     (tmp_path / "new.csv").write_text(NEW)
-    (tmp_path / f".out.csv{UNFINISHED}").write_text("half of a line," * 1000)
+    unfinished_name(tmp_path / "out.csv").write_text("half of a line," * 1000)
     flags = ("--data.path", str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.csv"))
     assert predict(fitted_once[0], *flags).code == 0
     assert left(tmp_path) == ["new.csv", "out.csv"]

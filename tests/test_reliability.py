@@ -26,7 +26,7 @@ import yaml
 
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import read_checkpoint, tensors
-from linreg_pl.runs.folder import checkpoints, report_of, state_of
+from linreg_pl.runs.folder import checkpoints, read_report, run_state
 from linreg_pl.runs.resume import newest_good_checkpoint
 from tests.commands import linreg, start
 from tests.runs import DIABETES, JOBS, PLAIN, RUN, assert_same_end, curves, equal, newest
@@ -68,13 +68,13 @@ def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path
         chain += 1
         for _ in range(chance.randint(1, 8)):
             begun = (folder / RUN / "config.yaml").exists()
-            if begun and state_of(folder / RUN) == "finished":
+            if begun and run_state(folder / RUN) == "finished":
                 break
             if not begun:
                 shutil.rmtree(folder / "lightning_logs", ignore_errors=True)
             command = ("fit", *(("--resume", "auto") if begun else JOBS[job]))
             kills += killed_after(chance.uniform(0, duration), *command, folder=folder)
-        if not (folder / RUN / "config.yaml").exists() or state_of(folder / RUN) != "finished":
+        if not (folder / RUN / "config.yaml").exists() or run_state(folder / RUN) != "finished":
             resume_to_the_end(folder, job)
         assert_same_end(whole, folder)
         shutil.rmtree(folder)
@@ -103,7 +103,7 @@ def killed_after(seconds: float, *command: str, folder: Path) -> bool:
 
 def has_taken(steps: int, folder: Path) -> bool:
     """Whether the run is finished, and so long."""
-    report = report_of(folder / RUN)
+    report = read_report(folder / RUN)
     return report is not None and report["global_step"] == steps
 
 
@@ -149,7 +149,7 @@ def test_kill_between_the_last_checkpoint_and_the_report(
     killed = linreg("fit", *JOBS[job], cwd=tmp_path, before=KillInSave("after the old one is removed", saves))
     assert killed.code == -signal.SIGKILL
     assert newest(tmp_path)["global_step"] == newest(whole)["global_step"] == 3 * epochs
-    assert state_of(tmp_path / RUN) == "interrupted"
+    assert run_state(tmp_path / RUN) == "interrupted"
     resume_to_the_end(tmp_path, job)
     assert_same_end(whole, tmp_path)
 
@@ -218,7 +218,7 @@ def test_kill_after_changed_settings(untouched: Callable[[str], Path], tmp_path:
 def test_finished_run_without_its_checkpoints_is_finished(untouched: Callable[[str], Path], tmp_path: Path) -> None:
     shutil.copytree(untouched("synthetic"), tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / RUN / "checkpoints")
-    assert state_of(tmp_path / RUN) == "finished"
+    assert run_state(tmp_path / RUN) == "finished"
     assert linreg("fit", "--resume", "auto", cwd=tmp_path).code == 2
 
 
@@ -238,7 +238,7 @@ def test_signal_in_each_phase(
             assert stopped.stderr.count("\n") == 1
             step = {"first step": 1, "mid-epoch": 8}.get(phase)
             assert step is None or newest(folder)["global_step"] == step, "saved at the step's end"
-            assert state_of(folder / RUN) == "interrupted"
+            assert run_state(folder / RUN) == "interrupted"
         resume_to_the_end(folder, "table")
         assert_same_end(untouched("table"), folder)
 
@@ -279,7 +279,7 @@ def test_damaged_checkpoints_are_never_believed(
     run, chance = tmp_path / "run", random.Random(3)
     shutil.copytree(untouched("synthetic") / RUN, run)
     whole = {path: path.read_bytes() for path in checkpoints(run)}
-    contents = {path: read_checkpoint(path) for path in whole}
+    contents = {path: read_checkpoint(path).contents.to_dict() for path in whole}
     caught = {"flip": 0, "truncation": 0, "empty": 0}
     for case in range(1000 if torture else 60):
         kind = ("flip", "flip", "truncation", "empty")[case % 4]
@@ -293,11 +293,11 @@ def test_damaged_checkpoints_are_never_believed(
             taken = None
         complaints = capsys.readouterr().err
         for path in list(whole)[-number:]:
-            if taken is None or path > taken:
+            if taken is None or path > taken.path:
                 assert str(path) in complaints, "each bad one is named"
                 caught[kind] += 1
         if taken is not None:
-            assert equal(read_checkpoint(taken), contents[taken]), "what is believed is what was saved"
+            assert equal(taken.contents.to_dict(), contents[taken.path]), "what is believed is what was saved"
         for path, original in whole.items():
             path.write_bytes(original)
     assert caught["empty"] > 0
@@ -310,10 +310,10 @@ def test_run_goes_on_from_the_newest_good_checkpoint(untouched: Callable[[str], 
     (tmp_path / RUN / "report.json").unlink()
     older, middle, last = checkpoints(tmp_path / RUN)
     last.write_bytes(last.read_bytes()[:-100])
-    torch.save(read_checkpoint(older), middle)  # whole, but of another step than its name says
+    torch.save(read_checkpoint(older).contents.to_dict(), middle)  # whole, but of another step than its name says
     resumed = linreg("fit", "--resume", "auto", cwd=tmp_path)
     assert resumed.code == 0
-    assert f"from step {read_checkpoint(older)['global_step']} of {RUN}" in resumed.stdout
+    assert f"from step {read_checkpoint(older).contents.global_step} of {RUN}" in resumed.stdout
     assert resumed.stderr.count("\n") == 2
     assert str(last.relative_to(tmp_path)) in resumed.stderr
     assert f"{middle.relative_to(tmp_path)}: this checkpoint is of step" in resumed.stderr
@@ -510,7 +510,7 @@ def test_divergence_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
     for words in ("diverged at step", "epoch", "learning_rate 0.01", str(last.relative_to(tmp_path))):
         assert words in result.stderr
     for path in checkpoints(tmp_path / RUN):
-        assert all(torch.isfinite(tensor).all() for tensor in tensors(read_checkpoint(path)))
+        assert all(torch.isfinite(tensor).all() for tensor in tensors(read_checkpoint(path).contents.to_dict()))
     report = json.loads((tmp_path / RUN / "report.json").read_text())
     assert report["state"] == "diverged"
     assert all(map(math.isfinite, report["coefficients"].values()))
@@ -556,7 +556,7 @@ def test_two_runs_at_once_in_one_folder(untouched: Callable[[str], Path], tmp_pa
     assert (tmp_path / "lightning_logs" / "version_1" / "report.json").exists()
     running.process.kill()
     assert running.wait().code == -signal.SIGKILL
-    assert state_of(tmp_path / RUN) == "interrupted", "a killed process leaves no lock behind"
+    assert run_state(tmp_path / RUN) == "interrupted", "a killed process leaves no lock behind"
     both = [start("fit", "--resume", str(RUN), cwd=tmp_path, name=name) for name in ("one", "other")]
     while all(running.process.exitcode is None for running in both):
         assert time.monotonic() < deadline + 60

@@ -14,7 +14,7 @@ import yaml
 
 from linreg_pl import LinearRegression, SyntheticDataModule
 from linreg_pl.runs.checkpoint_file import DurableCheckpointIO, read_checkpoint
-from linreg_pl.runs.folder import EVENTS
+from linreg_pl.runs.tensorboard_logger import EVENTS
 from tests.commands import linreg
 from tests.runs import JOBS, RUN, assert_same_end, assert_same_run
 from tests.sabotage import KillInSave
@@ -122,15 +122,15 @@ def test_schedule_goes_on_where_it_stopped(stops: tuple[int, ...], tmp_path: Pat
         return module
 
     whole = trained(None, 30)
-    state = read_checkpoint(tmp_path / "step=30.ckpt")
-    assert state["lr_schedulers"][0]["last_epoch"] == 30
+    schedulers = read_checkpoint(tmp_path / "step=30.ckpt").contents.others["lr_schedulers"]
+    assert schedulers[0]["last_epoch"] == 30
     checkpoint = None
     for stop in (*stops, 30):
         parts = trained(checkpoint, stop)
         checkpoint = tmp_path / f"step={stop}.ckpt"
     assert torch.equal(parts.W, whole.W)
     assert torch.equal(parts.b, whole.b)
-    assert read_checkpoint(tmp_path / "step=30.ckpt")["lr_schedulers"] == state["lr_schedulers"]
+    assert read_checkpoint(tmp_path / "step=30.ckpt").contents.others["lr_schedulers"] == schedulers
 
 
 def test_resumed_in_the_second_in_which_it_began_its_curve_is_whole(tmp_path: Path) -> None:

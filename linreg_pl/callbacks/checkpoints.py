@@ -10,8 +10,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from linreg_pl.runs.checkpoint_file import UNFINISHED
+from linreg_pl.runs.durable_files import unfinished_files
 from linreg_pl.runs.folder import checkpoint_folder, checkpoints, run_folder, step_of
+from linreg_pl.training.checkpoint_contents import CheckpointContents
 from linreg_pl.training.due import Interval, has_ended, next_multiple, validation_follows
 
 KEPT = 3
@@ -39,7 +40,7 @@ class EpochCheckpoints(Checkpoint):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Sees whether the run goes on from a stop."""
-        self.saves_start |= "stopped_by" in checkpoint.get("progress", {})
+        self.saves_start |= CheckpointContents.from_dict(checkpoint).progress.stopped_by is not None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the start, where that is asked for, and removes the checkpoints past it."""
@@ -86,7 +87,7 @@ class EpochCheckpoints(Checkpoint):
             logger.save()  # points that are not in the file at a kill would be missing from the resumed curve
         trainer.save_checkpoint(checkpoint_folder(run) / f"step={trainer.global_step}.ckpt")
         self.saved_step = trainer.global_step
-        for leftover in checkpoint_folder(run).glob(f".*{UNFINISHED}"):  # of a kill inside a save
+        for leftover in unfinished_files(checkpoint_folder(run)):  # from a kill inside a save
             leftover.unlink()
         for old in checkpoints(run)[:-KEPT]:
             old.unlink()

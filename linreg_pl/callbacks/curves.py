@@ -23,6 +23,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from linreg_pl.callbacks.exact_answer import ExactAnswer
+from linreg_pl.training.checkpoint_contents import CheckpointContents, add_to_checkpoint
 from linreg_pl.training.coefficient_names import entries, entry_names, norms, trained_module
 from linreg_pl.training.due import AtPoints, is_validation_step
 
@@ -89,11 +90,13 @@ class Curves(AtPoints):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Puts this step's points into the checkpoint."""
-        checkpoint["points"] = self._points if self._step_of_points == trainer.global_step else {}
+        points = self._points if self._step_of_points == trainer.global_step else {}
+        add_to_checkpoint(checkpoint, points=points)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Takes them out."""
-        self._points, self._step_of_points = checkpoint.get("points", {}), checkpoint["global_step"]
+        contents = CheckpointContents.from_dict(checkpoint)
+        self._points, self._step_of_points = dict(contents.points), contents.global_step
 
     def _write(self, trainer: Trainer, values: dict[str, float]) -> None:
         if self._step_of_points != trainer.global_step:

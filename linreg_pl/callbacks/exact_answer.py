@@ -17,6 +17,7 @@ from linreg_pl.core.learning_rate_schedules import learning_rates
 from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import InputError
 from linreg_pl.solve.epochs_in_words import MOST_NAMED, forecast_in_words
+from linreg_pl.training.checkpoint_contents import CheckpointContents, ExactState, add_to_checkpoint
 from linreg_pl.training.coefficient_names import named, trained_module
 from linreg_pl.training.due import AtPoints, next_point
 from linreg_pl.training.problem import of_many_answers
@@ -120,18 +121,15 @@ class ExactAnswer(AtPoints):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Puts the start and the arrivals into the checkpoint, and the rows' triangle, which intervals rest on."""
         rows = self.problem.optimum.data
-        checkpoint["exact"] = {
-            "start": self._start,
-            "arrived": self._arrived,
-            "R": rows.R,
-            "num_rows": rows.num_rows,
-            "total_weight": rows.total_weight,
-        }
+        assert self._start is not None
+        exact = ExactState(self._start, self._arrived, rows.R, rows.num_rows, rows.total_weight)
+        add_to_checkpoint(checkpoint, exact=exact)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Takes them out; a run that began without the exact answer starts here."""
-        if "exact" in checkpoint:
-            self._start, self._arrived = checkpoint["exact"]["start"], dict(checkpoint["exact"]["arrived"])
+        exact = CheckpointContents.from_dict(checkpoint).exact
+        if exact is not None:
+            self._start, self._arrived = exact.start, dict(exact.arrived)
 
     def shown(self, trainer: Trainer) -> dict[str, float]:
         """The exact coefficients by name, for printing."""

@@ -13,7 +13,8 @@ from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError, quoted
-from linreg_pl.runs.checkpoint_file import begin_durably, end_durably
+from linreg_pl.runs.checkpoint_file import CheckpointFile
+from linreg_pl.runs.durable_files import begin_durably, end_durably
 from linreg_pl.training.coefficient_names import column_names
 from linreg_pl.training.module import LinearRegression
 
@@ -152,28 +153,27 @@ def writable(kind: "pa.DataType") -> "pa.DataType":
     return pa.large_string() if pa.types.is_string_view(kind) else kind
 
 
-def interval_of(
-    path: Path, checkpoint: dict[str, Any], model: LinearRegression, probability: float
-) -> PredictionInterval:
-    """The intervals around a checkpoint's predictions.
+def prediction_interval(checkpoint: CheckpointFile, model: LinearRegression, probability: float) -> PredictionInterval:
+    """Returns the intervals around a checkpoint's predictions.
 
     Raises:
-        InputError: the checkpoint does not have the rows' triangle, or nothing follows from it.
+        InputError: the checkpoint has no triangle of the rows, or the triangle is not enough for an interval.
     """
+    path, contents = checkpoint.path, checkpoint.contents
     if not 0 < probability < 1:
         raise InputError(f"interval is {probability}: give --interval a number between 0 and 1, such as 0.95")
-    if SyntheticDataModule.__qualname__ in checkpoint:
+    if contents.data_state(SyntheticDataModule) is not None:
         raise InputError(
             f"{path}: the synthetic data draws its noise anew at every epoch, so that no number of rows was fitted that"
             " an interval could rest on; leave --interval out"
         )
-    rows = checkpoint.get("exact", {})
-    if "R" not in rows:
+    rows = contents.exact
+    if rows is None or rows.R is None or rows.num_rows is None or rows.total_weight is None:
         raise InputError(
             f"{path}: --interval rests on the pass that --exact true takes over the rows, and this run had none; leave"
             " --interval out"
         )
-    triangle = Triangle(rows["R"], rows["num_rows"], len(model.W), rows["total_weight"])
+    triangle = Triangle(rows.R, rows.num_rows, len(model.W), rows.total_weight)
     try:
         return PredictionInterval(triangle, model.fit_intercept, probability)
     except ValueError as error:

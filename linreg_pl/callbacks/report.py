@@ -10,9 +10,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from linreg_pl.callbacks.exact_answer import ExactAnswer
 from linreg_pl.data.loaders import Summary
 from linreg_pl.errors import Diverged
-from linreg_pl.runs.checkpoint_file import write_durably
+from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import REPORT, run_folder
 from linreg_pl.solve.epochs_in_words import shown_epochs
+from linreg_pl.training.checkpoint_contents import Progress, add_to_checkpoint
 from linreg_pl.training.coefficient_names import named_coefficients, trained_module
 from linreg_pl.training.due import forget_stop, has_ended, stopped_by
 
@@ -60,7 +61,7 @@ class Report(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Puts the progress so far into the checkpoint, for `linreg runs`."""
-        checkpoint["progress"] = self._progress(trainer)
+        add_to_checkpoint(checkpoint, progress=self._progress(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reports a run that is finished; one that has run out of time only says where it stands."""
@@ -120,18 +121,21 @@ class Report(Checkpoint):
         left_out = len(names) - len(shown)
         return [*rows, *([f"  and {left_out} more in {REPORT}"] if left_out else [])]
 
-    def _progress(self, trainer: Trainer) -> dict[str, Any]:
+    def _progress(self, trainer: Trainer) -> Progress:
         newest = trained_module(trainer).newest_step
-        numbers = {} if newest is None else {"loss": newest.loss.item(), "mse": newest.mse.item()}
-        reason = stopped_by(trainer)
-        return {"total_steps": trainer.max_steps, **numbers, **({"stopped_by": reason} if reason else {})}
+        return Progress(
+            total_steps=trainer.max_steps,
+            loss=None if newest is None else newest.loss.item(),
+            mse=None if newest is None else newest.mse.item(),
+            stopped_by=stopped_by(trainer),
+        )
 
     def _write(self, trainer: Trainer, state: str) -> None:
         self.contents = {
             "state": state,
             "global_step": trainer.global_step,
             "epochs": trainer.global_step // int(trainer.num_training_batches),
-            **self._progress(trainer),
+            **self._progress(trainer).to_dict(),
             "coefficients": named_coefficients(trainer),
             **(self._exact.report(trainer) if self._exact else {}),
             **held_out(trainer),

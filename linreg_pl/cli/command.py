@@ -24,7 +24,6 @@ import sys
 import threading
 import traceback
 import warnings
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from linreg_pl.callbacks.curves import Curves
 from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import ExactAnswer
 from linreg_pl.callbacks.interruption import Interrupted, Interruption, leave_at_signals
-from linreg_pl.callbacks.prediction_file import PredictionFile, interval_of
+from linreg_pl.callbacks.prediction_file import PredictionFile, prediction_interval
 from linreg_pl.callbacks.progress_bar import RunBar
 from linreg_pl.callbacks.report import Report
 from linreg_pl.cli import parser as usage
@@ -59,7 +58,7 @@ from linreg_pl.core.prediction_interval import PredictionInterval
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import Diverged, InputError
-from linreg_pl.runs.checkpoint_file import DurableCheckpointIO, read_checkpoint
+from linreg_pl.runs.checkpoint_file import CheckpointFile, DurableCheckpointIO
 from linreg_pl.runs.compatibility import (
     require_same_columns,
     require_same_length,
@@ -67,18 +66,13 @@ from linreg_pl.runs.compatibility import (
     require_same_shape,
     require_same_units,
 )
-from linreg_pl.runs.folder import (
-    checkpoints,
-    lock,
-    new_run,
-    remove_unbegun,
-    run_folder,
-    run_logger,
-    step_of,
-)
-from linreg_pl.runs.listing import what_next
+from linreg_pl.runs.folder import checkpoints, new_run, remove_unbegun, run_folder
+from linreg_pl.runs.listing import next_step
+from linreg_pl.runs.lock import lock
 from linreg_pl.runs.resume import Resumption
+from linreg_pl.runs.tensorboard_logger import run_logger
 from linreg_pl.solve.solution import Solution, solve
+from linreg_pl.training.checkpoint_contents import Progress
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import NEAR
@@ -105,7 +99,7 @@ class LinregCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.resumption: Resumption | None = None
-        self.checkpoint: Path | None = None
+        self.checkpoint: CheckpointFile | None = None
         self.run: Path | None = None
         self.plan: dict[str, int] = {}
         self.bar = RunBar()
@@ -153,13 +147,7 @@ class LinregCLI(LightningCLI):
     @property
     def done(self) -> int:
         """Steps that are behind the run, at its start or resumption."""
-        return step_of(self.checkpoint) if self.checkpoint else 0
-
-    @cached_property
-    def _saved(self) -> dict[str, Any]:
-        """The contents of the checkpoint, where there is one."""
-        assert self.checkpoint is not None
-        return read_checkpoint(self.checkpoint)
+        return self.checkpoint.contents.global_step if self.checkpoint else 0
 
     # ---- flags ----
 
@@ -201,7 +189,7 @@ class LinregCLI(LightningCLI):
         if self._shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
         if self.checkpoint is not None:
-            data.adopt(self._saved.get(type(data).__qualname__, {}))
+            data.adopt(self.checkpoint.contents.data_state(type(data)) or {})
         return data.num_features
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
@@ -254,7 +242,7 @@ class LinregCLI(LightningCLI):
         if self.checkpoint is not None:
             self._require_matching(self.checkpoint)
         kwargs = self._fit_trainer(settings) if self.subcommand == "fit" else self._evaluation_trainer(settings)
-        kwargs["plugins"] = [*as_list(settings.trainer.plugins), DurableCheckpointIO()]
+        kwargs["plugins"] = [*as_list(settings.trainer.plugins), DurableCheckpointIO(self.checkpoint)]
         kwargs["callbacks"] = [*as_list(settings.trainer.callbacks), *kwargs["callbacks"]]
         if kwargs["logger"] is False:
             self.save_config_callback = None  # there is no run's folder to save it in
@@ -264,13 +252,13 @@ class LinregCLI(LightningCLI):
             default = self._subcommand_parsers[self.config.subcommand].get_defaults().trainer
             raise InputError(usage.refusal(error, settings.trainer, default)) from error
 
-    def _require_matching(self, path: Path) -> None:
-        require_same_shape(path, self._saved, self.model)
-        require_same_columns(path, self._saved, self.datamodule)
-        require_same_units(path, self._saved, self.model)
+    def _require_matching(self, checkpoint: CheckpointFile) -> None:
+        require_same_shape(checkpoint, self.model)
+        require_same_columns(checkpoint, self.datamodule)
+        require_same_units(checkpoint, self.model)
         if self.subcommand == "fit" and not self.allow_changed_settings:
             precision = self.config.fit.trainer.precision
-            require_same_settings(path, self._saved, self.model, self.datamodule, precision)
+            require_same_settings(checkpoint, self.model, self.datamodule, precision)
 
     def _fit_trainer(self, settings: Any) -> dict[str, Any]:
         steps_per_epoch = self.datamodule.steps_per_epoch
@@ -279,7 +267,7 @@ class LinregCLI(LightningCLI):
             self._plan(settings.trainer)
         steps = total_steps(settings.trainer, steps_per_epoch, self.done, self.resumption and self.resumption.run)
         if self.checkpoint is not None and not self.allow_changed_settings:
-            require_same_length(self.checkpoint, self._saved, self.model, steps)
+            require_same_length(self.checkpoint, self.model, steps)
         logger = settings.trainer.logger
         if logger is not False and not settings.trainer.fast_dev_run:
             more = as_list(None if logger is True else logger)
@@ -287,7 +275,7 @@ class LinregCLI(LightningCLI):
             with writing(root, "--trainer.default_root_dir"):
                 self.run = self.resumption.run if self.resumption else new_run(root)
                 self.lock = lock(self.run)
-            if self.resumption and checkpoints(self.run) != self.resumption.found:
+            if self.resumption and checkpoints(self.run) != self.resumption.checkpoint_paths:
                 raise InputError(f"{self.run}: another process has just trained in this folder; see linreg runs")
             logger = [run_logger(self.run, self.done), *more]
         if settings.stop.limits and not settings.exact:
@@ -331,7 +319,7 @@ class LinregCLI(LightningCLI):
 
     def _interval(self, probability: float) -> PredictionInterval:
         assert self.checkpoint is not None
-        return interval_of(self.checkpoint, self._saved, self.model, probability)
+        return prediction_interval(self.checkpoint, self.model, probability)
 
     # ---- what is run ----
 
@@ -355,7 +343,8 @@ class LinregCLI(LightningCLI):
         try:
             place = self.run or Path(self.config.fit.trainer.default_root_dir)
             with writing(place, "--trainer.default_root_dir"):
-                self.trainer.fit(model, ckpt_path=self.checkpoint, weights_only=True, **kwargs)
+                ckpt_path = None if self.checkpoint is None else self.checkpoint.path
+                self.trainer.fit(model, ckpt_path=ckpt_path, weights_only=True, **kwargs)
         except Interrupted:
             if self.run is not None and not self.report.contents:
                 step = f"step {self.trainer.global_step} of {self.trainer.max_steps}"
@@ -379,8 +368,9 @@ class LinregCLI(LightningCLI):
         if run is not None:
             print(f"run      {run}")
             print(f"curves   {as_typed('tensorboard')} --logdir {shlex.quote(str(run.parent))} --host 127.0.0.1")
-            word, typed = what_next(run, self.report.contents["state"], self.report.contents, as_typed("linreg"))
-            print(f"{word:8} {typed}")
+            progress = Progress.from_dict(self.report.contents)
+            label, typed = next_step(run, self.report.contents["state"], progress, as_typed("linreg"))
+            print(f"{label:8} {typed}")
 
     def validate(self, model: LinearRegression, **kwargs: Any) -> None:
         """Prints the loss over the held-out rows."""

@@ -12,8 +12,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from linreg_pl.errors import InputError
-from linreg_pl.runs.checkpoint_file import read_checkpoint, write_durably
-from linreg_pl.runs.folder import CONFIG, data_settings, run_folder, run_of
+from linreg_pl.runs.checkpoint_file import CheckpointFile, read_checkpoint
+from linreg_pl.runs.durable_files import write_durably
+from linreg_pl.runs.folder import CONFIG, read_data_settings, run_folder, run_of
 from linreg_pl.runs.resume import Resumption, find_resumption
 
 COMMANDS = {
@@ -26,7 +27,7 @@ COMMANDS = {
 TABLES = (".csv", ".parquet", ".pq")
 
 
-def with_run_settings(args: list[str]) -> tuple[Resumption | None, Path | None, list[str]]:
+def with_run_settings(args: list[str]) -> tuple[Resumption | None, CheckpointFile | None, list[str]]:
     """What `--resume` goes on with, the checkpoint to start from, and the arguments with the run's settings in them.
 
     Raises:
@@ -47,14 +48,15 @@ def with_run_settings(args: list[str]) -> tuple[Resumption | None, Path | None, 
         return resumption, resumption.checkpoint, [*args[: at + 1], *config, *rest]
     if command == "fit" or not flags["ckpt_path"]:
         return None, None, args
-    checkpoint = Path(flags["ckpt_path"])
-    read_checkpoint(checkpoint)
-    run = run_of(checkpoint)
+    checkpoint = read_checkpoint(Path(flags["ckpt_path"]))
+    run = run_of(checkpoint.path)
     of_model = next((arg for arg in rest if arg.startswith("--model")), None)
     if of_model:
         raise InputError(f"{of_model}: the model comes from the checkpoint; leave it out")
     if run is None and not any(arg.split("=")[0] in ("--data", "--config", "-c") for arg in rest):
-        raise InputError(f"{checkpoint}: it lies in no run's folder, so its data is not known; name it with --data")
+        raise InputError(
+            f"{checkpoint.path}: it lies in no run's folder, so its data is not known; name it with --data"
+        )
     return None, checkpoint, args if run is None else [*args[: at + 1], "--data", data_of(run), *rest]
 
 
@@ -65,7 +67,7 @@ def data_of(run: Path) -> str:
         InputError: the config is damaged.
     """
     try:
-        return json.dumps(data_settings(run))
+        return json.dumps(read_data_settings(run))
     except InputError as error:
         raise InputError(f"{error}; take the checkpoint out of the run, and give --data") from error
 

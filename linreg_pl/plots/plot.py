@@ -16,8 +16,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from linreg_pl.plots.figures import pictures
 from linreg_pl.plots.run_data import record
-from linreg_pl.runs.checkpoint_file import write_durably
-from linreg_pl.runs.folder import EVENTS, lock
+from linreg_pl.runs.durable_files import write_durably
+from linreg_pl.runs.lock import lock
+from linreg_pl.runs.tensorboard_logger import EVENTS
 
 FOLDER = "plots"
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.cli import instantiate_class
@@ -15,11 +14,11 @@ from linreg_pl.core.scaling import theta_of
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError
-from linreg_pl.runs.checkpoint_file import read_checkpoint
 from linreg_pl.runs.compatibility import changed_settings
-from linreg_pl.runs.folder import CONFIG, data_settings
+from linreg_pl.runs.folder import CONFIG, read_data_settings
 from linreg_pl.runs.resume import newest_good_checkpoint
 from linreg_pl.solve.solution import Solution
+from linreg_pl.training.checkpoint_contents import CheckpointContents
 from linreg_pl.training.module import LinearRegression
 
 POINTS = 400
@@ -94,36 +93,36 @@ def record(run: Path) -> Record:
     """
     if not run.is_dir():
         raise InputError(f"{run}: there is no such folder; linreg runs lists the runs")
-    path = newest_good_checkpoint(run).checkpoint
-    if path is None:
+    checkpoint = newest_good_checkpoint(run).checkpoint
+    if checkpoint is None:
         raise InputError(f"{run}: the run has no checkpoint to draw; go on with it: linreg fit --resume {run}")
-    checkpoint = read_checkpoint(path)
-    module, data = LinearRegression(**checkpoint["hyper_parameters"]), data_of(run, checkpoint)
+    contents = checkpoint.contents
+    module, data = LinearRegression(**contents.hyper_parameters), data_of(run, contents)
     module.learn_from(data)
     start = (module.W.detach().clone(), module.b.detach().clone())
-    module.to(checkpoint["state_dict"]["W"].dtype).load_state_dict(checkpoint["state_dict"])
-    changes = changed_settings(checkpoint, module, data, "64-true" if module.W.dtype == torch.float64 else "32-true")
+    module.to(contents.state_dict["W"].dtype).load_state_dict(contents.state_dict)
+    changes = changed_settings(contents, module, data, "64-true" if module.W.dtype == torch.float64 else "32-true")
     if changes:
         raise InputError(f"{run}: its data is not what it was fitted on: {'; '.join(changes)}")
     solution = Solution(data, module, module.problem(data))
-    total_steps = checkpoint["progress"]["total_steps"]
-    return Record(checkpoint["global_step"], total_steps, curves_of(run), start, solution)
+    total_steps = contents.progress.total_steps or contents.global_step
+    return Record(contents.global_step, total_steps, curves_of(run), start, solution)
 
 
-def data_of(run: Path, checkpoint: dict[str, Any]) -> BatchDataModule:
+def data_of(run: Path, checkpoint: CheckpointContents) -> BatchDataModule:
     """The data that a run was fitted on, read: with the checkpoint's columns, categories and means.
 
     Raises:
         InputError: the run's config is damaged, or the data can't be read.
     """
-    settings = data_settings(run)
+    settings = read_data_settings(run)
     try:
         data: BatchDataModule = instantiate_class((), settings)
     except (TypeError, ValueError, ImportError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{run / CONFIG}: the run's data is damaged: {error}") from error
-    data.adopt(checkpoint.get(type(data).__qualname__, {}))
+    data.adopt(checkpoint.data_state(type(data)) or {})
     data.setup("fit")
     return data
 

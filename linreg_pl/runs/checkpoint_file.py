@@ -1,11 +1,8 @@
-"""How does a checkpoint get to the disk whole, and what is checked before one is believed?
+"""Writes checkpoints, and checks them before they are loaded.
 
-Writing: beside its place under another name, flushed to the disk, renamed, and the folder flushed too. At any kill, and
-at a power cut, the name stands for the old contents or for the new ones, never for a part of them. The other name is in
-the same folder, so that the rename never copies from one file system to another.
-
-Reading: the file's checksums (torch does not look at them: of 400 single flipped bits, 84 were loaded as wrong
-weights), no code whatever the environment says, the step in the name, and that every number is finite.
+torch does not check a file's checksums: of 400 files with a single flipped bit, it loaded 84 with wrong weights. So
+`read_checkpoint` checks them, runs no code from the file whatever the environment says, compares the step with the
+file's name, and refuses numbers that are not finite.
 """
 
 import io
@@ -13,85 +10,46 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from linreg_pl.errors import InputError
+from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import step_of
-
-UNFINISHED = ".unfinished"
-
-PARTS = {"state_dict", "hyper_parameters", "global_step", "pytorch-lightning_version"}
-"""What a checkpoint must have."""
+from linreg_pl.training.checkpoint_contents import CheckpointContents
 
 
-def write_durably(path: Path, contents: bytes) -> None:
-    """Gives the file `path` these contents, whole; makes its folder if need be.
+@dataclass(frozen=True, eq=False)
+class CheckpointFile:
+    """A checkpoint that was read and checked; see `read_checkpoint`."""
 
-    Raises:
-        OSError: the disk is full, or the folder can't be written. The file is what it was.
-    """
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True)
-        sync_folder(path.parent.parent)
-    unfinished = path.with_name(f".{path.name}{UNFINISHED}")
-    try:
-        with unfinished.open("wb", buffering=0) as file:
-            written = 0
-            while written < len(contents):  # a nearly full disk takes a part, and says so only at the next write
-                written += file.write(contents[written:])
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise OSError(error.errno, f"{error.strerror}; what was there before is unharmed", str(path)) from error
-    sync_folder(path.parent)
-
-
-def begin_durably(path: Path) -> IO[bytes]:
-    """A file to write what `path` is to hold, in its folder under another name; see `end_durably`.
-
-    Raises:
-        OSError: nothing can be written there.
-    """
-    try:
-        return path.with_name(f".{path.name}{UNFINISHED}").open("wb")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def end_durably(file: IO[bytes], path: Path) -> None:
-    """Gives a file that is written its name, once it is on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    Path(file.name).replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flushes a folder's list of names to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    path: Path
+    contents: CheckpointContents
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
-    """Lightning's door to checkpoints, made safe against kills, full disks and damaged files.
+    """Saves and loads checkpoints for Lightning, safe from kills, full disks and damaged files.
 
-    Lightning's own writes by way of `$TMPDIR`, flushes nothing to the disk, and believes what torch can unpickle.
+    Lightning's own class writes by way of `$TMPDIR`, flushes nothing to the disk, and loads all that torch can
+    unpickle.
+
+    Args:
+        read: The checkpoint that Lightning is going to load, if it was read already; it is not read again.
     """
+
+    def __init__(self, read: CheckpointFile | None = None) -> None:
+        super().__init__()
+        self._read = read
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
-        """Writes all or nothing."""
+        """Writes the file whole or not at all."""
         contents = io.BytesIO()
         torch.save(checkpoint, contents)
         write_durably(Path(path), contents.getvalue())
@@ -102,22 +60,27 @@ class DurableCheckpointIO(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """What `read_checkpoint` finds good, whatever is asked for: never a URL, never code."""
-        return read_checkpoint(Path(path))
+        """Returns what `read_checkpoint` returns, whatever the arguments ask for: never a URL, never code."""
+        read = self._read
+        file = read if read is not None and read.path == Path(path) else read_checkpoint(Path(path))
+        return file.contents.to_dict()
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's contents, on the CPU.
+def read_checkpoint(path: Path) -> CheckpointFile:
+    """Reads a checkpoint, once, onto the CPU, and checks it.
 
     Raises:
-        InputError: there is no such file, it is damaged, it holds no linear regression, or not what its name says.
+        NewerFormatError: a later version of this program wrote it.
+        InputError: there is no such file, it is damaged, it holds no linear regression, or not the step in its name.
     """
     if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint; a run's lie in RUN/checkpoints/step=….ckpt")
+        raise InputError(f"{path}: there is no such checkpoint; a run's are in RUN/checkpoints/step=….ckpt")
     try:
-        with zipfile.ZipFile(path) as archive:
+        file = io.BytesIO(path.read_bytes())  # so that what is checked is what is loaded
+        with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True) if damaged is None else None
+        file.seek(0)
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True) if damaged is None else None
     except PermissionError as error:
         raise InputError(f"{path}: {error.strerror}; change it, or take another checkpoint") from error
     except Exception as error:  # a damaged file can fail anywhere in zipfile, torch or pickle
@@ -125,33 +88,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: this checkpoint can't be used, {reason}; take an older one") from error
     if damaged is not None:
         raise InputError(f"{path}: this checkpoint is damaged, {damaged} fails its checksum; take an older one")
-    if (
-        not isinstance(checkpoint, dict)
-        or PARTS - set(checkpoint)
-        or not is_linear_regression(checkpoint["state_dict"])
-    ):
-        raise InputError(f"{path}: this is no checkpoint of a linear regression; it was saved by another program")
-    if step_of(path) not in (-1, checkpoint["global_step"]):
-        raise InputError(f"{path}: this checkpoint is of step {checkpoint['global_step']}, not of its name's")
-    state = (checkpoint["state_dict"], checkpoint.get("optimizer_states"))
-    if not all(torch.isfinite(tensor).all() for tensor in tensors(state)):
+    try:
+        contents = CheckpointContents.from_dict(checkpoint)
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
+    if step_of(path) not in (-1, contents.global_step):
+        raise InputError(f"{path}: this checkpoint is of step {contents.global_step}, not of the step in its name")
+    if not all(torch.isfinite(tensor).all() for tensor in tensors((contents.state_dict, contents.optimizer_states))):
         raise InputError(f"{path}: this checkpoint holds a number that is not finite; take an older one")
-    return checkpoint
+    return CheckpointFile(path, contents)
 
 
-def is_linear_regression(state: Any) -> bool:
-    """Whether a `state_dict` holds W (D, K) and b (K,)."""
-    W, b = (state.get(name) if isinstance(state, dict) else None for name in ("W", "b"))
-    return isinstance(W, Tensor) and isinstance(b, Tensor) and W.ndim == 2 and b.shape == W.shape[1:]
-
-
-def tensors(state: Any) -> Iterator[Tensor]:
-    """All tensors in a nest of dicts, lists and tuples."""
-    if isinstance(state, Tensor):
-        yield state
-    elif isinstance(state, dict):
-        for value in state.values():
+def tensors(nest: Any) -> Iterator[Tensor]:
+    """Yields all tensors in a nest of dicts, lists and tuples."""
+    if isinstance(nest, Tensor):
+        yield nest
+    elif isinstance(nest, dict):
+        for value in nest.values():
             yield from tensors(value)
-    elif isinstance(state, list | tuple):
-        for value in state:
+    elif isinstance(nest, list | tuple):
+        for value in nest:
             yield from tensors(value)

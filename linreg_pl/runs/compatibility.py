@@ -1,113 +1,107 @@
-"""Does a checkpoint belong to this model and this data: their shape, their columns, their settings?"""
+"""Checks that a checkpoint fits the model and the data: shape, columns, units and settings."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
+from linreg_pl.runs.checkpoint_file import CheckpointFile
+from linreg_pl.training.checkpoint_contents import CheckpointContents
 from linreg_pl.training.module import LinearRegression
 
 
-def require_same_shape(path: Path, checkpoint: dict[str, Any], module: LinearRegression) -> None:
-    """Compares a checkpoint's W with the module's.
+def require_same_shape(checkpoint: CheckpointFile, module: LinearRegression) -> None:
+    """Compares the shape of the checkpoint's W with the module's.
 
     Raises:
-        InputError: they differ in shape.
+        InputError: they differ.
     """
-    fitted, here = tuple(checkpoint["state_dict"]["W"].shape), tuple(module.W.shape)
-    if fitted != here:
+    fitted, needed = tuple(checkpoint.contents.state_dict["W"].shape), tuple(module.W.shape)
+    if fitted != needed:
         raise InputError(
-            f"{path}: the checkpoint's W has shape {fitted} (features, targets), but the data asks for {here};"
-            " choose the columns it was fitted on with --data.features and --data.target"
+            f"{checkpoint.path}: the checkpoint's W has shape {fitted} (features, targets), but the data needs"
+            f" {needed}; choose the columns it was fitted on with --data.features and --data.target"
         )
 
 
-def require_same_columns(path: Path, checkpoint: dict[str, Any], data: BatchDataModule) -> None:
-    """Compares a checkpoint's columns with the data's, of whatever class either is.
+def require_same_columns(checkpoint: CheckpointFile, data: BatchDataModule) -> None:
+    """Compares the checkpoint's columns with the data's, even if the data module is of another class.
 
     Raises:
-        InputError: they are others, or stand in another order.
+        InputError: the columns differ, or their order does.
     """
-    for fitted in BatchDataModule.__subclasses__():  # Lightning looks only for the state of the very same class
-        if fitted.__qualname__ in checkpoint:
-            try:
-                data.load_state_dict(checkpoint[fitted.__qualname__])
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from error
+    if checkpoint.contents.data is not None:  # Lightning compares only data modules of the same class
+        try:
+            data.load_state_dict(checkpoint.contents.data.values)
+        except InputError as error:
+            raise InputError(f"{checkpoint.path}: {error}") from error
 
 
-PLACES = ("path", "val_path", "test_path", "memory_limit")
-"""Settings that say where rows lie."""
-
-UNITS = ("standardize", "fit_intercept")
-"""Settings that say what W and b mean: no run can go on in others."""
-
-
-def require_same_units(path: Path, checkpoint: dict[str, Any], model: LinearRegression) -> None:
-    """Compares what a checkpoint's W and b mean with what the module takes them for.
+def require_same_units(checkpoint: CheckpointFile, model: LinearRegression) -> None:
+    """Compares the settings that decide the units of W and b. No run can continue in other units.
 
     Raises:
-        InputError: something else.
+        InputError: one differs.
     """
-    then = checkpoint.get("hyper_parameters", {})
-    for name in UNITS:
-        if then.get(name, model.hparams[name]) != model.hparams[name]:
+    saved = checkpoint.contents.hyper_parameters
+    for name in ("standardize", "fit_intercept"):
+        if saved.get(name, model.hparams[name]) != model.hparams[name]:
             raise InputError(
-                f"{path}: the checkpoint's {name} is {then[name]}, and W and b mean something else where it is"
+                f"{checkpoint.path}: the checkpoint's {name} is {saved[name]}; W and b have another meaning if it is"
                 f" {model.hparams[name]}: leave out --model.{name}, or start a new run"
             )
 
 
 def require_same_settings(
-    path: Path, checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule, precision: Any
+    checkpoint: CheckpointFile, model: LinearRegression, data: BatchDataModule, precision: Any
 ) -> None:
-    """Compares a checkpoint's settings with those to go on with.
+    """Compares the checkpoint's settings with those to continue with.
 
     Raises:
         InputError: one differs that changes the mathematics.
     """
-    changes = changed_settings(checkpoint, model, data, precision)
+    changes = changed_settings(checkpoint.contents, model, data, precision)
     if changes:
         raise InputError(
-            f"{path}: settings differ from the checkpoint's: {'; '.join(changes)}. To go on with the new ones,"
-            " add --allow_changed_settings true; to go on unchanged, leave them out"
+            f"{checkpoint.path}: settings differ from the checkpoint's: {'; '.join(changes)}. To go on with the new"
+            " ones, add --allow_changed_settings true; to go on unchanged, leave them out"
         )
 
 
-def require_same_length(path: Path, checkpoint: dict[str, Any], model: LinearRegression, steps: int) -> None:
-    """Compares the length of a run with that over which its schedule or its average was laid out.
+def require_same_length(checkpoint: CheckpointFile, model: LinearRegression, steps: int) -> None:
+    """Compares the run's length with the one for which its schedule and its average were planned.
 
     Raises:
-        InputError: it is another.
+        InputError: it differs.
     """
-    then = checkpoint.get("progress", {}).get("total_steps", steps)
-    if model.is_laid_out and then != steps:
+    planned = checkpoint.contents.progress.total_steps
+    if model.is_laid_out and planned is not None and planned != steps:
         raise InputError(
-            f"{path}: the run's schedule or average is laid out over {then} steps, and now there are {steps}. To go on"
-            " with the new length, add --allow_changed_settings true; to go on unchanged, leave it out"
+            f"{checkpoint.path}: the run's schedule or average was planned for {planned} steps, and now there are"
+            f" {steps}. To go on with the new length, add --allow_changed_settings true; to go on unchanged, leave it"
+            " out"
         )
 
 
 def changed_settings(
-    checkpoint: dict[str, Any], model: LinearRegression, data: BatchDataModule, precision: Any
+    checkpoint: CheckpointContents, model: LinearRegression, data: BatchDataModule, precision: Any
 ) -> list[str]:
-    """What differs between a checkpoint's settings and those to go on with, as `name: old, now new`.
+    """Returns how the checkpoint's settings differ from those to continue with, as `name: old, now new`.
 
-    All hyper-parameters count, but for the places of tables, of which the contents count that are fitted or validated,
-    and the memory they may take.
+    Compares all hyper-parameters but the paths of tables and their memory limit, and the contents of the tables that
+    are fitted and validated.
     """
-    now = {**data.hparams, **model.hparams}
-    then = {**checkpoint.get("datamodule_hyper_parameters", {}), **checkpoint.get("hyper_parameters", {})}
-    state = checkpoint.get(type(data).__qualname__)
-    if state is None:
+    if checkpoint.data_state(type(data)) is None or checkpoint.data is None:
         return [f"data: not {type(data).__name__}"]
-    names = [name for name in now if name not in PLACES and name in then and now[name] != then[name]]
-    changes = [f"{name}: {then[name]}, now {now[name]}" for name in names]
-    if state.get("fingerprint") != data.fingerprint:
-        changes.append(f"contents of the data: {state.get('fingerprint')}, now {data.fingerprint}")
-    bits = 64 if checkpoint["state_dict"]["W"].dtype == torch.float64 else 32
+    current = {**data.hparams, **model.hparams}
+    saved = {**checkpoint.datamodule_hyper_parameters, **checkpoint.hyper_parameters}
+    not_compared = {"path", "val_path", "test_path", "memory_limit"}
+    names = [name for name in current if name in saved and name not in not_compared and current[name] != saved[name]]
+    changes = [f"{name}: {saved[name]}, now {current[name]}" for name in names]
+    if checkpoint.data.fingerprint != data.fingerprint:
+        changes.append(f"contents of the data: {checkpoint.data.fingerprint}, now {data.fingerprint}")
+    bits = 64 if checkpoint.state_dict["W"].dtype == torch.float64 else 32
     if bits != (64 if "64" in str(precision) else 32):
         changes.append(f"precision: {bits}-true, now {precision}")
     return changes

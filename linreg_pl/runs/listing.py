@@ -1,80 +1,79 @@
-"""What runs are there, how far did each get, and how does one go on with it?"""
+"""Lists the runs: how far each is, and the command that continues it."""
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import read_checkpoint
-from linreg_pl.runs.folder import checkpoints, report_of, runs, settings_of, state_of
+from linreg_pl.runs.folder import all_runs, checkpoints, read_report, read_settings, run_state
+from linreg_pl.training.checkpoint_contents import Progress
 
 
 def print_runs(root: Path, command: str) -> None:
-    """A line for each run below `root`: folder, state, steps of how many, loss ("-" if not known), and what to type.
+    """Prints a line for each run below `root`: folder, state, steps, length, loss ("-" if unknown) and next command.
 
     Raises:
         InputError: there is none.
     """
-    found = runs(root)
-    if not found:
+    runs = all_runs(root)
+    if not runs:
         raise InputError(f"{root / 'lightning_logs'}: there are no runs; start one with: {command} fit")
     lines: list[tuple[str, ...]] = [("run", "state", "step", "of", "loss", "to go on")]
-    for run in found:
-        state, progress = state_of(run), progress_of(run)
-        steps = [str(progress.get(name, "-")) for name in ("global_step", "total_steps")]
-        loss = f"{progress['loss']:.6g}" if "loss" in progress else "-"
-        _, onward = what_next(run, state, progress, command)
-        lines.append((str(run), state, *steps, loss, onward))
+    for run in runs:
+        state, (step, progress) = run_state(run), read_progress(run)
+        length = "-" if progress.total_steps is None else str(progress.total_steps)
+        loss = "-" if progress.loss is None else f"{progress.loss:.6g}"
+        _, next_command = next_step(run, state, progress, command)
+        lines.append((str(run), state, str(step), length, loss, next_command))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for name, state, step, total, loss, onward in lines:
-        numbers = f"{step:>{widths[2]}}  {total:>{widths[3]}}  {loss:>{widths[4]}}"
-        print(f"{name:{widths[0]}}  {state:{widths[1]}}  {numbers}  {onward}".rstrip())
+    for name, state, number, length, loss, next_command in lines:
+        numbers = f"{number:>{widths[2]}}  {length:>{widths[3]}}  {loss:>{widths[4]}}"
+        print(f"{name:{widths[0]}}  {state:{widths[1]}}  {numbers}  {next_command}".rstrip())
 
 
-def what_next(run: Path, state: str, progress: dict[str, Any], command: str) -> tuple[str, str]:
-    """What to type to train a run on, or where its schedule has come to its end, to predict; before it, a word for it.
+def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[str, str]:
+    """Returns (label, command) for the next step: to continue the run, or to predict if its schedule has ended.
+
+    Both are empty for a run that is running, and for one without settings or checkpoints.
 
     Args:
-        run: Its folder.
-        state: Its own.
-        progress: Its report, or what `progress_of` finds.
+        run: Folder of the run.
+        state: State of the run.
+        progress: How far it is.
         command: How to type `linreg`.
-
-    Returns:
-        Empty texts for a run that is running, or whose settings or checkpoints are gone.
     """
-    resume, longer = f"{command} fit --resume {shlex.quote(str(run))}", ""
+    resume, flags = f"{command} fit --resume {shlex.quote(str(run))}", ""
     try:
-        settings = settings_of(run)
+        settings = read_settings(run)
         model, trainer, data = settings["model"], settings["trainer"], settings["data"]["init_args"]
         if state == "interrupted":
-            longer = "" if trainer["max_time"] is None else " --trainer.max_time null"  # which may be used up
+            flags = "" if trainer["max_time"] is None else " --trainer.max_time null"  # it may be used up
         elif state == "diverged":
-            longer = " --allow_changed_settings true --model.learning_rate R"
+            flags = " --allow_changed_settings true --model.learning_rate R"
         elif state != "finished":
             return "", ""
-        elif "stopped_by" in progress:  # before its length was reached
-            longer = "".join(f" --stop.{rule} null" for rule, limit in settings["stop"].items() if limit is not None)
+        elif progress.stopped_by is not None:  # before its full length
+            flags = "".join(f" --stop.{rule} null" for rule, limit in settings["stop"].items() if limit is not None)
         elif model["schedule"] == "constant" and not model["tail_averaging"]:
-            limit = "max_steps" if trainer["max_steps"] == progress["total_steps"] else "max_epochs"
-            longer = f" --trainer.{limit} {2 * trainer[limit]}"
+            limit = "max_steps" if trainer["max_steps"] == progress.total_steps else "max_epochs"
+            flags = f" --trainer.{limit} {2 * trainer[limit]}"
         else:
             [newest], rows = checkpoints(run)[-1:], " --data.path FILE" if "path" in data else ""
             return "predict", f"{command} predict --ckpt_path {shlex.quote(str(newest))}{rows}"
     except (InputError, KeyError, TypeError, ValueError):
         return "", ""
-    return "go on", resume + longer
+    return "go on", resume + flags
 
 
-def progress_of(run: Path) -> dict[str, Any]:
-    """`global_step`, `total_steps` and `loss`, from the report or else from the newest good checkpoint."""
-    report = report_of(run)
+def read_progress(run: Path) -> tuple[int, Progress]:
+    """Reads the step and the progress from the report, or else from the newest checkpoint that is not damaged."""
+    report = read_report(run)
     if report is not None:
-        return report
+        return report["global_step"], Progress.from_dict(report)
     for path in reversed(checkpoints(run)):
         try:
-            checkpoint = read_checkpoint(path)
+            contents = read_checkpoint(path).contents
         except InputError:
             continue
-        return {"global_step": checkpoint["global_step"], **checkpoint.get("progress", {})}
-    return {"global_step": 0}
+        return contents.global_step, contents.progress
+    return 0, Progress()

@@ -1,78 +1,89 @@
-"""What does `--resume` go on with?"""
+"""Finds the run and the checkpoint that `--resume` continues."""
 
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from linreg_pl.errors import InputError
-from linreg_pl.runs.checkpoint_file import read_checkpoint
-from linreg_pl.runs.folder import CONFIG, RUNS, checkpoints, run_of, runs, state_of, step_of
+from linreg_pl.runs.checkpoint_file import CheckpointFile, read_checkpoint
+from linreg_pl.runs.folder import CONFIG, RUNS, all_runs, checkpoints, run_of, run_state, step_of
+from linreg_pl.training.checkpoint_contents import NewerFormatError
 
 
 class Resumption(NamedTuple):
-    """A run, its checkpoint to go on from (None where it was killed before its first), and all that it has."""
+    """A run to resume."""
 
     run: Path
-    checkpoint: Path | None
-    found: list[Path]
+    checkpoint: CheckpointFile | None  # None for a run that was killed before its first checkpoint
+    checkpoint_paths: list[Path]  # all of the run's, when it was looked at
+
+    @property
+    def step(self) -> int:
+        """Returns the step at which the run goes on."""
+        return 0 if self.checkpoint is None else self.checkpoint.contents.global_step
 
 
 def find_resumption(name: str, root: Path) -> Resumption:
-    """What `--resume name` means: `auto` (the newest unfinished run below `root`), a run's folder, or a checkpoint.
+    """Finds what `--resume name` continues.
 
-    A damaged checkpoint is named on stderr, and the next older one is taken; a checkpoint that is asked for by its own
-    name is taken or refused.
+    The name is `auto` (the newest interrupted run below `root`), a run's folder, or a checkpoint.
+    Names a damaged checkpoint on stderr and takes the next older one. A checkpoint that the user names is taken or
+    refused.
 
     Raises:
-        InputError: there is nothing to resume, or no checkpoint of the run is good.
+        InputError: there is nothing to resume, or no checkpoint of the run can be used.
     """
     if name == "auto":
-        unfinished = [run for run in runs(root) if state_of(run) == "interrupted"]
-        if not unfinished:
+        interrupted = [run for run in all_runs(root) if run_state(run) == "interrupted"]
+        if not interrupted:
             raise InputError(
-                f"{root / RUNS}: there is no interrupted run to resume; linreg runs lists what is there, and"
-                " --resume RUN_FOLDER --trainer.max_epochs N trains a finished run on"
+                f"{root / RUNS}: there is no interrupted run to resume; linreg runs lists the runs, and"
+                " --resume RUN_FOLDER --trainer.max_epochs N continues a finished run"
             )
-        return newest_good_checkpoint(unfinished[-1])
+        return newest_good_checkpoint(interrupted[-1])
     path = Path(name)
     if path.is_dir():
         return newest_good_checkpoint(path)
     if not path.exists():
         raise InputError(f"{name}: there is no such run or checkpoint; linreg runs lists the runs")
-    read_checkpoint(path)
-    run = run_of(path)
+    checkpoint, run = read_checkpoint(path), run_of(path)
     if step_of(path) < 0:
-        raise InputError(f"{path}: --resume knows a checkpoint's step by its name; name it step=N.ckpt again")
+        raise InputError(f"{path}: the name must be step=N.ckpt, where N is the checkpoint's step; rename the file")
     if run is None:
-        raise InputError(f"{path}: no {CONFIG} lies in its run's folder; --resume needs the whole folder")
-    return Resumption(run, path, checkpoints(run))
+        raise InputError(f"{path}: its run's folder has no {CONFIG}; --resume needs the whole folder")
+    return Resumption(run, checkpoint, checkpoints(run))
 
 
 def newest_good_checkpoint(run: Path) -> Resumption:
-    """The run's newest checkpoint that can be believed.
+    """Reads the run's newest checkpoint that is not damaged.
 
-    Of an interrupted run not the one at its end: that it has no report says that the end is not whole.
+    Skips the checkpoint at the end of an interrupted run: a run without a report did not end properly.
 
     Raises:
-        InputError: this is no run, it is running, or it has checkpoints, and none is good.
+        InputError: this is no run, it is running, or all of its checkpoints are damaged.
+        NewerFormatError: a later version of this program wrote a checkpoint.
     """
     if not (run / CONFIG).is_file():
         raise InputError(f"{run}: this folder is no run, it has no {CONFIG}; linreg runs lists the runs")
-    state = state_of(run)
+    state = run_state(run)
     if state == "running":
         raise InputError(f"{run}: another process is training in this folder; wait for it, or stop it")
-    found, damaged = checkpoints(run), 0
-    for path in reversed(found):
+    paths, num_damaged = checkpoints(run), 0
+    for path in reversed(paths):
         try:
             checkpoint = read_checkpoint(path)
+        except NewerFormatError:  # an older checkpoint would be the start of another run, which removes this one
+            raise
         except InputError as error:
-            damaged += 1
+            num_damaged += 1
             print(f"linreg: {error}", file=sys.stderr)
             continue
-        progress = checkpoint.get("progress", {})
-        at_end = checkpoint["global_step"] == progress.get("total_steps") or "stopped_by" in progress
-        if not (at_end and state == "interrupted"):
-            return Resumption(run, path, found)
-    if damaged:
-        raise InputError(f"{run}: none of its checkpoints can be used ({damaged} damaged); start anew with --config")
-    return Resumption(run, None, found)
+        is_end = checkpoint.contents.progress.is_complete(checkpoint.contents.global_step)
+        if not (is_end and state == "interrupted"):
+            return Resumption(run, checkpoint, paths)
+    if num_damaged:
+        raise InputError(
+            f"{run}: none of its checkpoints can be used ({num_damaged} damaged); start a new run with"
+            f" --config {run / CONFIG}"
+        )
+    return Resumption(run, None, paths)

@@ -21,6 +21,7 @@ from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.threads import threads_that_pay
 from linreg_pl.errors import Diverged, InputError
+from linreg_pl.training.checkpoint_contents import CheckpointContents, DescentSettings, add_to_checkpoint
 from linreg_pl.training.evaluation import EvaluatedModule
 from linreg_pl.training.executions import Executions, bare_step
 from linreg_pl.training.problem import Problem, problem
@@ -231,31 +232,27 @@ class LinearRegression(EvaluatedModule):
         weights first, and lose half their bits. Means and scales are the checkpoint's already when the learning rate
         is learnt from the data, which may be other data.
         """
+        contents = CheckpointContents.from_dict(checkpoint)
         for name in ("mean_theta", "num_averaged"):
             if self.tail_averaging:
-                checkpoint["state_dict"].setdefault(name, getattr(self, name))
+                contents.state_dict.setdefault(name, getattr(self, name))
             else:
-                checkpoint["state_dict"].pop(name, None)
+                contents.state_dict.pop(name, None)
         if self._trainer is not None and self.trainer.precision == "64-true":
             self.double()
         data = getattr(self._trainer, "datamodule", None)
         if self.standardize and isinstance(data, BatchDataModule) and self.trainer.state.fn == "fit":
             for name in ("x_mean", "x_scale"):
-                getattr(self, name).copy_(checkpoint["state_dict"].get(name, getattr(self, name)))
+                getattr(self, name).copy_(contents.state_dict.get(name, getattr(self, name)))
             self.learn_from(data)
-        saved = checkpoint.get("descent", {})
-        for key, value in self._descent().items():
-            if key in saved and saved[key] != value:
-                for state in checkpoint.get("optimizer_states", []):
-                    for group in state["param_groups"]:
-                        group[key] = value
+        contents.change_descent(self._descent_settings())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the learning rate that was in force, where the hyper-parameter says `auto`."""
-        checkpoint["descent"] = self._descent()
+        add_to_checkpoint(checkpoint, descent=self._descent_settings())
 
-    def _descent(self) -> dict[str, float]:
-        return {"lr": self.learning_rate, "momentum": self.momentum}
+    def _descent_settings(self) -> DescentSettings:
+        return DescentSettings(lr=self.learning_rate, momentum=self.momentum)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain SGD, with one call for both parameters.

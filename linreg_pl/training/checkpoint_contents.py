@@ -1,0 +1,230 @@
+"""The contents of a checkpoint, with types; only this file knows its keys.
+
+A checkpoint is Lightning's dict of plain types and tensors, so `torch.load(path, weights_only=True)` opens it:
+
+    state_dict                    W (D, K), b (K,) and the module's buffers             from Lightning
+    global_step                   optimizer steps taken
+    hyper_parameters              of the module
+    datamodule_hyper_parameters   of the data module
+    optimizer_states              one for each optimizer, as torch saves them
+    TableDataModule               the data module's state, under the name of its class
+    loops, callbacks, …           Lightning's counters, and other entries that only Lightning reads
+
+    linreg_pl_format              version of the format                                 from this program
+    linreg_pl_version             version of the program that wrote the checkpoint
+    descent                       learning rate and momentum in force
+    exact                         how the run compares with the exact solution
+    progress                      the run's length, its last loss, and what stopped it
+    points                        values of the curves at this step
+
+Format 1 had neither version. Format 2 has them.
+"""
+
+from dataclasses import dataclass, field, fields
+from functools import cache
+from importlib.metadata import version
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from linreg_pl.errors import InputError
+
+
+class NewerFormatError(InputError):
+    """Raised for a checkpoint in a format that a later version of this program wrote."""
+
+
+class Part:
+    """A part of a checkpoint: a dataclass whose fields are the part's keys. A field that is None has no key."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields that are set, by name."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Builds the part from a dict, which may have other entries too."""
+        names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: values[name] for name in names if name in values})
+
+
+@dataclass(frozen=True)
+class DescentSettings(Part):
+    """The settings of SGD that are in force, by torch's names. Where the user says `auto`, `lr` has the number."""
+
+    lr: float
+    momentum: float
+
+
+@dataclass(frozen=True, eq=False)
+class ExactState(Part):
+    """How the run compares with the exact solution θ*; θ is b over W."""
+
+    start: list[list[float]]  # θ - θ* before the first step, (1+D, K), in the user's units
+    arrived: dict[str, int]  # by name, the step at which 99% of a coefficient's initial error was gone
+    R: Tensor | None = None  # triangle of the rows, on which prediction intervals rest
+    num_rows: int | None = None
+    total_weight: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress(Part):
+    """How far the run is. A report has the same entries."""
+
+    total_steps: int | None = None
+    loss: float | None = None  # of the last batch, before its update
+    mse: float | None = None
+    stopped_by: str | None = None  # the rule that stopped the run, and why
+
+    def is_complete(self, global_step: int) -> bool:
+        """Returns whether the run ends at this step: it has its full length, or a rule stopped it."""
+        return global_step == self.total_steps or self.stopped_by is not None
+
+
+@dataclass(frozen=True, eq=False)
+class DataState:
+    """The state of the data module, as its own `state_dict` returned it."""
+
+    class_name: str
+    values: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Returns the checksum of the rows; None if the data module saved none."""
+        return self.values.get("fingerprint")
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointContents:
+    """The contents of a checkpoint. Its dicts are those of Lightning's dict: a change to one changes both."""
+
+    state_dict: dict[str, Tensor]
+    global_step: int
+    hyper_parameters: dict[str, Any]
+    lightning_version: str
+    datamodule_hyper_parameters: dict[str, Any] = field(default_factory=dict)
+    optimizer_states: list[dict[str, Any]] = field(default_factory=list)
+    data: DataState | None = None
+    format_version: int = 1
+    program_version: str | None = None  # unknown for format 1
+    descent: DescentSettings | None = None
+    exact: ExactState | None = None
+    progress: Progress = field(default_factory=Progress)
+    points: dict[str, float] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+    """The entries that only Lightning reads."""
+
+    newest_format: ClassVar[int] = 2
+
+    @classmethod
+    def from_dict(cls, checkpoint: Any) -> Self:
+        """Gives the entries of Lightning's dict their types.
+
+        Raises:
+            NewerFormatError: a later version of this program wrote it.
+            InputError: it is no checkpoint of a linear regression.
+        """
+        required = {"state_dict", "global_step", "hyper_parameters", "pytorch-lightning_version"}
+        if (
+            not isinstance(checkpoint, dict)
+            or not required <= checkpoint.keys()
+            or not is_linear_regression(checkpoint["state_dict"])
+        ):
+            raise InputError("this is no checkpoint of a linear regression; another program saved it")
+        entries = dict(checkpoint)
+        format_version, program_version = entries.pop("linreg_pl_format", 1), entries.pop("linreg_pl_version", None)
+        if format_version > cls.newest_format:
+            raise NewerFormatError(
+                f"linreg_pl {program_version} wrote this checkpoint in format {format_version}, and this version,"
+                f" {own_version()}, reads formats up to {cls.newest_format}: install linreg_pl {program_version} or"
+                " later"
+            )
+        data = next((DataState(name, values) for name, values in entries.items() if is_data_state(values)), None)
+        if data is not None:
+            del entries[data.class_name]
+        return cls(
+            state_dict=entries.pop("state_dict"),
+            global_step=entries.pop("global_step"),
+            hyper_parameters=entries.pop("hyper_parameters"),
+            lightning_version=entries.pop("pytorch-lightning_version"),
+            datamodule_hyper_parameters=entries.pop("datamodule_hyper_parameters", {}),
+            optimizer_states=entries.pop("optimizer_states", []),
+            data=data,
+            format_version=format_version,
+            program_version=program_version,
+            descent=DescentSettings.from_dict(entries.pop("descent")) if "descent" in entries else None,
+            exact=ExactState.from_dict(entries.pop("exact")) if "exact" in entries else None,
+            progress=Progress.from_dict(entries.pop("progress", {})),
+            points=entries.pop("points", {}),
+            others=entries,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns Lightning's dict, for Lightning to load. Entries that are empty are left out."""
+        entries = {
+            "datamodule_hyper_parameters": self.datamodule_hyper_parameters,
+            "optimizer_states": self.optimizer_states,
+            "linreg_pl_version": self.program_version,
+            "descent": self.descent and self.descent.to_dict(),
+            "exact": self.exact and self.exact.to_dict(),
+            "progress": self.progress.to_dict(),
+            "points": self.points,
+        }
+        return {
+            **self.others,
+            "state_dict": self.state_dict,
+            "global_step": self.global_step,
+            "hyper_parameters": self.hyper_parameters,
+            "pytorch-lightning_version": self.lightning_version,
+            "linreg_pl_format": self.format_version,
+            **({} if self.data is None else {self.data.class_name: self.data.values}),
+            **{key: value for key, value in entries.items() if value},
+        }
+
+    def data_state(self, data_class: type) -> dict[str, Any] | None:
+        """Returns what a data module of this class saved; None if the run was fitted on data of another class."""
+        is_same = self.data is not None and self.data.class_name == data_class.__qualname__
+        return self.data.values if self.data is not None and is_same else None
+
+    def change_descent(self, settings: DescentSettings) -> None:
+        """Puts the settings that differ from the saved ones into the optimizers' states."""
+        saved = {} if self.descent is None else self.descent.to_dict()
+        changed = {key: value for key, value in settings.to_dict().items() if key in saved and saved[key] != value}
+        for state in self.optimizer_states:
+            for group in state["param_groups"]:
+                group.update(changed)
+
+
+def add_to_checkpoint(
+    checkpoint: dict[str, Any],
+    *,
+    descent: DescentSettings | None = None,
+    exact: ExactState | None = None,
+    progress: Progress | None = None,
+    points: dict[str, float] | None = None,
+) -> None:
+    """Adds parts to the dict that Lightning is about to save, and the versions of format and program."""
+    checkpoint["linreg_pl_format"] = CheckpointContents.newest_format
+    checkpoint["linreg_pl_version"] = own_version()
+    parts: dict[str, Part | None] = {"descent": descent, "exact": exact, "progress": progress}
+    checkpoint |= {key: part.to_dict() for key, part in parts.items() if part is not None}
+    if points is not None:
+        checkpoint["points"] = points
+
+
+@cache
+def own_version() -> str:
+    """Returns the version of this program."""
+    return version("linreg_pl")
+
+
+def is_linear_regression(state_dict: Any) -> bool:
+    """Returns whether a `state_dict` holds W (D, K) and b (K,)."""
+    W, b = (state_dict.get(name) if isinstance(state_dict, dict) else None for name in ("W", "b"))
+    return isinstance(W, Tensor) and isinstance(b, Tensor) and W.ndim == 2 and b.shape == W.shape[1:]
+
+
+def is_data_state(values: Any) -> bool:
+    """Returns whether an entry is the state of a data module, which has the names of the columns."""
+    return isinstance(values, dict) and {"feature_names", "target_names"} <= values.keys()
