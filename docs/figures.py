@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from linreg_pl.plots.figures import OTHER, STYLE, draw_gap, draw_path
+from linreg_pl.plots.figures import STYLE, Colour, draw_gap, draw_path
 from linreg_pl.plots.plot import png
 from linreg_pl.plots.run_data import Record, record
 
@@ -71,7 +71,7 @@ def rounding(in_float32: Record, in_float64: Record) -> Figure:
     """The gap of the same run in two precisions."""
     figure = Figure(figsize=(7, 4.2))
     axes = figure.subplots()
-    axes.plot(*in_float32.curves["gap/objective"].T, color=OTHER, label="in float32, as it is")
+    axes.plot(*in_float32.curves["gap/objective"].T, color=Colour.OTHER, label="in float32, as it is")
     draw_gap(axes, in_float64, label="in float64")
     return figure
 

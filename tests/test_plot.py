@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
@@ -94,7 +94,8 @@ def images(folder: Path) -> dict[str, list[tuple[int, bytes]]]:
 
 
 def pixels(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    rgb: np.ndarray = np.rint(255 * imread(io.BytesIO(png), format="png")[..., :3]).astype(np.uint8)
+    return rgb
 
 
 def assert_shown_once(folder: Path) -> None:

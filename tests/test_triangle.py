@@ -15,7 +15,7 @@ from torch import Tensor
 
 from linreg_pl.core import triangle
 from linreg_pl.core.scaling import standardization
-from linreg_pl.core.triangle import ROWS_IN_A_PART, Triangle, triangle_of
+from linreg_pl.core.triangle import ROWS_PER_TASK, Triangle, triangle_of
 from tests.problems import Problem, problem, problems
 
 # A Gram matrix of at most 24 rows of numbers up to 5, formed twice in float64.
@@ -95,7 +95,7 @@ def test_means_and_scales_are_the_columns(given_problem: Problem) -> None:
 
 
 def test_rows_beyond_what_is_factored_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triangle, "ROWS_AT_A_TIME", 5)
+    monkeypatch.setattr(triangle, "ROWS_PER_FACTORIZATION", 5)
     x, y, *_ = problem(24, 2, 1, 0.0, seed=0)
     assert_holds(triangle_of([(x[:3], y[:3]), (x[3:], y[3:])]), gram(x, y), 24)
 
@@ -164,7 +164,7 @@ def test_with_noise_is_the_expectation(num_targets: int) -> None:
 
 
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
-    x, y, *_ = problem(2 * ROWS_IN_A_PART + 1, 1, 1, 0.0, seed=3)
+    x, y, *_ = problem(2 * ROWS_PER_TASK + 1, 1, 1, 0.0, seed=3)
     before = torch.get_num_threads()
     found = []
     for num_threads in (1, 3):
@@ -214,7 +214,7 @@ def test_many_rows_keep_the_digits_that_few_do(
     rows: tuple[Tensor, Tensor], squared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a Gram matrix has lost of the near column in float64 is more than half of its digits."""
-    monkeypatch.setattr(triangle, "ROWS_AT_A_TIME", 1_000)
+    monkeypatch.setattr(triangle, "ROWS_PER_FACTORIZATION", 1_000)
     assert (triangle._by_cholesky(*rows) is not None) == squared
     columns = torch.cat([torch.ones(len(rows[0]), 1), *rows], dim=1).T.tolist()
     gram = [

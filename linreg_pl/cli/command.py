@@ -72,6 +72,7 @@ from linreg_pl.runs.lock import lock
 from linreg_pl.runs.resume import Resumption
 from linreg_pl.runs.tensorboard_logger import run_logger
 from linreg_pl.solve.solution import Solution, solve
+from linreg_pl.solve.text import solution_lines
 from linreg_pl.training.checkpoint_contents import Progress
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
@@ -394,7 +395,7 @@ class LinregCLI(LightningCLI):
         if self.config.solve.json:
             print(json.dumps(solution.as_json(), indent=2))
         else:
-            print(*solution.lines(), sep="\n")
+            print(*solution_lines(solution), sep="\n")
 
     def _print_results(self) -> None:
         print(f"{'rows':10} {self.datamodule.evaluated_rows}")

@@ -1,14 +1,15 @@
-"""How long will gradient descent take? Each direction of (b, W) on its own: an epoch shrinks its error by one factor.
+"""Forecasts how fast gradient descent converges along each direction of (b, W).
 
-On all rows, or on batches drawn anew, the directions are the Hessian's eigenvectors, and a step of plain descent
-multiplies the error along one by 1 - learning_rate · λ. Over fixed batches they are the eigenvectors of the cycle, the
-product of the batches' steps. With momentum an error shrinks in two ways at once, and has a share in each.
+An epoch shrinks the error along a direction by one factor. On all rows, or on randomly drawn batches, the directions
+are the Hessian's eigenvectors, and a step of plain descent multiplies the error along one by 1 - learning_rate · λ.
+Over fixed batches they are the eigenvectors of the cycle, the product of the batches' steps. With momentum each
+direction has two modes, and an error has a share in each.
 
-What shrinks is the distance from where the run comes to rest. Batches that disagree, each with an optimum of its own,
-leave it at a learning rate's distance from θ*: around it where they are drawn anew, beside it where they are fixed.
+The error is the distance from the point where the run settles. Batches with different optima keep the run at a distance
+from θ* that is proportional to the learning rate: around θ* with random batches, beside it with fixed ones.
 
-Factors are kept as logarithms, -log |factor|, and never as a difference from 1: the slow directions' factors differ
-from it by less than float64 can hold.
+Factors are kept as logarithms, -log |factor|, never as a difference from 1: float64 cannot hold the difference for the
+slow directions.
 """
 
 import math
@@ -18,72 +19,64 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LOST = 1e-13
-"""The share of the largest change in a cycle below which a change is taken for the rounding of none.
-
-An eigenvalue is wrong by float64's 1e-16 or so of the largest: a direction this slow would need 1e13 epochs or more."""
-
-DISTINCT = 1e-3
-"""Momentum's two ways are told apart by at least this: where they are one, the shares in them would be infinite."""
-
 
 @dataclass(frozen=True)
 class Forecast:
-    """The Q directions in which (b, W) converges, the fastest first: Q = P, or 2 P with momentum."""
+    """Convergence of (b, W) along Q directions, the fastest first; Q is P, or 2 P with momentum."""
 
     rates: Tensor  # (Q,), -log |factor of an epoch|; negative where the error grows
-    directions: Tensor  # (P, Q), columns; complex where two directions turn into each other
-    shares: Tensor  # (Q, P), of an error at the start in them: `directions @ shares` is 1
+    directions: Tensor  # (P, Q), columns; complex where two directions rotate into each other
+    shares: Tensor  # (Q, P), of an initial error in each direction: `directions @ shares` is the identity
 
     @property
     def halving_epochs(self) -> Tensor:
-        """Epochs in which the error along each direction halves, (Q,); infinite where it does not."""
+        """Returns the epochs in which the error along each direction halves, (Q,); infinite where it does not."""
         return torch.where(self.rates > 0, math.log(2) / self.rates, torch.inf)
 
     def in_units(self, matrix: Tensor) -> "Forecast":
-        """The same of `matrix @ errors`, matrix (P, P)."""
-        back = torch.linalg.inv(matrix).to(self.shares.dtype)
+        """Returns the forecast of `matrix @ errors`, matrix (P, P)."""
+        inverse = torch.linalg.inv(matrix).to(self.shares.dtype)
         directions = matrix.to(self.directions.dtype) @ self.directions
-        return replace(self, directions=directions, shares=self.shares @ back)
+        return replace(self, directions=directions, shares=self.shares @ inverse)
 
     def epochs_until(self, errors: Tensor, share: float = 0.01) -> Tensor:
-        """Epochs until each coefficient's error is below `share` of its start's, and stays there.
+        """Returns the epochs until each coefficient's error is below `share` of its initial error, and stays there.
 
-        No fewer are promised where directions take turns to cancel each other: their sizes are added.
+        The magnitudes of a coefficient's parts are added, so the result is an upper bound where parts cancel.
 
         Args:
             errors: θ - θ* at the start, (P, K).
-            share: What is left.
+            share: Of the initial error.
 
         Returns:
-            (P, K); infinite where a direction it depends on does not converge, 0 where there is no error.
+            (P, K); infinite where a direction with a share in the error does not converge, 0 without an error.
         """
-        along = self.shares @ errors.to(self.shares.dtype)
-        parts = (self.directions.unsqueeze(2) * along.unsqueeze(0)).abs()  # (P of θ, Q directions, K)
+        coordinates = self.shares @ errors.to(self.shares.dtype)
+        parts = (self.directions.unsqueeze(2) * coordinates.unsqueeze(0)).abs()  # (P of θ, Q directions, K)
         present = parts > 1e-14 * parts.amax(dim=1, keepdim=True)
         allowed = share * errors.abs()
 
-        def too_far(epochs: Tensor) -> Tensor:
-            left = parts * torch.exp(-self.rates.view(1, -1, 1) * epochs.unsqueeze(1).clamp(min=1e-300))
-            return torch.where(present, left, 0.0).sum(dim=1) > allowed
+        def is_above(epochs: Tensor) -> Tensor:
+            remaining = parts * torch.exp(-self.rates.view(1, -1, 1) * epochs.unsqueeze(1).clamp(min=1e-300))
+            return torch.where(present, remaining, 0.0).sum(dim=1) > allowed
 
         below, above = torch.zeros_like(errors), torch.ones_like(errors)
-        while (grows := too_far(above) & (above < 1e30)).any():
+        while (grows := is_above(above) & (above < 1e30)).any():
             above = torch.where(grows, above * 2, above)
         for _ in range(60):
             middle = (below + above) / 2
-            far = too_far(middle)
-            below, above = torch.where(far, middle, below), torch.where(far, above, middle)
+            too_early = is_above(middle)
+            below, above = torch.where(too_early, middle, below), torch.where(too_early, above, middle)
         return torch.where(allowed == 0, 0.0, torch.where(above >= 1e30, torch.inf, above))
 
 
 def forecast(factor: Tensor, learning_rate: float, steps_per_epoch: int = 1, momentum: float = 0.0) -> Forecast:
-    """Of descent on all rows, or on batches drawn anew, which on average do the same.
+    """Forecasts descent on all rows, or on randomly drawn batches, whose mean step is the same.
 
     Args:
         factor: (P, P), from `Optimum.factor_of`; the Hessian is twice its Gram matrix.
         learning_rate: Of SGD.
-        steps_per_epoch: Of it.
+        steps_per_epoch: Steps of SGD in an epoch.
         momentum: As in `torch.optim.SGD`.
     """
     _, lengths, Vt = torch.linalg.svd(factor)
@@ -93,51 +86,54 @@ def forecast(factor: Tensor, learning_rate: float, steps_per_epoch: int = 1, mom
     # The factors are 1 - w, where w solves w² - (1 - β + step) w + step = 0 (Qian 1999, equation 12).
     half = (1 - momentum + steps) / 2
     root = (half.square() - steps).to(torch.complex128).sqrt()
-    root = torch.where(root.abs() > DISTINCT, root, DISTINCT)
-    far = half + root
-    near = steps / far
-    of_near = (far - steps) / (2 * root)  # so that the first step, from rest, is the gradient's alone
-    shares = torch.cat([of_near, 1 - of_near]).unsqueeze(1) * torch.cat([Vt, Vt])
-    rates = steps_per_epoch * _rate(torch.cat([near, far]))
+    # Where the two modes coincide, the shares in them would be infinite: keep the modes apart by at least 1e-3.
+    root = torch.where(root.abs() > 1e-3, root, 1e-3)
+    large = half + root
+    small = steps / large
+    small_share = (large - steps) / (2 * root)  # with this share the first step, from rest, is the gradient's alone
+    shares = torch.cat([small_share, 1 - small_share]).unsqueeze(1) * torch.cat([Vt, Vt])
+    rates = steps_per_epoch * _rate(torch.cat([small, large]))
     return _sorted(rates, torch.cat([Vt.T, Vt.T], dim=1), shares)
 
 
 def forecast_of_cycle(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> Forecast:
-    """Of descent over fixed batches, whose Hessians (n, P, P) stand in the order in which SGD meets them."""
+    """Forecasts descent over fixed batches, from their Hessians (n, P, P) in the order in which SGD meets them."""
     P = hessians.shape[1]
     state = torch.eye(2 * P if momentum else P, dtype=torch.float64)  # the error, and with momentum its last change
     error, at_rest = state[:P], state[P:]
-    change = torch.zeros_like(error)  # of the error since the epoch began; its last change is -velocity
+    change = torch.zeros_like(error)  # of the error since the start of the epoch; its last change is -velocity
     velocity = at_rest if momentum else change
     for hessian in hessians:
         velocity = momentum * velocity + learning_rate * hessian @ (error + change)
         change = change - velocity
     whole = torch.cat([change, velocity - at_rest]) if momentum else change
-    if not whole.isfinite().all():  # it grew beyond float64 within an epoch
+    if not whole.isfinite().all():  # the error grew beyond float64 within an epoch
         return Forecast(torch.full((P,), -torch.inf, dtype=torch.float64), error[:, :P], torch.eye(P).to(error))
-    found, directions = torch.linalg.eig(whole)
-    rates = torch.where(found.abs() > LOST * found.abs().max(), _rate(-found), 0)
+    changes, directions = torch.linalg.eig(whole)
+    # An eigenvalue is wrong by about 1e-16 of the largest. One below 1e-13 of it may be rounding, and means no
+    # convergence: that direction would need 1e13 epochs or more.
+    rates = torch.where(changes.abs() > 1e-13 * changes.abs().max(), _rate(-changes), 0)
     shares = torch.linalg.inv(directions)[:, :P]
-    if (found.imag == 0).all():
+    if (changes.imag == 0).all():
         directions, shares = directions.real, shares.real
     return _sorted(rates, directions[:P], shares)
 
 
 def forecast_of_gap(factor: Tensor, epoch: Tensor, errors: Tensor, every_n_epochs: int, count: int) -> Tensor:
-    """The gap J - J* at the start and at the end of each `every_n_epochs` epochs, `count` times; (1 + count,).
+    """Forecasts the gap J - J* at the start and after each `every_n_epochs` epochs, `count` times; (1 + count,).
 
-    Of descent without noise, for which the optimum stays where it is whichever the batch. As all directions come
-    together in the gap, their signs and phases matter here, and an epoch is applied as a whole.
+    This is descent without noise: all batches have the same optimum. All directions add up in the gap, so their signs
+    and phases matter, and the matrix of a whole epoch is applied.
 
     Args:
         factor: (P, P), from `Optimum.factor_of`.
         epoch: From `cycle`, of all steps of an epoch: (P, P), or (2P, 2P) with momentum.
         errors: θ - θ* at the start, (P, K).
         every_n_epochs: Epochs from one value to the next.
-        count: Of values after the start's.
+        count: Number of values after the first.
 
     Returns:
-        The last ones may be infinite, or NaN, where descent diverges.
+        The gaps; the last ones may be infinite or NaN where descent diverges.
     """
     stride = torch.linalg.matrix_power(epoch, every_n_epochs)
     state = torch.cat([errors, torch.zeros(len(epoch) - len(errors), errors.shape[1], dtype=torch.float64)])
@@ -149,7 +145,7 @@ def forecast_of_gap(factor: Tensor, epoch: Tensor, errors: Tensor, every_n_epoch
 
 
 def course(factor: Tensor, errors: Tensor, learning_rates: Tensor, momentum: float, every_n_steps: int) -> Tensor:
-    """The errors at the start and after each `every_n_steps` steps of descent on all rows, whatever its schedule.
+    """Computes the errors at the start and after each `every_n_steps` steps of descent on all rows, on any schedule.
 
     Args:
         factor: (P, P), from `Optimum.factor_of`.
@@ -163,20 +159,20 @@ def course(factor: Tensor, errors: Tensor, learning_rates: Tensor, momentum: flo
     """
     _, lengths, Vt = torch.linalg.svd(factor)
     eigenvalues = 2 * lengths.square().unsqueeze(1).numpy()
-    along = (Vt @ errors).numpy()  # each direction on its own, by NumPy: in such small steps it is faster
-    velocity = np.zeros_like(along)
-    found = [along]
+    coordinates = (Vt @ errors).numpy()  # along each eigenvector; NumPy is faster than torch in such small steps
+    velocity = np.zeros_like(coordinates)
+    recorded = [coordinates]
     for number, learning_rate in enumerate(learning_rates.tolist(), start=1):
-        velocity = momentum * velocity + eigenvalues * along
-        along = along - learning_rate * velocity
+        velocity = momentum * velocity + eigenvalues * coordinates
+        coordinates = coordinates - learning_rate * velocity
         if number % every_n_steps == 0:
-            found.append(along)
-    errors_in_time: Tensor = Vt.T @ torch.from_numpy(np.stack(found))
+            recorded.append(coordinates)
+    errors_in_time: Tensor = Vt.T @ torch.from_numpy(np.stack(recorded))
     return errors_in_time
 
 
 def _rate(w: Tensor) -> Tensor:
-    """-log |1 - w| of complex numbers, to all digits where |w| is small."""
+    """Computes -log |1 - w| of complex numbers, to all digits where |w| is small."""
     return -0.5 * torch.log1p(w.abs().square() - 2 * w.real)
 
 

@@ -1,12 +1,12 @@
-"""Which share of the learning rate is in force at each step?
+"""Gives the share of the learning rate that is in force at each step.
 
     constant    1
     cosine      (1 + cos πu) / 2, from 1 down to 0 (Loshchilov and Hutter, "SGDR", 2017, without restarts)
     one_cycle   half a cosine up from 1/25 to 1 until u = 0.3, another down to 1/250000 (Smith and Topin, "Super-
                 convergence", 2019, in the shape of `torch.optim.lr_scheduler.OneCycleLR`)
 
-u is the progress, the share of the run's steps that are taken: a schedule follows from where the run is, so there is
-nothing of it to save.
+u is the progress: the share of the run's steps taken so far. A schedule depends on nothing else, so it has no state to
+save.
 """
 
 import math
@@ -16,28 +16,26 @@ import torch
 
 Schedule = Literal["constant", "cosine", "one_cycle"]
 
-WARM_UP, START, END = 0.3, 1 / 25, 1 / 250_000
-"""Of one_cycle: the share of the steps that rises, and the shares of the learning rate at both ends."""
-
 
 def share(schedule: Schedule, progress: float) -> float:
-    """The share of the learning rate in force at a progress from 0 to 1."""
+    """Returns the share of the learning rate in force at a progress from 0 to 1."""
     if schedule == "cosine":
         return _half_cosine(1.0, 0.0, progress)
     if schedule == "one_cycle":
-        if progress < WARM_UP:
-            return _half_cosine(START, 1.0, progress / WARM_UP)
-        return _half_cosine(1.0, END, (progress - WARM_UP) / (1 - WARM_UP))
+        warm_up, start, end = 0.3, 1 / 25, 1 / 250_000
+        if progress < warm_up:
+            return _half_cosine(start, 1.0, progress / warm_up)
+        return _half_cosine(1.0, end, (progress - warm_up) / (1 - warm_up))
     return 1.0
 
 
 def shares(schedule: Schedule, count: int) -> torch.Tensor:
-    """The shares in the middle of `count` equal parts of a run, (count,), float64."""
+    """Returns the shares in the middle of `count` equal parts of a run, (count,), float64."""
     return torch.tensor([share(schedule, (part + 0.5) / count) for part in range(count)], dtype=torch.float64)
 
 
 def learning_rates(learning_rate: float, schedule: Schedule, steps: int) -> torch.Tensor:
-    """Those in force at each step of a run of so many, (steps,), float64."""
+    """Returns the learning rate of each step of a run of so many steps, (steps,), float64."""
     return learning_rate * torch.tensor([share(schedule, taken / steps) for taken in range(steps)], dtype=torch.float64)
 
 

@@ -1,4 +1,4 @@
-"""How is the cost defined, and what is its gradient?
+"""Defines the cost J and its gradient.
 
     J(W, b) = mean((X W + b - y)²) + l2 · sum(W²)             b is not penalised
     dJ/dW   = 2/(N·K) · Xᵀ (X W + b - y) + 2 · l2 · W
@@ -7,15 +7,15 @@
 N rows, D features, K targets; the mean runs over all N·K entries. scikit-learn's `Ridge` sums where J averages:
 its `alpha` is N·K·l2. PyTorch's `weight_decay` is neither: it is half of this penalty, and falls on b too.
 
-Where rows have weights, w (N, 1), each square counts so many times:
+Where rows have weights w (N, 1), each square is multiplied by its row's:
 
     J(W, b) = mean(w · (X W + b - y)²) + l2 · sum(W²)
 
-Weights are scaled once, to be 1 on average over all rows: J over all of them is the weighted mean. A batch divides by
-its number of rows, not by its own weight, so that the mean of J over batches of equal size is J over all rows.
+Weights are scaled once, to be 1 on average over all rows, so J over all rows is the weighted mean. A batch divides by
+its number of rows, not by its total weight, so the mean of J over batches of equal size is J over all rows.
 
-Where W belongs to features that were divided by `scales` (D,), x need not be: (x / scales) W = x (W / scales), and the
-D entries of W are divided in place of N·D of x.
+Where features are divided by `scales` (D,), W is divided instead of x: (x / scales) W = x (W / scales). That takes D·K
+divisions in place of N·D.
 """
 
 import math
@@ -28,43 +28,43 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Step:
-    """J's gradient at one (W, b), on one batch, and what J is made of. J itself is made once somebody asks for it."""
+    """J's gradient at one (W, b), on one batch. J itself is computed only when it is read."""
 
     grad_W: Tensor  # (D, K)
     grad_b: Tensor  # (K,)
     residuals: Tensor  # (N, K), X W + b - y
     weighted_residuals: Tensor  # (N, K)
-    penalized: Tensor  # W as it was; or b over W
+    penalized: Tensor  # W before the step; with a penalised bias, b stacked on W
     l2: float
 
     @cached_property
     def mse(self) -> Tensor:
-        """(), J without the penalty."""
+        """Computes J without the penalty, ()."""
         return (self.residuals * self.weighted_residuals).mean()
 
     @cached_property
     def loss(self) -> Tensor:
-        """(), J."""
+        """Computes J, ()."""
         return self.mse + penalty(self.penalized, self.l2)
 
     @property
     def grad_norm(self) -> float:
-        """Norm of J's gradient in (W, b)."""
+        """Computes the norm of J's gradient in (W, b)."""
         return math.hypot(torch.linalg.vector_norm(self.grad_W), torch.linalg.vector_norm(self.grad_b))
 
     @property
     def is_finite(self) -> bool:
-        """Whether the squares of the residuals are numbers of their type; takes less time than J."""
+        """Tests whether the squared residuals are finite; takes less time than J."""
         return math.isfinite(torch.dot(self.residuals.view(-1), self.weighted_residuals.view(-1)))
 
 
 def predict(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """`x W + b`, shape (N, K), for `x` (N, D), `W` (D, K), `b` (K,)."""
+    """Computes `x W + b`, shape (N, K), for `x` (N, D), `W` (D, K), `b` (K,)."""
     return torch.addmm(b, x, W)
 
 
 def residuals(x: Tensor, y: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """`x W + b - y`, shape (N, K).
+    """Computes `x W + b - y`, shape (N, K).
 
     Raises:
         ValueError: `y` is not (N, K). Broadcasting would accept (N,) and quietly compare all rows with all rows.
@@ -78,12 +78,12 @@ def residuals(x: Tensor, y: Tensor, W: Tensor, b: Tensor) -> Tensor:
 
 
 def penalty(W: Tensor, l2: float) -> Tensor:
-    """`l2 · sum(W²)`."""
+    """Computes `l2 · sum(W²)`."""
     return l2 * W.square().sum()
 
 
 def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
-    """`w · residual`, shape (N, K); the residuals themselves where rows have no weights.
+    """Computes `w · residual`, shape (N, K); without weights, returns the residuals themselves.
 
     Raises:
         ValueError: `weights` is not (N, 1). Broadcasting would accept (N,) and quietly weigh targets, not rows.
@@ -96,7 +96,7 @@ def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Tensor:
-    """J(W, b), differentiable: autograd through it gives what `value_and_gradient` has in closed form."""
+    """Computes J(W, b), differentiable; autograd gives the gradient that `value_and_gradient` has in closed form."""
     residual = residuals(x, y, W, b)
     return (residual * weighted(residual, weights)).mean() + penalty(W, l2)
 
@@ -110,21 +110,21 @@ def value_and_gradient(
     weights: Tensor | None = None,
     scales: Tensor | None = None,
 ) -> Step:
-    """The gradient of J, and what J is made of: the residuals serve both, so autograd would only cost time.
+    """Computes J's gradient in closed form, and keeps the residuals, from which J follows without another pass.
 
-    With `scales`, of the features x / scales.
+    Autograd would take longer. With `scales` the features are x / scales.
     """
     residual = residuals(x, y, W if scales is None else W / scales.unsqueeze(1), b)
-    of_rows = weighted(residual, weights)
+    weighted_residual = weighted(residual, weights)
     factor = 2 / residual.numel()
     if scales is None:
-        grad_W = torch.addmm(W, x.T, of_rows, beta=2 * l2, alpha=factor)
+        grad_W = torch.addmm(W, x.T, weighted_residual, beta=2 * l2, alpha=factor)
     else:
-        grad_W = torch.addcdiv(2 * l2 * W, x.T @ of_rows, scales.unsqueeze(1), value=factor)
-    return Step(grad_W, factor * of_rows.sum(dim=0), residual, of_rows, W.clone(), l2)
+        grad_W = torch.addcdiv(2 * l2 * W, x.T @ weighted_residual, scales.unsqueeze(1), value=factor)
+    return Step(grad_W, factor * weighted_residual.sum(dim=0), residual, weighted_residual, W.clone(), l2)
 
 
 def with_penalized_bias(step: Step, b: Tensor, l2: float) -> Step:
-    """The step where b is penalised too, as if it were the weight of a column of ones."""
+    """Adds the penalty of b to a step, as if b were the weight of a column of ones."""
     penalized = torch.cat([b.unsqueeze(0), step.penalized])
     return replace(step, grad_b=step.grad_b + 2 * l2 * b, penalized=penalized)

@@ -1,13 +1,13 @@
-"""Where is J smallest, and how far above that is it elsewhere? Exactly, from the triangle of the data.
+"""Computes the exact minimum of J, and the gap J - J* anywhere, from the triangle of the data.
 
 With the coefficients as one matrix θ = (b; W), J is a paraboloid:
 
     J(W, b) = mean((X W + b - y)²) + l2 · sum(W²) = J* + ‖T (θ - θ*)‖²
     T'T = [1, X]'[1, X] / (N·K) + l2 · P'P                   P = diag(0, 1, …, 1)
 
-Where rows have weights, the mean is the weighted one: sum of w · (…)² / (K · sum of w), and [1, X] has rows times √w.
-T'T is half of J's Hessian. T itself is the triangle of the data's triangle on the penalty's rows √l2·P, so that nothing
-is ever squared; and the gap J - J* is a norm, which keeps its digits where J and J* agree in all of theirs.
+Where rows have weights, the mean is weighted: sum of w · (…)² / (K · sum of w), and each row of [1, X] is times √w.
+T'T is half of J's Hessian. T itself is the QR triangle of the data's triangle stacked on the penalty's rows √l2·P, so
+nothing is ever squared. The gap is a norm, which keeps its digits where J and J* agree in all of theirs.
 """
 
 from dataclasses import dataclass
@@ -30,79 +30,79 @@ class Optimum:
 
     theta: DoubleDouble  # (1+D, K), θ*
     objective: float  # J*
-    factor: Tensor  # T (P, 1+D), where P = 1+D, or D without an intercept
+    factor: Tensor  # T (P, 1+D), where P is 1+D, or D without an intercept
     penalty: DoubleDouble  # √l2·P (1+D, 1+D)
     data: Triangle
-    inverse: PseudoInverse  # of T's columns that are free
-    free: slice  # rows of θ that are: all, or all but b
+    inverse: PseudoInverse  # of T's free columns
+    free: slice  # rows of θ that are fitted: all, or all but b
 
     @property
     def W(self) -> Tensor:
-        """(D, K), where J is smallest."""
+        """Returns W (D, K) at the minimum."""
         return self.theta.high[1:]
 
     @property
     def b(self) -> Tensor:
-        """(K,), where J is smallest."""
+        """Returns b (K,) at the minimum."""
         return self.theta.high[0]
 
     @property
     def fit_intercept(self) -> bool:
-        """Whether b is free."""
+        """Tells whether b is fitted."""
         return bool(self.free.start == 0)
 
     @property
     def dependent(self) -> list[int]:
-        """Columns of [1, X] that are combinations of others, and these others; the 1 is number 0."""
+        """Returns the linearly dependent columns of [1, X]; the column of ones is number 0."""
         return [self.free.start + int(column) for column in self.inverse.dependent.nonzero()]
 
     def factor_of(self, scaling: Scaling) -> Tensor:
-        """T for those of the W and b of `scaling` that are free, (P, P); J's Hessian is twice its Gram matrix."""
+        """Returns T for the fitted W and b of `scaling`, (P, P); J's Hessian is twice its Gram matrix."""
         factor: Tensor = (self.factor @ scaling.matrix)[:, self.free]
-        if self.dependent:  # what is left of the directions that change nothing is rounding
+        if self.dependent:  # only rounding is left of the directions in which T θ does not change
             _, lengths, Vt = torch.linalg.svd(factor)
             lengths[len(lengths) - self.inverse.nullity :] = 0
             factor = lengths.unsqueeze(1) * Vt
         return factor
 
     def gap(self, W: Tensor, b: Tensor) -> float:
-        """J(W, b) - J*, in O(D²·K); never negative."""
-        return float((self.factor @ self._from_here(W, b)).square().sum())
+        """Computes J(W, b) - J*, in O(D²·K); never negative."""
+        return float((self.factor @ self._error(W, b)).square().sum())
 
     def gradient(self, W: Tensor, b: Tensor) -> Tensor:
-        """dJ/dθ (1+D, K) over all rows: dJ/db, then dJ/dW."""
-        return 2 * self.factor.T @ (self.factor @ self._from_here(W, b))
+        """Computes dJ/dθ (1+D, K) over all rows: dJ/db, then dJ/dW."""
+        return 2 * self.factor.T @ (self.factor @ self._error(W, b))
 
-    def _from_here(self, W: Tensor, b: Tensor) -> Tensor:
+    def _error(self, W: Tensor, b: Tensor) -> Tensor:
         return (theta_of(W, b) - self.theta.high) - self.theta.low
 
 
 def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True) -> Optimum:
-    """The minimum of J over the rows in `data`.
+    """Computes the minimum of J over the rows of the triangle `data`.
 
-    Where columns depend on others and nothing is penalised, J is smallest in many places: the one with the smallest
-    sum(W²) is taken, at which ridge regression arrives as its l2 goes to 0.
+    Where columns are linearly dependent and nothing is penalised, J has many minima. This returns the one with the
+    smallest sum(W²), the limit of ridge regression as l2 goes to 0.
 
     Args:
-        data: Of the rows.
+        data: Triangle of the rows.
         penalty: From `penalty_rows`.
-        fit_intercept: Whether b is free; 0 otherwise.
+        fit_intercept: Whether b is fitted; 0 otherwise.
     """
     free = slice(0 if fit_intercept else 1, 1 + data.num_features)
     data_rows = data.R / (data.total_weight * data.num_targets) ** 0.5
-    of_nothing = torch.zeros(len(penalty.high), data.num_targets, dtype=torch.float64)
-    penalty_rows = torch.cat([penalty.high, of_nothing], dim=1)
+    no_targets = torch.zeros(len(penalty.high), data.num_targets, dtype=torch.float64)
+    penalty_rows = torch.cat([penalty.high, no_targets], dim=1)
     R = upper_triangle(torch.cat([data_rows, penalty_rows])[:, free.start :])
     num_free = free.stop - free.start
     factor, right, rest = R[:num_free, :num_free], R[:num_free, num_free:], R[num_free:, num_free:]
     inverse = PseudoInverse(factor, data.rounding)
     solution = inverse.shortest(inverse.solve(right), rows=slice(1 - free.start, None))
-    missed = right - factor @ solution
+    residual = right - factor @ solution
     theta = torch.zeros(1 + data.num_features, data.num_targets, dtype=torch.float64)
     theta[free] = solution
     return Optimum(
         theta=double_double(theta),
-        objective=float(rest.square().sum() + missed.square().sum()),
+        objective=float(rest.square().sum() + residual.square().sum()),
         factor=torch.cat([torch.zeros(num_free, free.start, dtype=torch.float64), factor], dim=1),
         penalty=penalty,
         data=data,
@@ -112,13 +112,15 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True) -
 
 
 def penalty_rows(num_features: int, l2: float, fold_bias: bool = False, scaling: Scaling | None = None) -> DoubleDouble:
-    """√l2·P (1+D, 1+D), whose squares at θ sum up to the penalty; the root has to have more digits than l2.
+    """Returns √l2·P (1+D, 1+D): the sum of squares of its product with θ is the penalty.
+
+    It is a pair, as the root needs more digits than l2 has.
 
     Args:
         num_features: D.
         l2: Factor of the penalty.
         fold_bias: Whether b is penalised with W.
-        scaling: Of the W and b that are penalised; those of the user's units if not given.
+        scaling: Of the W and b that are penalised; by default those in the user's units.
     """
     penalized = torch.ones(1 + num_features, dtype=torch.float64)
     penalized[0] = float(fold_bias)

@@ -1,4 +1,4 @@
-"""In which units do W and b move? The user's own, or those of standardized features.
+"""Converts W and b between the user's units and those of standardized features.
 
     z = (x - means) / scales        prediction = z W_z + b_z = x W + b
     W = W_z / scales                b = b_z - means · W
@@ -22,12 +22,12 @@ class Scaling:
     scales: Tensor  # (D,)
 
     def equals(self, other: "Scaling") -> bool:
-        """Whether both are the same to the bit."""
+        """Tests whether both are the same to the bit."""
         return torch.equal(self.means, other.means) and torch.equal(self.scales, other.scales)
 
     @property
     def matrix(self) -> Tensor:
-        """M, (1+D, 1+D)."""
+        """Returns M, (1+D, 1+D)."""
         M = torch.eye(1 + len(self.means), dtype=torch.float64)
         M[0, 1:] = -self.means / self.scales
         M.diagonal()[1:] = 1 / self.scales
@@ -35,7 +35,7 @@ class Scaling:
 
     @property
     def inverse(self) -> Tensor:
-        """M⁻¹, (1+D, 1+D)."""
+        """Returns M⁻¹, (1+D, 1+D)."""
         M = torch.eye(1 + len(self.means), dtype=torch.float64)
         M[0, 1:] = self.means
         M.diagonal()[1:] = self.scales
@@ -43,17 +43,17 @@ class Scaling:
 
 
 def theta_of(W: Tensor, b: Tensor) -> Tensor:
-    """θ (1+D, K) of W (D, K) and b (K,): float64, on the CPU, without their graph."""
+    """Stacks b (K,) on W (D, K) as θ (1+D, K): float64, on the CPU, detached from the graph."""
     return torch.cat([b.detach().unsqueeze(0), W.detach()]).to("cpu", torch.float64)
 
 
 def users_units(num_features: int) -> Scaling:
-    """No scaling: W and b are in the user's units."""
+    """Returns the scaling that changes nothing: W and b are in the user's units."""
     return Scaling(torch.zeros(num_features, dtype=torch.float64), torch.ones(num_features, dtype=torch.float64))
 
 
 def standardization(data: Triangle, fit_intercept: bool = True) -> Scaling:
-    """Features of mean 0 and standard deviation 1; without an intercept they are scaled only.
+    """Returns the scaling to mean 0 and standard deviation 1; without an intercept, to standard deviation 1 only.
 
     A constant feature is divided by 1.
     """

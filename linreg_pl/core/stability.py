@@ -1,14 +1,16 @@
-"""Up to which learning rate does gradient descent converge?
+"""Computes the largest learning rate at which gradient descent converges.
 
 A step on a batch with Hessian H multiplies the distance from the batch's optimum by I - learning_rate · H. On all rows
-that contracts while learning_rate < 2 / λ_max(H). A cycle over fixed batches is the product of their steps: it may
-contract where one of them alone would grow, and its bound is where the product's spectral radius first reaches 1. With
-momentum β the step also carries β times the last change, and the bound on all rows is 2 (1 + β) / λ_max(H) (Qian, "On
-the momentum term in gradient descent learning algorithms", Neural Networks 12, 1999). A cycle that swings in time with
-its batches can then grow at a rate far below, and contract again at higher ones: the bound is the lowest such rate.
+that contracts while learning_rate < 2 / λ_max(H). A cycle over fixed batches is the product of their steps. It may
+contract where one of the batches alone diverges; its bound is where the product's spectral radius first reaches 1.
 
-Batches that are drawn by chance must contract the mean square of the error. A rare row far out makes the few batches
-that it is in so steep that the mean square grows at rates at which the mean and most batches contract.
+With momentum β the step also carries β times the last change, and the bound on all rows is 2 (1 + β) / λ_max(H) (Qian,
+"On the momentum term in gradient descent learning algorithms", Neural Networks 12, 1999). A cycle may then resonate
+with its batches: it diverges at a rate far below that, and contracts again at higher ones. The bound is the lowest rate
+at which it diverges.
+
+Batches drawn at random must contract the mean square of the error. A rare outlier makes the few batches that contain it
+so steep that the mean square grows at rates at which the mean and most batches contract.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,15 +21,6 @@ from torch import Tensor
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle, triangle_of
 
-ROWS_AT_A_TIME = 65_536
-"""Of a pass in float64."""
-
-GRID = 1.02
-"""Ratio of the learning rates at which a cycle is tried, upwards; the bound between two of them is then bisected."""
-
-SLACK = 1e-7
-"""A spectral radius of 1 is not told from one this much above it: directions in which nothing moves have exactly 1."""
-
 
 def batch_hessian(
     x: Tensor,
@@ -37,7 +30,7 @@ def batch_hessian(
     fit_intercept: bool = True,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Hessian of J on a batch x (n, D) for the W and b of `scaling`, (P, P); one target's, as all have the same."""
+    """Returns the Hessian of J on a batch x (n, D) for the W and b of `scaling`, (P, P), the same for each target."""
     columns = torch.cat([torch.ones(len(x), 1, dtype=torch.float64), x.to(torch.float64)], dim=1)
     columns = columns if weights is None else columns * weights.double().sqrt()
     rows = torch.cat([columns / (len(x) * num_targets) ** 0.5, penalty]) @ scaling.matrix
@@ -46,32 +39,35 @@ def batch_hessian(
 
 
 def largest_stable_learning_rate(hessians: Tensor, momentum: float = 0.0) -> float:
-    """The learning rate up to which one cycle over the batches contracts; infinity where there is nothing to learn.
+    """Returns the learning rate up to which one cycle over the batches contracts; infinity where all Hessians are 0.
 
     Args:
         hessians: One (P, P) for each batch, in the order in which SGD meets them: (n, P, P). One alone gives
             2 (1 + momentum) / λ_max.
         momentum: As in `torch.optim.SGD`.
     """
+    # Rates are tried upwards in steps of 2%; then the bound between two of them is bisected. Directions without
+    # curvature have the spectral radius 1 but for rounding, so up to 1 + 1e-7 a cycle counts as contracting.
+    ratio, slack = 1.02, 1e-7
     steepest = float(torch.linalg.eigvalsh(hessians)[:, -1].max())
     if steepest <= 0:
         return float("inf")
     if len(hessians) == 1:
         return 2 * (1 + momentum) / steepest
-    # Whatever the order of the batches, this contracts: the circle criterion for the transfer function of a step with
+    # In any order of the batches, this rate contracts: the circle criterion for the transfer function of a step with
     # momentum, z / ((z - 1) (z - β)), whose real part on the unit circle is at least -(1 + β) / (2 (1 - β)²).
     below = 2 * (1 - momentum) ** 2 / (1 + momentum) / steepest
-    above = below * GRID
-    while spectral_radius(hessians, above, momentum) <= 1 + SLACK:
-        below, above = above, above * GRID
+    above = below * ratio
+    while spectral_radius(hessians, above, momentum) <= 1 + slack:
+        below, above = above, above * ratio
     while above - below > 1e-9 * below:
         middle = (below + above) / 2
-        below, above = (middle, above) if spectral_radius(hessians, middle, momentum) <= 1 + SLACK else (below, middle)
+        below, above = (middle, above) if spectral_radius(hessians, middle, momentum) <= 1 + slack else (below, middle)
     return below
 
 
 def largest_in_mean_square(steepest: float, noise: float, momentum: float = 0.0) -> float:
-    """The learning rate up to which the mean square of an error contracts, where each step's curvature is drawn anew.
+    """Returns the learning rate up to which the mean square of an error contracts, with random curvature each step.
 
     For x ← (1 + β - η h) x - β x₋ with h of mean λ and variance σ², the three second moments of (x, x₋) are stationary
     at η = 2 (1 - β) / (σ²/λ + λ (1 - β) / (1 + β)).
@@ -87,22 +83,22 @@ def largest_in_mean_square(steepest: float, noise: float, momentum: float = 0.0)
 def curvature_noise(
     rows: Iterable[tuple[Tensor, ...]], data: Triangle, batch_size: int, scaling: Scaling, fit_intercept: bool = True
 ) -> float:
-    """Variance by mean of the curvature along the noisiest direction, over batches whose rows are drawn by chance.
+    """Computes variance / mean of the curvature along the noisiest direction, over batches of randomly drawn rows.
 
-    A row z (P,) of weight w has the Hessian h = 2 w z zᵀ / K. The variance of a batch of B such is at most E[h²] / B,
-    where E[h²] = 4 E[w² |z|² z zᵀ] / K². By the mean, 2 E[w z zᵀ] / K, that is at most the largest generalized
-    eigenvalue of the two. Both come from triangles: `rows` are taken again, with w² |z|² for weights.
+    A row z (P,) of weight w has the Hessian h = 2 w z zᵀ / K. The variance of a batch of B such rows is at most
+    E[h²] / B, where E[h²] = 4 E[w² |z|² z zᵀ] / K². Divided by the mean, 2 E[w z zᵀ] / K, it is at most the largest
+    generalized eigenvalue of the two. Both come from triangles, that of E[h²] from a pass with weights w² |z|².
 
     Args:
-        rows: x (n, D), y (n, K), and weights (n, 1) where rows have some, on whatever scale; some rows at a time.
+        rows: Chunks x (n, D), y (n, K), and weights (n, 1) of any scale, if rows have some.
         data: The triangle of these rows.
         batch_size: B.
-        scaling: Of the features that are trained on, which |z| is measured in.
+        scaling: Of the features that are trained on; |z| is in its units.
         fit_intercept: Whether z has a 1 beside the features.
     """
     free = slice(0 if fit_intercept else 1, 1 + data.num_features)
     squared = triangle_of(_with_squared_weights(rows, scaling, fit_intercept)).R[:, free]
-    lengths = data.R[:, free].norm(dim=0)  # of columns in units of their own, so that the rank can be told
+    lengths = data.R[:, free].norm(dim=0)  # the rank is that of columns scaled to length 1
     lengths = torch.where(lengths > 0, lengths, 1.0)
     _, sizes, Vt = torch.linalg.svd(data.R[:, free] / lengths, full_matrices=False)
     known = sizes > data.rounding * sizes[0]
@@ -115,14 +111,14 @@ def _with_squared_weights(
     rows: Iterable[tuple[Tensor, ...]], scaling: Scaling, fit_intercept: bool
 ) -> Iterator[tuple[Tensor, ...]]:
     for chunk in rows:
-        for x, y, *rest in zip(*(torch.split(part, ROWS_AT_A_TIME) for part in chunk), strict=True):
+        for x, y, *weights in zip(*(torch.split(tensor, 65_536) for tensor in chunk), strict=True):  # bounds the memory
             z = (x.double() - scaling.means) / scaling.scales
             squares = z.square().sum(dim=1, keepdim=True) + float(fit_intercept)
-            yield x, y, squares * rest[0].double().square() if rest else squares
+            yield x, y, squares * weights[0].double().square() if weights else squares
 
 
 def spectral_radius(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> float:
-    """Largest modulus of the eigenvalues of one cycle of steps; below 1 the cycle contracts."""
+    """Returns the largest modulus of the eigenvalues of one cycle of steps; below 1 the cycle contracts."""
     whole = cycle(hessians, learning_rate, momentum)
     if not whole.isfinite().all():  # thousands of steps grew beyond float64, which no eigenvalue solver takes
         return float("inf")
@@ -130,9 +126,9 @@ def spectral_radius(hessians: Tensor, learning_rate: float, momentum: float = 0.
 
 
 def cycle(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> Tensor:
-    """What one step on each batch (n, P, P), in their order, makes of the errors θ - θ*: a matrix (P, P).
+    """Returns the matrix (P, P) that maps the errors θ - θ* to those after one step on each batch (n, P, P), in order.
 
-    With momentum it is (2P, 2P): the errors stand over the last changes, of which there are none at the start.
+    With momentum it is (2P, 2P), for the errors stacked on the last changes, which are 0 at the start.
     """
     same = torch.eye(hessians.shape[1], dtype=torch.float64)
     gradients = learning_rate * hessians
@@ -145,7 +141,7 @@ def cycle(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> Tens
 
 
 def product(steps: Tensor) -> Tensor:
-    """`steps[n-1] @ … @ steps[0]`, by pairs."""
+    """Multiplies `steps[n-1] @ … @ steps[0]`, in pairs."""
     while len(steps) > 1:
         pairs = steps[1 : len(steps) // 2 * 2 : 2] @ steps[0 : len(steps) // 2 * 2 : 2]
         steps = torch.cat([pairs, steps[len(steps) // 2 * 2 :]])

@@ -1,4 +1,4 @@
-"""How wide is an interval that holds with a given probability? Student's t distribution, for whole degrees of freedom.
+"""Computes quantiles of Student's t distribution, for whole degrees of freedom.
 
 Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.3 and 26.7.4 (its probability, as a finite sum) and
 26.7.5 (its quantile for many degrees of freedom, as a series).
@@ -8,12 +8,9 @@ import math
 
 import torch
 
-MANY = 1000
-"""Degrees of freedom from which the series' next term, of their minus fifth power, is below float64's digits."""
-
 
 def student_quantile(probability: float, degrees: int) -> float:
-    """t such that a Student t variable lies in -t … t with `probability`; infinity where `degrees` < 1.
+    """Returns the t for which a Student t variable lies in -t … t with `probability`; infinity where `degrees` < 1.
 
     Raises:
         ValueError: `probability` is not between 0 and 1.
@@ -22,7 +19,7 @@ def student_quantile(probability: float, degrees: int) -> float:
         raise ValueError(f"probability is {probability}: give a number between 0 and 1")
     if degrees < 1:
         return math.inf
-    if degrees >= MANY:
+    if degrees >= 1000:  # where the series' next term, degrees to the minus fifth power, is below float64's digits
         normal = float(torch.special.ndtri(torch.tensor((1 + probability) / 2, dtype=torch.float64)))
         return _series(normal, degrees)
     low, high = 0.0, math.pi / 2  # of the angle whose tangent is t / √degrees
@@ -32,7 +29,7 @@ def student_quantile(probability: float, degrees: int) -> float:
 
 
 def _within(angle: float, degrees: int) -> float:
-    """P(|T| < √degrees · tan(angle))."""
+    """Computes P(|T| < √degrees · tan(angle))."""
     square = math.cos(angle) ** 2
     odd = degrees % 2
     term = total = (math.cos(angle) if odd else 1.0) if degrees > 1 else 0.0

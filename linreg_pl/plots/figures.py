@@ -1,12 +1,13 @@
-"""What does a run look like? Each function draws one thing about it; `pictures` makes whole figures of them.
+"""Draws the figures of a run: each function draws one plot, and `pictures` combines them into whole figures.
 
-curve       loss and gap at every point of the curves, and the gap that was to be expected
-fit         the data, the fitted line and the exact one; with several features, what is predicted beside what is
-residuals   what is left of y, by prediction, and how it is spread
-path        the way of two coefficients over the cost surface
+curve       loss and gap at every point of the curves, and the forecast of the gap
+fit         the data, the fitted line and the exact one; with several features, actual against predicted values
+residuals   the residuals by prediction, and their histogram
+path        the path of two coefficients on the cost surface
 """
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any
 
 import matplotlib
@@ -19,14 +20,18 @@ from torch import Tensor
 
 from linreg_pl.plots.run_data import Record
 
-REAL, EXPECTED, OTHER, ROWS, GOAL = "#0072B2", "#D55E00", "#009E73", "#777777", "#F0E442"
-"""Okabe and Ito's colours, which the colour-blind can tell apart: of what is, of what should be, and of a third."""
 
-MOST_ROWS = 2000
-"""Rows of the data that are drawn; more are thinned evenly."""
+class Colour(StrEnum):
+    """Okabe and Ito's colours, which colour-blind people can distinguish, and a grey."""
+
+    ACTUAL = "#0072B2"
+    EXPECTED = "#D55E00"
+    OTHER = "#009E73"
+    ROWS = "#777777"
+
 
 MOST_TARGETS = 4
-"""Targets that are drawn."""
+"""Targets that are drawn, at most."""
 
 STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
@@ -42,7 +47,7 @@ STYLE: dict[Any, Any] = {
 
 
 def pictures(record: Record) -> dict[str, Figure]:
-    """All that can be drawn of a run, by name."""
+    """Draws everything that can be drawn of a run; returns the figures by name."""
     with matplotlib.rc_context(STYLE):
         return {name: figure for name, figure in _pictures(record) if figure is not None}
 
@@ -65,42 +70,42 @@ def _curve(record: Record) -> Figure | None:
 
 
 def draw_loss(axes: Axes, record: Record) -> None:
-    """The losses, beside the smallest that all rows together can have."""
-    for tag, colour in (("train/loss", REAL), ("val/loss", OTHER)):
+    """Draws the losses, and the smallest loss over all rows."""
+    for tag, colour in (("train/loss", Colour.ACTUAL), ("val/loss", Colour.OTHER)):
         if tag in record.curves:
             axes.plot(*record.curves[tag].T, color=colour, label=tag)
     exact = record.solution.problem.optimum.objective
     if exact > 0:
-        axes.axhline(exact, color=EXPECTED, linestyle="--", label=f"exact: {exact:.6g}")
+        axes.axhline(exact, color=Colour.EXPECTED, linestyle="--", label=f"exact: {exact:.6g}")
     axes.set(title="loss J", xlabel=steps_label(record))
     scale(axes)
     axes.legend()
 
 
-def draw_gap(axes: Axes, record: Record, colour: str = REAL, label: str = "this run") -> None:
-    """The gap to the exact answer, beside its forecast."""
-    real, expected = record.curves["gap/objective"], record.forecast_of_gap
+def draw_gap(axes: Axes, record: Record, colour: str = Colour.ACTUAL, label: str = "this run") -> None:
+    """Draws the gap to the exact solution, and its forecast."""
+    actual, expected = record.curves["gap/objective"], record.forecast_of_gap
     expected = expected[expected[:, 1].isfinite()]
-    axes.plot(*real.T, color=colour, label=label)
-    axes.plot(*expected.T, color=EXPECTED, linestyle="--", label="forecast")
+    axes.plot(*actual.T, color=colour, label=label)
+    axes.plot(*expected.T, color=Colour.EXPECTED, linestyle="--", label="forecast")
     axes.set(title="gap J − J* over all rows", xlabel=steps_label(record))
     scale(axes)
-    # A forecast knows no rounding and no noise: it may go far below what was seen, or above it, which no axis can show.
-    seen = real[real[:, 1] > 0, 1]
-    if len(seen):
-        bottom = max(float(expected[:, 1].min()), float(seen.min()) / 100)
-        axes.set_ylim(bottom / 2, 5 * max(float(expected[0, 1]), float(seen.max())))
+    # The forecast ignores rounding and noise, so it may lie orders of magnitude off the run: the axis follows the run.
+    positive = actual[actual[:, 1] > 0, 1]
+    if len(positive):
+        bottom = max(float(expected[:, 1].min()), float(positive.min()) / 100)
+        axes.set_ylim(bottom / 2, 5 * max(float(expected[0, 1]), float(positive.max())))
     axes.legend()
 
 
 def scale(axes: Axes) -> None:
-    """Makes the y-axis logarithmic, if there is anything to be seen on it then."""
+    """Makes the y-axis logarithmic, if any value is positive."""
     if any((np.asarray(line.get_ydata()) > 0).any() for line in axes.lines):
         axes.set_yscale("log")
 
 
 def steps_label(record: Record) -> str:
-    """What the x-axis counts."""
+    """Returns the label of the x-axis."""
     return f"optimizer steps ({record.solution.problem.steps_per_epoch} an epoch)"
 
 
@@ -114,14 +119,14 @@ def _fit(record: Record) -> Figure:
 
 
 def draw_line(axes: Axes, record: Record, target: int = 0) -> None:
-    """Rows of the one feature and a target, with the fitted line and the exact one."""
+    """Draws the rows of the one feature and a target, with the fitted line and the exact one."""
     x, y, *_ = record.rows
     draw_rows(axes, x[:, 0], y[:, target])
     ends = torch.stack([x.min(), x.max()])
     optimum = record.solution.problem.optimum
     for (W, b), colour, line, label in (
-        (record.solution.model.coefficients(), REAL, "-", "fitted"),
-        ((optimum.W, optimum.b), EXPECTED, "--", "exact"),
+        (record.solution.model.coefficients(), Colour.ACTUAL, "-", "fitted"),
+        ((optimum.W, optimum.b), Colour.EXPECTED, "--", "exact"),
     ):
         slope, intercept = float(W[0, target]), float(b[target])
         axes.plot(ends, slope * ends + intercept, color=colour, linestyle=line, label=label)
@@ -130,21 +135,21 @@ def draw_line(axes: Axes, record: Record, target: int = 0) -> None:
 
 
 def draw_predictions(axes: Axes, record: Record, target: int = 0) -> None:
-    """What is predicted of a target, and what it is; on the diagonal both are the same."""
+    """Draws a target's actual values against its predictions, with the diagonal where both are equal."""
     predicted, y = record.predictions[:, target], record.rows[1][:, target]
     draw_rows(axes, predicted, y)
     ends = torch.stack([predicted.min(), predicted.max()])
-    axes.plot(ends, ends, color=EXPECTED, linestyle="--", label="predicted = actual")
+    axes.plot(ends, ends, color=Colour.EXPECTED, linestyle="--", label="predicted = actual")
     name = record.data.target_names[target]
     axes.set(title="predicted and actual", xlabel=f"{name}, predicted", ylabel=f"{name}, actual")
     axes.legend()
 
 
 def draw_rows(axes: Axes, x: Tensor, y: Tensor) -> None:
-    """A dot for each row, or for every so many."""
-    every = -(-len(x) // MOST_ROWS)
+    """Draws a dot for each row; of more than 2000 rows, evenly spaced ones."""
+    every = -(-len(x) // 2000)
     label = "rows" if every == 1 else f"rows, one in {every}"
-    axes.plot(x[::every], y[::every], ".", color=ROWS, markersize=3, alpha=0.6, label=label, rasterized=True)
+    axes.plot(x[::every], y[::every], ".", color=Colour.ROWS, markersize=3, alpha=0.6, label=label, rasterized=True)
 
 
 def _residuals(record: Record) -> Figure:
@@ -152,13 +157,13 @@ def _residuals(record: Record) -> Figure:
     figure = Figure(figsize=(11, 3.8 * len(targets)))
     for target, (left, right) in zip(targets, figure.subplots(len(targets), 2, squeeze=False), strict=True):
         name, predicted = record.data.target_names[target], record.predictions[:, target]
-        left_over = record.rows[1][:, target] - predicted
-        left.axhline(0, color=EXPECTED, linestyle="--")
-        draw_rows(left, predicted, left_over)
+        residuals = record.rows[1][:, target] - predicted
+        left.axhline(0, color=Colour.EXPECTED, linestyle="--")
+        draw_rows(left, predicted, residuals)
         left.set(title="residuals by prediction", xlabel=f"{name}, predicted", ylabel="actual − predicted")
-        weights = record.rows[2][:, 0] if len(record.rows) > 2 else torch.ones_like(left_over)
-        right.hist(left_over.numpy(), bins=40, weights=weights.numpy(), color=REAL)
-        deviation = float((weights * left_over.square()).mean().sqrt())
+        weights = record.rows[2][:, 0] if len(record.rows) > 2 else torch.ones_like(residuals)
+        right.hist(residuals.numpy(), bins=40, weights=weights.numpy(), color=Colour.ACTUAL)
+        deviation = float((weights * residuals.square()).mean().sqrt())
         right.set(title=f"residuals: root mean square {deviation:.4g}", xlabel="actual − predicted", ylabel="rows")
     return figure
 
@@ -172,7 +177,7 @@ def _path(record: Record) -> Figure | None:
 
 
 def draw_path(axes: Axes, record: Record) -> None:
-    """The run's way on the surface of J over the two coefficients that are trained."""
+    """Draws the run's path on the surface of J over the two coefficients that are trained."""
     path, problem = record.path, record.solution.problem
     assert path is not None, "there are two coefficients"
     exact = (problem.scaling.inverse @ problem.optimum.theta.high)[problem.optimum.free, 0]
@@ -187,26 +192,26 @@ def draw_path(axes: Axes, record: Record) -> None:
     line: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "linestyle": "none", "zorder": 3}
     axes.plot(path[:, 1], path[:, 0], "-", color="black", linewidth=3)
     axes.plot(path[:, 1], path[:, 0], ".-", color="white", linewidth=1.2, markersize=5, label="the run's points")
-    axes.plot(*exact.flip(0), "*", **(line | {"color": EXPECTED}), markersize=18, label="exact")
+    axes.plot(*exact.flip(0), "*", **(line | {"color": Colour.EXPECTED}), markersize=18, label="exact")
     axes.plot(*path[0].flip(0), "o", **line, markersize=9, label="start")
     axes.plot(*path[-1].flip(0), "s", **line, markersize=6, label="end")
     second, first = record.solution.coefficient_names
-    of = " of standardized x" if record.solution.model.standardize else ""
-    axes.set(title="the run's way on the cost surface", xlabel=f"{first}{of}", ylabel=f"{second}{of}")
+    units = " of standardized x" if record.solution.model.standardize else ""
+    axes.set(title="the run's way on the cost surface", xlabel=f"{first}{units}", ylabel=f"{second}{units}")
     axes.legend(facecolor="#bbbbbb", framealpha=0.9)
 
 
 def _bounds(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower and upper ends (2,) of a box around points (n, 2), with room."""
+    """Returns the lower and upper ends (2,) of a box around points (n, 2), with a margin."""
     low, high = points.amin(0), points.amax(0)
-    room = 0.1 * (high - low).clamp(min=1e-6 * high.abs().clamp(min=1e-6))
-    return low - room, high + room
+    margin = 0.1 * (high - low).clamp(min=1e-6 * high.abs().clamp(min=1e-6))
+    return low - margin, high + margin
 
 
 def _surface(
     factor: Tensor, exact: Tensor, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First and second coefficient and J - J* above them, on a grid whose points do not fall on the minimum."""
+    """Computes J - J* on a grid of both coefficients; returns them and the gaps, which are positive."""
     first, second = np.linspace(low[1], high[1], 400), np.linspace(low[0], high[0], 400)
     W, b = np.meshgrid(first, second)
     errors = np.stack([b.ravel(), W.ravel()]) - exact.numpy()[:, None]

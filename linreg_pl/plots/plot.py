@@ -1,8 +1,8 @@
-"""`linreg plot`: where do a run's pictures go? Into its folder, and onto TensorBoard's Images tab.
+"""Draws a run into its folder and onto TensorBoard's Images tab, for `linreg plot`.
 
-TensorBoard's readers take the pictures from an event file of their own, which holds nothing else: no curve is touched,
-none is purged. It comes behind the run's others, and is written over until the run has trained on: so each picture is
-there once, and no file vanishes under a reader, which would never come to those behind it.
+The images go into an event file of their own, which holds nothing else, so no curve is touched and none is purged.
+Its name sorts behind the run's other event files. Drawing again overwrites it until the run has trained on: each image
+is there once, and no file vanishes under a TensorBoard that reads it, which would then skip the files behind it.
 """
 
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.image import imread
 from torch.utils.tensorboard import SummaryWriter
 
 from linreg_pl.plots.figures import pictures
@@ -20,42 +20,43 @@ from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.lock import lock
 from linreg_pl.runs.tensorboard_logger import EVENTS
 
-FOLDER = "plots"
-
-SUFFIX = ".plots"
-"""How the name of the pictures' event file ends."""
-
 
 def plot(run: Path) -> list[Path]:
-    """Draws what can be drawn of a run; returns the files.
+    """Draws everything that can be drawn of a run; returns the files.
 
     Raises:
-        InputError: the folder is no run, the run is running or has no good checkpoint, or its data is not what it was.
+        InputError: the folder is no run, the run is running or has no good checkpoint, or its data has changed.
         OSError: nothing can be written there.
     """
-    found = record(run)
-    drawn = {name: png(figure) for name, figure in pictures(found).items()}
+    drawn = record(run)
+    images = {name: png(figure) for name, figure in pictures(drawn).items()}
+    files = [run / "plots" / f"{name}.png" for name in images]
     with lock(run):
-        for name, picture in drawn.items():
-            write_durably(run / FOLDER / f"{name}.png", picture)
-        show(run, drawn, found.step)
-    return [run / FOLDER / f"{name}.png" for name in drawn]
+        for path, image in zip(files, images.values(), strict=True):
+            write_durably(path, image)
+        show(run, images, drawn.step)
+    return files
 
 
 def png(figure: Figure) -> bytes:
-    """A picture's file; equal pictures are equal files."""
+    """Encodes a figure; equal figures give equal bytes."""
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 
-def show(run: Path, drawn: dict[str, bytes], step: int) -> None:
-    """Puts pictures on TensorBoard, in the place of those of the same step."""
+def show(run: Path, images: dict[str, bytes], step: int) -> None:
+    """Writes PNG images to TensorBoard's event file, in place of those of the same step.
+
+    `SummaryWriter.add_figure` would draw each figure again, with another layout than in the file: matplotlib's
+    constrained layout moves at every drawing.
+    """
+    suffix = ".plots"  # marks the images' event file
     newest = max((path.name for path in run.glob(f"{EVENTS}.*")), default="")
     with tempfile.TemporaryDirectory() as folder:
-        with SummaryWriter(folder, filename_suffix=SUFFIX) as writer:
-            for name, picture in drawn.items():
-                pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
-                writer.add_image(f"{FOLDER}/{name}", pixels, step, dataformats="HWC")
+        with SummaryWriter(folder, filename_suffix=suffix) as writer:
+            for name, image in images.items():
+                pixels = np.rint(255 * imread(io.BytesIO(image), format="png")[..., :3]).astype(np.uint8)
+                writer.add_image(f"plots/{name}", pixels, step, dataformats="HWC")
         [file] = Path(folder).iterdir()
-        (run / (newest if newest.endswith(SUFFIX) else file.name)).write_bytes(file.read_bytes())
+        (run / (newest if newest.endswith(suffix) else file.name)).write_bytes(file.read_bytes())

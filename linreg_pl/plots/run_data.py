@@ -1,4 +1,4 @@
-"""What is known of a run once it has trained? From its own folder, and the data it was fitted on."""
+"""Reads everything that is drawn of a run, from its folder and the data it was fitted on."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,48 +21,45 @@ from linreg_pl.solve.solution import Solution
 from linreg_pl.training.checkpoint_contents import CheckpointContents
 from linreg_pl.training.module import LinearRegression
 
-POINTS = 400
-"""Epochs at which the gap is forecast, at most."""
-
 
 @dataclass(frozen=True)
 class Record:
-    """A run as its folder tells it."""
+    """A run, read from its folder."""
 
     step: int  # of its newest good checkpoint
-    total_steps: int  # that it was asked for
+    total_steps: int  # of the run when it is complete
     curves: dict[str, Tensor]  # tag: (n, 2), step and value, float64
     start: tuple[Tensor, Tensor]  # W and b that are trained, before the first step
-    solution: Solution  # the exact answer beside the model as it is in the checkpoint
+    solution: Solution  # the exact solution, with the checkpoint's model
 
     @property
     def data(self) -> BatchDataModule:
-        """What the run was fitted on."""
+        """Returns the data that the run was fitted on."""
         return self.solution.data
 
     @cached_property
     def rows(self) -> Batch:
-        """Those of its first epoch, in float64: x (N, D), y (N, K), and weights (N, 1), where rows have some."""
+        """Returns the first epoch's rows in float64: x (N, D), y (N, K), and weights (N, 1), if rows have some."""
         batches = [self.data.batch(0, index) for index in range(self.data.steps_per_epoch)]
-        return tuple(torch.cat(parts).to(torch.float64) for parts in zip(*batches, strict=True))
+        return tuple(torch.cat(tensors).to(torch.float64) for tensors in zip(*batches, strict=True))
 
     @cached_property
     def predictions(self) -> Tensor:
-        """For these rows, (N, K)."""
+        """Computes the predictions for these rows, (N, K)."""
         W, b = self.solution.model.coefficients()
         return self.rows[0] @ W + b
 
     @property
     def forecast_of_gap(self) -> Tensor:
-        """(n, 2): steps, from the start to the end, and the gap that was to be expected there."""
-        solution, problem = self.solution, self.solution.problem
+        """Forecasts the gap from the start to the last step, (n, 2): step and gap, at about 400 points or fewer."""
+        solution, problem, intervals = self.solution, self.solution.problem, 400
         if solution.model.schedule != "constant":
-            every = -(-self.step // POINTS)
+            every = -(-self.step // intervals)
             rates = learning_rates(solution.learning_rate, solution.model.schedule, self.total_steps)[: self.step]
             _, gaps = problem.course(problem.errors(*self.start), every, rates, solution.model.momentum)
             return torch.stack([every * torch.arange(len(gaps), dtype=torch.float64), gaps], 1)
         epochs = self.step // problem.steps_per_epoch
-        every = max(1, -(-epochs // POINTS))
+        every = max(1, -(-epochs // intervals))
         gaps = problem.forecast_of_gap(
             problem.errors(*self.start), every, epochs // every, solution.learning_rate, solution.model.momentum
         )
@@ -70,9 +67,9 @@ class Record:
 
     @property
     def path(self) -> Tensor | None:
-        """The two coefficients that are trained, b before W, from the start on: (n, 2).
+        """Returns the two coefficients that are trained, b before W, at each point of the curves: (n, 2).
 
-        None where there are more of them, or fewer, or no curves.
+        None where there are not exactly two, or where they have no curves.
         """
         problem, names = self.solution.problem, self.solution.coefficient_names
         points = [curve[:, 1] for name in names if (curve := self.curves.get(f"params/{name}")) is not None]
@@ -89,7 +86,7 @@ def record(run: Path) -> Record:
     """Reads a run's folder, and its data.
 
     Raises:
-        InputError: the folder is no run, the run is running or has no good checkpoint, or its data is not what it was.
+        InputError: the folder is no run, the run is running or has no good checkpoint, or its data has changed.
     """
     if not run.is_dir():
         raise InputError(f"{run}: there is no such folder; linreg runs lists the runs")
@@ -97,7 +94,7 @@ def record(run: Path) -> Record:
     if checkpoint is None:
         raise InputError(f"{run}: the run has no checkpoint to draw; go on with it: linreg fit --resume {run}")
     contents = checkpoint.contents
-    module, data = LinearRegression(**contents.hyper_parameters), data_of(run, contents)
+    module, data = LinearRegression(**contents.hyper_parameters), run_dataset(run, contents)
     module.learn_from(data)
     start = (module.W.detach().clone(), module.b.detach().clone())
     module.to(contents.state_dict["W"].dtype).load_state_dict(contents.state_dict)
@@ -109,8 +106,8 @@ def record(run: Path) -> Record:
     return Record(contents.global_step, total_steps, curves_of(run), start, solution)
 
 
-def data_of(run: Path, checkpoint: CheckpointContents) -> BatchDataModule:
-    """The data that a run was fitted on, read: with the checkpoint's columns, categories and means.
+def run_dataset(run: Path, contents: CheckpointContents) -> BatchDataModule:
+    """Reads the data that a run was fitted on, with the checkpoint's columns, categories and means.
 
     Raises:
         InputError: the run's config is damaged, or the data can't be read.
@@ -122,13 +119,13 @@ def data_of(run: Path, checkpoint: CheckpointContents) -> BatchDataModule:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{run / CONFIG}: the run's data is damaged: {error}") from error
-    data.adopt(checkpoint.data_state(type(data)) or {})
+    data.adopt(contents.data_state(type(data)) or {})
     data.setup("fit")
     return data
 
 
 def curves_of(run: Path) -> dict[str, Tensor]:
-    """All points that TensorBoard shows of a run."""
+    """Reads all points that TensorBoard shows of a run: (n, 2) of step and value, by tag."""
     events = EventAccumulator(str(run), size_guidance={SCALARS: 0, IMAGES: 1}).Reload()
     return {
         tag: torch.tensor([(point.step, point.value) for point in events.Scalars(tag)], dtype=torch.float64)

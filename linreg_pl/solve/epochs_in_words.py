@@ -3,7 +3,7 @@
 import math
 
 MOST_NAMED = 4
-"""Coefficients that a printed line names one by one."""
+"""Coefficients that a printed line names one by one, at most."""
 
 
 def forecast_in_words(epochs: dict[str, float], length: float, ends: bool = False) -> str:
@@ -19,20 +19,20 @@ def forecast_in_words(epochs: dict[str, float], length: float, ends: bool = Fals
     ordered = sorted(epochs.items(), key=lambda item: item[1])
     if len(ordered) <= MOST_NAMED:
         (name, soonest), *others = ordered
-        first = f"is within 1% by epoch {shown_epochs(soonest)}" if math.isfinite(soonest) else "never arrives"
+        first = f"is within 1% by epoch {shown_epochs(soonest)}" if math.isfinite(soonest) else "never converges"
         return "; ".join([f"{name} {first}", *(f"{name} {_by(needed)}" for name, needed in others)])
     in_time = sum(needed <= length for _, needed in ordered)
     never = sum(not math.isfinite(needed) for _, needed in ordered)
     name, last = ordered[-1]
     if ends and in_time < len(ordered):
         return f"{in_time} of {len(ordered)} coefficients are within 1% by the run's end"
-    rest = f"{never} never arrive" if never else f"the last, {name}, by epoch {shown_epochs(last)}"
+    rest = f"{never} never converge" if never else f"the last, {name}, by epoch {shown_epochs(last)}"
     return f"{in_time} of {len(ordered)} coefficients are within 1% by the run's end; {rest}"
 
 
 def _by(epochs: float) -> str:
-    """Returns `by 4.6e10`, or `never arrives`."""
-    return f"by {shown_epochs(epochs)}" if math.isfinite(epochs) else "never arrives"
+    """Returns `by 4.6e10`, or `never converges`."""
+    return f"by {shown_epochs(epochs)}" if math.isfinite(epochs) else "never converges"
 
 
 def shown_epochs(epochs: float) -> str:

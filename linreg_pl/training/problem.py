@@ -208,6 +208,6 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
 
 
 def of_many_answers(problem: Problem) -> str:
-    """What to say where columns depend on each other."""
+    """Words the warning about linearly dependent columns."""
     columns = quoted(problem.dependent_columns)
-    return f"{columns} depend on each other: of all exact answers, the one with the smallest W is told"
+    return f"{columns} are collinear: many W are exact, and the smallest of them is shown"
