@@ -1,50 +1,56 @@
-# linreg_pl: what can be done here. `make` alone lists it.
-# ARGS goes on to the command: make train ARGS="--model.learning_rate 1e-9"
+# linreg_pl: what you can do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
+PYTHON ?=
 
 .PHONY: help
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@echo
+	@echo 'ARGS=...        more flags for the command: make train ARGS="--model.learning_rate 1e-9"'
+	@echo 'PYTHON=...      the Python that makes .venv, if not the newest of 3.13, 3.12 and 3.11 that works'
 
 # ---- use ----
 
 .PHONY: train
-train: .venv/installed ## the tutorial's job, into lightning_logs/version_N
+train: .venv/installed ## train the tutorial's model, into lightning_logs/version_N
 	@$(BIN)/linreg fit $(ARGS)
 
 .PHONY: resume
-resume: .venv/installed ## go on with the newest interrupted run, with its own settings
+resume: .venv/installed ## continue the newest interrupted run, with its own settings
 	@$(BIN)/linreg fit --resume auto $(ARGS)
 
 .PHONY: runs
-runs: .venv/installed ## list the runs: state, step, loss, and how to go on
+runs: .venv/installed ## list the runs: state, step, loss, and the command that continues each
 	@$(BIN)/linreg runs
 
 .PHONY: tensorboard
-tensorboard: .venv/installed ## the curves of all runs, on http://127.0.0.1:6006
+tensorboard: .venv/installed ## show the curves of all runs, on http://127.0.0.1:6006
 	@$(BIN)/tensorboard --logdir lightning_logs --host 127.0.0.1 $(ARGS)
 
 .PHONY: examples
-examples: .venv/installed-dev ## write the tables of examples/, from packages that ship them
+examples: .venv/installed-dev ## write the tables of examples/, from the packages that ship them
 	@$(BIN)/python -m examples.make_tables
 
 # ---- develop ----
 
 .PHONY: test
-test: .venv/installed-dev ## the tests
-	@$(BIN)/pytest -n 4 $(ARGS)
+test: .venv/installed-dev ## run the tests
+	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 .PHONY: torture
-torture: .venv/installed-dev ## the reliability tests in their full form: over a thousand kills, about an hour
+torture: .venv/installed-dev ## run the long form of the reliability tests: over a thousand kills, about an hour
 	@$(BIN)/pytest tests/test_reliability.py --torture $(ARGS)
 
+.PHONY: variants
+variants: .venv/installed-dev ## run the tests as on other processors, one after the other: some hours
+	@tools/variants $(ARGS)
+
 .PHONY: check
-check: format-check lint types test ## what CI runs, in CI's order: format, lint, types, tests
+check: format-check lint types test ## run what CI runs, in its order: format, lint, types, tests
 
 .PHONY: format
 format: .venv/installed-dev ## rewrite the code in the project's format
@@ -64,37 +70,33 @@ types: .venv/installed-dev
 	@$(BIN)/mypy
 
 .PHONY: bench
-bench: .venv/installed-dev ## speed beside named peers, all pages into benchmarks/results; a trial: ARGS=--quick
+bench: .venv/installed-dev ## measure the speed beside other programs, into benchmarks/results; try it out: ARGS=--quick
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: .venv-peers/installed ## install TensorFlow and Vowpal Wabbit into .venv-peers, for make bench
 
 .PHONY: accuracy
-accuracy: .venv/installed-dev ## digits of the exact solution beside NumPy's and scikit-learn's: the table of docs/accuracy.md
+accuracy: .venv/installed-dev ## count the right digits beside NumPy and scikit-learn: the table of docs/accuracy.md
 	@$(BIN)/python -m benchmarks.accuracy
 
 .PHONY: real-tables
-real-tables: examples ## three real tables beside statsmodels and scikit-learn: the figures of docs/real-tables.md
+real-tables: examples ## fit three real tables beside statsmodels and scikit-learn: the figures of docs/real-tables.md
 	@$(BIN)/python -m benchmarks.real_tables
 
 .PHONY: screenshot
-screenshot: .venv/installed ## train, open TensorBoard in headless Chromium, and redraw the README's picture
+screenshot: .venv/installed ## draw the README's picture: train, and open TensorBoard in headless Chromium
 	@$(BIN)/python docs/screenshot.py $(ARGS)
 
 .PHONY: figures
-figures: .venv/installed ## train the runs of docs/why-the-bias-hardly-moves.md, and redraw its pictures
+figures: .venv/installed ## draw the pictures of docs/why-the-bias-hardly-moves.md
 	@$(BIN)/python docs/figures.py
 
 .PHONY: lock
-lock: ## resolve pyproject.toml anew into requirements.lock and requirements-dev.lock
-	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	@.venv-lock/bin/pip install --quiet torch==2.13.0 && .venv-lock/bin/pip install --quiet .
-	@.venv-lock/bin/pip freeze --exclude linreg_pl | sed 's/+cpu$$//' > requirements.lock
-	@.venv-lock/bin/pip install --quiet '.[dev]'
-	@(echo '-r requirements.lock'; .venv-lock/bin/pip freeze --exclude linreg_pl | sed 's/+cpu$$//' \
-		| grep -vxFf requirements.lock) > requirements-dev.lock
-	@rm -rf .venv-lock build
+lock: ## resolve pyproject.toml into the locks; take newer versions: ARGS=--upgrade
+	@tools/make-environment .venv-lock $(PYTHON) && .venv-lock/bin/pip install $(QUIET) uv==0.13.9
+	@PATH="$$PWD/.venv-lock/bin:$$PATH" tools/lock $(ARGS)
+	@rm -rf .venv-lock
 
 .PHONY: clean
 clean: ## remove the environments and caches; runs stay
@@ -102,20 +104,24 @@ clean: ## remove the environments and caches; runs stay
 
 # ---- environments: installed once, again only when a lock changes ----
 
-.venv/installed: requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+QUIET := -qq --disable-pip-version-check
+LOCKED := $(QUIET) --no-deps --require-hashes
+
+.venv/installed: requirements.lock requirements-torch.lock pyproject.toml
+	@test -x $(BIN)/pip || tools/make-environment .venv $(PYTHON)
 	@echo "installing into .venv (once) ..."
-	@$(BIN)/pip install -qq --disable-pip-version-check -r requirements.lock
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/pip install $(LOCKED) -r requirements.lock
+	@$(BIN)/pip install $(QUIET) -r requirements-torch.lock
+	@$(BIN)/pip install $(QUIET) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.lock
 	@echo "installing the development tools into .venv (once) ..."
-	@$(BIN)/pip install -qq --disable-pip-version-check -r requirements-dev.lock
+	@$(BIN)/pip install $(LOCKED) -r requirements-dev.lock
 	@touch $@
 
 .venv-peers/installed: benchmarks/requirements-peers.lock
-	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@test -x .venv-peers/bin/pip || tools/make-environment .venv-peers $(PYTHON)
 	@echo "installing TensorFlow and Vowpal Wabbit into .venv-peers (once) ..."
-	@.venv-peers/bin/pip install -qq --disable-pip-version-check -r benchmarks/requirements-peers.lock
+	@.venv-peers/bin/pip install $(LOCKED) -r benchmarks/requirements-peers.lock
 	@touch $@

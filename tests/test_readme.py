@@ -28,7 +28,15 @@ def console_blocks() -> list[tuple[str, str]]:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A folder that looks like the project's, whose runs are its own."""
-    for name in ("Makefile", ".venv", "pyproject.toml", "requirements.lock", "examples", "linreg_pl"):
+    for name in (
+        "Makefile",
+        ".venv",
+        "pyproject.toml",
+        "requirements.lock",
+        "requirements-torch.lock",
+        "examples",
+        "linreg_pl",
+    ):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 

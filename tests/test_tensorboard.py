@@ -413,7 +413,7 @@ def test_hparams_has_settings_and_final_metrics(
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="asks Linux who listens")
 def test_make_tensorboard_serves_the_runs_to_this_machine_only(folders: dict[str, Path]) -> None:
     folder = folders["tutorial"]
-    for needed in (".venv", "requirements.lock", "pyproject.toml"):
+    for needed in (".venv", "requirements.lock", "requirements-torch.lock", "pyproject.toml"):
         (folder / needed).symlink_to(REPOSITORY / needed)
     make = ["make", "-f", str(REPOSITORY / "Makefile")]
     installed = subprocess.run([*make, "--question", ".venv/installed"], cwd=folder, env=outside_make())
