@@ -135,7 +135,7 @@ def sgd(rows: Rows, epochs: float) -> Iterator[Coefficients]:
 def descent(data: TableDataModule, epochs: float) -> Iterator[Coefficients]:
     settings = {name.removeprefix("model."): value for name, value in ON_TABLES.items()}
     model = LinearRegression(NUM_FEATURES, **settings)  # type: ignore[arg-type]
-    model.executions = Executions()
+    data.group_steps(Executions())
     steps = max(1, round(epochs * data.steps_per_epoch))
     trainer = silent_trainer(max_epochs=-1, max_steps=steps)
     trainer.fit(model, data)

@@ -14,7 +14,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from linreg_pl import LinearRegression, SyntheticDataModule
 from linreg_pl.runs.checkpoint_file import read_checkpoint
 from linreg_pl.runs.folder import checkpoints
-from linreg_pl.training import executions
 from linreg_pl.training.executions import Executions
 from tests.commands import linreg
 from tests.runs import JOBS, RUN, assert_same_end, curves, equal
@@ -60,7 +59,7 @@ def test_points_of_large_batches_are_those_of_one_step_at_a_time(tmp_path: Path)
 @pytest.fixture
 def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is, an execution ends where something is due, not after a tenth of a second."""
-    monkeypatch.setattr(executions, "SECONDS_AT_MOST", math.inf)
+    monkeypatch.setattr(Executions, "max_seconds", math.inf)
 
 
 class Recording(LinearRegression):
@@ -104,11 +103,12 @@ def test_every_step_is_tensorflows(name: str) -> None:
     runs = []
     for taking in (None, Executions()):
         module = Recording(learning_rate=meta["learning_rate"], l2=meta["reg"])
-        module.executions = taking
+        data = GoldenData(meta)
+        data.group_steps(taking)
         with torch.no_grad():
             module.W.fill_(meta["W0"])
             module.b.fill_(meta["b0"])
-        plain_trainer(meta["num_epochs"]).fit(module, GoldenData(meta))
+        plain_trainer(meta["num_epochs"]).fit(module, data)
         runs.append(module)
     one, several = runs
     steps_per_epoch = meta["data_length"] // meta["batch_size"]
@@ -126,9 +126,10 @@ def test_schedule_and_momentum_of_a_subclass() -> None:
     states = []
     for taking in (None, Executions(), Executions(4)):
         module = Scheduled(learning_rate=1e-4)
-        module.executions = taking
+        data = SyntheticDataModule(num_rows=30, batch_size=10)
+        data.group_steps(taking)
         trainer = plain_trainer(-1, max_steps=30, limit_val_batches=0)
-        trainer.fit(module, SyntheticDataModule(num_rows=30, batch_size=10))
+        trainer.fit(module, data)
         assert (trainer.global_step, trainer.current_epoch) == (30, 10)
         schedules = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
         states.append((module.state_dict(), trainer.optimizers[0].state_dict(), schedules))
@@ -151,9 +152,10 @@ def test_callbacks_get_what_they_look_at() -> None:
     """Each step, or each epoch's end, where a callback has a hook there."""
     for callback, taken in ((Trajectory(), 24), (EachEpoch(), 6), (Callback(), 1)):
         module = Recording(learning_rate=1e-4)
-        module.executions = Executions()
+        data = SyntheticDataModule(num_rows=40, batch_size=10)
+        data.group_steps(Executions())
         trainer = plain_trainer(-1, callback, max_steps=24, limit_val_batches=0)
-        trainer.fit(module, SyntheticDataModule(num_rows=40, batch_size=10))
+        trainer.fit(module, data)
         assert module.training_steps == taken
         if isinstance(callback, Trajectory):
             seen = [

@@ -28,9 +28,9 @@ class CountCalls:
 
     def __call__(self) -> None:
         from linreg_pl.cli import command as cli
-        from linreg_pl.training import executions
+        from linreg_pl.training.executions import Executions
 
-        patch(executions, "SECONDS_AT_MOST", math.inf)  # counting is slow, and must not cut executions short
+        patch(Executions, "max_seconds", math.inf)  # counting is slow, and must not cut executions short
         calls, real = 0, cli.LinregCLI.after_fit
 
         def count(frame: FrameType, event: str, argument: Any) -> None:

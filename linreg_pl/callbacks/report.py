@@ -122,13 +122,8 @@ class Report(Checkpoint):
         return [*rows, *([f"  and {left_out} more in {REPORT}"] if left_out else [])]
 
     def _progress(self, trainer: Trainer) -> Progress:
-        newest = trained_module(trainer).newest_step
-        return Progress(
-            total_steps=trainer.max_steps,
-            loss=None if newest is None else newest.loss.item(),
-            mse=None if newest is None else newest.mse.item(),
-            stopped_by=stopped_by(trainer),
-        )
+        losses = {name: value.item() for name, value in trained_module(trainer).newest_losses().items()}
+        return Progress(total_steps=trainer.max_steps, stopped_by=stopped_by(trainer), **losses)
 
     def _write(self, trainer: Trainer, state: str) -> None:
         self.contents = {

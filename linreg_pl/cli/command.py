@@ -284,8 +284,9 @@ class LinregCLI(LightningCLI):
         exact = ExactAnswer(settings.stop) if settings.exact else None
         self.report, saving = Report(exact), EpochCheckpoints(settings.checkpoint_every_n_epochs)
         saving.saves_start = self.allow_changed_settings
-        self.model.executions = Executions(settings.steps_per_execution)
-        interruption = Interruption(saving, self.model.executions)
+        executions = Executions(settings.steps_per_execution)
+        self.datamodule.group_steps(executions)
+        interruption = Interruption(saving, executions)
         lines, curves = EpochLines(settings.display_every_n_epochs), Curves(exact)
         callbacks = [*as_list(exact), lines, curves, saving, interruption, self.report]
         validates = self.datamodule.holds_out_rows

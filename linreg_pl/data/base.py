@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import LightningDataModule
 
 from linreg_pl.core.triangle import Triangle, triangle_of
-from linreg_pl.data.loaders import Batch, TrainingBatches
+from linreg_pl.data.loaders import Batch, StepGroups, TrainingBatches
 from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
 
@@ -35,6 +35,7 @@ class BatchDataModule(LightningDataModule, ABC):
     """Sees each pass that is taken over all rows; set before the first."""
     held_out: Triangle | None = None
     """What one pass over the rows to validate keeps, if there are any; known after `setup("fit")`."""
+    _groups: StepGroups | None = None
 
     def __str__(self) -> str:
         """Its class: Lightning's own would ask the loaders, which may not be there yet."""
@@ -118,9 +119,13 @@ class BatchDataModule(LightningDataModule, ABC):
         """
         raise InputError("the data has no columns to copy into the predictions: leave --keep_columns out")
 
+    def group_steps(self, groups: StepGroups | None) -> None:
+        """Lets the training loader yield all batches of an execution as one item; None: each batch on its own."""
+        self._groups = groups
+
     def train_dataloader(self) -> TrainingBatches:
-        """The batches from the trainer's step on."""
-        return TrainingBatches(self)
+        """Returns the batches from the trainer's step on."""
+        return TrainingBatches(self, self._groups)
 
     def state_dict(self) -> dict[str, Any]:
         """The columns' names and the contents' fingerprint, so that a checkpoint is never applied to others."""

@@ -1,6 +1,6 @@
 """The loaders that Lightning draws from: training batches, slices of rows to evaluate, a summary of held-out rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from lightning.pytorch import Trainer
@@ -40,24 +40,42 @@ class BatchSource(Protocol):
         """Returns training batch `index` of `epoch`."""
 
 
-class TrainingBatches:
-    """One epoch's batches, from the trainer's optimizer step to the epoch's end; without a trainer, epoch 0."""
+class StepGroups(Protocol):
+    """Groups training steps, so that Lightning draws the batches of several steps as one item."""
 
-    def __init__(self, data: BatchSource) -> None:
+    def execution(self, trainer: Trainer, data: BatchSource) -> Iterable[Batch] | None:
+        """Returns the batches of the steps that follow the trainer's; None if the next step is on its own."""
+
+
+class TrainingBatches:
+    """One epoch's batches, from the trainer's optimizer step to the epoch's end; without a trainer, epoch 0.
+
+    With `groups`, an item holds the batches of an execution, and may reach into later epochs.
+    """
+
+    def __init__(self, data: BatchSource, groups: StepGroups | None = None) -> None:
         self.data = data
+        self.groups = groups
 
     def __len__(self) -> int:
         return self.data.steps_per_epoch
 
-    def __iter__(self) -> Iterator[Batch]:
-        step, products = self._steps_taken(), self.data.batch_size * self.data.num_features * self.data.num_targets
+    def __iter__(self) -> Iterator[Any]:  # Batch, or the batches of an execution
+        step = self._steps_taken()
         while True:
-            with threads_that_pay(products):
-                batch = self.data.batch(*divmod(step, len(self)))
-            yield batch
-            step = max(step + 1, self._steps_taken())  # one training step of Lightning may take several
+            yield self._execution() or self._batch(step)
+            step = max(step + 1, self._steps_taken())
             if step % len(self) == 0:
                 return
+
+    def _execution(self) -> Iterable[Batch] | None:
+        if self.groups is None or self.data.trainer is None:
+            return None
+        return self.groups.execution(self.data.trainer, self.data)
+
+    def _batch(self, step: int) -> Batch:
+        with threads_that_pay(self.data.batch_size * self.data.num_features * self.data.num_targets):
+            return self.data.batch(*divmod(step, len(self)))
 
     def _steps_taken(self) -> int:
         return self.data.trainer.global_step if self.data.trainer else 0

@@ -1,27 +1,38 @@
 """Finds the optimizer steps after which a run is validated or drawn, or ends."""
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 
 from linreg_pl.errors import InputError
 
-PARTS = 20
-"""Of a run, after each of which something is done where no interval is given."""
+
+@runtime_checkable
+class ActsWhenDue(Protocol):
+    """A callback that acts only after certain steps, or whenever an execution happens to end.
+
+    A callback without this method that has a hook around steps gets control after every step, and one that has a hook
+    around epochs after every epoch.
+    """
+
+    def next_due(self, trainer: Trainer, step: int) -> float:
+        """Returns the first step after `step` at which the callback needs control; infinity if it can wait."""
 
 
 class Interval:
-    """So many epochs, or a twentieth of the run.
+    """A number of epochs, by default a twentieth of the run.
 
     Args:
-        name: Of the setting.
-        epochs: Its value; None for the twentieth.
+        name: Name of the setting.
+        epochs: Its value; None for the default.
 
     Raises:
-        InputError: it is below 1.
+        InputError: `epochs` is below 1.
     """
+
+    default_share = 20
 
     def __init__(self, name: str, epochs: int | None) -> None:
         if epochs is not None and epochs < 1:
@@ -29,109 +40,126 @@ class Interval:
         self._epochs = epochs
 
     def epochs(self, trainer: Trainer) -> int:
-        """Of this run."""
-        return self._epochs or max(1, trainer.max_steps // int(trainer.num_training_batches) // PARTS)
+        """Returns the number of epochs for this run."""
+        return self._epochs or max(1, trainer.max_steps // int(trainer.num_training_batches) // self.default_share)
+
+
+class AtPoints(Callback):
+    """A callback that acts at the points of the curves only.
+
+    A point may fall within an execution, which then calls `on_point` itself. A subclass that may stop the run at a
+    point overrides `next_due`, so that executions end at points.
+    """
+
+    def next_due(self, trainer: Trainer, step: int) -> float:
+        """Returns infinity: no execution has to end for this callback."""
+        return math.inf
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Calls `on_point` where a point falls on the step that has just ended."""
+        if has_point(trainer):
+            self.on_point(trainer)
+
+    def on_point(self, trainer: Trainer) -> None:
+        """Acts at the point after the newest step."""
+        raise NotImplementedError
+
+
+class PointsWithin:
+    """The points that fall within one execution: after a step that is not its last.
+
+    `next_step` is the step of the next one; infinity if no callback draws points.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets the attribute from elsewhere
+        self._drawing = [callback for callback in callbacks if isinstance(callback, AtPoints)]
+        self.next_step: float = next_point(trainer, trainer.global_step) if self._drawing else math.inf
+
+    def draw(self) -> None:
+        """Lets every callback act at the newest step, and moves on to the next point."""
+        for callback in self._drawing:
+            callback.on_point(self._trainer)
+        self.next_step = next_point(self._trainer, self._trainer.global_step)
 
 
 def next_point(trainer: Trainer, step: int) -> int:
-    """The curves' next point after `step`: every `log_every_n_steps`, and at the first epoch's end."""
+    """Returns the step of the next point after `step`: every `log_every_n_steps`, and the first epoch's end."""
     interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
     steps_per_epoch = int(trainer.num_training_batches)
     return steps_per_epoch if step < steps_per_epoch < interval else next_multiple(interval, step)
 
 
 def has_point(trainer: Trainer) -> bool:
-    """Whether the curves have a point at this step."""
+    """Returns whether the curves have a point at the newest step."""
     return trainer.global_step > 0 and next_point(trainer, trainer.global_step - 1) == trainer.global_step
 
 
-class AtPoints(Callback):
-    """A callback that looks at the run where the curves have a point, and nowhere between.
-
-    Points may lie within an execution, which calls `on_point` itself. One at which a callback may stop the run is due,
-    and its `next_due` says so.
-    """
-
-    def next_due(self, trainer: Trainer, step: int) -> float:
-        """None: see the class."""
-        return math.inf
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Calls `on_point`, where a point falls on this step."""
-        if has_point(trainer):
-            self.on_point(trainer)
-
-    def on_point(self, trainer: Trainer) -> None:
-        """What is done there."""
-        raise NotImplementedError
-
-
 def next_validation(trainer: Trainer, step: int) -> float:
-    """The step after `step` that the next validation follows."""
-    interval = trainer.val_check_batch  # in steps: the command line sees to that
+    """Returns the first step after `step` that a validation follows; infinity if there is none."""
+    interval = trainer.val_check_batch  # in steps: the command line converts the settings
     return next_multiple(interval, step) if trainer.enable_validation and isinstance(interval, int) else math.inf
 
 
 def is_validation_step(trainer: Trainer) -> bool:
-    """Whether a validation is due after the step that has just ended."""
+    """Returns whether a validation is due after the newest step."""
     return next_validation(trainer, trainer.global_step - 1) == trainer.global_step
 
 
 def next_multiple(interval: int, step: int) -> int:
-    """The first multiple of `interval` after `step`."""
+    """Returns the first multiple of `interval` after `step`."""
     return (step // interval + 1) * interval
 
 
 def next_due(trainer: Trainer, step: int) -> int:
-    """The first step after `step` at whose end something has to happen: from there to here nobody needs to look.
+    """Returns the first step after `step` at whose end Lightning or a callback needs control.
 
-    A callback says it with `next_due(trainer, step)`; one that says nothing and has a hook around steps gets each step,
-    one with a hook around epochs each epoch's end. Lightning's `Timer` looks at the clock, whatever the step.
+    Lightning's `Timer` has a hook around steps, but it reads the clock, whatever the step.
     """
-    epoch_ends = next_multiple(int(trainer.num_training_batches), step)
+    epoch_end = next_multiple(int(trainer.num_training_batches), step)
     due = [math.inf if trainer.max_steps == -1 else trainer.max_steps, next_validation(trainer, step)]
     if trainer.max_epochs != -1:  # Lightning counts epochs too
-        due.append(epoch_ends)
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it from afar
-        if hasattr(callback, "next_due"):
+        due.append(epoch_end)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, ActsWhenDue):
             due.append(callback.next_due(trainer, step))
-        elif has_hook(callback, "batch") and not isinstance(callback, Timer):
+        elif overrides(callback, *STEP_HOOKS) and not isinstance(callback, Timer):
             due.append(step + 1)
-        elif has_hook(callback, "epoch"):
-            due.append(epoch_ends)
+        elif overrides(callback, "on_train_epoch_start", "on_train_epoch_end"):
+            due.append(epoch_end)
     return int(min(due))
 
 
-def has_hook(callback: Callback, part: str) -> bool:
-    """Whether a callback does something at each `part` of training: batch, or epoch."""
-    names = {
-        "batch": ("on_train_batch_start", "on_train_batch_end", "on_before_optimizer_step", "on_before_zero_grad"),
-        "epoch": ("on_train_epoch_start", "on_train_epoch_end"),
-    }
-    return any(getattr(type(callback), name) is not getattr(Callback, name) for name in names[part])
+STEP_HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_before_optimizer_step", "on_before_zero_grad")
+
+
+def overrides(callback: Callback, *hooks: str) -> bool:
+    """Returns whether a callback overrides one of these hooks."""
+    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in hooks)
 
 
 def validation_follows(trainer: Trainer) -> bool:
-    """Whether the step that has just ended is followed by a validation: one is due, or the run was told to stop."""
+    """Returns whether Lightning validates after the newest step: a validation is due, or the run is asked to stop."""
     return trainer.enable_validation and (trainer.should_stop or is_validation_step(trainer))
 
 
 def has_ended(trainer: Trainer) -> bool:
-    """Whether the step that has just ended is the run's last: its length is reached, or a rule has stopped it."""
+    """Returns whether the newest step is the run's last: the run has its length, or a rule has stopped it."""
     return trainer.global_step == trainer.max_steps or stopped_by(trainer) is not None
 
 
 def stopped_by(trainer: Trainer) -> str | None:
-    """The rule that has stopped the run, and why; None while none has.
+    """Returns the rule that has stopped the run, and why; None while the run goes on.
 
-    A rule is a callback that sets `trainer.should_stop`, and says why in its `stopping_reason_message`, as Lightning's
-    `EarlyStopping` does. `--trainer.max_time` is none: of the run that it stops, the rest is still to come.
+    A rule is a callback that sets `trainer.should_stop` and gives the reason in `stopping_reason_message`, as
+    Lightning's `EarlyStopping` does. `--trainer.max_time` is not a rule: the rest of that run is still to come.
     """
     if not trainer.should_stop:
         return None
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it from afar
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         reason = getattr(callback, "stopping_reason_message", None)
         if reason:
@@ -141,7 +169,7 @@ def stopped_by(trainer: Trainer) -> str | None:
 
 
 def forget_stop(trainer: Trainer) -> None:
-    """A run that goes on after a stop is not stopped, though its rule's state says so."""
+    """Clears the reason of an earlier stop: a run that goes on is not stopped, though its rule's state says so."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if hasattr(callback, "stopping_reason_message"):
             callback.stopping_reason_message = None

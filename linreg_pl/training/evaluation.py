@@ -1,57 +1,78 @@
-"""How well does the model predict the rows that are held out? `val/loss`, `val/mse` and `val/r2`, and test's alike."""
+"""Predicts with W and b, and evaluates the predictions: `val/loss`, `val/mse`, `val/r2`, and the same for test."""
 
-from abc import abstractmethod
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from linreg_pl.core import objective
 from linreg_pl.core.metrics import Evaluation, evaluation, evaluation_of
-from linreg_pl.core.objective import penalty
-from linreg_pl.core.scaling import theta_of
+from linreg_pl.core.scaling import Scaling, theta_of, users_units
 from linreg_pl.data.loaders import Batch, Summary
 
 
 class EvaluatedModule(LightningModule):
-    """A linear model that sums over the rows of a validation or a test, and then tells of all of them."""
+    """A linear model that predicts, and evaluates its predictions over all rows of a validation or test."""
 
-    W: Tensor  # (D, K), in the units in which it is penalised
-    b: Tensor  # (K,)
+    W: Tensor  # (D, K), in the units in which it is trained
+    b: Tensor  # (K,), likewise
     l2: float
     fold_bias: bool
+    standardize: bool
+    x_mean: Tensor  # (D,), if features are standardized; NaN until the data is known
+    x_scale: Tensor  # (D,), likewise
 
-    _evaluated: Evaluation | None = None  # of the rows of a validation or test that is under way
+    _evaluation: Evaluation | None = None  # of the validation's or test's rows so far
 
-    @abstractmethod
+    @property
+    def scaling(self) -> Scaling:
+        """Returns the map between the user's units and those in which W and b are trained."""
+        if not self.standardize:
+            return users_units(len(self.W))
+        return Scaling(self.x_mean.to("cpu", torch.float64), self.x_scale.to("cpu", torch.float64))
+
     def coefficients(self) -> tuple[Tensor, Tensor]:
-        """W (D, K) and b (K,) in the user's units, float64, on the CPU."""
+        """Returns W (D, K) and b (K,) in the user's units, float64, on the CPU."""
+        theta = theta_of(self.W, self.b)
+        theta = self.scaling.matrix @ theta if self.standardize else theta
+        return theta[1:], theta[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns predictions `x W + b`, shape (N, K), for `x` (N, D) in the user's units."""
+        return objective.predict((x - self.x_mean) / self.x_scale if self.standardize else x, self.W, self.b)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Returns predictions (N, K); ignores targets in the batch."""
+        prediction: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])
+        return prediction
 
     def on_validation_epoch_start(self) -> None:
-        """Begins a sum over the rows."""
-        self._evaluated = None
+        """Starts a new evaluation."""
+        self._evaluation = None
 
     def validation_step(self, batch: Batch | Summary, batch_idx: int) -> None:
-        """Adds a batch, or all held-out rows at once, to `val/loss`, `val/mse` and `val/r2`."""
-        self._evaluate(batch)
+        """Adds a batch, or the summary of all held-out rows, to the evaluation."""
+        self._add(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Tells them."""
-        self._tell("val")
+        """Logs `val/loss`, `val/mse` and `val/r2`."""
+        self._log_metrics("val")
 
     def on_test_epoch_start(self) -> None:
-        """Begins a sum over the rows."""
-        self._evaluated = None
+        """Starts a new evaluation."""
+        self._evaluation = None
 
     def test_step(self, batch: Batch | Summary, batch_idx: int) -> None:
-        """Adds a batch to `test/loss`, `test/mse` and `test/r2`."""
-        self._evaluate(batch)
+        """Adds a batch to the evaluation."""
+        self._add(batch)
 
     def on_test_epoch_end(self) -> None:
-        """Tells them."""
-        self._tell("test")
+        """Logs `test/loss`, `test/mse` and `test/r2`."""
+        self._log_metrics("test")
 
     def evaluated(self, batch: Batch | Summary) -> Evaluation:
-        """How well W and b predict some rows, in float64."""
+        """Returns the evaluation of W and b on some rows, in float64."""
         theta = theta_of(*self.coefficients())
         if isinstance(batch, Summary):
             return evaluation_of(batch.triangle, theta)
@@ -59,17 +80,17 @@ class EvaluatedModule(LightningModule):
         return evaluation(x, y, theta, *weights)
 
     def metrics(self, rows: Evaluation) -> dict[str, float]:
-        """J over the rows, its mean squared error, and R², which is NaN where no target varies."""
-        W, b = (of.detach().to("cpu", torch.float64) for of in (self.W, self.b))
-        of_penalty = penalty(W, self.l2) + (penalty(b, self.l2) if self.fold_bias else 0)
-        return {"loss": rows.mse + float(of_penalty), "mse": rows.mse, "r2": rows.r2}
+        """Returns J over the rows, its mean squared error, and R², which is NaN if no target varies."""
+        W, b = (parameter.detach().to("cpu", torch.float64) for parameter in (self.W, self.b))
+        penalty = objective.penalty(W, self.l2) + (objective.penalty(b, self.l2) if self.fold_bias else 0)
+        return {"loss": rows.mse + float(penalty), "mse": rows.mse, "r2": rows.r2}
 
-    def _evaluate(self, batch: Batch | Summary) -> None:
-        found = self.evaluated(batch)
-        self._evaluated = found if self._evaluated is None else self._evaluated.merge(found)
+    def _add(self, batch: Batch | Summary) -> None:
+        rows = self.evaluated(batch)
+        self._evaluation = rows if self._evaluation is None else self._evaluation.merge(rows)
 
-    def _tell(self, stage: str) -> None:
+    def _log_metrics(self, stage: str) -> None:
         # Not to the logger: `self.log` has lost points at kills, and its x-axis counts batches. The curves write them.
-        if self._evaluated is not None:
-            metrics = self.metrics(self._evaluated)
+        if self._evaluation is not None:
+            metrics = self.metrics(self._evaluation)
             self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, logger=False)

@@ -1,0 +1,66 @@
+"""The hyper-parameters of a linear regression, and the checks of their values."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from linreg_pl.core.learning_rate_schedules import Schedule
+from linreg_pl.errors import InputError
+
+
+@dataclass(frozen=True)
+class HyperParameters:
+    """The arguments of `LinearRegression`, which documents them.
+
+    Raises:
+        InputError: a value that cannot be used for training.
+    """
+
+    num_features: int
+    num_targets: int
+    learning_rate: float | Literal["auto"]
+    l2: float
+    momentum: float
+    schedule: Schedule
+    tail_averaging: float
+    fit_intercept: bool
+    fold_bias: bool
+    standardize: bool
+    start_at_mean: bool
+    init_std: float
+    init_seed: int
+
+    def __post_init__(self) -> None:
+        for name, size in (("num_features", self.num_features), ("num_targets", self.num_targets)):
+            if size < 1:
+                raise InputError(f"{name} is {size}: give a whole number from 1 on")
+        if self.learning_rate != "auto" and not 0 < self.learning_rate < math.inf:
+            raise InputError(
+                f"learning_rate is {self.learning_rate}: give --model.learning_rate a finite number above 0, or auto"
+            )
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum is {self.momentum}: give --model.momentum a number from 0 up to below 1")
+        if not 0 <= self.tail_averaging <= 1:
+            raise InputError(
+                f"tail_averaging is {self.tail_averaging}: give --model.tail_averaging a number from 0 to 1"
+            )
+        for name, value in (("l2", self.l2), ("init_std", self.init_std)):
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name} is {value}: give --model.{name} a finite number, 0 or more")
+        if not 0 <= self.init_seed < 2**63:
+            raise InputError(f"init_seed is {self.init_seed}: give --model.init_seed a whole number from 0 to 2^63 - 1")
+
+    @property
+    def needs_of_data(self) -> list[str]:
+        """Returns the settings whose values follow from the data."""
+        needs = {
+            "standardize": self.standardize,
+            "start_at_mean": self.start_at_mean,
+            "learning_rate auto": self.learning_rate == "auto",
+        }
+        return [name for name, needed in needs.items() if needed]
+
+    @property
+    def depends_on_length(self) -> bool:
+        """Returns whether a step depends on the length of the run."""
+        return self.schedule != "constant" or self.tail_averaging > 0
