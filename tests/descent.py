@@ -1,6 +1,6 @@
-"""Gradient descent as it is, in float64: torch.optim.SGD on autograd's gradient of J, batch after batch.
+"""Runs real gradient descent in float64: torch.optim.SGD on autograd's gradient of J, batch after batch.
 
-The oracle of what is said about descent beforehand: `epochs` knows of no Hessian, eigenvalue or closed form.
+Forecasts are checked against it: `epochs` uses no Hessian, eigenvalue or closed form.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from tests.problems import problem
 
 
 class Descent(NamedTuple):
-    """A problem cut into the batches of an epoch, and the way it is descended."""
+    """The batches of an epoch, and the settings of the descent."""
 
     batches: list[tuple[Tensor, Tensor]]  # x (n, D) and y (n, K), float64
     l2: float = 0.0
@@ -27,24 +27,24 @@ class Descent(NamedTuple):
 
     @property
     def x(self) -> Tensor:
-        """All rows."""
+        """Returns all rows of x."""
         return torch.cat([x for x, _ in self.batches])
 
     @property
     def y(self) -> Tensor:
-        """All rows."""
+        """Returns all rows of y."""
         return torch.cat([y for _, y in self.batches])
 
     @property
     def hessians(self) -> Tensor:
-        """What the program makes of the batches, (n, P, P)."""
+        """Returns the program's Hessians of the batches, (n, P, P)."""
         D, K = self.x.shape[1], self.y.shape[1]
         rows = penalty_rows(D, self.l2, self.fold_bias).high
-        each = [batch_hessian(x, rows, K, users_units(D), self.fit_intercept) for x, _ in self.batches]
-        return torch.stack(each)
+        hessians = [batch_hessian(x, rows, K, users_units(D), self.fit_intercept) for x, _ in self.batches]
+        return torch.stack(hessians)
 
     def epochs(self, start: Tensor, velocity: Tensor, learning_rate: float, count: int = 1) -> tuple[Tensor, Tensor]:
-        """θ (P, K) and the optimizer's velocity (P, K) after so many epochs."""
+        """Returns θ (P, K) and the optimizer's velocity (P, K) after so many epochs."""
         theta = start.clone().requires_grad_()
         optimizer = torch.optim.SGD([theta], lr=learning_rate, momentum=self.momentum)
         if self.momentum:
@@ -61,10 +61,10 @@ class Descent(NamedTuple):
         return theta.detach(), after
 
     def cycle(self, learning_rate: float) -> Tensor:
-        """The matrix by which one epoch multiplies the error, or the error and the velocity: column by column.
+        """Computes the matrix by which one epoch multiplies the error, with momentum the error and the velocity.
 
-        An epoch is an affine map, so each column is an epoch from a unit vector less the epoch from nothing. The K
-        targets do not know of each other; the first one serves.
+        An epoch is an affine map, so each column is an epoch from a unit vector less the epoch from 0. The K targets
+        are independent; the first one is used.
         """
         P, K = self.hessians.shape[1], self.y.shape[1]
         size = 2 * P if self.momentum else P
@@ -73,20 +73,20 @@ class Descent(NamedTuple):
             theta, velocity = torch.zeros(P, K, dtype=torch.float64), torch.zeros(P, K, dtype=torch.float64)
             theta[:, 0] = state[:P]
             velocity[:, 0] = state[P:] if self.momentum else 0
-            parts = self.epochs(theta, velocity, learning_rate)
-            return torch.cat([part[:, 0] for part in parts])[:size]
+            end = self.epochs(theta, velocity, learning_rate)
+            return torch.cat([values[:, 0] for values in end])[:size]
 
-        nothing = after(torch.zeros(size, dtype=torch.float64))
-        return torch.stack([after(unit) - nothing for unit in torch.eye(size, dtype=torch.float64)], dim=1)
+        origin = after(torch.zeros(size, dtype=torch.float64))
+        return torch.stack([after(unit) - origin for unit in torch.eye(size, dtype=torch.float64)], dim=1)
 
     def radius(self, learning_rate: float) -> float:
-        """Of the cycle: an error shrinks in the end where it is below 1, and grows where it is above."""
+        """Computes the cycle's spectral radius: errors shrink in the end below 1, and grow above."""
         return float(torch.linalg.eigvals(self.cycle(learning_rate)).abs().max())
 
 
 @st.composite
 def descents(draw: st.DrawFn, momenta: tuple[float, ...] = (0.0,), most_features: int = 4) -> Descent:
-    """Small random problems in 1 to 5 batches, with more rows than coefficients, so that every direction is curved."""
+    """Draws small problems in 1 to 5 batches, with more rows than coefficients, so every direction has curvature."""
     num_features = draw(st.integers(1, most_features))
     num_batches = draw(st.integers(1, 5))
     batch_size = draw(st.integers(-(-(num_features + 2) // num_batches), 6))

@@ -1,8 +1,7 @@
-"""NIST's linear regression sets (www.itl.nist.gov/div898/strd), whose answers are known to every digit.
+"""Loads NIST's linear regression sets (www.itl.nist.gov/div898/strd), with their solutions in rational arithmetic.
 
-`nist.json` has the published rows, and the certified values where NIST prints them to 15 digits; they agree with the
-rational arithmetic that the tests take as the answer. Powers of x are formed without rounding: in float64 alone the
-columns of Filip and Wampler would be another problem's.
+`nist.json` has the published rows, and the certified values where NIST prints them to 15 digits. Powers of x are not
+rounded: rounded to float64, the columns of Filip and Wampler would pose another problem.
 """
 
 import json
@@ -38,12 +37,12 @@ class NistSet:
 
     @property
     def columns(self) -> Matrix:
-        """[1, x], or x without an intercept."""
+        """Returns [1, x], or x without an intercept."""
         return ones_and(self.x) if self.fit_intercept else self.x
 
     @cached_property
     def coefficients(self) -> list[Fraction]:
-        """The exact ones, intercept first."""
+        """Solves exactly; the intercept comes first."""
         return [value for (value,) in Paraboloid(self.columns, self.y).minimum()]
 
     @cached_property
@@ -53,46 +52,46 @@ class NistSet:
 
     @property
     def residual_std(self) -> float:
-        """√(RSS / (N - P))."""
+        """Computes √(RSS / (N - P))."""
         return math.sqrt(self._residual_squares / (len(self.y) - len(self.coefficients)))
 
     @property
     def standard_errors(self) -> list[float]:
-        """The residual standard deviation times the root of the diagonal of (A'A)⁻¹."""
+        """Computes the residual standard deviation times the root of the diagonal of (A'A)⁻¹."""
         gram = product(transposed(self.columns), self.columns)
         inverse = solve(gram, identity(len(gram)))
         return [self.residual_std * math.sqrt(row[i]) for i, row in enumerate(inverse)]
 
     @property
     def r_squared(self) -> float:
-        """1 - RSS / TSS, about the mean, or about 0 without an intercept."""
+        """Computes 1 - RSS / TSS, about the mean, or about 0 without an intercept."""
         mean = sum((value for (value,) in self.y), Fraction()) / len(self.y) if self.fit_intercept else 0
         return float(1 - self._residual_squares / sum((value - mean) ** 2 for (value,) in self.y))
 
     def solved(self) -> Optimum:
-        """By streaming QR."""
+        """Solves by streaming QR."""
         x, y = floats(self.x), floats(self.y)
         chunks = zip(x.split(ROWS_A_CHUNK), y.split(ROWS_A_CHUNK), strict=True)
         return optimum(triangle_of(chunks), penalty_rows(len(self.x[0]), l2=0.0), self.fit_intercept)
 
     def refined(self) -> Optimum:
-        """By streaming QR and one more pass in pairs of float64."""
+        """Solves by streaming QR and one more pass in pairs of float64."""
         x, y = pairs(self.x), floats(self.y)
         chunks = [
-            (DoubleDouble(*(part[start : start + ROWS_A_CHUNK] for part in x)), y[start : start + ROWS_A_CHUNK])
+            (DoubleDouble(*(half[start : start + ROWS_A_CHUNK] for half in x)), y[start : start + ROWS_A_CHUNK])
             for start in range(0, len(y), ROWS_A_CHUNK)
         ]
         return refined(self.solved(), chunks)
 
     def digits(self, coefficients: Tensor) -> float:
-        """Right digits of the worst coefficient: -log10 of its relative error; 16 where all are the nearest float64."""
-        found = [Fraction(value) for value in coefficients.to(torch.float64).flatten().tolist()]
-        errors = [abs(ours / exact - 1) for ours, exact in zip(found, self.coefficients, strict=True)]
+        """Counts the worst coefficient's correct digits, -log10 of its relative error; at most 16."""
+        computed = [Fraction(value) for value in coefficients.to(torch.float64).flatten().tolist()]
+        errors = [abs(ours / exact - 1) for ours, exact in zip(computed, self.coefficients, strict=True)]
         return -math.log10(max(*errors, Fraction(1, 10**16)))
 
 
 def nist_sets() -> dict[str, NistSet]:
-    """All of them, by name."""
+    """Loads all sets, by name."""
     text = (Path(__file__).parent / "nist.json").read_text()
     published = json.loads(text, parse_float=Fraction, parse_int=Fraction)
     return {

@@ -1,4 +1,4 @@
-"""The one builder of test data: random rows and parameters of any size."""
+"""Builds test data: random rows and parameters of any size."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Problem(NamedTuple):
 
 
 def problem(num_rows: int, num_features: int, num_targets: int, l2: float, seed: int) -> Problem:
-    """Standard normal rows and parameters."""
+    """Draws standard normal rows and parameters."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -34,7 +34,7 @@ def problem(num_rows: int, num_features: int, num_targets: int, l2: float, seed:
 
 
 def problems() -> st.SearchStrategy[Problem]:
-    """Small problems of all shapes, more features than rows among them."""
+    """Draws small problems of all shapes, also with more features than rows."""
     return st.builds(
         problem,
         num_rows=st.integers(1, 12),

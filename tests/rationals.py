@@ -1,6 +1,6 @@
-"""Least squares in rational arithmetic: no rounding anywhere, so that what it gives is the answer.
+"""Solves least squares in rational arithmetic, without any rounding.
 
-Numbers are `fractions.Fraction`; a matrix is a list of rows. A float is taken as the number that it is.
+Numbers are `fractions.Fraction`; a matrix is a list of rows. Floats are converted exactly.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,17 +17,17 @@ Matrix = list[list[Fraction]]
 
 
 def rational(rows: Tensor | Iterable[Iterable[Any]]) -> Matrix:
-    """A matrix of the numbers that these floats are."""
+    """Converts floats exactly."""
     return [[Fraction(value) for value in row] for row in (rows.tolist() if isinstance(rows, Tensor) else rows)]
 
 
 def floats(matrix: Matrix) -> Tensor:
-    """The nearest float64."""
+    """Rounds to the nearest float64."""
     return torch.tensor([[float(value) for value in row] for row in matrix], dtype=torch.float64)
 
 
 def pairs(matrix: Matrix) -> DoubleDouble:
-    """The nearest pairs of float64."""
+    """Rounds to the nearest pairs of float64."""
     high = floats(matrix)
     return DoubleDouble(high, floats(add(matrix, rational(high), factor=-1)))
 
@@ -42,12 +42,12 @@ def product(A: Matrix, B: Matrix) -> Matrix:
 
 
 def add(A: Matrix, B: Matrix, factor: Fraction | int = 1) -> Matrix:
-    """A + factor · B."""
+    """Computes A + factor · B."""
     return [[a + factor * b for a, b in zip(left, right, strict=True)] for left, right in zip(A, B, strict=True)]
 
 
 def solve(A: Matrix, B: Matrix) -> Matrix:
-    """A⁻¹ B, by Gauss's elimination; A is regular."""
+    """Computes A⁻¹ B by Gaussian elimination; A is regular."""
     rows = [[*left, *right] for left, right in zip(A, B, strict=True)]
     for i in range(len(rows)):
         pivot = next(k for k in range(i, len(rows)) if rows[k][i])
@@ -64,22 +64,22 @@ def identity(size: int) -> Matrix:
 
 
 def squares(A: Matrix) -> Fraction:
-    """The sum of all entries' squares."""
+    """Sums the squares of all entries."""
     return sum((value * value for row in A for value in row), Fraction())
 
 
 @dataclass(frozen=True)
 class Paraboloid:
-    """J(θ) = sum((A θ - y)²) / (N·K) + l2 · sum((P θ)²), and where it is smallest."""
+    """J(θ) = sum((A θ - y)²) / (N·K) + l2 · sum((P θ)²), and its minimum."""
 
-    columns: Matrix  # A (N, P), the column of ones among them if there is one
+    columns: Matrix  # A (N, P), including the column of ones if there is an intercept
     y: Matrix  # (N, K)
     l2: Fraction = Fraction()
     penalized: Matrix | None = None  # P
 
     @property
     def hessian(self) -> Matrix:
-        """Half of it: A'A / (N·K) + l2 · P'P."""
+        """Computes half of the Hessian: A'A / (N·K) + l2 · P'P."""
         count = len(self.y) * len(self.y[0])
         half = [[value / count for value in row] for row in product(transposed(self.columns), self.columns)]
         if self.penalized:
@@ -87,22 +87,22 @@ class Paraboloid:
         return half
 
     def minimum(self) -> Matrix:
-        """θ* (P, K)."""
+        """Computes θ* (P, K)."""
         count = len(self.y) * len(self.y[0])
         right = product(transposed(self.columns), self.y)
         return solve(self.hessian, [[value / count for value in row] for row in right])
 
     def value(self, theta: Matrix) -> Fraction:
-        """J."""
-        missed = squares(add(product(self.columns, theta), self.y, factor=-1)) / (len(self.y) * len(self.y[0]))
-        return missed + (self.l2 * squares(product(self.penalized, theta)) if self.penalized else 0)
+        """Computes J."""
+        mse = squares(add(product(self.columns, theta), self.y, factor=-1)) / (len(self.y) * len(self.y[0]))
+        return mse + (self.l2 * squares(product(self.penalized, theta)) if self.penalized else 0)
 
     def gradient(self, theta: Matrix) -> Matrix:
-        """2 · half Hessian · (θ - θ*)."""
-        away = add(theta, self.minimum(), factor=-1)
-        return [[2 * value for value in row] for row in product(self.hessian, away)]
+        """Computes 2 · half Hessian · (θ - θ*)."""
+        error = add(theta, self.minimum(), factor=-1)
+        return [[2 * value for value in row] for row in product(self.hessian, error)]
 
 
 def with_ones(x: Sequence[Sequence[Fraction]]) -> Matrix:
-    """[1, x]."""
+    """Prepends a column of ones."""
     return [[Fraction(1), *row] for row in x]

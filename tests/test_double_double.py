@@ -1,4 +1,4 @@
-"""Pairs of float64, against rational arithmetic."""
+"""Checks pairs of float64 against rational arithmetic."""
 
 from fractions import Fraction
 
@@ -18,24 +18,24 @@ RATIONALS = st.fractions(-1000, 1000, max_denominator=10**9)
 EPS = Fraction(1, 2**52)
 
 
-def tensor(*values: float) -> Tensor:
+def row(*values: float) -> Tensor:
     return torch.tensor([values], dtype=torch.float64)
 
 
 def exact(value: DoubleDouble) -> Fraction:
-    """Of its only entry."""
+    """Returns its only entry."""
     return sum((Fraction(part.item()) for part in value), Fraction())
 
 
 @given(NUMBERS, NUMBERS)
-def test_sum_and_product_of_float64_lose_nothing(a: float, b: float) -> None:
-    assert exact(two_sum(tensor(a), tensor(b))) == Fraction(a) + Fraction(b)
-    assert exact(two_product(tensor(a), tensor(b))) == Fraction(a) * Fraction(b)
+def test_float64_sum_and_product_are_exact(a: float, b: float) -> None:
+    assert exact(two_sum(row(a), row(b))) == Fraction(a) + Fraction(b)
+    assert exact(two_product(row(a), row(b))) == Fraction(a) * Fraction(b)
 
 
 @given(RATIONALS, RATIONALS)
-def test_sum_and_product_of_pairs_have_twice_the_digits(a: Fraction, b: Fraction) -> None:
-    """A sum may lose digits that the terms have in common, so its error is a share of theirs."""
+def test_pairs_have_twice_the_digits(a: Fraction, b: Fraction) -> None:
+    """A sum may cancel, so its error is relative to its terms."""
     left, right = pairs([[a]]), pairs([[b]])
     assert abs(exact(left) - a) <= EPS**2 * abs(a)
     assert abs(exact(left + right) - (a + b)) <= 4 * EPS**2 * (abs(a) + abs(b))
@@ -45,26 +45,26 @@ def test_sum_and_product_of_pairs_have_twice_the_digits(a: Fraction, b: Fraction
 
 @given(st.floats(1e-90, 1e90))
 def test_square_root_has_twice_the_digits(a: float) -> None:
-    assert abs(exact(square_root(tensor(a))) ** 2 / Fraction(a) - 1) <= 8 * EPS**2
+    assert abs(exact(square_root(row(a))) ** 2 / Fraction(a) - 1) <= 8 * EPS**2
 
 
-def test_square_root_of_nothing() -> None:
-    assert exact(square_root(tensor(0.0))) == 0
+def test_square_root_of_zero() -> None:
+    assert exact(square_root(row(0.0))) == 0
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 7, 100])
 def test_sum_of_rows(num_rows: int) -> None:
     values: Matrix = [[Fraction((-1) ** i, 3 + i), Fraction(10**i, 7**i)] for i in range(num_rows)]
-    found = pairs(values).sum_of_rows()
+    total = pairs(values).sum_of_rows()
     for column in range(2):
         terms = [row[column] for row in values]
-        error = Fraction(found.high[column].item()) + Fraction(found.low[column].item()) - sum(terms)
+        error = Fraction(total.high[column].item()) + Fraction(total.low[column].item()) - sum(terms)
         assert abs(error) <= 32 * EPS**2 * sum(map(abs, terms))
 
 
 def test_columns_after_ones() -> None:
-    x = tensor(0.1, 0.2)
-    assert torch.equal(double_double(x).after_ones().high, tensor(1.0, 0.1, 0.2))
+    x = row(0.1, 0.2)
+    assert torch.equal(double_double(x).after_ones().high, row(1.0, 0.1, 0.2))
     third = pairs([[Fraction(1, 3)]])
     rows = third.after_ones()
     assert add(rational(rows.high), rational(rows.low)) == [[1, exact(third)]]

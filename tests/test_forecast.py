@@ -1,4 +1,4 @@
-"""How long descent takes, beforehand, against real descent afterwards."""
+"""Checks forecasts of descent against real descent."""
 
 import math
 from decimal import Decimal, localcontext
@@ -22,7 +22,7 @@ from tests.problems import problem
 
 
 def forecast_of(descent: Descent, learning_rate: float) -> Forecast:
-    """As the program makes it: of the cycle, or of all rows if they are one batch."""
+    """Forecasts as the program does: of the cycle, or of all rows if they are one batch."""
     if len(descent.batches) > 1:
         return forecast_of_cycle(descent.hessians, learning_rate, descent.momentum)
     penalty = penalty_rows(descent.x.shape[1], descent.l2, descent.fold_bias)
@@ -32,9 +32,9 @@ def forecast_of(descent: Descent, learning_rate: float) -> Forecast:
 
 
 def errors_of(descent: Descent, start: Tensor, learning_rate: float, count: int) -> Tensor:
-    """What is left of this error after so many real epochs: two runs that start so far apart."""
-    nothing = torch.zeros_like(start)
-    ends = [descent.epochs(theta, nothing, learning_rate, count)[0] for theta in (start, nothing)]
+    """Returns the error after so many real epochs: the difference of two runs, from `start` and from 0."""
+    zeros = torch.zeros_like(start)
+    ends = [descent.epochs(theta, zeros, learning_rate, count)[0] for theta in (start, zeros)]
     return ends[0] - ends[1]
 
 
@@ -45,43 +45,43 @@ def start_of(descent: Descent, seed: int = 0) -> Tensor:
 
 @given(descents(momenta=(0.0, 0.5, 0.9)), st.floats(0.1, 0.9), st.integers(0, 2**31))
 @settings(max_examples=40)
-def test_halving_times_are_those_of_a_real_epoch(descent: Descent, share: float, seed: int) -> None:
-    """The factors of an epoch are the eigenvalues of what it does to the unit vectors."""
+def test_halving_epochs_of_real_descent(descent: Descent, share: float, seed: int) -> None:
+    """The factors of an epoch are the eigenvalues of the matrix that it applies to the error."""
     rate = share * largest_stable_learning_rate(descent.hessians, descent.momentum)
-    found = forecast_of(descent, rate)
+    predicted = forecast_of(descent, rate)
     factors = torch.linalg.eigvals(descent.cycle(rate)).abs().sort().values
-    visible = factors > 1e-3  # the error of an eigenvalue is a share of the largest; two that meet lose half the digits
-    torch.testing.assert_close(torch.exp(-found.rates)[visible], factors[visible], rtol=2e-3, atol=0)
-    torch.testing.assert_close(0.5 ** (1 / found.halving_epochs[visible]), factors[visible], rtol=2e-3, atol=0)
+    visible = factors > 1e-3  # eigenvalues are accurate relative to the largest; a double one has half the digits
+    torch.testing.assert_close(torch.exp(-predicted.rates)[visible], factors[visible], rtol=2e-3, atol=0)
+    torch.testing.assert_close(0.5 ** (1 / predicted.halving_epochs[visible]), factors[visible], rtol=2e-3, atol=0)
 
 
 @given(descents(momenta=(0.0, 0.5, 0.9)), st.floats(0.1, 1.5), st.integers(0, 2**31))
 @settings(max_examples=40)
-def test_gap_is_that_of_real_epochs(descent: Descent, share: float, seed: int) -> None:
-    """Below the largest stable learning rate and above it, where it grows."""
+def test_gap_of_real_epochs(descent: Descent, share: float, seed: int) -> None:
+    """Below the largest stable learning rate, and above it, where the gap grows."""
     rate, start = share * largest_stable_learning_rate(descent.hessians, descent.momentum), start_of(descent, seed)
     hessian = descent.hessians.mean(dim=0)
     factor = torch.linalg.cholesky(hessian / 2, upper=True)
     gaps = forecast_of_gap(factor, cycle(descent.hessians, rate, descent.momentum), start, every_n_epochs=3, count=2)
-    for found, epochs in zip(gaps.tolist(), (0, 3, 6), strict=True):
-        left = errors_of(descent, start, rate, epochs)
-        # The two real runs are of the size of the start, and each rounds to 1e-16 of that or of what it has grown to.
-        assert found == pytest.approx(float((left * (hessian @ left)).sum()) / 2, rel=1e-8, abs=1e-20)
+    for gap, epochs in zip(gaps.tolist(), (0, 3, 6), strict=True):
+        error = errors_of(descent, start, rate, epochs)
+        # Each of the two real runs rounds to 1e-16 of the larger of its start and its end.
+        assert gap == pytest.approx(float((error * (hessian @ error)).sum()) / 2, rel=1e-8, abs=1e-20)
 
 
 @given(descents(momenta=(0.0, 0.5, 0.9)), st.floats(0.1, 0.9))
 @settings(max_examples=40)
-def test_shares_are_all_of_an_error(descent: Descent, share: float) -> None:
+def test_shares_sum_to_the_error(descent: Descent, share: float) -> None:
     rate = share * largest_stable_learning_rate(descent.hessians, descent.momentum)
-    found = forecast_of(descent, rate)
-    whole = found.directions.to(torch.complex128) @ found.shares.to(torch.complex128)
-    # Two directions that nearly are one have shares that cancel: their sizes times the rounding.
-    rounding = 1e-14 * float(found.directions.abs().max() * found.shares.abs().max())
+    predicted = forecast_of(descent, rate)
+    whole = predicted.directions.to(torch.complex128) @ predicted.shares.to(torch.complex128)
+    # The shares in two nearly equal directions cancel: the rounding is relative to their sizes.
+    rounding = 1e-14 * float(predicted.directions.abs().max() * predicted.shares.abs().max())
     torch.testing.assert_close(whole, torch.eye(len(whole), dtype=torch.complex128), rtol=0, atol=1e-12 + rounding)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_an_epoch_of_batches_drawn_anew_is_as_many_steps(momentum: float) -> None:
+def test_epoch_of_random_batches_has_several_steps(momentum: float) -> None:
     factor = torch.diag(torch.tensor([1.0, 0.3], dtype=torch.float64))
     start = torch.ones(2, 1, dtype=torch.float64)
     one, four = (forecast(factor, 0.1, steps_per_epoch, momentum) for steps_per_epoch in (1, 4))
@@ -91,19 +91,19 @@ def test_an_epoch_of_batches_drawn_anew_is_as_many_steps(momentum: float) -> Non
 
 @given(descents(momenta=(0.0, 0.5, 0.9), most_features=2), st.floats(0.2, 0.9), st.integers(0, 2**31))
 @settings(max_examples=40)
-def test_after_so_many_epochs_every_coefficient_is_there(descent: Descent, share: float, seed: int) -> None:
+def test_epochs_until_suffice(descent: Descent, share: float, seed: int) -> None:
     rate = share * largest_stable_learning_rate(descent.hessians, descent.momentum)
     start = start_of(descent, seed)
     epochs = forecast_of(descent, rate).epochs_until(start)
     for count in {math.ceil(value) for value in epochs.flatten().tolist() if value < 300}:
-        left = errors_of(descent, start, rate, count)
-        there = epochs <= count
-        assert (left.abs() <= 0.01 * start.abs() * (1 + 1e-6) + 1e-13)[there].all()  # of numbers of size 1
+        error = errors_of(descent, start, rate, count)
+        converged = epochs <= count
+        assert (error.abs() <= 0.01 * start.abs() * (1 + 1e-6) + 1e-13)[converged].all()  # of numbers of size 1
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
 @pytest.mark.parametrize("num_batches", [1, 3])
-def test_of_one_direction_not_an_epoch_too_many(num_batches: int, share: float) -> None:
+def test_epochs_until_are_necessary(num_batches: int, share: float) -> None:
     x, y, *_ = problem(12, 1, 1, 0.0, seed=20)
     size = 12 // num_batches
     descent = Descent(list(zip(x.split(size), y.split(size), strict=True)), fit_intercept=False)
@@ -115,74 +115,74 @@ def test_of_one_direction_not_an_epoch_too_many(num_batches: int, share: float) 
 
 
 @pytest.mark.parametrize("step", [0.05, 0.5, 1.5])
-def test_momentum_promises_hardly_more_epochs_than_it_takes(step: float) -> None:
-    """One direction, β = 0.5, whose two ways are one at a step of (1 - √β)² = 0.086, and turn into each other above."""
+def test_epochs_until_with_momentum(step: float) -> None:
+    """One direction, β = 0.5: its two modes coincide at a step of (1 - √β)² = 0.086, and oscillate above."""
     descent = Descent([(torch.ones(1, 1).double(), torch.zeros(1, 1).double())], fit_intercept=False, momentum=0.5)
     start = torch.ones(1, 1, dtype=torch.float64)
     rate = step / 2  # the Hessian is 2
     epochs = math.ceil(forecast_of(descent, rate).epochs_until(start).item())
-    left = [float(errors_of(descent, start, rate, count).abs()) for count in range(epochs + 20)]
-    assert max(left[epochs:]) <= 0.01
-    needed = max(count for count, error in enumerate(left) if error > 0.01) + 1
-    assert needed <= epochs <= needed + 3, "a swing's size is promised, wherever the run is in its swing"
+    errors = [float(errors_of(descent, start, rate, count).abs()) for count in range(epochs + 20)]
+    assert max(errors[epochs:]) <= 0.01
+    needed = max(count for count, error in enumerate(errors) if error > 0.01) + 1
+    assert needed <= epochs <= needed + 3, "the amplitude of the oscillation counts, whatever its phase"
 
 
-def test_momentums_two_ways_may_be_one() -> None:
+def test_coinciding_modes_of_momentum() -> None:
     descent = Descent([(torch.ones(1, 1).double(), torch.zeros(1, 1).double())], fit_intercept=False, momentum=0.81)
     start, rate = torch.ones(1, 1, dtype=torch.float64), (1 - 0.9) ** 2 / 2
     epochs = math.ceil(forecast_of(descent, rate).epochs_until(start).item())
-    left = [float(errors_of(descent, start, rate, count).abs()) for count in range(0, 200, 5)]
-    needed = 5 * next(index for index, error in enumerate(left) if error <= 0.01)
-    assert needed - 5 <= epochs <= 1.6 * needed, "the two are told apart a little, and their shares are added"
+    errors = [float(errors_of(descent, start, rate, count).abs()) for count in range(0, 200, 5)]
+    needed = 5 * next(index for index, error in enumerate(errors) if error <= 0.01)
+    assert needed - 5 <= epochs <= 1.6 * needed, "the modes are kept slightly apart, and their shares are added"
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("num_batches", [1, 3])
-def test_a_rate_that_diverges_never_arrives(num_batches: int, momentum: float) -> None:
+def test_diverging_rate_never_converges(num_batches: int, momentum: float) -> None:
     x, y, *_ = problem(12, 2, 1, 0.0, seed=21)
     size = 12 // num_batches
     descent = Descent(list(zip(x.split(size), y.split(size), strict=True)), momentum=momentum)
     rate = 1.02 * largest_stable_learning_rate(descent.hessians, momentum)
-    found = forecast_of(descent, rate)
-    assert found.epochs_until(start_of(descent)).isinf().all()
-    assert found.halving_epochs[-1] == math.inf
+    predicted = forecast_of(descent, rate)
+    assert predicted.epochs_until(start_of(descent)).isinf().all()
+    assert predicted.halving_epochs[-1] == math.inf
 
 
-def test_a_direction_that_grows_is_no_matter_to_coefficients_without_it() -> None:
-    """Two columns that never meet: the first one diverges, the second takes 1000 times as long as the first to grow."""
+def test_diverging_direction_leaves_others_alone() -> None:
+    """Two orthogonal columns: the first diverges, the second converges slowly."""
     factor = torch.diag(torch.tensor([1.0, 0.01], dtype=torch.float64))
-    found = forecast(factor, learning_rate=1.5)
-    epochs = found.epochs_until(torch.ones(2, 1, dtype=torch.float64))
+    predicted = forecast(factor, learning_rate=1.5)
+    epochs = predicted.epochs_until(torch.ones(2, 1, dtype=torch.float64))
     assert epochs[0].item() == math.inf
     assert epochs[1].item() == pytest.approx(math.log(0.01) / math.log(1 - 1.5 * 2 * 0.01**2), rel=1e-9)
 
 
-def test_a_direction_that_arrives_at_once_is_no_matter_to_the_slow_ones() -> None:
-    """Half of the largest stable rate, what `auto` takes, brings the steepest direction home in one step."""
+def test_instant_direction_leaves_others_alone() -> None:
+    """At half the largest stable rate, as `auto` chooses, the steepest direction converges in one step."""
     hessians = torch.diag(torch.tensor([2.0, 0.02], dtype=torch.float64)).expand(2, 2, 2)
-    found = forecast_of_cycle(hessians, learning_rate=0.5)
-    assert found.halving_epochs[0] == 0
-    assert found.halving_epochs[1].item() == pytest.approx(math.log(0.5) / (2 * math.log(0.99)), rel=1e-12)
-    assert found.epochs_until(torch.tensor([[0.0], [1.0]]).double())[0].item() == 0, "no error, no epochs"
+    predicted = forecast_of_cycle(hessians, learning_rate=0.5)
+    assert predicted.halving_epochs[0] == 0
+    assert predicted.halving_epochs[1].item() == pytest.approx(math.log(0.5) / (2 * math.log(0.99)), rel=1e-12)
+    assert predicted.epochs_until(torch.tensor([[0.0], [1.0]]).double())[0].item() == 0, "no error, no epochs"
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("num_batches", [1, 3])
-def test_a_direction_without_curvature_never_arrives(num_batches: int, momentum: float) -> None:
+def test_flat_direction_never_converges(num_batches: int, momentum: float) -> None:
     x, y, *_ = problem(12, 2, 1, 0.0, seed=22)
     x, size = torch.cat([x, x @ torch.tensor([[0.3], [-1.7]]).double()], dim=1), 12 // num_batches
     descent = Descent(list(zip(x.split(size), y.split(size), strict=True)), fit_intercept=False, momentum=momentum)
     rate = 0.5 * largest_stable_learning_rate(descent.hessians, momentum)
-    found = forecast_of(descent, rate)
-    assert found.halving_epochs[-1] > 1e25, "nothing, or the square of float64's rounding"
+    predicted = forecast_of(descent, rate)
+    assert predicted.halving_epochs[-1] > 1e25, "0, or the square of float64's rounding"
     one = torch.tensor([[1.0], [0.0], [0.0]], dtype=torch.float64)
-    assert found.epochs_until(one)[0].item() == math.inf, "a part of it stays"
-    common = x.T @ y  # in the directions that the rows know of
-    assert (found.epochs_until(common) < 1e4).all()
+    assert predicted.epochs_until(one)[0].item() == math.inf, "its flat part remains"
+    common = x.T @ y  # in the row space of x
+    assert (predicted.epochs_until(common) < 1e4).all()
 
 
 def cycle_by_hand(learning_rate: Fraction) -> list[Decimal]:
-    """1 less the factors of the tutorial's epoch, to 40 digits: two batches, from sums of whole numbers."""
+    """Computes 1 less the factors of the tutorial's epoch of two batches, to 40 digits, from sums of integers."""
     change = [[Fraction(), Fraction()], [Fraction(), Fraction()]]
     for numbers in (range(5000), range(5000, 10_000)):
         one, s1, s2 = (2 * Fraction(sum(n**power for n in numbers), 5000) * learning_rate for power in range(3))
@@ -199,29 +199,31 @@ def cycle_by_hand(learning_rate: Fraction) -> list[Decimal]:
 
 
 @pytest.mark.parametrize("learning_rate", [1e-10, 1e-9, 2.2e-8])
-def test_tutorials_halving_times(learning_rate: float) -> None:
-    """In the slow direction the factor is 1 - 1e-10: float64 alone would have six digits of that, or none."""
-    found = problem_of(SyntheticDataModule(), 0.0, True, False, users_units(1)).forecast(learning_rate)
+def test_halving_epochs_of_the_tutorial(learning_rate: float) -> None:
+    """The slow factor is 1 - 1e-10: a plain float64 difference from 1 would have six digits, or none."""
+    predicted = problem_of(SyntheticDataModule(), 0.0, True, False, users_units(1)).forecast(learning_rate)
     with localcontext(prec=60):
         expected = [float(Decimal(2).ln() / -abs(1 - w).ln()) for w in cycle_by_hand(Fraction(learning_rate))]
-    assert found.halving_epochs.tolist() == pytest.approx(expected, rel=1e-6)
+    assert predicted.halving_epochs.tolist() == pytest.approx(expected, rel=1e-6)
     if learning_rate == 1e-10:
-        assert expected == pytest.approx([51.72, 6.93e9], rel=1e-2), "what is known of the tutorial"
+        assert expected == pytest.approx([51.72, 6.93e9], rel=1e-2), "the tutorial's known values"
 
 
-def test_tutorials_weight_in_a_real_run() -> None:
-    """200 epochs in float64; the weight's error starts as 1, and the bias has none to bring along."""
+def test_weight_of_the_tutorial() -> None:
+    """200 epochs in float64; the weight's initial error is 1, and the bias starts without one."""
     data = SyntheticDataModule()
     ((x, y),) = data.rows()
     x, y = x.double(), y.double()
     descent = Descent(list(zip(x.split(5000), y.split(5000), strict=True)))
     start = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-    left = [float(errors_of(descent, start, 1e-10, count)[1]) for count in (0, 100, 200)]
-    found = problem_of(data, 0.0, True, False, users_units(1)).forecast(1e-10)
-    for before, after in ((left[0], left[1]), (left[1], left[2])):
+    errors = [float(errors_of(descent, start, 1e-10, count)[1]) for count in (0, 100, 200)]
+    predicted = problem_of(data, 0.0, True, False, users_units(1)).forecast(1e-10)
+    for before, after in ((errors[0], errors[1]), (errors[1], errors[2])):
         assert 100 * math.log(0.5) / math.log(after / before) == pytest.approx(51.72, rel=0.01)
-        assert 100 * math.log(0.5) / math.log(after / before) == pytest.approx(found.halving_epochs[0].item(), rel=1e-3)
-    epochs = math.ceil(found.epochs_until(start)[1].item())
-    # Of the weight's own 344 epochs: one less leaves more than a hundredth.
+        assert 100 * math.log(0.5) / math.log(after / before) == pytest.approx(
+            predicted.halving_epochs[0].item(), rel=1e-3
+        )
+    epochs = math.ceil(predicted.epochs_until(start)[1].item())
+    # One epoch less than the weight's 344 leaves more than a hundredth of its error.
     assert errors_of(descent, start, 1e-10, epochs)[1].abs() <= 0.01
     assert errors_of(descent, start, 1e-10, epochs - 1)[1].abs() > 0.01

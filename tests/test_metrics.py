@@ -1,4 +1,4 @@
-"""How well rows are predicted that were not fitted, against scikit-learn's metrics."""
+"""Checks mse and R² against scikit-learn's metrics."""
 
 import math
 
@@ -18,49 +18,49 @@ from tests.problems import Problem, problem, problems
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("num_targets", [1, 3])
-def test_metrics_are_scikit_learns(num_targets: int, weighted: bool) -> None:
+def test_metrics_equal_scikit_learns(num_targets: int, weighted: bool) -> None:
     x, y, W, b, _ = problem(50, 4, num_targets, 0.0, seed=2)
-    y = y * 10.0 ** torch.arange(num_targets) + 100  # targets of other sizes: their sums are pooled
+    y = y * 10.0 ** torch.arange(num_targets) + 100  # targets of different sizes, whose sums are pooled
     prediction = (x @ W + b).numpy()
     theta, weights = theta_of(W, b), [weights_of(x)] if weighted else []
     w = weights[0][:, 0] if weighted else None
-    for found in (evaluation(x, y, theta, *weights), evaluation_of(triangle_of([(x, y, *weights)]), theta)):
-        assert found.mse == pytest.approx(mean_squared_error(y, prediction, sample_weight=w), rel=1e-12)
+    for result in (evaluation(x, y, theta, *weights), evaluation_of(triangle_of([(x, y, *weights)]), theta)):
+        assert result.mse == pytest.approx(mean_squared_error(y, prediction, sample_weight=w), rel=1e-12)
         r2 = r2_score(y, prediction, sample_weight=w, multioutput="variance_weighted")
-        assert found.r2 == pytest.approx(r2, rel=1e-12)
+        assert result.r2 == pytest.approx(r2, rel=1e-12)
 
 
 def weights_of(x: Tensor) -> Tensor:
-    """Of so many rows, (N, 1): half of them 0."""
+    """Returns random weights (N, 1), half of them 0."""
     return (7 * torch.rand(len(x), 1, dtype=torch.float64, generator=torch.Generator().manual_seed(6)) - 3.5).relu()
 
 
 @given(problems(), st.booleans())
-def test_any_parts_make_the_whole(given_problem: Problem, weighted: bool) -> None:
-    """Also where a part has no weight at all."""
+def test_merged_rows_equal_all_rows(given_problem: Problem, weighted: bool) -> None:
+    """Also where a row has no weight."""
     x, y, W, b, _ = given_problem
     theta, rows = theta_of(W, b), (x, y, *([weights_of(x)] if weighted else []))
     whole = evaluation(x, y, theta, *rows[2:])
-    each = zip(*(of.split(1) for of in rows), strict=True)
-    parts = [evaluation(x, y, theta, *w) for x, y, *w in each]
-    merged = parts[0]
-    for part in parts[1:]:
-        merged = merged.merge(part)
-    for found in (merged, evaluation_of(triangle_of([rows]), theta)):
-        assert found.total_weight == pytest.approx(float(rows[2].sum()) if weighted else len(x))
-        assert found.mse == pytest.approx(whole.mse, rel=1e-10, nan_ok=True)  # where no row has weight
-        assert found.r2 == pytest.approx(whole.r2, rel=1e-8, nan_ok=True)  # two rows may lie near each other
+    each = zip(*(tensor.split(1) for tensor in rows), strict=True)
+    evaluations = [evaluation(x, y, theta, *w) for x, y, *w in each]
+    merged = evaluations[0]
+    for other in evaluations[1:]:
+        merged = merged.merge(other)
+    for result in (merged, evaluation_of(triangle_of([rows]), theta)):
+        assert result.total_weight == pytest.approx(float(rows[2].sum()) if weighted else len(x))
+        assert result.mse == pytest.approx(whole.mse, rel=1e-10, nan_ok=True)  # where no row has weight
+        assert result.r2 == pytest.approx(whole.r2, rel=1e-8, nan_ok=True)  # two targets may almost coincide
 
 
-def test_constant_target_has_nothing_to_explain() -> None:
+def test_constant_target_has_no_r2() -> None:
     x, theta = torch.randn(7, 2, dtype=torch.float64), torch.ones(3, 1, dtype=torch.float64)
     y = torch.full((7, 1), 0.1, dtype=torch.float64)  # whose sum rounds
     halves = evaluation(x[:3], y[:3], theta).merge(evaluation(x[3:], y[3:], theta))
-    for found in (evaluation(x, y, theta), evaluation_of(triangle_of([(x, y)]), theta), halves):
-        assert math.isnan(found.r2)
-        assert found.mse == pytest.approx(np.mean((x.numpy() @ [1, 1] + 1 - 0.1) ** 2))
+    for result in (evaluation(x, y, theta), evaluation_of(triangle_of([(x, y)]), theta), halves):
+        assert math.isnan(result.r2)
+        assert result.mse == pytest.approx(np.mean((x.numpy() @ [1, 1] + 1 - 0.1) ** 2))
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
+def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="y has shape"):
         evaluation(torch.ones(3, 1), torch.ones(3), torch.ones(2, 1, dtype=torch.float64))

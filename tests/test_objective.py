@@ -1,4 +1,4 @@
-"""J and its gradient: against autograd, against the formula spelled out, and by laws that must hold."""
+"""Checks J and its gradient against autograd, against the formula spelled out, and by their invariances."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ CLOSE: Any = {"rtol": 1e-12, "atol": 1e-12}
 
 
 @given(problems())
-def test_gradient_is_autograds(given_problem: Problem) -> None:
+def test_gradient_equals_autograds(given_problem: Problem) -> None:
     x, y, W, b, l2 = given_problem
     W.requires_grad_()
     b.requires_grad_()
@@ -27,7 +27,7 @@ def test_gradient_is_autograds(given_problem: Problem) -> None:
 
 
 @given(problems())
-def test_objective_is_the_formula_entry_by_entry(given_problem: Problem) -> None:
+def test_objective_equals_the_formula(given_problem: Problem) -> None:
     x, y, W, b = (tensor.tolist() for tensor in given_problem[:4])
     l2 = given_problem.l2
     rows, features, targets = range(len(x)), range(len(W)), range(len(b))
@@ -43,7 +43,7 @@ def test_objective_is_the_formula_entry_by_entry(given_problem: Problem) -> None
 
 
 @given(problems())
-def test_rows_that_stand_twice_change_nothing(given_problem: Problem) -> None:
+def test_duplicated_rows_change_nothing(given_problem: Problem) -> None:
     x, y, W, b, l2 = given_problem
     once = value_and_gradient(x, y, W, b, l2)
     twice = value_and_gradient(torch.cat([x, x]), torch.cat([y, y]), W, b, l2)
@@ -52,15 +52,15 @@ def test_rows_that_stand_twice_change_nothing(given_problem: Problem) -> None:
 
 
 @given(problems())
-def test_penalty_falls_on_the_weights_alone(given_problem: Problem) -> None:
+def test_penalty_excludes_the_bias(given_problem: Problem) -> None:
     x, y, W, b, l2 = given_problem
-    free, penalised = value_and_gradient(x, y, W, b, 0.0), value_and_gradient(x, y, W, b, l2)
-    torch.testing.assert_close(penalised.grad_W - free.grad_W, 2 * l2 * W, **CLOSE)
-    assert torch.equal(penalised.grad_b, free.grad_b)
-    assert torch.equal(penalised.mse, free.mse)
+    unpenalised, penalised = value_and_gradient(x, y, W, b, 0.0), value_and_gradient(x, y, W, b, l2)
+    torch.testing.assert_close(penalised.grad_W - unpenalised.grad_W, 2 * l2 * W, **CLOSE)
+    assert torch.equal(penalised.grad_b, unpenalised.grad_b)
+    assert torch.equal(penalised.mse, unpenalised.mse)
 
 
-def test_a_target_without_its_column_is_refused() -> None:
+def test_flat_target_is_refused() -> None:
     x, y, W, b, _ = problem(5, 2, 1, 0.0, seed=0)
     with pytest.raises(ValueError, match=r"y has shape \(5,\).*predict \(5, 1\)"):
         residuals(x, y.squeeze(1), W, b)

@@ -1,4 +1,4 @@
-"""The exact answer: against rational arithmetic, scikit-learn, NumPy, and by what makes it the smallest J."""
+"""Checks the exact solution against rational arithmetic, scikit-learn and NumPy, and for optimality."""
 
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -19,12 +19,12 @@ from linreg_pl.core.triangle import triangle_of
 from tests.problems import problem
 from tests.rationals import Matrix, Paraboloid, add, floats, product, rational, with_ones
 
-# float64 on small random problems of condition number up to some hundreds.
+# float64, on small random problems with condition numbers up to some hundreds.
 CLOSE: Any = {"rtol": 1e-11, "atol": 1e-11}
 
 
 class Setup(NamedTuple):
-    """A least-squares problem with one answer, and how the model poses it."""
+    """A least-squares problem with a unique solution, and the model's settings."""
 
     x: Tensor  # (N, D)
     y: Tensor  # (N, K)
@@ -34,21 +34,21 @@ class Setup(NamedTuple):
     scaling: Scaling
 
     def solved(self) -> Optimum:
-        """By the triangle."""
+        """Solves by the triangle."""
         penalty = penalty_rows(self.x.shape[1], self.l2, self.fold_bias, self.scaling)
         return optimum(triangle_of([(self.x, self.y)]), penalty, self.fit_intercept)
 
     def refined(self) -> Optimum:
-        """With all digits."""
+        """Solves to all digits."""
         return refined(self.solved(), [(self.x, self.y)])
 
     @property
     def free(self) -> slice:
-        """Rows of θ that are free."""
+        """Returns the rows of θ that are fitted."""
         return slice(0 if self.fit_intercept else 1, None)
 
     def exact(self) -> Paraboloid:
-        """In rational arithmetic; its θ has the free rows only."""
+        """Returns J in rational arithmetic; its θ has the fitted rows only."""
         D = self.x.shape[1]
         means, scales = rational(torch.stack([self.scaling.means, self.scaling.scales]))
         P = [[Fraction(self.fold_bias), *(self.fold_bias * mean for mean in means)]]  # b_z = b + means · W
@@ -84,36 +84,36 @@ def random_like(theta: Tensor, seed: int) -> Tensor:
 
 @given(setups(), st.integers(0, 25), st.integers(0, 2**31))
 @settings(max_examples=40)
-def test_gap_keeps_its_digits_down_to_nothing(setup: Setup, exponent: int, seed: int) -> None:
-    """θ is moved until J - J* is about 10^-exponent of J*, a difference that float64 can't hold below 1e-16."""
+def test_tiny_gap_keeps_its_digits(setup: Setup, exponent: int, seed: int) -> None:
+    """J - J* is about 10^-exponent of J*: below 1e-16 a float64 difference would lose all of it."""
     solution, exact = setup.refined(), setup.exact()
     smallest, minimum = exact.value(exact.minimum()), exact.minimum()
-    away = random_like(solution.theta.high, seed)
-    away[: setup.free.start] = 0
+    offset = random_like(solution.theta.high, seed)
+    offset[: setup.free.start] = 0
     best = solution.theta.high
-    away *= (float(smallest) * 10.0**-exponent / solution.gap(best[1:] + away[1:], best[0] + away[0])) ** 0.5
-    theta = best + away
-    there: Matrix = rational(theta)[setup.free]
-    gap = exact.value(there) - smallest
-    assert gap == product_gap(exact, add(there, minimum, factor=-1))
+    offset *= (float(smallest) * 10.0**-exponent / solution.gap(best[1:] + offset[1:], best[0] + offset[0])) ** 0.5
+    theta = best + offset
+    exact_theta: Matrix = rational(theta)[setup.free]
+    gap = exact.value(exact_theta) - smallest
+    assert gap == product_gap(exact, add(exact_theta, minimum, factor=-1))
     assert solution.gap(theta[1:], theta[0]) == pytest.approx(float(gap), rel=1e-9)
     gradient = solution.gradient(theta[1:], theta[0])[setup.free]
     torch.testing.assert_close(
-        gradient, floats(exact.gradient(there)), rtol=1e-8, atol=1e-9 * float(gradient.abs().max())
+        gradient, floats(exact.gradient(exact_theta)), rtol=1e-8, atol=1e-9 * float(gradient.abs().max())
     )
 
 
-def product_gap(exact: Paraboloid, away: Matrix) -> Fraction:
-    """Σ over targets of away' · half Hessian · away."""
-    moved = product(exact.hessian, away)
+def product_gap(exact: Paraboloid, error: Matrix) -> Fraction:
+    """Sums error' · half Hessian · error over the targets."""
+    image = product(exact.hessian, error)
     return sum(
-        (a * m for left, right in zip(away, moved, strict=True) for a, m in zip(left, right, strict=True)), Fraction()
+        (a * m for left, right in zip(error, image, strict=True) for a, m in zip(left, right, strict=True)), Fraction()
     )
 
 
 @given(setups())
 @settings(max_examples=40)
-def test_smallest_value_and_its_place(setup: Setup) -> None:
+def test_minimum_equals_rational(setup: Setup) -> None:
     solution, exact = setup.solved(), setup.exact()
     assert solution.objective == pytest.approx(float(exact.value(exact.minimum())), rel=1e-10)
     torch.testing.assert_close(solution.theta.high[setup.free], floats(exact.minimum()), **CLOSE)
@@ -123,8 +123,8 @@ def test_smallest_value_and_its_place(setup: Setup) -> None:
 
 @given(setups())
 @settings(max_examples=40)
-def test_one_more_pass_gives_every_digit_of_the_pair(setup: Setup) -> None:
-    """A pair has 106 bits, 32 digits; the pass itself leaves the square of float64's rounding, times the condition."""
+def test_refined_has_all_digits(setup: Setup) -> None:
+    """A pair has 106 bits, 32 digits; the refined error is float64's rounding squared, times the condition number."""
     minimum = setup.exact().minimum()
     pair = setup.refined().theta
     error = add(add(rational(pair.high), rational(pair.low))[setup.free], minimum, factor=-1)
@@ -133,8 +133,8 @@ def test_one_more_pass_gives_every_digit_of_the_pair(setup: Setup) -> None:
 
 @given(setups(), st.integers(0, 2**31))
 @settings(max_examples=40)
-def test_gradient_is_the_objectives(setup: Setup, seed: int) -> None:
-    """`core.objective` knows the user's units only, b penalised or not; autograd through it is a second witness."""
+def test_gradient_equals_the_objectives(setup: Setup, seed: int) -> None:
+    """In the user's units, with b penalised or not; autograd through J is a second reference."""
     x, y, l2 = setup.x, setup.y, setup.l2
     solution = setup._replace(scaling=users_units(x.shape[1])).solved()
     theta = random_like(solution.theta.high, seed)
@@ -144,21 +144,21 @@ def test_gradient_is_the_objectives(setup: Setup, seed: int) -> None:
     loss.backward()
     step = objective.value_and_gradient(x, y, W, b, l2)
     step = objective.with_penalized_bias(step, b, l2) if setup.fold_bias else step
-    found = solution.gradient(W, b)
+    gradient = solution.gradient(W, b)
     assert W.grad is not None
     assert b.grad is not None
-    torch.testing.assert_close(found[1:], W.grad, **CLOSE)
-    torch.testing.assert_close(found[1:], step.grad_W, **CLOSE)
+    torch.testing.assert_close(gradient[1:], W.grad, **CLOSE)
+    torch.testing.assert_close(gradient[1:], step.grad_W, **CLOSE)
     if setup.fit_intercept:
-        torch.testing.assert_close(found[0], b.grad, **CLOSE)
-        torch.testing.assert_close(found[0], step.grad_b, **CLOSE)
+        torch.testing.assert_close(gradient[0], b.grad, **CLOSE)
+        torch.testing.assert_close(gradient[0], step.grad_b, **CLOSE)
         assert solution.objective + solution.gap(W, b) == pytest.approx(loss.item(), rel=1e-11)
 
 
 @given(setups())
 @settings(max_examples=40)
 def test_gradient_vanishes_at_the_optimum(setup: Setup) -> None:
-    """Optimality itself: autograd's gradient of J there, J written out in the units that are penalised."""
+    """Autograd's gradient of J is 0, with J written out in the units that are penalised."""
     solution = setup.solved()
     theta = solution.theta.high.clone().requires_grad_()
     W_z = setup.scaling.scales.unsqueeze(1) * theta[1:]
@@ -174,8 +174,8 @@ def test_gradient_vanishes_at_the_optimum(setup: Setup) -> None:
 @pytest.mark.parametrize("fold_bias", [False, True])
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("num_targets", [1, 3])
-def test_ridge_is_scikit_learns(num_targets: int, standardize: bool, fold_bias: bool) -> None:
-    """Folding b is scikit-learn's Ridge without an intercept on a column of ones more."""
+def test_ridge_equals_scikit_learns(num_targets: int, standardize: bool, fold_bias: bool) -> None:
+    """A penalised b equals scikit-learn's Ridge without an intercept, on an additional column of ones."""
     x, y, W, *_ = problem(50, 4, num_targets, 0.0, seed=3)
     x = 5 * x * W[:, 0] + 3
     data = triangle_of([(x, y)])
@@ -191,7 +191,7 @@ def test_ridge_is_scikit_learns(num_targets: int, standardize: bool, fold_bias: 
     np.testing.assert_allclose(W_z, np.atleast_2d(peer.coef_)[:, -4:], rtol=0, atol=1e-11)
 
 
-DEPENDENT = {  # and the columns of [1, x] that are involved
+DEPENDENT = {  # the linearly dependent columns of [1, x]
     "more features than rows": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     "a column twice": [2, 4],
     "a combination": [1, 3, 4],
@@ -203,7 +203,7 @@ DEPENDENT = {  # and the columns of [1, x] that are involved
 
 
 def deficient(kind: str) -> tuple[Tensor, Tensor]:
-    """Rows whose columns depend on each other."""
+    """Returns rows whose columns are linearly dependent."""
     wide = kind == "more features than rows"
     x, y, *_ = problem(6 if wide else 30, 9 if wide else 4, 2, 0.0, seed=4)
     if kind == "a column twice":
@@ -222,8 +222,8 @@ def deficient(kind: str) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("kind", DEPENDENT)
-def test_of_many_answers_the_smallest(kind: str) -> None:
-    """NumPy's minimum-norm solution on centred data; b then follows from the means."""
+def test_smallest_of_many_solutions(kind: str) -> None:
+    """W is NumPy's minimum-norm solution on centred data; b follows from the means."""
     x, y = deficient(kind)
     solution = optimum(triangle_of([(x, y)]), penalty_rows(x.shape[1], 0.0))
     W, *_ = np.linalg.lstsq((x - x.mean(0)).numpy(), (y - y.mean(0)).numpy(), rcond=1e-12)
@@ -232,15 +232,15 @@ def test_of_many_answers_the_smallest(kind: str) -> None:
     b = y.mean(0).numpy() - x.mean(0).numpy() @ solution.W.numpy()
     np.testing.assert_allclose(solution.b.numpy(), b, rtol=0, atol=1e-10)
     assert solution.dependent == DEPENDENT[kind]
-    there = objective.objective(x, y, solution.W, solution.b, 0.0).item()
-    assert solution.objective == pytest.approx(there, rel=1e-12, abs=1e-20)
+    J = objective.objective(x, y, solution.W, solution.b, 0.0).item()
+    assert solution.objective == pytest.approx(J, rel=1e-12, abs=1e-20)
 
 
 @pytest.mark.parametrize("kind", ["more features than rows", "a column twice", "one of each kind", "no difference"])
-def test_of_many_answers_that_at_which_ridge_arrives(kind: str) -> None:
-    """Ridge in rational arithmetic, with a penalty of 1e-40 that leaves 1e-40 or so of the way to its limit.
+def test_smallest_is_the_limit_of_ridge(kind: str) -> None:
+    """Ridge in rational arithmetic, with a penalty of 1e-40, is within about 1e-40 of its limit.
 
-    Only of the kinds whose columns depend on each other in float64 to the last bit.
+    Only for the kinds whose columns are linearly dependent in float64 to the last bit.
     """
     x, y = deficient(kind)
     size = 1 + x.shape[1]
@@ -252,22 +252,22 @@ def test_of_many_answers_that_at_which_ridge_arrives(kind: str) -> None:
 
 @pytest.mark.parametrize("num_rows", [100, 5000])
 @pytest.mark.parametrize("num_features", [1, 6])
-def test_a_constant_column_is_found_in_any_number_of_rows(num_rows: int, num_features: int) -> None:
+def test_constant_column_is_dependent(num_rows: int, num_features: int) -> None:
     x, y, *_ = problem(num_rows, num_features, 1, 0.0, seed=5)
     x[:, 0] = 0.1
     solution = optimum(triangle_of([(x, y)]), penalty_rows(num_features, 0.0))
     assert solution.dependent == [0, 1]
-    assert solution.W[0].abs() < 1e-12, "it explains nothing that b does not"
+    assert solution.W[0].abs() < 1e-12, "b already explains it"
 
 
-def test_a_penalty_leaves_one_answer_to_dependent_columns() -> None:
+def test_penalty_makes_the_solution_unique() -> None:
     x, y = deficient("a column twice")
     solution = optimum(triangle_of([(x, y)]), penalty_rows(4, 1e-6))
     assert not solution.dependent
     torch.testing.assert_close(solution.W[1], solution.W[3], rtol=0, atol=1e-9)  # 1e-16 by a condition of 1e3
 
 
-def test_columns_without_an_intercept_keep_their_numbers() -> None:
+def test_dependent_columns_without_an_intercept() -> None:
     x, y = deficient("a column twice")
     solution = optimum(triangle_of([(x, y)]), penalty_rows(4, 0.0), fit_intercept=False)
     assert solution.dependent == [2, 4]

@@ -1,4 +1,4 @@
-"""What does `linreg plot` draw of a run, where does that go, and what stays as it was? Of runs of the real command."""
+"""Checks what `linreg plot` draws, where it writes, and that the run stays unchanged, with the real command."""
 
 import io
 import shutil
@@ -27,7 +27,7 @@ from tests.trainers import Trajectory, plain_trainer
 
 RUN = "lightning_logs/version_0"
 ALL = {"curve", "fit", "residuals", "path"}
-OF_TABLE = (
+TABLE_FLAGS = (
     "--trainer.max_epochs",
     "50",
     "--data",
@@ -41,15 +41,15 @@ OF_TABLE = (
 JOBS = {
     "tutorial": (("--trainer.max_epochs", "100"), ALL),
     "standardized": (("--trainer.max_epochs", "20", "--exact", "false", "--model.standardize", "true"), ALL),
-    "ten features": ((*OF_TABLE, "progression", "--data.val_fraction", "0.2"), ALL - {"path"}),
-    "two targets": ((*OF_TABLE, "[progression, bmi]", "--data.features", "[age]"), ALL - {"path"}),
-    "two features": ((*OF_TABLE, "bp", "--data.features", "[age, bmi]", "--model.fit_intercept", "false"), ALL),
+    "ten features": ((*TABLE_FLAGS, "progression", "--data.val_fraction", "0.2"), ALL - {"path"}),
+    "two targets": ((*TABLE_FLAGS, "[progression, bmi]", "--data.features", "[age]"), ALL - {"path"}),
+    "two features": ((*TABLE_FLAGS, "bp", "--data.features", "[age, bmi]", "--model.fit_intercept", "false"), ALL),
 }
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`drawn(job)`: a folder in which a job was trained and drawn."""
+    """Returns `drawn(job)`: a folder in which a job was trained and drawn."""
     folders: dict[str, Path] = {}
 
     def draw(job: str) -> Path:
@@ -65,7 +65,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def folder(tmp_path: Path, drawn: Callable[[str], Path]) -> Path:
-    """The tutorial's, to change."""
+    """Copies the tutorial's folder, for a test to change."""
     shutil.copytree(drawn("tutorial"), tmp_path, dirs_exist_ok=True)
     return tmp_path
 
@@ -82,12 +82,12 @@ def plot(folder: Path) -> None:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """The pictures in the run's folder."""
+    """Reads the pictures in the run's folder."""
     return {path.stem: path.read_bytes() for path in (folder / RUN / "plots").iterdir()}
 
 
 def images(folder: Path) -> dict[str, list[tuple[int, bytes]]]:
-    """Those of the run's event files, each with its step."""
+    """Reads the pictures in the run's event files, each with its step."""
     events = EventAccumulator(str(folder / RUN)).Reload()
     tags = events.Tags()["images"]
     return {tag: [(event.step, event.encoded_image_string) for event in events.Images(tag)] for tag in tags}
@@ -99,7 +99,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def assert_shown_once(folder: Path) -> None:
-    """TensorBoard's images are the files, one for each, at the newest checkpoint's step."""
+    """Asserts that TensorBoard has each file as one image, at the newest checkpoint's step."""
     shown = images(folder)
     assert shown.keys() == {f"plots/{name}" for name in files(folder)}
     for name, file in files(folder).items():
@@ -112,7 +112,7 @@ def assert_shown_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_pictures_are_in_the_runs_folder_and_among_tensorboards_images(job: str, drawn: Callable[[str], Path]) -> None:
+def test_pictures_in_folder_and_tensorboard(job: str, drawn: Callable[[str], Path]) -> None:
     folder = drawn(job)
     assert files(folder).keys() == JOBS[job][1]
     for file in files(folder).values():
@@ -125,10 +125,10 @@ def test_pictures_are_in_the_runs_folder_and_among_tensorboards_images(job: str,
 
 
 @pytest.mark.parametrize("load_fast", ["true", "false"])
-def test_open_tensorboard_follows_a_run_that_is_drawn_between(load_fast: str, folder: Path) -> None:
+def test_open_tensorboard_follows_drawing(load_fast: str, folder: Path) -> None:
     def shown(tag: str) -> list[int]:
-        found = server.get("/data/plugin/images/images", run="version_0", tag=tag, sample="0")
-        return [image["step"] for image in found]
+        images = server.get("/data/plugin/images/images", run="version_0", tag=tag, sample="0")
+        return [image["step"] for image in images]
 
     with served(*tensorboard(load_fast, reload_interval=1), folder=folder, runs=["version_0"]) as server:
         until(lambda: server.get("/data/plugin/images/tags")["version_0"].keys(), {f"plots/{name}" for name in ALL})
@@ -136,25 +136,25 @@ def test_open_tensorboard_follows_a_run_that_is_drawn_between(load_fast: str, fo
         plot(folder)
         fit("--resume", RUN, "--trainer.max_epochs", "150", cwd=folder)
         plot(folder)
-        # The reader in Python purges what the resumed run begins again, the other one keeps the older picture too.
+        # The Python reader purges the steps that the resumed run repeats; the fast one keeps the older picture too.
         until(lambda: shown("plots/path"), [200, 300] if load_fast == "true" else [300])
         until(lambda: server.curves("version_0"), curves(folder / RUN))
 
 
-def test_path_goes_from_the_start_to_the_end(drawn: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_from_start_to_end(drawn: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     for job in ("tutorial", "standardized", "two features"):
         monkeypatch.chdir(drawn(job))
-        found = record(Path(RUN))
-        untrained = LinearRegression(**found.solution.model.hparams)
-        path, free = found.path, found.solution.problem.optimum.free
+        run = record(Path(RUN))
+        untrained = LinearRegression(**run.solution.model.hparams)
+        path, free = run.path, run.solution.problem.optimum.free
         assert path is not None
-        for point, module in ((path[0], untrained), (path[-1], found.solution.model)):
+        for point, module in ((path[0], untrained), (path[-1], run.solution.model)):
             theta = torch.cat([module.b.unsqueeze(0), module.W])[free, 0].double()
-            # The curves hold the user's units in float32, from which those of standardized x are computed again.
+            # The curves hold float32 in the user's units, from which the standardized units are computed.
             torch.testing.assert_close(point, theta, rtol=1e-5, atol=1e-6)
 
 
-# ---- what stays as it was ----
+# ---- the run stays unchanged ----
 
 
 def test_drawing_again_changes_nothing(folder: Path) -> None:
@@ -165,9 +165,7 @@ def test_drawing_again_changes_nothing(folder: Path) -> None:
     assert_shown_once(folder)
 
 
-def test_run_that_is_drawn_has_the_curves_of_one_that_is_not(
-    folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_drawing_keeps_the_curves(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     untouched = tmp_path_factory.mktemp("untouched")
     fit("--trainer.max_epochs", "150", cwd=untouched)
     fit("--resume", RUN, "--trainer.max_epochs", "150", cwd=folder)
@@ -177,7 +175,7 @@ def test_run_that_is_drawn_has_the_curves_of_one_that_is_not(
     assert_shown_once(folder)
 
 
-def test_killed_run_is_drawn_from_its_newest_good_checkpoint(tmp_path: Path) -> None:
+def test_killed_run_is_drawn(tmp_path: Path) -> None:
     flags = ("fit", "--trainer.max_epochs", "30", "--checkpoint_every_n_epochs", "10")
     killed = linreg(*flags, cwd=tmp_path, before=KillInSave("before it is renamed", nth=2))
     assert killed.code == -signal.SIGKILL
@@ -187,10 +185,10 @@ def test_killed_run_is_drawn_from_its_newest_good_checkpoint(tmp_path: Path) -> 
     assert step_of(checkpoints(tmp_path / RUN)[-1]) == 20
 
 
-# ---- what is refused ----
+# ---- refusals ----
 
 
-def test_folder_that_is_no_run(tmp_path: Path) -> None:
+def test_folder_without_a_run(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     refuse("plot", "nothing", cwd=tmp_path, words="nothing|no such folder|linreg runs")
     refuse("plot", "auto", cwd=tmp_path, words="auto|no such folder|linreg runs")
@@ -207,7 +205,7 @@ def test_run_without_a_good_checkpoint(folder: Path) -> None:
     refuse("plot", RUN, cwd=folder, words=f"{RUN}|no checkpoint|linreg fit --resume {RUN}")
 
 
-def test_run_that_is_training(folder: Path) -> None:
+def test_run_in_training(folder: Path) -> None:
     with lock(folder / RUN):
         refuse("plot", RUN, cwd=folder, words=f"{RUN}|another process is training")
 
@@ -218,7 +216,7 @@ def test_damaged_config(config: str, folder: Path) -> None:
     refuse("plot", RUN, cwd=folder, words=f"{RUN}/config.yaml|damaged")
 
 
-def test_table_that_has_changed(drawn: Callable[[str], Path], tmp_path: Path) -> None:
+def test_changed_table(drawn: Callable[[str], Path], tmp_path: Path) -> None:
     shutil.copytree(drawn("ten features"), tmp_path, dirs_exist_ok=True)
     table = tmp_path / "table.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
@@ -227,14 +225,14 @@ def test_table_that_has_changed(drawn: Callable[[str], Path], tmp_path: Path) ->
     refuse("plot", RUN, cwd=tmp_path, words="table.csv|no such file")
 
 
-def test_table_that_has_more_columns_since_the_run_was_resumed(tmp_path: Path) -> None:
-    """The checkpoint says which are the run's."""
+def test_table_with_more_columns(tmp_path: Path) -> None:
+    """The checkpoint determines the run's columns."""
     lines = DIABETES.read_text().splitlines()
     pictures = {}
     for name, with_more in (("narrow", False), ("wide", True)):
         (folder := tmp_path / name).mkdir()
         (folder / "table.csv").write_text("\n".join(lines) + "\n")
-        fit(*OF_TABLE, "progression", "--model.schedule", "constant", "--trainer.max_epochs", "10", cwd=folder)
+        fit(*TABLE_FLAGS, "progression", "--model.schedule", "constant", "--trainer.max_epochs", "10", cwd=folder)
         more = [",".join([f"{number}", line]) for number, line in enumerate(lines[1:])] if with_more else lines[1:]
         (folder / "table.csv").write_text("\n".join(["number," * with_more + lines[0], *more]) + "\n")
         fit("--resume", RUN, "--trainer.max_epochs", "20", cwd=folder)
@@ -251,7 +249,7 @@ def line(folder: Path) -> BatchDataModule:
 
 
 def table(folder: Path) -> BatchDataModule:
-    """Rows without noise, in fixed batches that are alike: as often as one likes, the same."""
+    """Returns noise-free rows in equal, fixed batches."""
     x = np.random.default_rng(0).integers(-8, 8, (6, 3))
     rows = np.column_stack([x, x @ [2, -1, 4] + 3])
     np.savetxt(folder / "exact.csv", np.vstack([rows] * 4), delimiter=",", header="a,b,c,y", comments="")
@@ -261,7 +259,7 @@ def table(folder: Path) -> BatchDataModule:
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("make", [line, table])
-def test_forecast_of_the_gap_is_what_descent_does(
+def test_forecast_of_the_gap_equals_descent(
     make: Callable[[Path], BatchDataModule], momentum: float, standardize: bool, tmp_path: Path
 ) -> None:
     data, epochs = make(tmp_path), 12
@@ -279,11 +277,11 @@ def test_forecast_of_the_gap_is_what_descent_does(
         step = epoch * data.steps_per_epoch - 1
         errors = problem.errors(trajectory.W[step], trajectory.b[step])
         factor, free = problem.optimum.factor_of(problem.scaling), problem.optimum.free
-        # Both round in float64, of a gap that has fallen from 1 at the start: θ to 1e-16, its square with it.
+        # θ is rounded to 1e-16 of its size, so the gap, which starts at about 1, to about the square of that.
         assert float((factor @ errors[free]).square().sum()) == pytest.approx(expected, rel=1e-6, abs=1e-20)
     assert 0 < gaps[-1] < gaps[0]
 
-    if make is table:  # a step on any of these batches is one on all rows
-        drawn_anew = replace(problem, is_cycle=False)
-        again = drawn_anew.forecast_of_gap(problem.errors(W, b), 3, 4, module.learning_rate, momentum)
+    if make is table:  # a step on any of these batches equals one on all rows
+        random_batches = replace(problem, is_cycle=False)
+        again = random_batches.forecast_of_gap(problem.errors(W, b), 3, 4, module.learning_rate, momentum)
         torch.testing.assert_close(again, gaps, rtol=1e-6, atol=1e-20)

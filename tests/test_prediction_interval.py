@@ -1,4 +1,4 @@
-"""Prediction intervals, against the textbook's formula in NumPy and SciPy's Student distribution."""
+"""Checks prediction intervals against the textbook's formula in NumPy and SciPy's Student distribution."""
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ from tests.problems import problem
 def textbook(
     x: np.ndarray, y: np.ndarray, new: np.ndarray, probability: float, w: np.ndarray | None = None
 ) -> np.ndarray:
-    """Half of the interval's width, (n, K), by weighted least squares; the new rows have weight 1.
+    """Computes half of the interval's width, (n, K), by weighted least squares; the new rows have weight 1.
 
-    x and `new` have their column of ones, where there is an intercept.
+    With an intercept, x and `new` include a column of ones.
     """
     w = np.ones(len(x)) if w is None else w
     gram = np.linalg.pinv((x.T * w) @ x)
@@ -36,7 +36,7 @@ def with_ones(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("probability", [0.5, 0.95, 0.999])
 @pytest.mark.parametrize("num_targets", [1, 2])
-def test_reach_is_the_textbooks(fit_intercept: bool, probability: float, num_targets: int, weighted: bool) -> None:
+def test_reach_equals_the_textbooks(fit_intercept: bool, probability: float, num_targets: int, weighted: bool) -> None:
     x, y, *_ = problem(20, 3, num_targets, 0.0, seed=4)
     new = 3 * problem(6, 3, 1, 0.0, seed=5).x
     w = 9 * torch.rand(20, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(6)) if weighted else None
@@ -48,34 +48,34 @@ def test_reach_is_the_textbooks(fit_intercept: bool, probability: float, num_tar
     np.testing.assert_allclose(interval.reach(new).numpy(), expected, rtol=1e-10)
 
 
-def test_categories_that_add_up_to_the_intercept() -> None:
-    """Columns that depend on each other: where a row keeps their rule the interval is known, else it is not."""
+def test_categories_with_an_intercept() -> None:
+    """Of linearly dependent columns, rows with the same dependence have an interval, others have NaN."""
     generator = np.random.default_rng(1)
     codes = generator.integers(0, 3, 30)
     x = np.column_stack([np.eye(3)[codes], generator.standard_normal(30)])
     y = generator.standard_normal((30, 1))
     new = np.array([[1, 0, 0, 0.5], [0, 0, 1, -7.0], [0, 0, 0, 1.0]])
     interval = PredictionInterval(triangle_of([(torch.from_numpy(x), torch.from_numpy(y))]), True, 0.9)
-    found = interval.reach(torch.from_numpy(new)).numpy()
-    np.testing.assert_allclose(found[:2], textbook(with_ones(x), y, with_ones(new[:2]), 0.9), rtol=1e-10)
-    assert np.isnan(found[2])
+    reach = interval.reach(torch.from_numpy(new)).numpy()
+    np.testing.assert_allclose(reach[:2], textbook(with_ones(x), y, with_ones(new[:2]), 0.9), rtol=1e-10)
+    assert np.isnan(reach[2])
 
 
-def test_interval_holds_y_as_often_as_it_says() -> None:
+def test_interval_has_its_coverage() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(500, 12, 2, generator=generator, dtype=torch.float64)
     y = x.sum(dim=2, keepdim=True) + torch.randn(500, 12, 1, generator=generator, dtype=torch.float64)
     inside = 0
-    for rows_x, rows_y in zip(x, y, strict=True):  # each time the last row is new to the other eleven
+    for rows_x, rows_y in zip(x, y, strict=True):  # the last row is new, the other eleven are fitted
         interval = PredictionInterval(triangle_of([(rows_x[:-1], rows_y[:-1])]), True, 0.8)
         ones = torch.ones(11, 1, dtype=torch.float64)
         theta = torch.linalg.lstsq(torch.cat([ones, rows_x[:-1]], 1), rows_y[:-1]).solution
-        missed = rows_x[-1:] @ theta[1:] + theta[0] - rows_y[-1:]
-        inside += bool(missed.abs() <= interval.reach(rows_x[-1:]))
+        error = rows_x[-1:] @ theta[1:] + theta[0] - rows_y[-1:]
+        inside += bool(error.abs() <= interval.reach(rows_x[-1:]))
     assert inside / 500 == pytest.approx(0.8, abs=4 * (0.8 * 0.2 / 500) ** 0.5)
 
 
-def test_as_many_coefficients_as_rows() -> None:
+def test_too_few_rows_are_refused() -> None:
     x, y, *_ = problem(4, 3, 1, 0.0, seed=0)
     with pytest.raises(ValueError, match="4 rows are no more than the coefficients"):
         PredictionInterval(triangle_of([(x, y)]), True, 0.95)

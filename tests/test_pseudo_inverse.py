@@ -1,4 +1,4 @@
-"""The pseudo-inverse of scaled columns, against NumPy's and by its own laws."""
+"""Checks the pseudo-inverse of scaled columns against NumPy's, and by its invariances."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ CLOSE: Any = {"rtol": 1e-9, "atol": 1e-9}  # 1e-16 by the square of a condition 
 
 
 def tall(given_problem: Problem) -> tuple[Tensor, Tensor]:
-    """A matrix of no more columns than rows, and right sides; rows of zeros are added where there are too few."""
+    """Returns a matrix with at least as many rows as columns, and right-hand sides, padded with rows of zeros."""
     missing = (0, 0, 0, max(0, given_problem.x.shape[1] - len(given_problem.x)))
     return pad(given_problem.x, missing), pad(given_problem.y, missing)
 
@@ -25,7 +25,7 @@ def tall(given_problem: Problem) -> tuple[Tensor, Tensor]:
 @given(problems())
 @settings(max_examples=40)
 def test_solution_is_stationary(given_problem: Problem) -> None:
-    """T'(T θ - right) = 0, with fewer rows than columns too."""
+    """T'(T θ - right) = 0, also with fewer rows than columns."""
     T, right = tall(given_problem)
     inverse = PseudoInverse(T, 32 * EPS)
     theta = inverse.solve(right)
@@ -45,7 +45,7 @@ def test_units_change_no_digit(given_problem: Problem, exponent: int) -> None:
     torch.testing.assert_close(other.solve(right), expected, rtol=1e-12, atol=0)
 
 
-def test_shortest_is_numpys() -> None:
+def test_shortest_equals_numpys() -> None:
     T, right = tall(problem(4, 6, 2, 0.0, seed=18))
     inverse = PseudoInverse(T, 32 * EPS)
     ours = inverse.shortest(inverse.solve(right), slice(None))
@@ -53,14 +53,14 @@ def test_shortest_is_numpys() -> None:
     assert inverse.dependent.all()
 
 
-def test_shortest_of_some_rows_spends_the_others_freely() -> None:
-    """θ₀ + 3 θ₁ is all that is known; where only θ₁ counts, θ₀ takes it all."""
+def test_shortest_of_some_rows() -> None:
+    """Only θ₀ + 3 θ₁ is determined; where only θ₁ counts, it is 0."""
     T, right = torch.tensor([[1.0, 3.0], [0, 0]]).double(), torch.tensor([[5.0], [0]]).double()
     inverse = PseudoInverse(T, 32 * EPS)
     ours = inverse.shortest(inverse.solve(right), slice(1, None))
     torch.testing.assert_close(ours.flatten(), torch.tensor([5.0, 0.0]).double(), rtol=0, atol=1e-14)
 
 
-def test_nothing_is_solved_by_nothing() -> None:
+def test_zero_matrix_gives_zero() -> None:
     inverse = PseudoInverse(torch.zeros(3, 2, dtype=torch.float64), EPS)
     assert torch.equal(inverse.solve(torch.ones(3, 1).double()), torch.zeros(2, 1).double())

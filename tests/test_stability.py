@@ -1,4 +1,4 @@
-"""The largest stable learning rate: real descent contracts just below it, and grows just above."""
+"""Checks the largest stable learning rate: real descent contracts just below it, and diverges just above."""
 
 import math
 from fractions import Fraction
@@ -38,18 +38,18 @@ def test_real_descent_turns_at_the_bound(descent: Descent, share: float) -> None
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
-def test_two_long_runs_meet_below_the_bound_and_part_above(momentum: float) -> None:
+def test_long_runs_converge_below_the_bound(momentum: float) -> None:
     x, y, *_ = problem(12, 3, 2, 0.0, seed=12)
     descent = Descent(list(zip(x.split(4), y.split(4), strict=True)), l2=0.1, momentum=momentum)
     bound = largest_stable_learning_rate(descent.hessians, momentum)
-    still, one = torch.zeros(4, 2, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64)
-    for factor, meet in ((0.95, True), (1.05, False)):
-        ends = [descent.epochs(start, still, factor * bound, 200)[0] for start in (still, one)]
-        apart = float((ends[1] - ends[0]).norm())
-        assert apart < 0.1 if meet else apart > 100
+    zeros, ones = torch.zeros(4, 2, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64)
+    for factor, converges in ((0.95, True), (1.05, False)):
+        ends = [descent.epochs(start, zeros, factor * bound, 200)[0] for start in (zeros, ones)]
+        distance = float((ends[1] - ends[0]).norm())
+        assert distance < 0.1 if converges else distance > 100
 
 
-def test_with_momentum_the_batches_can_swing_it_far_below_the_bound_of_each() -> None:
+def test_momentum_resonates_with_batches() -> None:
     """Curvatures 0.02, 2, 2 and momentum 0.9: unstable from 0.48, stable again from 1.0 up to 1.43."""
     batches = [(torch.tensor([[x]], dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)) for x in (0.1, 1, 1)]
     descent = Descent(batches, fit_intercept=False, momentum=0.9)
@@ -57,17 +57,17 @@ def test_with_momentum_the_batches_can_swing_it_far_below_the_bound_of_each() ->
     rates = [0.01 * step for step in range(1, 190)]
     first_unstable = next(rate for rate in rates if descent.radius(rate) > 1)
     assert first_unstable - 0.01 <= bound <= first_unstable
-    assert descent.radius(1.4) < 1, "what a search from above would find"
+    assert descent.radius(1.4) < 1, "a search from above would stop here"
 
 
 def jury(cycle: Matrix) -> bool:
-    """Whether both eigenvalues of a 2 × 2 matrix are inside the unit circle (Jury's test of its quadratic)."""
+    """Tests whether both eigenvalues of a 2 × 2 matrix are inside the unit circle (Jury's criterion)."""
     trace, determinant = cycle[0][0] + cycle[1][1], cycle[0][0] * cycle[1][1] - cycle[0][1] * cycle[1][0]
     return abs(determinant) < 1 and abs(trace) < 1 + determinant
 
 
 def rational_bound(hessians: list[Matrix]) -> float:
-    """The lowest rate at which one cycle does not contract, to its thousandth; it may contract again beyond."""
+    """Returns the lowest rate at which one cycle does not contract, to a thousandth; above it may contract again."""
     rate = Fraction(1, 10**8)
     while True:
         cycle = identity(2)
@@ -79,7 +79,7 @@ def rational_bound(hessians: list[Matrix]) -> float:
 
 
 def test_tutorials_rates() -> None:
-    """From sums of whole numbers alone, which the rounded figures on the tutorial's problem agree with."""
+    """The rates derived from sums of integers agree with the rounded figures of the tutorial."""
 
     def hessian(numbers: range) -> Matrix:
         sums = [Fraction(sum(n**power for n in numbers), len(numbers)) for power in range(3)]
@@ -92,14 +92,14 @@ def test_tutorials_rates() -> None:
         "cycle": rational_bound(halves),
     }
     assert derived == pytest.approx({"full_batch": 3.0004e-8, "worst_batch": 1.7145e-8, "cycle": 2.2165e-8}, rel=2e-3)
-    found = problem_of(SyntheticDataModule(), 0.0, True, False, users_units(1))
-    assert found.stable_learning_rates() == pytest.approx(derived, rel=1e-3)
+    tutorial = problem_of(SyntheticDataModule(), 0.0, True, False, users_units(1))
+    assert tutorial.stable_learning_rates() == pytest.approx(derived, rel=1e-3)
 
 
 @pytest.mark.parametrize("fold_bias", [False, True])
 @pytest.mark.parametrize("fit_intercept", [False, True])
-def test_hessian_is_autograds(fit_intercept: bool, fold_bias: bool) -> None:
-    """Of one target's coefficients in standardized units; there are three targets."""
+def test_hessian_equals_autograds(fit_intercept: bool, fold_bias: bool) -> None:
+    """For one of three targets, with its coefficients in standardized units."""
     x, y, W, *_ = problem(7, 2, 3, 0.0, seed=13)
     scaling = Scaling(W[:, 0] if fit_intercept else torch.zeros(2, dtype=torch.float64), 1 + W[:, 1].abs())
 
@@ -110,12 +110,12 @@ def test_hessian_is_autograds(fit_intercept: bool, fold_bias: bool) -> None:
         return loss + (penalty(b, 0.3) if fold_bias else 0)
 
     expected = torch.autograd.functional.hessian(J, torch.zeros(2 + fit_intercept, dtype=torch.float64))
-    found = batch_hessian(x, penalty_rows(2, 0.3, fold_bias, scaling).high, 3, scaling, fit_intercept)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    hessian = batch_hessian(x, penalty_rows(2, 0.3, fold_bias, scaling).high, 3, scaling, fit_intercept)
+    torch.testing.assert_close(hessian, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
-def test_spectral_radius_is_that_of_a_real_epoch(momentum: float) -> None:
+def test_spectral_radius_of_a_real_epoch(momentum: float) -> None:
     x, y, *_ = problem(10, 2, 1, 0.0, seed=14)
     descent = Descent(list(zip(x.split(2), y.split(2), strict=True)), momentum=momentum)
     for rate in (0.01, 0.3, 2.0):
@@ -133,8 +133,8 @@ def test_product_keeps_the_order(count: int) -> None:
 
 @pytest.mark.parametrize("num_batches", [1, 3])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_directions_without_curvature_set_no_bound(num_batches: int, momentum: float) -> None:
-    """A column that is another one's double: the bound is that of one column of √5 times its length."""
+def test_flat_directions_set_no_bound(num_batches: int, momentum: float) -> None:
+    """A column and its double have the bound of one column √5 times as long."""
     x, y, *_ = problem(12, 1, 1, 0.0, seed=16)
     both, one = (
         Descent(list(zip(z.split(12 // num_batches), y.split(12 // num_batches), strict=True)), fit_intercept=False)
@@ -144,21 +144,21 @@ def test_directions_without_curvature_set_no_bound(num_batches: int, momentum: f
     assert bounds[0] == pytest.approx(bounds[1], rel=1e-6)
 
 
-def test_thousands_of_batches_may_grow_beyond_float64() -> None:
+def test_cycle_beyond_float64() -> None:
     hessians = problem(3000, 1, 1, 0.0, seed=17).x.square().view(-1, 1, 1)
     bound = largest_stable_learning_rate(hessians)
     assert spectral_radius(hessians, 10 * bound) == math.inf
-    # Of single numbers the cycle's factor is a product, whose logarithm has the sign of the growth.
+    # With one coefficient the cycle's factor is a product of numbers; its logarithm has the sign of the growth.
     growth = [float((1 - share * bound * hessians).abs().log().sum()) for share in (0.99, 1.01)]
     assert growth[0] < 0 < growth[1]
 
 
-def test_where_nothing_is_to_be_learnt_any_rate_is_stable() -> None:
+def test_zero_hessians_set_no_bound() -> None:
     assert largest_stable_learning_rate(torch.zeros(3, 2, 2, dtype=torch.float64)) == math.inf
 
 
 def growth_of_mean_square(rate: float, mean: float, variance: float, momentum: float) -> float:
-    """By which the second moments (E x², E x x₋, E x₋²) grow at a step, where its curvature is drawn anew."""
+    """Returns the growth of (E x², E x x₋, E x₋²) in a step with random curvature."""
     a = 1 + momentum - rate * mean
     moments = [[a * a + rate**2 * variance, -2 * a * momentum, momentum**2], [a, -momentum, 0], [1, 0, 0]]
     return float(torch.linalg.eigvals(torch.tensor(moments, dtype=torch.float64)).abs().max())
@@ -180,17 +180,17 @@ def noise(rows: Rows, batch_size: int, scaling: Scaling | None = None, fit_inter
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_curvature_noise_is_that_of_batches_drawn_by_chance(weighted: bool) -> None:
-    """Of one feature, so that the bound is met: 20 000 batches of 5 rows, drawn with replacement."""
+def test_curvature_noise_of_random_batches(weighted: bool) -> None:
+    """With one feature the bound is exact: 20 000 batches of 5 rows, drawn with replacement."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(400, 1, generator=generator) ** 3
     weights = 3 * torch.rand(400, 1, generator=generator)
     w = weights / weights.mean() if weighted else torch.ones(400, 1)
     chosen = torch.randint(400, (20_000, 5), generator=generator)
     curvatures = 2 * (w * x.square())[chosen].squeeze(2).mean(dim=1)
-    seen = float(curvatures.square().mean() / curvatures.mean()) - float(curvatures.mean()) * 4 / 5
+    sampled = float(curvatures.square().mean() / curvatures.mean()) - float(curvatures.mean()) * 4 / 5
     rows = [(x[part], x[part], *([weights[part]] if weighted else [])) for part in (slice(0, 90), slice(90, 400))]
-    assert noise(rows, 5, fit_intercept=False) == pytest.approx(seen, rel=0.1)  # of 20 000 draws with heavy tails
+    assert noise(rows, 5, fit_intercept=False) == pytest.approx(sampled, rel=0.1)  # of 20 000 draws with heavy tails
 
 
 @pytest.mark.parametrize("num_targets", [1, 3])
@@ -202,14 +202,14 @@ def test_curvature_noise_of_a_normal_sample(num_targets: int) -> None:
     assert noise(rows, 100, Scaling(means, scales)) == pytest.approx(2 * 9 / 100 / num_targets, rel=0.05)
 
 
-def test_curvature_noise_is_largest_between_columns_that_differ_in_few_rows() -> None:
-    """Along their difference, which only these rows have: what each of them has alone is no bound."""
+def test_curvature_noise_of_a_rare_difference() -> None:
+    """Two columns differ in two rows only: the noise along their difference exceeds that of each column alone."""
     x = torch.randn(2000, 1, generator=torch.Generator().manual_seed(2)).double()
     other = x.clone()
     other[:2] += 30
     z = torch.cat([x, other], dim=1)
-    apart = torch.tensor([1.0, -1.0], dtype=torch.float64)
-    along = (z @ apart).square()
+    difference = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    along = (z @ difference).square()
     lowest = 2 * float((z.square().sum(dim=1) * along).sum() / along.sum()) / 50
     rows: Rows = [(z, x)]
     alone = [noise([(z[:, :1], x)], 50, fit_intercept=False), noise([(z[:, 1:], x)], 50, fit_intercept=False)]
@@ -217,7 +217,7 @@ def test_curvature_noise_is_largest_between_columns_that_differ_in_few_rows() ->
 
 
 def test_curvature_noise_has_no_units() -> None:
-    """Not of x, where it is standardized, nor of the weights, nor where squares of float32 overflow."""
+    """The units of a standardized x, and of the weights, do not matter, even where float32 squares overflow."""
     generator = torch.Generator().manual_seed(3)
     x, weights = torch.randn(500, 2, generator=generator), torch.rand(500, 1, generator=generator)
     zero = torch.zeros(2, dtype=torch.float64)

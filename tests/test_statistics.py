@@ -1,7 +1,4 @@
-"""How sure the coefficients are: against the formulas in rational arithmetic, the hat matrix, SciPy, and scikit-learn.
-
-NIST's sets are in `test_nist`.
-"""
+"""Checks standard errors and R² against rational arithmetic, the hat matrix and SciPy; `test_nist` has NIST's sets."""
 
 import math
 from fractions import Fraction
@@ -23,7 +20,7 @@ from tests.rationals import Paraboloid, add, identity, product, rational, solve,
 
 
 def overdetermined() -> st.SearchStrategy[Problem]:
-    """At least two rows more than parameters."""
+    """Draws problems with at least two rows more than parameters."""
     return st.builds(
         lambda num_features, more, **others: problem(num_features + 2 + more, num_features, **others),
         num_features=st.integers(1, 3),
@@ -34,48 +31,48 @@ def overdetermined() -> st.SearchStrategy[Problem]:
     )
 
 
-def of(x: Tensor, y: Tensor, l2: float = 0.0, fit_intercept: bool = True) -> Statistics:
+def statistics_of(x: Tensor, y: Tensor, l2: float = 0.0, fit_intercept: bool = True) -> Statistics:
     return statistics(optimum(triangle_of([(x, y)]), penalty_rows(x.shape[1], l2), fit_intercept))
 
 
 @given(overdetermined(), st.booleans())
 @settings(max_examples=40)
-def test_formulas_of_ordinary_least_squares(given_problem: Problem, fit_intercept: bool) -> None:
-    """√(RSS / (N - P)) · √diag((A'A)⁻¹), for each target on its own."""
+def test_formulas_of_least_squares(given_problem: Problem, fit_intercept: bool) -> None:
+    """Standard errors are √(RSS / (N - P)) · √diag((A'A)⁻¹), for each target."""
     x, y = given_problem.x, given_problem.y
     columns = with_ones(rational(x)) if fit_intercept else rational(x)
     degrees = len(columns) - len(columns[0])
     inverse = solve(product(transposed(columns), columns), identity(len(columns[0])))
-    found = of(x, y, fit_intercept=fit_intercept)
-    assert found.degrees_of_freedom == pytest.approx(degrees, abs=1e-10)
+    fit = statistics_of(x, y, fit_intercept=fit_intercept)
+    assert fit.degrees_of_freedom == pytest.approx(degrees, abs=1e-10)
     for target in range(y.shape[1]):
-        of_target = rational(y[:, target : target + 1])
-        fitted = product(columns, Paraboloid(columns, of_target).minimum())
-        rss = squares(add(of_target, fitted, factor=-1))
-        mean = sum((value for (value,) in of_target), Fraction()) / len(y) if fit_intercept else Fraction()
-        tss = squares([[value - mean] for (value,) in of_target])
+        target_y = rational(y[:, target : target + 1])
+        fitted = product(columns, Paraboloid(columns, target_y).minimum())
+        rss = squares(add(target_y, fitted, factor=-1))
+        mean = sum((value for (value,) in target_y), Fraction()) / len(y) if fit_intercept else Fraction()
+        tss = squares([[value - mean] for (value,) in target_y])
         std = math.sqrt(rss / degrees)
-        assert found.residual_std[target].item() == pytest.approx(std, rel=1e-10)
-        assert found.r_squared[target].item() == pytest.approx(float(1 - rss / tss), abs=1e-10)
+        assert fit.residual_std[target].item() == pytest.approx(std, rel=1e-10)
+        assert fit.r_squared[target].item() == pytest.approx(float(1 - rss / tss), abs=1e-10)
         errors = [std * math.sqrt(row[i]) for i, row in enumerate(inverse)]
-        ours = found.standard_errors[0 if fit_intercept else 1 :, target]
+        ours = fit.standard_errors[0 if fit_intercept else 1 :, target]
         assert ours.tolist() == pytest.approx(errors, rel=1e-10)
 
 
-def test_a_line_is_scipys() -> None:
+def test_line_equals_scipys() -> None:
     x, y, *_ = problem(20, 1, 1, 0.0, seed=6)
     peer = stats.linregress(x.flatten().numpy(), y.flatten().numpy())
-    found = of(x, y)
-    assert found.standard_errors.flatten().tolist() == pytest.approx([peer.intercept_stderr, peer.stderr], rel=1e-12)
-    assert found.r_squared.item() == pytest.approx(peer.rvalue**2, abs=1e-12)
-    # The p-value at the end of the interval is what the interval leaves out.
-    assert 2 * stats.t.sf(found.t(0.95), 18) == pytest.approx(0.05, rel=1e-11)
+    fit = statistics_of(x, y)
+    assert fit.standard_errors.flatten().tolist() == pytest.approx([peer.intercept_stderr, peer.stderr], rel=1e-12)
+    assert fit.r_squared.item() == pytest.approx(peer.rvalue**2, abs=1e-12)
+    # The p-value at the end of the interval is 1 less its confidence.
+    assert 2 * stats.t.sf(fit.t(0.95), 18) == pytest.approx(0.05, rel=1e-11)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("num_targets", [1, 2])
-def test_ridge_counts_as_many_parameters_as_the_hat_matrix_traces(num_targets: int, fit_intercept: bool) -> None:
-    """prediction = H y; and the estimates A⁺ y spread by σ √diag(A⁺ A⁺'), all of it written out in NumPy."""
+def test_ridge_equals_the_hat_matrix(num_targets: int, fit_intercept: bool) -> None:
+    """The trace of H in prediction = H y counts the parameters; the estimates A⁺ y vary by σ √diag(A⁺ A⁺')."""
     x, y, *_ = problem(30, 4, num_targets, 0.0, seed=7)
     x = x + 2
     A = np.hstack([np.ones((30, 1)), x.numpy()])[:, 0 if fit_intercept else 1 :]
@@ -87,36 +84,38 @@ def test_ridge_counts_as_many_parameters_as_the_hat_matrix_traces(num_targets: i
     degrees = 30 - np.trace(hat)
     std = np.sqrt((residuals**2).sum(axis=0) / degrees)
     errors = np.sqrt((estimates**2).sum(axis=1))[:, None] * std
-    found = of(x, y, l2=0.3, fit_intercept=fit_intercept)
-    assert found.degrees_of_freedom == pytest.approx(degrees, rel=1e-11)
-    np.testing.assert_allclose(found.residual_std.numpy(), std, rtol=1e-11)
-    np.testing.assert_allclose(found.standard_errors.numpy()[0 if fit_intercept else 1 :], errors, rtol=1e-11)
+    fit = statistics_of(x, y, l2=0.3, fit_intercept=fit_intercept)
+    assert fit.degrees_of_freedom == pytest.approx(degrees, rel=1e-11)
+    np.testing.assert_allclose(fit.residual_std.numpy(), std, rtol=1e-11)
+    np.testing.assert_allclose(fit.standard_errors.numpy()[0 if fit_intercept else 1 :], errors, rtol=1e-11)
 
 
-def test_standardizing_changes_nothing_where_nothing_is_penalised() -> None:
+def test_standardizing_changes_nothing() -> None:
     x, y, *_ = problem(20, 3, 2, 0.0, seed=8)
     data = triangle_of([(1000 * x + 5, y)])
     scaled = statistics(optimum(data, penalty_rows(3, 0.0, scaling=standardization(data))))
-    torch.testing.assert_close(scaled.standard_errors, of(1000 * x + 5, y).standard_errors, rtol=1e-11, atol=0)
+    torch.testing.assert_close(
+        scaled.standard_errors, statistics_of(1000 * x + 5, y).standard_errors, rtol=1e-11, atol=0
+    )
 
 
 @pytest.mark.parametrize("num_rows", [3, 4])
-def test_no_more_rows_than_parameters_say_nothing_of_errors(num_rows: int) -> None:
+def test_too_few_rows_give_nan(num_rows: int) -> None:
     x, y, *_ = problem(num_rows, 3, 2, 0.0, seed=9)
-    found = of(x, y)
-    assert found.residual_std.isnan().all()
-    assert found.standard_errors.isnan().all()
-    assert found.t() == math.inf
+    fit = statistics_of(x, y)
+    assert fit.residual_std.isnan().all()
+    assert fit.standard_errors.isnan().all()
+    assert fit.t() == math.inf
 
 
-def test_a_dependent_column_costs_no_degree_of_freedom() -> None:
+def test_dependent_column_costs_no_freedom() -> None:
     x, y, *_ = problem(20, 3, 1, 0.0, seed=10)
     x[:, 2] = x[:, 0]
-    assert of(x, y).degrees_of_freedom == pytest.approx(20 - 3, abs=1e-10)
+    assert statistics_of(x, y).degrees_of_freedom == pytest.approx(20 - 3, abs=1e-10)
 
 
-def test_columns_that_depend_on_others_have_no_certainty_and_take_none() -> None:
-    """Which of (a, 2a) has the weight can't be known; of the column beside them all is as if a stood there once."""
+def test_dependent_columns_have_nan_errors() -> None:
+    """The weights of (a, 2a) are not identifiable; the other column's error is as without the duplicate."""
     x, y, *_ = problem(30, 2, 1, 0.0, seed=31)
     once = statistics(optimum(triangle_of([(x, y)]), penalty_rows(2, 0.0))).standard_errors
     doubled = torch.cat([x, 2 * x[:, :1]], dim=1)
@@ -124,12 +123,12 @@ def test_columns_that_depend_on_others_have_no_certainty_and_take_none() -> None
     assert twice[[1, 3]].isnan().all()
     torch.testing.assert_close(twice[[0, 2]], once[[0, 2]])
     constant = torch.cat([x, torch.full_like(x[:, :1], 3.0)], dim=1)
-    beside = statistics(optimum(triangle_of([(constant, y)]), penalty_rows(3, 0.0))).standard_errors
-    assert beside[[0, 3]].isnan().all(), "nor how much of the level is the constant column's"
-    torch.testing.assert_close(beside[1:3], once[1:])
+    with_constant = statistics(optimum(triangle_of([(constant, y)]), penalty_rows(3, 0.0))).standard_errors
+    assert with_constant[[0, 3]].isnan().all(), "intercept and constant column are not identifiable"
+    torch.testing.assert_close(with_constant[1:3], once[1:])
 
 
-def test_a_constant_target_leaves_nothing_to_explain() -> None:
+def test_constant_target_has_no_r_squared() -> None:
     x, *_ = problem(30, 2, 1, 0.0, seed=32)
     y = torch.full((30, 1), 0.1, dtype=torch.float64)
     assert statistics(optimum(triangle_of([(x, y)]), penalty_rows(2, 0.0))).r_squared.isnan().all()
