@@ -1,6 +1,6 @@
-"""Draws the pictures of docs/why-the-bias-hardly-moves.md, from runs of the command as it is: `make figures`.
+"""Draws the pictures of the README and of docs/why-the-bias-hardly-moves.md: `make figures`.
 
-They take half a minute. Equal runs give equal pictures, to the bit.
+Trains the runs with the command itself, in half a minute. Equal runs give equal pictures, to the bit.
 """
 
 import subprocess
@@ -12,7 +12,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from linreg_pl.plots.figures import STYLE, Colour, draw_gap, draw_path
+from linreg_pl.core.statistics import shown_coefficients
+from linreg_pl.plots.figures import STYLE, Colour, draw_gap, draw_loss, draw_path
 from linreg_pl.plots.plot import png
 from linreg_pl.plots.run_data import Record, record
 
@@ -29,7 +30,7 @@ RUNS = {
 
 
 def main() -> None:
-    """Trains, and draws."""
+    """Trains the runs, draws the pictures and prints their sizes."""
     with tempfile.TemporaryDirectory() as folder, matplotlib.rc_context(STYLE):
         records = {}
         for number, (name, flags) in enumerate(RUNS.items()):
@@ -37,6 +38,7 @@ def main() -> None:
             records[name] = record(Path(folder) / "lightning_logs" / f"version_{number}")
         in_float64 = records.pop("in float64")
         for name, figure in (
+            ("curves", curves(records["as it is"])),
             ("bias-paths", paths(records)),
             ("bias-gaps", gaps(records)),
             ("bias-rounding", rounding(records["as it is"], in_float64)),
@@ -46,11 +48,25 @@ def main() -> None:
             print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
+def curves(run: Record) -> Figure:
+    """Draws the loss, W and b of the tutorial's run, each beside its exact value."""
+    figure = Figure(figsize=(12, 3.4), layout=ConstrainedLayoutEngine(wspace=0.06))
+    of_loss, *of_parameters = figure.subplots(1, 3)
+    draw_loss(of_loss, run)
+    for axes, name, exact in zip(of_parameters, "Wb", shown_coefficients(run.solution.problem.optimum), strict=True):
+        axes.plot(*run.curves[f"params/{name}"].T, color=Colour.REAL, label=f"params/{name}")
+        axes.axhline(float(exact), color=Colour.EXPECTED, linestyle="--", label=f"exact: {float(exact):.6g}")
+        axes.set(title={"W": "weight W", "b": "bias b"}[name], xlabel=of_loss.get_xlabel())
+        axes.margins(y=0.1)
+        axes.legend(loc="center right")
+    return figure
+
+
 def paths(records: dict[str, Record]) -> Figure:
-    """Each run's way of (W, b) on its cost surface."""
+    """Draws each run's path of (W, b) on its cost surface."""
     figure = Figure(figsize=(15, 4.4), layout=ConstrainedLayoutEngine(wspace=0.06))
-    for (name, found), axes in zip(records.items(), figure.subplots(1, len(records)), strict=True):
-        draw_path(axes, found)
+    for (name, run), axes in zip(records.items(), figure.subplots(1, len(records)), strict=True):
+        draw_path(axes, run)
         axes.set_title(name)
         if name == "standardized":
             axes.set_aspect("equal")  # both coefficients are in y's units
@@ -59,16 +75,16 @@ def paths(records: dict[str, Record]) -> Figure:
 
 
 def gaps(records: dict[str, Record]) -> Figure:
-    """Each run's gap beside its forecast."""
+    """Draws each run's gap beside its forecast."""
     figure = Figure(figsize=(15, 4))
-    for (name, found), axes in zip(records.items(), figure.subplots(1, len(records)), strict=True):
-        draw_gap(axes, found)
+    for (name, run), axes in zip(records.items(), figure.subplots(1, len(records)), strict=True):
+        draw_gap(axes, run)
         axes.set_title(f"{name}: gap J − J*")
     return figure
 
 
 def rounding(in_float32: Record, in_float64: Record) -> Figure:
-    """The gap of the same run in two precisions."""
+    """Draws the gap of the same run in two precisions."""
     figure = Figure(figsize=(7, 4.2))
     axes = figure.subplots()
     axes.plot(*in_float32.curves["gap/objective"].T, color=Colour.OTHER, label="in float32, as it is")

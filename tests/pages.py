@@ -1,23 +1,80 @@
-"""Compares a command's output with the output that a page shows.
+"""Runs the commands of a page, and compares their output with the output that the page shows.
 
-Words, numbers and lines are compared by `assert_same_print`. Here are added: a shown line `…`, which stands for one or
-more printed lines of the same kind as the line above it, and the tolerance of a run's gap.
+`assert_same_print` compares words, numbers and lines. This file adds a shown line `…`, which stands for one or more
+printed lines of the same kind as the line above it, and the tolerance of a run's gap.
 """
 
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
+from tests.commands import linreg, outside_make
 from tests.printed import NUMBER, assert_same_print
 
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in ROOT.glob("docs/*.md")), "examples/README.md")
+
 LEFT_OUT = "…"
+
+LINREG = ".venv/bin/linreg"
 
 GAP = 5e-4
 """Tolerance of the loss on a line `gap …`. The tutorial's run ends where a step no longer changes W in float32, some 34
 neighbouring numbers before 3.657. The gap there is 0.00235, and each neighbour more or less changes it by 1.4e-4."""
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """Returns a page's blocks of code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def console_blocks(text: str) -> list[tuple[str, str]]:
+    """Returns a page's commands, each with the output that is shown below it."""
+    commands = []
+    for block in blocks(text, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            commands.append((command, output))
+    return commands
+
+
+def make_clone(folder: Path) -> Path:
+    """Makes an empty folder look like the project's, with runs of its own."""
+    locks = [path.name for path in ROOT.glob("requirements*.lock")]
+    for name in ("Makefile", ".venv", "pyproject.toml", *locks, "examples", "linreg_pl"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def run(command: str, cwd: Path) -> tuple[int, str]:
+    """Returns the exit code and the output of a line typed at a prompt.
+
+    A line that only calls `linreg` is forked from a process that has imported it (`tests/commands.py`).
+    """
+    if command.startswith(f"{LINREG} ") and not set(command) & set("><|&;$"):
+        result = linreg(*shlex.split(command)[1:], cwd=cwd, before=_type_linreg)
+        return result.code, result.stdout + result.stderr
+    process = subprocess.run(
+        ["bash", "-c", command],
+        cwd=cwd,
+        env=outside_make(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return process.returncode, process.stdout
+
+
+def _type_linreg() -> None:
+    """Sets the command that the printed commands start with."""
+    sys.argv[0] = LINREG
+
+
 def assert_shown(printed: str, shown: str) -> None:
     """Raises AssertionError where a command's output differs from the one that a page shows."""
-    lines, [first, *others] = printed.splitlines(), _segments(shown.splitlines())
+    lines, [first, *others] = printed.splitlines(), segments(shown.splitlines())
     _assert_lines(lines[: len(first)] if others else lines, first)
     position = len(first)
     for number, segment in enumerate(others, start=1):
@@ -32,7 +89,7 @@ def assert_shown(printed: str, shown: str) -> None:
         position = start + len(segment)
 
 
-def _segments(lines: list[str]) -> list[list[str]]:
+def segments(lines: list[str]) -> list[list[str]]:
     """Splits the shown lines where some are left out."""
     segments: list[list[str]] = [[]]
     for line in lines:
@@ -61,9 +118,9 @@ def _is_shown(printed: list[str], shown: list[str]) -> bool:
 def _assert_lines(printed: list[str], shown: list[str]) -> None:
     """Raises AssertionError unless the lines are the shown ones, up to rounding."""
     of_gap = re.compile(r"^gap .*(?:\n|$)", re.MULTILINE)
-    texts = ["".join(f"{line}\n" for line in lines) for lines in (printed, shown)]
-    assert_same_print(*(of_gap.sub("gap\n", text) for text in texts))
-    for line, shown_line in zip(*(of_gap.findall(text) for text in texts), strict=True):
+    one, other = "\n".join(printed), "\n".join(shown)
+    assert_same_print(of_gap.sub("gap\n", one), of_gap.sub("gap\n", other))
+    for line, shown_line in zip(of_gap.findall(one), of_gap.findall(other), strict=True):
         _assert_gap(line, shown_line)
 
 

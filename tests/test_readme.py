@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,64 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests.commands import linreg, outside_make
-from tests.pages import assert_shown
+from tests.pages import PAGES, ROOT, assert_shown, blocks, console_blocks, make_clone, run
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "examples" / "README.md"]
-NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-IN_PAGES = {name: page.read_text() for name, page in zip(NAMES, PAGES, strict=True)}
-
-LINREG = ".venv/bin/linreg"
-
-
-def console_blocks(text: str) -> list[tuple[str, str]]:
-    """Returns a page's commands, each with the output that is shown below it."""
-    commands = []
-    for block in blocks(text, "console"):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            commands.append((command, output))
-    return commands
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """Returns a page's blocks of code in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+IN_PAGES = {name: (ROOT / name).read_text() for name in PAGES}
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder that looks like the project's, with runs of its own."""
-    for name in ("Makefile", ".venv", "pyproject.toml", "requirements.lock", "examples", "linreg_pl"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    return tmp_path
+    return make_clone(tmp_path)
 
 
-def run(command: str, cwd: Path) -> tuple[int, str]:
-    """Returns the exit code and the output of a line typed at a prompt.
-
-    A line that only calls `linreg` skips the import, as tests/commands.py does.
-    """
-    if command.startswith(f"{LINREG} ") and not set(command) & set("><|&;$"):
-        result = linreg(*shlex.split(command)[1:], cwd=cwd, before=type_linreg)
-        return result.code, result.stdout + result.stderr
-    process = subprocess.run(
-        ["bash", "-c", command],
-        cwd=cwd,
-        env=outside_make(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return process.returncode, process.stdout
-
-
-def type_linreg() -> None:
-    """Sets the name that commands to go on with begin with."""
-    sys.argv[0] = LINREG
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if console_blocks(IN_PAGES[name])])
+@pytest.mark.parametrize("name", [name for name in PAGES if console_blocks(IN_PAGES[name])])
 def test_commands_print_what_is_shown(name: str, clone: Path) -> None:
     for command, shown in console_blocks(IN_PAGES[name]):
         code, printed = run(command, clone)
@@ -96,7 +48,7 @@ def test_python_runs(clone: Path) -> None:
     assert progression == pytest.approx(152, abs=10), "the intercept is the mean over the rows that are not held out"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "README.md" and blocks(IN_PAGES[name], "python")])
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "README.md" and blocks(IN_PAGES[name], "python")])
 def test_python_of_pages_runs(name: str, clone: Path) -> None:
     """All blocks of a page run, in one program."""
     run_python("".join(blocks(IN_PAGES[name], "python")), clone)
@@ -109,7 +61,7 @@ def run_python(code: str, cwd: Path) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("name", [*NAMES, "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_named_files_exist(name: str) -> None:
     text = (ROOT / name).read_text()
     for link in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", text):
@@ -119,13 +71,13 @@ def test_named_files_exist(name: str) -> None:
 
 
 def test_readme_links_to_every_page() -> None:
-    for name in NAMES[1:]:
+    for name in PAGES[1:]:
         assert f"]({name})" in IN_PAGES["README.md"], name
 
 
 def test_named_make_targets_are_listed() -> None:
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True, env=outside_make()).stdout
-    for name in [*NAMES, "CONTRIBUTING.md"]:
+    for name in [*PAGES, "CONTRIBUTING.md"]:
         text = (ROOT / name).read_text()
         for target in re.findall(r"(?:`|^\$ )make ([a-z-]+)", text, re.MULTILINE):
             assert re.search(rf"^{target} ", listed, re.MULTILINE), f"{name}: make {target}"
@@ -146,7 +98,7 @@ def test_named_flags_exist(clone: Path) -> None:
     ]
     known = set(re.findall(r"--[\w.]+", "\n".join(helps)))
     of_others = {"--logdir", "--host", "--quick", "--torture", "--output", "--trainer.logger.save_dir"}
-    for name in NAMES:
+    for name in PAGES:
         named = {flag.rstrip(".") for flag in re.findall(r"--[a-z][\w.]*", IN_PAGES[name])}
         wrong = {"--model.learning_rat"}  # shows the answer to a flag that does not exist
         assert named - known - of_others - wrong == set(), name
