@@ -30,7 +30,7 @@ def test_commands_print_what_is_shown(name: str, clone: Path) -> None:
 def test_readme_shows_the_main_commands() -> None:
     commands = [command for command, _ in console_blocks(IN_PAGES["README.md"])]
     assert commands[0] == "make train"
-    for words in ("solve", "--data TableDataModule", "predict", "--resume"):
+    for words in ("solve", "--data TableDataModule", "predict", "linreg runs"):
         assert any(words in command for command in commands), words
 
 
