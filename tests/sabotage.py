@@ -191,6 +191,22 @@ class ForbidFolder:
         sys.addaudithook(watch)
 
 
+@dataclass
+class NoteReads:
+    """Writes a line to `log` whenever a checkpoint is opened."""
+
+    log: Path
+
+    def __call__(self) -> None:
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+        def note(event: str, arguments: tuple[Any, ...]) -> None:
+            if event == "open" and str(arguments[0]).endswith(".ckpt"):
+                os.write(descriptor, f"{arguments[0]}\n".encode())
+
+        sys.addaudithook(note)
+
+
 def patch(owner: Any, name: str, replacement: Any) -> None:
     """Replaces an attribute for the rest of this process's life."""
     setattr(owner, name, replacement)

@@ -20,7 +20,7 @@ from tests.test_cli import in_terminal
 NUM_ROWS = 150_000
 IMPATIENT = (
     "import sys; from linreg_pl.callbacks import progress_bar as bar; from linreg_pl.cli.command import main;"
-    " bar.SECONDS_BEFORE_A_PASS_SHOWS = bar.SECONDS_BETWEEN_UPDATES = 0; sys.exit(main())"
+    " bar.RunBar.seconds_before_pass_shows = bar.RunBar.seconds_between_updates = 0; sys.exit(main())"
 )
 
 
@@ -82,7 +82,7 @@ def test_no_bar_without_a_terminal(folder: Path) -> None:
 
 
 def _hurry() -> None:
-    bar.SECONDS_BEFORE_A_PASS_SHOWS = bar.SECONDS_BETWEEN_UPDATES = 0
+    bar.RunBar.seconds_before_pass_shows = bar.RunBar.seconds_between_updates = 0
 
 
 def test_pass_within_a_pass_and_one_that_is_left_are_handed_on() -> None:

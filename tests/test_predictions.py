@@ -251,7 +251,11 @@ REFUSED = {
     "missing value": (NEW + ",red,2\n", "", "new.csv: column 'a', row 2: a value is missing"),
     "no such column to keep": (NEW, "--keep_columns [B]", "new.csv: there is no column 'B'|'b'|--keep_columns"),
     "one to keep twice": (NEW, "--keep_columns [b,b]", "--keep_columns names 'b' more than once"),
-    "a bound's name": ("y_lower,a,color,b\n1,1,red,2\n", "--keep_columns all --interval 0.9", "'y_lower' would stand"),
+    "a bound's name": (
+        "y_lower,a,color,b\n1,1,red,2\n",
+        "--keep_columns all --interval 0.9",
+        "'y_lower' would name",
+    ),
     "interval too large": (NEW, "--interval 95", "interval is 95.0: give --interval a number between 0 and 1"),
     "no interval": (NEW, "--interval wide", "--interval|wide"),
 }
@@ -314,7 +318,7 @@ def test_full_disk(fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -
 
 def test_intervals_that_nothing_follows_for(tmp_path: Path) -> None:
     fit(tmp_path, "--exact", "false", "--model.learning_rate", "0.1")
-    assert_refused(predict(tmp_path, "--interval", "0.9"), f"{CHECKPOINT}: --interval rests on the pass")
+    assert_refused(predict(tmp_path, "--interval", "0.9"), f"{CHECKPOINT}: --interval needs the exact solution")
     assert linreg("fit", "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     checkpoint = str(RUN.with_name("version_1") / "checkpoints" / "step=2.ckpt")
     for flags in (("--interval", "0.9"), ("--keep_columns", "all")):

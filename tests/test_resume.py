@@ -17,7 +17,7 @@ from linreg_pl.runs.checkpoint_file import DurableCheckpointIO, read_checkpoint
 from linreg_pl.runs.tensorboard_logger import EVENTS
 from tests.commands import linreg
 from tests.runs import JOBS, RUN, assert_same_end, assert_same_run
-from tests.sabotage import KillInSave
+from tests.sabotage import KillInSave, NoteReads
 from tests.trainers import plain_trainer
 
 
@@ -51,7 +51,7 @@ def test_killed_run_is_resumed_with_its_own_settings(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "linreg_pl", "fit", *settings], cwd=killed, stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not list((killed / RUN / "checkpoints").glob("step=*.ckpt")):
         assert time.monotonic() < deadline
         assert process.poll() is None
@@ -99,6 +99,28 @@ def test_what_resume_names(tmp_path: Path) -> None:
     checkpoint = str(RUN / "checkpoints" / "step=6.ckpt")
     chosen = linreg("fit", "--resume", checkpoint, "--trainer.max_epochs", "4", cwd=tmp_path)
     assert "from step 6 of lightning_logs/version_0" in chosen.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("fit", "--resume", "auto", "--trainer.max_epochs", "3"),
+        ("fit", "--resume", str(RUN), "--trainer.max_epochs", "3"),
+        ("fit", "--resume", str(RUN / "checkpoints" / "step=6.ckpt"), "--trainer.max_epochs", "3"),
+    ],
+    ids=["auto", "run", "checkpoint"],
+)
+def test_resume_reads_the_checkpoint_once(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Its checksums are checked in the same pass."""
+    first = ("--trainer.max_epochs", "3" if "auto" in command else "2", "--checkpoint_every_n_epochs", "2")
+    assert linreg("fit", *JOBS["synthetic"], *first, cwd=tmp_path).code == 0
+    if "auto" in command:  # a run that was killed after its second epoch
+        (tmp_path / RUN / "report.json").unlink()
+        (tmp_path / RUN / "checkpoints" / "step=9.ckpt").unlink()
+    reads = NoteReads(tmp_path / "reads")
+    result = linreg(*command, cwd=tmp_path, before=reads)
+    assert (result.code, result.stderr) == (0, "")
+    assert reads.log.read_text().splitlines() == [str(RUN / "checkpoints" / "step=6.ckpt")]
 
 
 class Scheduled(LinearRegression):

@@ -1,8 +1,6 @@
-"""What is in a checkpoint, and when is one written?
+"""Saves checkpoints while a run trains; `training/checkpoint_contents.py` describes what is in one.
 
-A checkpoint is Lightning's own: `torch.load(path, weights_only=True)` gives a dict whose `state_dict` holds `W` and
-`b`, with the optimizer's state, the loops' counters, the hyper-parameters and `global_step` beside it. Its name is its
-step: `checkpoints/step=4000.ckpt` in the run's folder.
+A checkpoint is named by its step: `checkpoints/step=4000.ckpt` in the run's folder.
 """
 
 from typing import Any
@@ -10,40 +8,41 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from linreg_pl.callbacks.run_end import has_ended
 from linreg_pl.runs.durable_files import unfinished_files
 from linreg_pl.runs.folder import checkpoint_folder, checkpoints, run_folder, step_of
 from linreg_pl.training.checkpoint_contents import CheckpointContents
-from linreg_pl.training.due import Interval, has_ended, next_multiple, validation_follows
-
-KEPT = 3
-"""Checkpoints that stay; older ones go once a newer is safe."""
+from linreg_pl.training.due import Interval, next_multiple, validation_follows
 
 
 class EpochCheckpoints(Checkpoint):
-    """Saves after each epoch that `checkpoint_every_n_epochs` divides, and at the end.
+    """Saves a checkpoint every `checkpoint_every_n_epochs` epochs, and at the end.
 
-    It counts optimizer steps where Lightning's `ModelCheckpoint` counts epochs, whose count is off by one after some
-    resumes, and saves after the update, where that one warns of manual optimization.
+    It counts optimizer steps; Lightning's `ModelCheckpoint` counts epochs, whose count is off by one after some
+    resumes. It saves after the update; `ModelCheckpoint` warns of manual optimization.
 
-    Where a step is followed by a validation, it is saved after that: a resumed run does not come back to validate it.
-    A run that goes on removes what lies past its start: other settings made it, or it is damaged. Where a rule has
-    stopped it there, the file is written anew, or a kill would be followed by the way to that stop once more.
+    If a validation follows a step, the checkpoint is saved after the validation, which a resumed run does not repeat.
+    A run that goes on removes the checkpoints after its start: other settings made them, or they are damaged. If a
+    rule stopped the run at its start, that checkpoint is saved again. Otherwise a kill would bring the stop back.
 
     Args:
         checkpoint_every_n_epochs: Epochs from one checkpoint to the next; null for a twentieth of the run.
     """
 
+    num_kept = 3
+    """Older checkpoints are removed once a newer one is safe."""
+
     def __init__(self, checkpoint_every_n_epochs: int | None = 100) -> None:
         self.interval = Interval("checkpoint_every_n_epochs", checkpoint_every_n_epochs)
         self.saved_step: int | None = None
-        self.saves_start = False  # for settings that were changed: the file has to know them before a kill
+        self.saves_start = False  # set if settings were changed: a kill must not bring the old ones back
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Sees whether the run goes on from a stop."""
+        """Finds out whether the run goes on after a rule stopped it."""
         self.saves_start |= CheckpointContents.from_dict(checkpoint).progress.stopped_by is not None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the start, where that is asked for, and removes the checkpoints past it."""
+        """Saves the start if that is needed, and removes the checkpoints after it."""
         run = run_folder(trainer)
         if run is None:
             return
@@ -54,18 +53,18 @@ class EpochCheckpoints(Checkpoint):
                 path.unlink()
 
     def next_due(self, trainer: Trainer, step: int) -> int:
-        """The next step that is saved."""
+        """Returns the next step after `step` that is saved."""
         return next_multiple(self.interval.epochs(trainer) * int(trainer.num_training_batches), step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves, where an interval has just ended."""
+        """Saves if an interval has just ended and no validation follows."""
         if not validation_follows(trainer):
             self._save_at_interval(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves what a validation has kept waiting."""
+        """Saves if an interval ended before this validation."""
         if trainer.state.fn == "fit":
             self._save_at_interval(trainer)
 
@@ -79,15 +78,15 @@ class EpochCheckpoints(Checkpoint):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Saves this step, unless it is saved, and removes what is too old."""
+        """Saves the newest step, unless it is saved already, and removes old checkpoints."""
         run = run_folder(trainer)
         if run is None or self.saved_step == trainer.global_step:
             return
         for logger in trainer.loggers:
-            logger.save()  # points that are not in the file at a kill would be missing from the resumed curve
+            logger.save()  # after a kill, the resumed curve needs the points before the checkpoint
         trainer.save_checkpoint(checkpoint_folder(run) / f"step={trainer.global_step}.ckpt")
         self.saved_step = trainer.global_step
-        for leftover in unfinished_files(checkpoint_folder(run)):  # from a kill inside a save
-            leftover.unlink()
-        for old in checkpoints(run)[:-KEPT]:
-            old.unlink()
+        for path in unfinished_files(checkpoint_folder(run)):  # from a kill during a save
+            path.unlink()
+        for path in checkpoints(run)[: -self.num_kept]:
+            path.unlink()

@@ -1,18 +1,18 @@
-"""What does TensorBoard show, and at which step?
+"""Writes the curves that TensorBoard shows.
 
     train/loss       J of the batch, before the update          train/mse     J without the penalty
     train/grad_norm  norm of J's gradient in (W, b)             params/…      W and b after the update, in x's own units
-    train/learning_rate  where it has a schedule
-    gap/…            where the exact answer is known: see `exact.py`
-    val/loss, val/mse, val/r2  over all held-out rows, where there are any; no val/r2 where their targets are constant
+    train/learning_rate  if it has a schedule
+    gap/…            if the exact solution is computed: see `exact_answer.py`
+    val/loss, val/mse, val/r2  over all held-out rows, if there are any; no val/r2 if their targets are constant
 
-The x-axis is the number of optimizer steps taken. Training's points fall on every `log_every_n_steps`-th step, on the
-last of the first epoch if that comes earlier, and on the run's last. They go to the loggers directly: Lightning's
+The x-axis is the number of optimizer steps. Training has a point at every `log_every_n_steps`-th step, at the end of
+the first epoch if that comes earlier, and at the run's last step. The points go to the loggers directly: Lightning's
 `self.log` costs half a millisecond a step, and has lost points at kills.
 
-A checkpoint carries its own step's points. The run that goes on from it purges all from that step on and writes these
-again: whatever was written between the checkpoint and a kill, each point is drawn once, and a run that is trained on
-past its end has no trace of that end.
+A checkpoint holds the points of its step. A resumed run purges the points from that step on and writes these again. So
+each point is drawn once, whatever was written between the checkpoint and a kill. A run that was resumed after its end
+shows no trace of that end.
 """
 
 import math
@@ -27,27 +27,27 @@ from linreg_pl.training.checkpoint_contents import CheckpointContents, add_to_ch
 from linreg_pl.training.coefficient_names import entries, entry_names, norms, trained_module
 from linreg_pl.training.due import AtPoints, is_validation_step
 
-MOST_COEFFICIENTS = 64
-"""With more entries than this in W and b, their norms are drawn instead."""
-
 
 class Curves(AtPoints):
-    """Writes the scalars, one chart of training and validation loss, and the HParams tab.
+    """Writes the scalars, a chart of training and validation loss, and the HParams tab.
 
     Args:
-        exact: Gives its points too, where the exact answer is known.
+        exact: Its points are written too; None if the exact solution is not computed.
     """
+
+    most_coefficients = 64
+    """If W and b have more entries, the norms of W and b are drawn instead."""
 
     def __init__(self, exact: ExactAnswer | None = None) -> None:
         self._exact = exact
         self._points: dict[str, float] = {}
         self._step_of_points = 0
-        self._tags: list[str] = []  # of W's and b's entries, where these are few
+        self._tags: list[str] = []  # of the entries of W and b; empty if there are too many
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Declares the hyper-parameters and the common chart, and writes the points of a checkpoint again."""
-        few = sum(parameter.numel() for parameter in pl_module.parameters()) <= MOST_COEFFICIENTS
-        self._tags = [f"params/{name}" for name in entry_names(trainer)] if few else []  # once, as it takes its time
+        """Writes the hyper-parameters, the layout of the chart, and the points of the checkpoint."""
+        are_few = sum(parameter.numel() for parameter in pl_module.parameters()) <= self.most_coefficients
+        self._tags = [f"params/{name}" for name in entry_names(trainer)] if are_few else []  # once: it is slow
         if self._points:
             draw(trainer, self._points)
         for logger in trainer.loggers:
@@ -64,37 +64,38 @@ class Curves(AtPoints):
             name: value if isinstance(value, int | float | str | bool) else str(value)
             for name, value in logger.hparams.items()
         }
-        # The curves' last points are the metrics; the logger's `log_hyperparams(…, metrics=…)` would add points.
+        # The last points of the curves are the metrics; `log_hyperparams(…, metrics=…)` would add points.
         for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
             logger.experiment.file_writer.add_summary(summary)
 
     def on_point(self, trainer: Trainer) -> None:
-        """Writes it."""
+        """Writes the point of the newest step."""
         self._write(trainer, self._training_point(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the validation's result, while fitting."""
+        """Writes the result of a validation during a fit."""
         if trainer.state.fn == "fit":
-            found = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            values = {name: value for name, value in found.items() if not math.isnan(value)}
+            metrics = trainer.callback_metrics
+            values = {name: metrics[name].item() for name in metrics if name.startswith("val/")}
+            values = {name: value for name, value in values.items() if not math.isnan(value)}
             if is_validation_step(trainer):
                 self._write(trainer, values)
-            else:  # the stop's own: a run that goes on has not this point
+            else:  # Lightning validates because a rule stopped the run; if the run goes on, it has no such point
                 draw(trainer, values)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the last point, unless it is there; no checkpoint carries it."""
+        """Writes the last point, unless it is written already. No checkpoint holds it."""
         drawn = self._points if self._step_of_points == trainer.global_step else {}
         if trained_module(trainer).newest_step is not None and "train/loss" not in drawn:
             draw(trainer, self._training_point(trainer))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Puts this step's points into the checkpoint."""
+        """Adds the points of this step."""
         points = self._points if self._step_of_points == trainer.global_step else {}
         add_to_checkpoint(checkpoint, points=points)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Takes them out."""
+        """Restores the points of the checkpoint's step."""
         contents = CheckpointContents.from_dict(checkpoint)
         self._points, self._step_of_points = dict(contents.points), contents.global_step
 
@@ -127,6 +128,6 @@ class Curves(AtPoints):
 
 
 def draw(trainer: Trainer, values: dict[str, float]) -> None:
-    """Gives each logger a point at this step."""
+    """Writes a point at the newest step to each logger."""
     for logger in trainer.loggers:
         logger.log_metrics(values, step=trainer.global_step)

@@ -1,4 +1,4 @@
-"""The tutorial's line: epoch, training loss, W and b, each with three decimals, every so many epochs."""
+"""Prints the tutorial's line every few epochs: epoch, training loss, W and b, with three decimals."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from linreg_pl.training.due import Interval
 
 
 class EpochLines(Callback):
-    """Prints a line after the last step of each epoch that `display_every_n_epochs` divides.
+    """Prints a line after the last step of an epoch, every `display_every_n_epochs` epochs.
 
     The loss is that of the epoch's last batch, before its update. A live progress bar stays below the lines.
 
@@ -21,7 +21,7 @@ class EpochLines(Callback):
         self.interval = Interval("display_every_n_epochs", display_every_n_epochs)
 
     def next_due(self, trainer: Trainer, step: int) -> int:
-        """The next step after which a line is printed."""
+        """Returns the next step after `step` that is printed."""
         steps_per_epoch = int(trainer.num_training_batches)
         epochs = step // steps_per_epoch
         return (epochs + 1 + -epochs % self.interval.epochs(trainer)) * steps_per_epoch
@@ -29,7 +29,7 @@ class EpochLines(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Prints, where an epoch to display has just ended."""
+        """Prints a line if the step is the last of an epoch to display."""
         step = trainer.global_step
         if self.next_due(trainer, step - 1) == step and trainer.is_global_zero:
             epoch = step // int(trainer.num_training_batches) - 1

@@ -1,9 +1,9 @@
-"""What does a run show of the answer it is heading for? Before, while and after it trains.
+"""Compares a run with the exact solution: before, while and after it trains.
 
     gap/objective   J - J* over all rows, at W and b after the update       gap/grad_norm   norm of J's gradient there
 
-J* is the smallest value that J has; with fresh noise at every epoch, that J is expected to have. Both come from the
-triangle of the data in O(D²), so they cost nothing of note, and no noise of a batch is in them.
+J* is the smallest value of J; for data with fresh noise at every epoch, of the expected J. Both curves come from the
+triangle of the data in O(D²), so they cost almost nothing, and they have none of the noise of a batch.
 """
 
 import math
@@ -22,22 +22,13 @@ from linreg_pl.training.coefficient_names import named, trained_module
 from linreg_pl.training.due import AtPoints, next_point
 from linreg_pl.training.problem import of_many_answers
 
-ARRIVED = 0.01
-"""A coefficient is there when this share of its error at the start is left."""
-
-MOST_FORECAST = 1_000_000
-"""Coefficients times directions up to which each coefficient's way is forecast: with more it takes a minute."""
-
-LOOKS = 1000
-"""Steps at which the way on a schedule is looked at, at most."""
-
 
 class StopRule:
-    """When is a run near enough to the exact answer to end? Asked at the logging interval.
+    """Stops a run once it is close enough to the exact solution; checked every `log_every_n_steps` steps.
 
     Args:
-        gap: Stop where gap/objective is at most this.
-        grad_norm: Stop where gap/grad_norm is at most this.
+        gap: Stop once gap/objective is at most this.
+        grad_norm: Stop once gap/grad_norm is at most this.
     """
 
     def __init__(self, gap: float | None = None, grad_norm: float | None = None) -> None:
@@ -53,63 +44,70 @@ class StopRule:
 
 
 class ExactAnswer(AtPoints):
-    """Takes the pass over the data, says what it found, and knows the gap from then on.
+    """Solves the problem before the first step, prints the solution and the forecast, and then measures the gap.
 
-    A checkpoint holds where the run started and when each coefficient arrived, so that a resumed run reports what an
-    untouched one would.
+    A checkpoint holds the start of the run and when each coefficient converged. So a resumed run reports the same as an
+    uninterrupted one.
+
+    Args:
+        stop: When to stop the run.
     """
+
+    remaining_error = 0.01
+    """A coefficient has converged once at most this share of its initial error is left."""
 
     def __init__(self, stop: StopRule) -> None:
         self.points: dict[str, float] = {}
-        """The gap and the exact gradient's norm at the newest step of the logging interval."""
+        """The gap and the norm of the exact gradient, at the newest point."""
         self.stopping_reason_message: str | None = None
-        """Why the run was stopped, in the word of Lightning's `EarlyStopping`."""
+        """Why the run was stopped; the name is that of Lightning's `EarlyStopping`."""
         self.stopping_rule = ""
-        """The flag that stopped it."""
+        """The flag that stopped the run."""
         self._stop = stop
         self._start: list[list[float]] | None = None  # θ - θ* before the first step
-        self._arrived: dict[str, int] = {}
-        self._forecast: dict[str, float] = {}  # epochs until each coefficient is there
+        self._converged: dict[str, int] = {}  # the step, by name
+        self._forecast: dict[str, float] = {}  # epochs until each coefficient converges
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Solves the problem, and prints the answer and the forecast."""
+        """Solves the problem, and prints the solution and the forecast."""
         self.problem = trained_module(trainer).problem(trainer.datamodule)  # type: ignore[attr-defined]
         if self._start is None:
             self._start = self._errors(trainer).tolist()
-        self._forecast = self._epochs_until_there(trainer)
+        self._forecast = self._epochs_to_convergence(trainer)
         if trainer.is_global_zero:
             print(*self._preface(trainer), sep="\n")
 
     def next_due(self, trainer: Trainer, step: int) -> float:
-        """Each point, where it may be the run's last."""
+        """Returns the next point if the run may stop there."""
         return next_point(trainer, step) if self._stop.limits else super().next_due(trainer, step)
 
     def on_point(self, trainer: Trainer) -> None:
-        """Looks how far the run is."""
-        self.points = self._measured(trainer)
-        self._note_arrivals(trainer)
-        self._stop_if_near(trainer)
+        """Measures the gap, and stops the run if it is small enough."""
+        self.points = self._measure(trainer)
+        self._note_converged(trainer)
+        self._stop_if_close(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measures the end, which need not be a point."""
-        self.points = self._measured(trainer)
+        """Measures the gap at the end, which need not be a point."""
+        self.points = self._measure(trainer)
 
-    def _note_arrivals(self, trainer: Trainer) -> None:
-        there = self._errors(trainer).abs() <= ARRIVED * torch.tensor(self._start, dtype=torch.float64).abs()
-        for name, arrived in named(trainer, there[1:], there[0]).items():
-            if arrived:
-                self._arrived.setdefault(name, trainer.global_step)
+    def _note_converged(self, trainer: Trainer) -> None:
+        limits = self.remaining_error * torch.tensor(self._start, dtype=torch.float64).abs()
+        is_close = self._errors(trainer).abs() <= limits
+        for name, converged in named(trainer, is_close[1:], is_close[0]).items():
+            if converged:
+                self._converged.setdefault(name, trainer.global_step)
             else:
-                self._arrived.pop(name, None)
+                self._converged.pop(name, None)
 
-    def _stop_if_near(self, trainer: Trainer) -> None:
+    def _stop_if_close(self, trainer: Trainer) -> None:
         for curve, (flag, limit) in self._stop.limits.items():
             if self.points[curve] <= limit:
                 trainer.should_stop = True
                 self.stopping_rule = f"{flag} {limit:g}"
                 self.stopping_reason_message = f"{curve} is {self.points[curve]:.3g}"
 
-    def _measured(self, trainer: Trainer) -> dict[str, float]:
+    def _measure(self, trainer: Trainer) -> dict[str, float]:
         module, optimum = trained_module(trainer), self.problem.optimum
         W, b = module.coefficients()
         gradient = module.scaling.matrix.T @ optimum.gradient(W, b)
@@ -119,26 +117,26 @@ class ExactAnswer(AtPoints):
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Puts the start and the arrivals into the checkpoint, and the rows' triangle, which intervals rest on."""
-        rows = self.problem.optimum.data
+        """Adds the start, the steps of convergence and the rows' triangle, which prediction intervals need."""
         assert self._start is not None
-        exact = ExactState(self._start, self._arrived, rows.R, rows.num_rows, rows.total_weight)
+        rows = self.problem.optimum.data
+        exact = ExactState(self._start, self._converged, rows.R, rows.num_rows, rows.total_weight)
         add_to_checkpoint(checkpoint, exact=exact)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Takes them out; a run that began without the exact answer starts here."""
+        """Restores them. A run that began without the exact solution has its start here."""
         exact = CheckpointContents.from_dict(checkpoint).exact
         if exact is not None:
-            self._start, self._arrived = exact.start, dict(exact.arrived)
+            self._start, self._converged = exact.start, dict(exact.arrived)
 
     def shown(self, trainer: Trainer) -> dict[str, float]:
-        """The exact coefficients by name, for printing."""
+        """Returns the exact coefficients by name, for printing."""
         return named(trainer, *shown_coefficients(self.problem.optimum))
 
     def report(self, trainer: Trainer) -> dict[str, Any]:
-        """For `report.json`: the exact answer, how far from it the run ended, and the forecast beside what happened."""
+        """Returns the entries of `report.json`: exact solution, gap, and epochs to convergence, forecast and actual."""
         optimum, steps_per_epoch = self.problem.optimum, self.problem.steps_per_epoch
-        gap, explained = self._measured(trainer)["gap/objective"], self.problem.variance_explained
+        gap, explained = self._measure(trainer)["gap/objective"], self.problem.variance_explained
         return {
             "exact": {
                 "objective": optimum.objective,
@@ -149,59 +147,67 @@ class ExactAnswer(AtPoints):
             "epochs_to_1_percent": {
                 name: {
                     "forecast": epochs if math.isfinite(epochs) else None,
-                    "seen": self._arrived[name] / steps_per_epoch if name in self._arrived else None,
+                    "seen": self._converged[name] / steps_per_epoch if name in self._converged else None,
                 }
                 for name, epochs in self._forecast.items()
             },
         }
 
     def _errors(self, trainer: Trainer) -> Tensor:
-        """θ - θ* (1+D, K) in the user's units."""
+        """Returns θ - θ* (1+D, K) in the user's units."""
         module = trained_module(trainer)
         return self.problem.scaling.matrix @ self.problem.errors(module.W, module.b)
 
-    def _epochs_until_there(self, trainer: Trainer) -> dict[str, float]:
-        """Epochs until each coefficient is there, by name."""
+    def _epochs_to_convergence(self, trainer: Trainer) -> dict[str, float]:
+        """Returns the forecast number of epochs until each coefficient converges, by name.
+
+        Empty if there are very many coefficients: above a million coefficients times directions it takes a minute.
+        """
         module, free, scaling = trained_module(trainer), self.problem.optimum.free, self.problem.scaling
         epochs = torch.zeros_like(start := torch.tensor(self._start, dtype=torch.float64))
-        if start.numel() * len(start) > MOST_FORECAST:
+        if start.numel() * len(start) > 1_000_000:
             return {}
         if module.schedule == "constant":
             forecast = self.problem.forecast(module.learning_rate, module.momentum)
-            epochs[free] = forecast.in_units(scaling.matrix[free][:, free]).epochs_until(start[free], ARRIVED)
+            forecast = forecast.in_units(scaling.matrix[free][:, free])
+            epochs[free] = forecast.epochs_until(start[free], self.remaining_error)
         else:
             epochs[free] = self._epochs_on_schedule(trainer, start)
         return named(trainer, epochs[1:], epochs[0])
 
-    def _epochs_on_schedule(self, trainer: Trainer, start: Tensor) -> Tensor:
-        """Epochs until each coefficient is there to stay, (P, K), on a schedule that ends with the run."""
+    def _epochs_on_schedule(self, trainer: Trainer, start: Tensor, most_samples: int = 1000) -> Tensor:
+        """Returns the epochs until each coefficient converges for good, (P, K), on a schedule that ends with the run.
+
+        Samples the errors at up to `most_samples` steps.
+        """
         module, steps = trained_module(trainer), trainer.max_steps
-        every = -(-steps // LOOKS)
+        every = -(-steps // most_samples)
         rates = learning_rates(module.learning_rate, module.schedule, steps)
         scaling, free = self.problem.scaling, self.problem.optimum.free
         errors, _ = self.problem.course(scaling.inverse @ start, every, rates, module.momentum)
         errors = scaling.matrix[free][:, free] @ errors
-        away = errors.abs() > ARRIVED * errors[0].abs()
-        looks = torch.arange(1, len(errors) + 1).view(-1, 1, 1)
-        arrives = (away * looks).amax(dim=0).to(torch.float64)  # the look after the last one at which it is away
-        return torch.where(arrives < len(errors), arrives * every / self.problem.steps_per_epoch, torch.inf)
+        is_far = errors.abs() > self.remaining_error * errors[0].abs()
+        numbers = torch.arange(1, len(errors) + 1).view(-1, 1, 1)
+        first_close = (is_far * numbers).amax(dim=0).to(torch.float64)  # the sample after the last one that is far
+        is_in_time = first_close < len(errors)
+        return torch.where(is_in_time, first_close * every / self.problem.steps_per_epoch, torch.inf)
 
     def _preface(self, trainer: Trainer) -> list[str]:
         module, optimum = trained_module(trainer), self.problem.optimum
         exact = self.shown(trainer)
         values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= MOST_NAMED else ""
-        auto = module.hparams["learning_rate"] == "auto"
-        length = trainer.max_steps / self.problem.steps_per_epoch
-        told = "none, for so many coefficients"
+        forecast = "none, for so many coefficients"
         if self._forecast:
-            told = forecast_in_words(self._forecast, length, ends=module.schedule != "constant")
+            length = trainer.max_steps / self.problem.steps_per_epoch
+            forecast = forecast_in_words(self._forecast, length, ends=module.schedule != "constant")
         lines = [
             f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
-            f"forecast  {told}",
+            f"forecast  {forecast}",
         ]
-        if auto:
-            then = "" if module.schedule == "constant" else f", on a {module.schedule} schedule"
-            lines.insert(1, f"rate      {module.learning_rate:.4g}, half of the largest stable learning rate{then}")
+        if module.hparams["learning_rate"] == "auto":
+            schedule = "" if module.schedule == "constant" else f", on a {module.schedule} schedule"
+            rate = f"{module.learning_rate:.4g}, half of the largest stable learning rate{schedule}"
+            lines.insert(1, f"rate      {rate}")
         if self.problem.dependent_columns:
             lines.append(f"WARNING   {of_many_answers(self.problem)}")
         unstable = self.problem.instability(module.learning_rate, module.momentum)

@@ -1,7 +1,7 @@
-"""What happens at Ctrl-C and at SIGTERM?
+"""Saves the run at Ctrl-C and SIGTERM.
 
-While training, the step that is under way ends, the run is saved, and the program leaves with 130 or 143. Before and
-after, there is nothing to save, and it leaves at once; so it does at a second Ctrl-C.
+While the run trains, the current step ends, the run is saved, and the program exits with 130 or 143. Before and after
+training there is nothing to save, and the program exits at once. It also exits at once at a second Ctrl-C.
 """
 
 import math
@@ -13,16 +13,17 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.callbacks.checkpoints import EpochCheckpoints
-from linreg_pl.training.due import has_ended, validation_follows
+from linreg_pl.callbacks.run_end import has_ended
+from linreg_pl.training.due import validation_follows
 from linreg_pl.training.executions import Executions
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The program was asked to leave; whatever could be saved is saved.
+    """Raised when a signal asks the program to exit, after the run was saved if there was one.
 
-    No `Exception`, as KeyboardInterrupt is none: what catches all errors must not swallow it.
+    Not an `Exception`, as KeyboardInterrupt is not one: code that catches all errors must not swallow it.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -31,20 +32,24 @@ class Interrupted(BaseException):
 
 
 def leave_at_once(number: int, frame: FrameType | None) -> None:
-    """The signal's handler where there is nothing to save."""
+    """Handles a signal while there is nothing to save."""
     raise Interrupted(number)
 
 
 def leave_at_signals() -> None:
-    """Leaves with the right code at a signal that comes before training."""
+    """Makes the program exit with the right code at a signal before or after training."""
     for number in SIGNALS:
         signal.signal(number, leave_at_once)
 
 
 class Interruption(Checkpoint):
-    """Turns a signal into a checkpoint at the step's end, and `Interrupted`.
+    """Saves the run at the end of the step in which a signal came, and raises `Interrupted`.
 
-    A `Checkpoint` to Lightning, so that it comes after all other callbacks: what they do at this step is done.
+    A `Checkpoint` to Lightning, so that it is called after all other callbacks, which have then handled this step.
+
+    Args:
+        checkpoints: Saves the run.
+        executions: Is told to end, so that the step under way is its last.
     """
 
     def __init__(self, checkpoints: EpochCheckpoints, executions: Executions) -> None:
@@ -53,7 +58,7 @@ class Interruption(Checkpoint):
         self.received: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on there is something to save. Lightning's own way out would save nothing, and exit with 0."""
+        """Takes over the signals. Lightning's own handlers save nothing, and exit with 0."""
         for number in SIGNALS:
             signal.signal(number, self._receive)
 
@@ -64,26 +69,26 @@ class Interruption(Checkpoint):
         self.executions.end()
 
     def next_due(self, trainer: Trainer, step: int) -> float:
-        """None: a signal ends the execution."""
+        """Returns infinity: a signal ends the execution."""
         return math.inf
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves and leaves, where a signal came."""
+        """Saves and exits if a signal came and no validation follows."""
         if not validation_follows(trainer):
-            self._leave_if_asked(trainer)
+            self._exit_if_asked(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same, where the step was followed by a validation."""
+        """Saves and exits if a signal came before or during this validation."""
         if trainer.state.fn == "fit":
-            self._leave_if_asked(trainer)
+            self._exit_if_asked(trainer)
 
-    def _leave_if_asked(self, trainer: Trainer) -> None:
-        if self.received is not None and not has_ended(trainer):  # the last step just ends the run
+    def _exit_if_asked(self, trainer: Trainer) -> None:
+        if self.received is not None and not has_ended(trainer):  # the last step ends the run anyway
             self.checkpoints.save(trainer)
             raise Interrupted(self.received)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The end is saved."""
+        """Exits at once from here on: the end is saved."""
         leave_at_signals()

@@ -1,8 +1,8 @@
-"""Predictions, written to a file as they are made."""
+"""Writes predictions to a file, batch by batch."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -21,20 +21,18 @@ from linreg_pl.training.module import LinearRegression
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ENDINGS = (".csv", ".parquet")
-
 
 class PredictionFile(Callback):
-    """One row for each row of the data, in its order: the columns to keep, then each target's prediction.
+    """Writes a row for each row of the data, in its order: the columns to keep, then the prediction of each target.
 
-    A prediction has its target's name, or `target_predicted` where a kept column has that; with an interval,
-    `target_lower` and `target_upper` follow it. Only some rows are held at a time, and the file appears under its name
-    when it is whole.
+    A prediction's column has the target's name, or `target_predicted` if a kept column has that name. With an interval,
+    `target_lower` and `target_upper` follow. Only a batch of rows is held at a time. The file gets its name once it is
+    complete.
 
     Args:
-        output: The file's name.
+        output: Name of the file.
         keep_columns: Names of the data's columns to copy; None for all.
-        interval: Of the predictions, if any.
+        interval: Interval of the predictions; None to write none.
 
     Raises:
         InputError: the name ends in neither .csv nor .parquet.
@@ -45,13 +43,14 @@ class PredictionFile(Callback):
     ) -> None:
         self.path = Path(output)
         self.num_rows = 0
-        if self.path.suffix.lower() not in ENDINGS:
+        self._file: IO[bytes] | None = None
+        if self.path.suffix.lower() not in (".csv", ".parquet"):
             raise InputError(f"{output}: the name must end in .csv or .parquet; see --output")
         self._keep_columns, self._interval = keep_columns, interval
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file."""
-        import pyarrow as pa  # here, as no other command writes a table
+        import pyarrow as pa  # not at the top: no other command writes a table
         from pyarrow.csv import CSVWriter
         from pyarrow.parquet import ParquetWriter
 
@@ -82,7 +81,7 @@ class PredictionFile(Callback):
             names += [f"{target}_lower", f"{target}_upper"] if self._interval else []
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise InputError(f"{self.path}: {quoted(doubled)} would stand there twice; leave it out of --keep_columns")
+            raise InputError(f"{self.path}: {quoted(doubled)} would name two columns; leave it out of --keep_columns")
         return pa.schema([*kept, *(pa.field(name, pa.float32()) for name in names[len(kept) :])])
 
     def on_predict_batch_end(
@@ -97,55 +96,56 @@ class PredictionFile(Callback):
         """Appends a batch of predictions, shape (N, K)."""
         import pyarrow as pa
 
-        of_target = outputs.unsqueeze(2).cpu()
+        values = outputs.unsqueeze(2).cpu()  # (N, K, 1); with an interval (N, K, 3)
         if self._interval:
             reach = self._interval.reach(batch if isinstance(batch, Tensor) else batch[0]).unsqueeze(2)
-            of_target = torch.cat([of_target, of_target - reach, of_target + reach], dim=2)
-        columns = [pa.array(column) for column in of_target.flatten(1).float().T.contiguous().numpy()]
+            values = torch.cat([values, values - reach, values + reach], dim=2)
+        columns = [pa.array(column) for column in values.flatten(1).float().T.contiguous().numpy()]
         self._writer.write_table(pa.table([*self._kept.next(len(outputs)), *columns], schema=self._schema))
         self.num_rows += len(outputs)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leaves no part of a file."""
-        if hasattr(self, "_file"):
+        """Removes the incomplete file."""
+        if self._file is not None:
             Path(self._file.name).unlink(missing_ok=True)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the file its name."""
+        """Closes the file, and gives it its name."""
+        assert self._file is not None
         self._writer.close()
         end_durably(self._file, self.path)
 
 
 class Kept:
-    """Columns that are copied, some rows at a time: as many as there are predictions."""
+    """The columns to copy, as many rows at a time as there are predictions."""
 
     def __init__(self, schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> None:
         self._schema, self._batches = schema, batches
         self._held = schema.empty_table()
 
     def next(self, num_rows: int) -> "list[pa.ChunkedArray]":
-        """The columns of the next rows.
+        """Returns the columns of the next rows.
 
         Raises:
-            InputError: there are no more.
+            InputError: there are no more rows.
         """
         import pyarrow as pa
 
-        parts, missing = [self._held], num_rows - self._held.num_rows
-        while self._schema and missing > 0:
+        tables, num_missing = [self._held], num_rows - self._held.num_rows
+        while self._schema and num_missing > 0:
             batch = next(self._batches, None)
             if batch is None:
                 raise InputError("the data has changed while it was read; start again")
-            parts.append(pa.Table.from_batches([batch]).cast(self._schema))
-            missing -= batch.num_rows
-        rows = pa.concat_tables(parts)
+            tables.append(pa.Table.from_batches([batch]).cast(self._schema))
+            num_missing -= batch.num_rows
+        rows = pa.concat_tables(tables)
         self._held = rows.slice(num_rows)
         columns: list[pa.ChunkedArray] = rows.slice(0, num_rows).columns
         return columns
 
 
 def writable(kind: "pa.DataType") -> "pa.DataType":
-    """The type of a kept column: of dictionaries and views, that of their values."""
+    """Returns the type in which a kept column is written: dictionaries and views have the type of their values."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
@@ -164,14 +164,14 @@ def prediction_interval(checkpoint: CheckpointFile, model: LinearRegression, pro
         raise InputError(f"interval is {probability}: give --interval a number between 0 and 1, such as 0.95")
     if contents.data_state(SyntheticDataModule) is not None:
         raise InputError(
-            f"{path}: the synthetic data draws its noise anew at every epoch, so that no number of rows was fitted that"
-            " an interval could rest on; leave --interval out"
+            f"{path}: the synthetic data has new noise at every epoch, so an interval can't be computed from a number"
+            " of rows; leave --interval out"
         )
     rows = contents.exact
     if rows is None or rows.R is None or rows.num_rows is None or rows.total_weight is None:
         raise InputError(
-            f"{path}: --interval rests on the pass that --exact true takes over the rows, and this run had none; leave"
-            " --interval out"
+            f"{path}: --interval needs the exact solution of the run, which --exact false left out; leave --interval"
+            " out"
         )
     triangle = Triangle(rows.R, rows.num_rows, len(model.W), rows.total_weight)
     try:

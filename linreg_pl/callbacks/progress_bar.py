@@ -1,29 +1,27 @@
-"""One progress bar for the whole run: epochs, loss, steps a second, time left.
+"""Draws one progress bar for the whole run: epochs, loss, steps a second, time left.
 
-Before it, one for each pass over the rows that takes its time: rows so far, of how many.
+Before the run, each long pass over the rows has a bar of its own: rows read, and how many there are.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-T = TypeVar("T")
-
-SECONDS_BETWEEN_UPDATES = 0.1
-"""Drawing takes milliseconds, a step a fraction of one."""
-
-
-SECONDS_BEFORE_A_PASS_SHOWS = 1.0
-"""What is over sooner needs no bar."""
+from linreg_pl.data.progress import T
 
 
 class RunBar(ProgressBar):
-    """Counts the run's epochs from the first to the last; what is printed meanwhile scrolls by above it."""
+    """Shows the run's epochs from the first to the last, below the lines that are printed meanwhile."""
+
+    seconds_between_updates = 0.1
+    """Drawing takes milliseconds, a step a fraction of one."""
+    seconds_before_pass_shows = 1.0
+    """A shorter pass needs no bar."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,43 +29,43 @@ class RunBar(ProgressBar):
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._next_update = 0.0
-        self._passing = False
+        self._is_in_pass = False
 
     def disable(self) -> None:
-        """Draws no more: Lightning asks for it on all processes but the first."""
+        """Stops drawing; Lightning calls this on all processes but the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Draws again."""
+        """Starts drawing again."""
         self._enabled = True
 
     def watch(self, parts: Iterable[T], num_rows: int | None, size: Callable[[Any], int]) -> Iterator[T]:
-        """The same parts, with a bar while they take longer, and the run's own is not there; see `Watch`."""
-        if self._passing or self._progress is not None:  # a pass that reads rows for another is that one's matter
+        """Yields the same parts, and draws a bar if they take long and the run's own bar is not shown; see `Watch`."""
+        if self._is_in_pass or self._progress is not None:  # one bar is shown already
             yield from parts
             return
-        self._passing, done = True, 0
-        next_update = time.monotonic() + SECONDS_BEFORE_A_PASS_SHOWS
+        self._is_in_pass, done = True, 0
+        next_update = time.monotonic() + self.seconds_before_pass_shows
         columns = TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn(compact=True)
         progress = Progress(*columns, auto_refresh=False, transient=True)
         task = progress.add_task("", total=num_rows)
         try:
             for part in parts:
                 done += size(part)
-                if done == num_rows:  # whoever counts them asks for no more
+                if done == num_rows:  # the caller may ask for no more parts
                     progress.stop()
                 elif time.monotonic() >= next_update:
-                    next_update = time.monotonic() + SECONDS_BETWEEN_UPDATES
+                    next_update = time.monotonic() + self.seconds_between_updates
                     progress.start()
-                    of_all = "" if num_rows is None else f" of {num_rows:,}"
-                    progress.update(task, completed=done, description=f"{done:,}{of_all} rows", refresh=True)
+                    total = "" if num_rows is None else f" of {num_rows:,}"
+                    progress.update(task, completed=done, description=f"{done:,}{total} rows", refresh=True)
                 yield part
         finally:
             progress.stop()
-            self._passing = False
+            self._is_in_pass = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Shows the bar, where a resumed run stands."""
+        """Shows the bar, from the step at which the run starts or resumes."""
         if not self._enabled:
             return
         self._first_step, self._start = trainer.global_step, time.monotonic()
@@ -93,33 +91,33 @@ class RunBar(ProgressBar):
         self._progress.start()
 
     def next_due(self, trainer: Trainer, step: int) -> float:
-        """None: the bar moves with the clock."""
+        """Returns infinity: the bar is updated by the clock."""
         return math.inf
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Moves the bar, a few times a second."""
-        now = time.monotonic()
-        if self._progress is None or now < self._next_update:
+        """Updates the bar, a few times a second."""
+        time_now = time.monotonic()
+        if self._progress is None or time_now < self._next_update:
             return
-        self._next_update = now + SECONDS_BETWEEN_UPDATES
+        self._next_update = time_now + self.seconds_between_updates
         step = trainer.global_step
         self._progress.update(
             self._task,
             completed=step,
             epoch=step // int(trainer.num_training_batches),
             loss=f"{outputs['loss'].item():.4g}",
-            steps_per_second=(step - self._first_step) / max(now - self._start, 1e-9),
+            steps_per_second=(step - self._first_step) / max(time_now - self._start, 1e-9),
             refresh=True,
         )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         self._stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Takes the bar away, so that what is said next stands alone."""
+        """Removes the bar, so that the error message is on a line of its own."""
         self._stop()
 
     def _stop(self) -> None:

@@ -1,4 +1,4 @@
-"""How did the run end? `report.json` in its folder, and the lines that close it in the terminal."""
+"""Reports how a run ended: `report.json` in its folder, and the last lines in the terminal."""
 
 import json
 import math
@@ -8,6 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.callbacks.exact_answer import ExactAnswer
+from linreg_pl.callbacks.run_end import forget_stop, has_ended, stopped_by
+from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Summary
 from linreg_pl.errors import Diverged
 from linreg_pl.runs.durable_files import write_durably
@@ -15,25 +17,25 @@ from linreg_pl.runs.folder import REPORT, run_folder
 from linreg_pl.solve.epochs_in_words import shown_epochs
 from linreg_pl.training.checkpoint_contents import Progress, add_to_checkpoint
 from linreg_pl.training.coefficient_names import named_coefficients, trained_module
-from linreg_pl.training.due import forget_stop, has_ended, stopped_by
-
-HARDLY = 1e-3
-"""A whole run that changes the loss by less than this share has learnt nothing."""
-
-GROWN = 100
-"""Times the first loss, which no noise explains."""
-
-MOST_COEFFICIENTS = 20
-"""Coefficients that are printed; the report has them all."""
 
 
 class Report(Checkpoint):
     """Writes `report.json` when training ends: state, step, the last batch's loss, and every coefficient by name.
 
-    A `Checkpoint` to Lightning, so that it comes after all else, the end's checkpoint too: where there is a report, the
-    run is finished, or diverged; where a rule stopped it, `stopped_by` says which, and why. It holds nothing in which
-    two equal runs could differ: no time, no path. Each checkpoint holds its `progress`.
+    A `Checkpoint` to Lightning, so that it is called after all other callbacks, and after the last checkpoint is saved.
+    So a run with a report is finished or has diverged. If a rule stopped it, `stopped_by` gives the rule and its
+    reason. Two equal runs have equal reports: no time, no path.
+
+    Args:
+        exact: Its comparison is reported too; None if the exact solution is not computed.
     """
+
+    most_coefficients = 20
+    """If there are more, the terminal shows only so many; the report has all."""
+    least_change = 1e-3
+    """A run that changes the loss by a smaller share has learnt nothing."""
+    most_growth = 100
+    """If the loss is so many times the first one, the run diverges; noise does not explain that."""
 
     def __init__(self, exact: ExactAnswer | None = None) -> None:
         self._exact = exact
@@ -42,14 +44,14 @@ class Report(Checkpoint):
         self._exact_for_printing: dict[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Removes the report of a run that goes on."""
+        """Removes the report of a run that is resumed."""
         forget_stop(trainer)
         run = run_folder(trainer)
         if run is not None and trainer.is_global_zero:
             (run / REPORT).unlink(missing_ok=True)
 
     def next_due(self, trainer: Trainer, step: int) -> float:
-        """The first step, whose loss all others are measured by."""
+        """Returns the first step, whose loss the others are compared with."""
         return 1 if step < 1 else math.inf
 
     def on_train_batch_end(
@@ -60,66 +62,69 @@ class Report(Checkpoint):
             self._first_loss = outputs["loss"].item()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Puts the progress so far into the checkpoint, for `linreg runs`."""
+        """Adds the progress so far, for `linreg runs`."""
         add_to_checkpoint(checkpoint, progress=self._progress(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reports a run that is finished; one that has run out of time only says where it stands."""
+        """Reports a run that is finished; of one that is out of time, only the terminal shows how far it is."""
         self._write(trainer, "finished" if has_ended(trainer) else "interrupted")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Reports a run that diverged, with the weights before the step that did."""
+        """Reports a run that diverged, with the weights before the step at which it did."""
         if isinstance(exception, Diverged):
             self._write(trainer, "diverged")
 
     def lines(self) -> list[str]:
-        """The report for the terminal; `report.json` has all digits."""
+        """Returns the report for the terminal; `report.json` has all digits."""
         contents = self.contents
         finished = contents["state"] == "finished"
         verb = "fitted in" if finished else f"stopped before step {contents['total_steps']}, after"
         loss = contents.get("loss", 0.0)
-        stuck = self._first_loss is not None and abs(loss - self._first_loss) < HARDLY * self._first_loss
+        first_loss = self._first_loss
         lines = [f"{verb} {contents['global_step']} steps ({contents['epochs']} epochs)"]
         if "stopped_by" in contents:
             lines.append(f"stopped by {contents['stopped_by']}")
         lines += self._table()
         if "exact" in contents:
-            part = contents["gap_of_variance_explained"]
-            share = "" if part is None else f": {100 * part:.3g}% of the variance explained"
+            fraction = contents["gap_of_variance_explained"]
+            share = "" if fraction is None else f": {100 * fraction:.3g}% of the variance explained"
             objective = contents["exact"]["objective"]
             lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {objective:.6g}{share}")
         if "held_out" in contents:
             rows = contents["held_out"]
             r2 = "unknown" if rows["r2"] is None else f"{rows['r2']:.6g}"
             lines.append(f"held out loss {rows['loss']:.6g}, R² {r2} over {rows['num_rows']} rows")
-        grown = self._first_loss is not None and loss > GROWN * self._first_loss
-        if grown:
+        if first_loss is not None and loss > self.most_growth * first_loss:
             lines.append(
-                f"the loss has grown from {self._first_loss:.6g} to {loss:.6g}: the run diverges; start anew"
-                " with a smaller --model.learning_rate"
+                f"the loss has grown from {first_loss:.6g} to {loss:.6g}: the run diverges; start a new run with a"
+                " smaller --model.learning_rate"
             )
-        if stuck:
+        if first_loss is not None and abs(loss - first_loss) < self.least_change * first_loss:
             lines.append(f"the loss has hardly moved from {loss:.6g}: give a larger --model.learning_rate")
         return lines
 
     def _table(self) -> list[str]:
-        """The coefficients, each beside its exact value and the epochs it took, if these are known."""
+        """Returns the coefficients, with their exact values and the epochs to convergence if they are known."""
         names = list(self.contents["coefficients"])
-        shown = names if len(names) <= MOST_COEFFICIENTS else [*names[: MOST_COEFFICIENTS - 1], names[-1]]
+        most = self.most_coefficients
+        shown = names if len(names) <= most else [*names[: most - 1], names[-1]]
         width = max(len(name) for name in shown)
         if "exact" not in self.contents:
             rows = [f"  {name:{width}} {self.contents['coefficients'][name]:12.6g}" for name in shown]
         else:
-            rows = [f"  {'':{width}} {'fitted':>12} {'exact':>12}   within 1% by epoch: forecast, seen"]
+            rows = [
+                f"  {'':{width}} {'':>12} {'':>12}   epoch when 99% of the initial error is gone:",
+                f"  {'':{width}} {'fitted':>12} {'exact':>12}   {'forecast':>8}  {'actual':>6}",
+            ]
             for name in shown:
                 epochs = self.contents["epochs_to_1_percent"].get(name, {})
-                forecast, seen = (
+                forecast, actual = (
                     shown_epochs(epochs[key]) if epochs.get(key) is not None else "-" for key in ("forecast", "seen")
                 )
                 fitted, exact = self.contents["coefficients"][name], self._exact_for_printing[name]
-                rows.append(f"  {name:{width}} {fitted:12.6g} {exact:12.6g}   {forecast:>28}  {seen:>4}")
-        left_out = len(names) - len(shown)
-        return [*rows, *([f"  and {left_out} more in {REPORT}"] if left_out else [])]
+                rows.append(f"  {name:{width}} {fitted:12.6g} {exact:12.6g}   {forecast:>8}  {actual:>6}")
+        num_left_out = len(names) - len(shown)
+        return [*rows, *([f"  and {num_left_out} more in {REPORT}"] if num_left_out else [])]
 
     def _progress(self, trainer: Trainer) -> Progress:
         losses = {name: value.item() for name, value in trained_module(trainer).newest_losses().items()}
@@ -133,7 +138,7 @@ class Report(Checkpoint):
             **self._progress(trainer).to_dict(),
             "coefficients": named_coefficients(trainer),
             **(self._exact.report(trainer) if self._exact else {}),
-            **held_out(trainer),
+            **held_out_report(trainer),
         }
         self._exact_for_printing = self._exact.shown(trainer) if self._exact else {}
         run = run_folder(trainer)
@@ -141,10 +146,10 @@ class Report(Checkpoint):
             write_durably(run / REPORT, (json.dumps(self.contents, indent=2) + "\n").encode())
 
 
-def held_out(trainer: Trainer) -> dict[str, Any]:
-    """For `report.json`: how well the run's end predicts the rows that are held out to validate, if there are any."""
-    data = getattr(trainer, "datamodule", None)
-    if data is None or data.held_out is None:
+def held_out_report(trainer: Trainer) -> dict[str, Any]:
+    """Returns the entry of `report.json` on the rows held out for validation; empty if there are none."""
+    data = getattr(trainer, "datamodule", None)  # Lightning sets it only for a data module
+    if not isinstance(data, BatchDataModule) or data.held_out is None:
         return {}
     module = trained_module(trainer)
     metrics = module.metrics(module.evaluated(Summary(data.held_out)))

@@ -19,7 +19,7 @@ def forecast_in_words(epochs: dict[str, float], length: float, ends: bool = Fals
     ordered = sorted(epochs.items(), key=lambda item: item[1])
     if len(ordered) <= MOST_NAMED:
         (name, soonest), *others = ordered
-        first = f"is within 1% by epoch {shown_epochs(soonest)}" if math.isfinite(soonest) else "never converges"
+        first = f"is within 1% by epoch {shown_epochs(soonest)}" if math.isfinite(soonest) else _by(soonest)
         return "; ".join([f"{name} {first}", *(f"{name} {_by(needed)}" for name, needed in others)])
     in_time = sum(needed <= length for _, needed in ordered)
     never = sum(not math.isfinite(needed) for _, needed in ordered)
@@ -31,8 +31,10 @@ def forecast_in_words(epochs: dict[str, float], length: float, ends: bool = Fals
 
 
 def _by(epochs: float) -> str:
-    """Returns `by 4.6e10`, or `never converges`."""
-    return f"by {shown_epochs(epochs)}" if math.isfinite(epochs) else "never converges"
+    """Returns `by 4.6e10`, or what an infinite forecast means: the run diverges, or its schedule ends too early."""
+    return (
+        f"by {shown_epochs(epochs)}" if math.isfinite(epochs) else "will still be more than 1% off when this run ends"
+    )
 
 
 def shown_epochs(epochs: float) -> str:

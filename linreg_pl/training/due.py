@@ -144,32 +144,3 @@ def overrides(callback: Callback, *hooks: str) -> bool:
 def validation_follows(trainer: Trainer) -> bool:
     """Returns whether Lightning validates after the newest step: a validation is due, or the run is asked to stop."""
     return trainer.enable_validation and (trainer.should_stop or is_validation_step(trainer))
-
-
-def has_ended(trainer: Trainer) -> bool:
-    """Returns whether the newest step is the run's last: the run has its length, or a rule has stopped it."""
-    return trainer.global_step == trainer.max_steps or stopped_by(trainer) is not None
-
-
-def stopped_by(trainer: Trainer) -> str | None:
-    """Returns the rule that has stopped the run, and why; None while the run goes on.
-
-    A rule is a callback that sets `trainer.should_stop` and gives the reason in `stopping_reason_message`, as
-    Lightning's `EarlyStopping` does. `--trainer.max_time` is not a rule: the rest of that run is still to come.
-    """
-    if not trainer.should_stop:
-        return None
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    for callback in callbacks:
-        reason = getattr(callback, "stopping_reason_message", None)
-        if reason:
-            rule = getattr(callback, "stopping_rule", type(callback).__name__)
-            return f"{rule}: {reason.removesuffix(' Signaling Trainer to stop.')}"
-    return None if any(isinstance(callback, Timer) for callback in callbacks) else "a callback"
-
-
-def forget_stop(trainer: Trainer) -> None:
-    """Clears the reason of an earlier stop: a run that goes on is not stopped, though its rule's state says so."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if hasattr(callback, "stopping_reason_message"):
-            callback.stopping_reason_message = None
