@@ -220,7 +220,7 @@ def test_changed_table(drawn: Callable[[str], Path], tmp_path: Path) -> None:
     shutil.copytree(drawn("ten features"), tmp_path, dirs_exist_ok=True)
     table = tmp_path / "table.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
-    refuse("plot", RUN, cwd=tmp_path, words=f"{RUN}|not what it was fitted on|contents of the data")
+    refuse("plot", RUN, cwd=tmp_path, words=f"{RUN}|its data has changed since it was fitted|contents of the data")
     table.unlink()
     refuse("plot", RUN, cwd=tmp_path, words="table.csv|no such file")
 

@@ -77,5 +77,5 @@ def test_interval_has_its_coverage() -> None:
 
 def test_too_few_rows_are_refused() -> None:
     x, y, *_ = problem(4, 3, 1, 0.0, seed=0)
-    with pytest.raises(ValueError, match="4 rows are no more than the coefficients"):
+    with pytest.raises(ValueError, match="4 rows are too few: fit more rows than coefficients"):
         PredictionInterval(triangle_of([(x, y)]), True, 0.95)

@@ -328,7 +328,7 @@ def test_intervals_that_nothing_follows_for(tmp_path: Path) -> None:
     assert linreg("fit", *of_table, "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     checkpoint = str(RUN.with_name("version_2") / "checkpoints" / "step=1.ckpt")
     few = linreg("predict", "--ckpt_path", checkpoint, "--interval", "0.9", cwd=tmp_path)
-    assert_refused(few, "there is no interval, 5 rows are no more than the coefficients")
+    assert_refused(few, "there is no interval, 5 rows are too few: fit more rows than coefficients")
 
 
 def test_predictions_do_not_replace_the_rows(tmp_path: Path) -> None:

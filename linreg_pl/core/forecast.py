@@ -42,7 +42,8 @@ class Forecast:
     def epochs_until(self, errors: Tensor, share: float = 0.01) -> Tensor:
         """Returns the epochs until each coefficient's error is below `share` of its initial error, and stays there.
 
-        The magnitudes of a coefficient's parts are added, so the result is an upper bound where parts cancel.
+        A coefficient's error is the sum of its terms along the directions. Their magnitudes are added, so the result
+        is an upper bound where terms cancel.
 
         Args:
             errors: θ - θ* at the start, (P, K).
@@ -52,12 +53,12 @@ class Forecast:
             (P, K); infinite where a direction with a share in the error does not converge, 0 without an error.
         """
         coordinates = self.shares @ errors.to(self.shares.dtype)
-        parts = (self.directions.unsqueeze(2) * coordinates.unsqueeze(0)).abs()  # (P of θ, Q directions, K)
-        present = parts > 1e-14 * parts.amax(dim=1, keepdim=True)
+        terms = (self.directions.unsqueeze(2) * coordinates.unsqueeze(0)).abs()  # (P of θ, Q directions, K)
+        present = terms > 1e-14 * terms.amax(dim=1, keepdim=True)
         allowed = share * errors.abs()
 
         def is_above(epochs: Tensor) -> Tensor:
-            remaining = parts * torch.exp(-self.rates.view(1, -1, 1) * epochs.unsqueeze(1).clamp(min=1e-300))
+            remaining = terms * torch.exp(-self.rates.view(1, -1, 1) * epochs.unsqueeze(1).clamp(min=1e-300))
             return torch.where(present, remaining, 0.0).sum(dim=1) > allowed
 
         below, above = torch.zeros_like(errors), torch.ones_like(errors)

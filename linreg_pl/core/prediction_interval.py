@@ -38,7 +38,7 @@ class PredictionInterval:
         solution = optimum(triangle, penalty_rows(triangle.num_features, 0.0), fit_intercept)
         fit = statistics(solution)
         if round(fit.degrees_of_freedom) < 1:
-            raise ValueError(f"{triangle.num_rows} rows are no more than the coefficients that were fitted to them")
+            raise ValueError(f"{triangle.num_rows} rows are too few: fit more rows than coefficients")
         self.fit_intercept = fit_intercept
         self._half = (
             solution.inverse.half / (triangle.total_weight * triangle.num_targets) ** 0.5

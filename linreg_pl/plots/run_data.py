@@ -100,7 +100,7 @@ def record(run: Path) -> Record:
     module.to(contents.state_dict["W"].dtype).load_state_dict(contents.state_dict)
     changes = changed_settings(contents, module, data, "64-true" if module.W.dtype == torch.float64 else "32-true")
     if changes:
-        raise InputError(f"{run}: its data is not what it was fitted on: {'; '.join(changes)}")
+        raise InputError(f"{run}: its data has changed since it was fitted: {'; '.join(changes)}")
     solution = Solution(data, module, module.problem(data))
     total_steps = contents.progress.total_steps or contents.global_step
     return Record(contents.global_step, total_steps, curves_of(run), start, solution)

@@ -122,7 +122,7 @@ class Solution:
             return "Leave out one of the collinear columns, or penalise them more: a larger --model.l2."
         condition = self.problem.condition_number
         (_, fastest), (slow, slowest) = self.halving_epochs[0], self.halving_epochs[-1]
-        if condition <= 100:  # the slowest direction then takes at most some hundred epochs more than the fastest
+        if condition <= 100:  # the slowest direction takes at most about 100 times as many epochs as the fastest
             return "No direction is slow."
         # With momentum that limits all directions their times agree to 1%, and rounding decides which one is slowest.
         if self.model.momentum and fastest > 0.99 * slowest:
