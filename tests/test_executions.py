@@ -1,4 +1,4 @@
-"""Several steps in one `training_step` of Lightning: the same bits, and nothing is passed over."""
+"""Several steps in one `training_step` of Lightning: the same bits, and every callback acts when it is due."""
 
 import json
 import math
@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from linreg_pl import LinearRegression, SyntheticDataModule
+from linreg_pl.data.loaders import Batch
 from linreg_pl.runs.checkpoint_file import read_checkpoint
 from linreg_pl.runs.folder import checkpoints
 from linreg_pl.training.executions import Executions
@@ -25,8 +26,8 @@ from tests.trainers import Trajectory, plain_trainer
 
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("steps", ["5", "auto"])
-def test_run_is_that_of_one_step_at_a_time(job: str, steps: str, tmp_path: Path) -> None:
-    """Every bit that is saved, Lightning's own counters among them; so if the run is resumed within an interval."""
+def test_run_equals_single_steps(job: str, steps: str, tmp_path: Path) -> None:
+    """Compares every saved bit, Lightning's counters too, and those of a run that is resumed within an interval."""
     folders = {name: tmp_path / name for name in ("one", "several", "resumed")}
     for folder in folders.values():
         folder.mkdir()
@@ -43,8 +44,8 @@ def test_run_is_that_of_one_step_at_a_time(job: str, steps: str, tmp_path: Path)
         assert equal(*(read_checkpoint(path).contents.others["loops"] for path in (ours, theirs))), ours
 
 
-def test_points_of_large_batches_are_those_of_one_step_at_a_time(tmp_path: Path) -> None:
-    """A sum over so many rows takes several threads, and rounds as their number has it."""
+def test_points_of_large_batches_equal_single_steps(tmp_path: Path) -> None:
+    """Several threads sum so many rows, and their number changes the rounding."""
     large = ("--data.num_rows", "120000", "--data.batch_size", "40000", "--trainer.max_epochs", "20")
     drawn = []
     for steps in ("1", "auto"):
@@ -57,13 +58,13 @@ def test_points_of_large_batches_are_those_of_one_step_at_a_time(tmp_path: Path)
 
 
 @pytest.fixture
-def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy the machine is, an execution ends where something is due, not after a tenth of a second."""
+def _no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets executions end only at due steps, however busy the machine is."""
     monkeypatch.setattr(Executions, "max_seconds", math.inf)
 
 
 class Recording(LinearRegression):
-    """Notes the cost of each step, and W and b after it."""
+    """Records the cost of each step, and W and b after it."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -81,7 +82,7 @@ class Recording(LinearRegression):
 
 
 class GoldenData(SyntheticDataModule):
-    """A recorded run's batches: one noise stream over all epochs, as golden's `meta` describes it."""
+    """The batches of a recorded run: one noise stream over all epochs, as golden's `meta` describes."""
 
     def __init__(self, meta: dict[str, Any]) -> None:
         super().__init__(num_rows=meta["data_length"], batch_size=meta["batch_size"])
@@ -94,17 +95,17 @@ class GoldenData(SyntheticDataModule):
         return self._x[rows], self._ys[epoch, rows]
 
 
-@pytest.mark.usefixtures("_no_hurry")
+@pytest.mark.usefixtures("_no_time_limit")
 @pytest.mark.parametrize("name", ["seed", "penalised"])
-def test_every_step_is_tensorflows(name: str) -> None:
-    """As in `test_golden`, and the very bits of one step at a time."""
+def test_every_step_matches_tensorflow(name: str) -> None:
+    """Compares with TensorFlow as `test_golden` does, and with single steps to the bit."""
     golden = np.load(GOLDEN / f"{name}.npz")
     meta = json.loads(str(golden["meta"]))
     runs = []
-    for taking in (None, Executions()):
+    for executions in (None, Executions()):
         module = Recording(learning_rate=meta["learning_rate"], l2=meta["reg"])
         data = GoldenData(meta)
-        data.group_steps(taking)
+        data.group_steps(executions)
         with torch.no_grad():
             module.W.fill_(meta["W0"])
             module.b.fill_(meta["b0"])
@@ -121,13 +122,13 @@ def test_every_step_is_tensorflows(name: str) -> None:
     assert np.abs(cost / golden["cost"] - 1).max() < 1e-4
 
 
-def test_schedule_and_momentum_of_a_subclass() -> None:
-    """Stepped with each step of the optimizer, not with each execution."""
+def test_schedule_of_a_subclass() -> None:
+    """A subclass's scheduler steps with each step of the optimizer, not with each execution."""
     states = []
-    for taking in (None, Executions(), Executions(4)):
+    for executions in (None, Executions(), Executions(4)):
         module = Scheduled(learning_rate=1e-4)
         data = SyntheticDataModule(num_rows=30, batch_size=10)
-        data.group_steps(taking)
+        data.group_steps(executions)
         trainer = plain_trainer(-1, max_steps=30, limit_val_batches=0)
         trainer.fit(module, data)
         assert (trainer.global_step, trainer.current_epoch) == (30, 10)
@@ -138,7 +139,7 @@ def test_schedule_and_momentum_of_a_subclass() -> None:
 
 
 class EachEpoch(Callback):
-    """Notes where an epoch ends."""
+    """Records the end of each epoch."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[int, int]] = []
@@ -147,16 +148,31 @@ class EachEpoch(Callback):
         self.ends.append((trainer.current_epoch, trainer.global_step))
 
 
-@pytest.mark.usefixtures("_no_hurry")
-def test_callbacks_get_what_they_look_at() -> None:
-    """Each step, or each epoch's end, where a callback has a hook there."""
-    for callback, taken in ((Trajectory(), 24), (EachEpoch(), 6), (Callback(), 1)):
+class EveryFive(Callback):
+    """Needs control at every fifth step, and records the steps at which it gets it."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def next_due(self, trainer: Trainer, step: int) -> float:
+        return (step // 5 + 1) * 5
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.steps.append(trainer.global_step)
+
+
+@pytest.mark.usefixtures("_no_time_limit")
+def test_callbacks_act_when_due() -> None:
+    """A callback acts at each step or epoch for which it has a hook, and at the steps that it says are due."""
+    for callback, training_steps in ((Trajectory(), 24), (EachEpoch(), 6), (EveryFive(), 5), (Callback(), 1)):
         module = Recording(learning_rate=1e-4)
         data = SyntheticDataModule(num_rows=40, batch_size=10)
         data.group_steps(Executions())
         trainer = plain_trainer(-1, callback, max_steps=24, limit_val_batches=0)
         trainer.fit(module, data)
-        assert module.training_steps == taken
+        assert module.training_steps == training_steps
         if isinstance(callback, Trajectory):
             seen = [
                 (cost, W.item(), b.item()) for cost, W, b in zip(callback.cost, callback.W, callback.b, strict=True)
@@ -164,11 +180,70 @@ def test_callbacks_get_what_they_look_at() -> None:
             assert seen == module.seen
         if isinstance(callback, EachEpoch):
             assert callback.ends == [(epoch, 4 * (epoch + 1)) for epoch in range(6)]
+        if isinstance(callback, EveryFive):
+            assert callback.steps == [5, 10, 15, 20, 24]
+
+
+class CountedFetches(SyntheticDataModule):
+    """Counts the batches that were fetched."""
+
+    num_fetched = 0
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        self.num_fetched += 1
+        return super().batch(epoch, index)
+
+
+def first_item(data: SyntheticDataModule, executions: Executions) -> tuple[LinearRegression, Any]:
+    """Returns a model after a run of 12 steps, and the item that the training loader yielded at its start."""
+    model, trainer = LinearRegression(learning_rate=1e-4), plain_trainer(-1, max_steps=12, limit_val_batches=0)
+    items: list[Any] = []
+
+    class TakeItem(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            items.append(next(iter(data.train_dataloader())))
+
+    trainer.callbacks.append(TakeItem())  # type: ignore[attr-defined]
+    data.group_steps(executions)
+    trainer.fit(model, data)
+    return model, items[0]
+
+
+@pytest.mark.usefixtures("_no_time_limit")
+def test_batches_are_fetched_one_by_one() -> None:
+    data = CountedFetches(num_rows=40, batch_size=10)
+    model, execution = first_item(data, Executions())
+    fetched = data.num_fetched
+    assert fetched == 12
+    moved = model.transfer_batch_to_device(execution, torch.device("meta"), 0)
+    for number, (x, y) in enumerate(moved, 1):
+        assert (x.device.type, y.device.type, x.shape) == ("meta", "meta", (10, 1))
+        assert data.num_fetched == fetched + number
+    assert number == 12
+
+
+@pytest.mark.usefixtures("_no_time_limit")
+def test_end_stops_after_the_current_step() -> None:
+    executions, data = Executions(), SyntheticDataModule(num_rows=40, batch_size=10)
+    _, execution = first_item(data, executions)
+    batches = iter(execution)
+    next(batches)
+    next(batches)
+    executions.end()
+    assert next(batches, None) is None
+
+
+def test_executions_end_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Executions, "max_seconds", -1.0)
+    module, data = Recording(learning_rate=1e-4), SyntheticDataModule(num_rows=40, batch_size=10)
+    data.group_steps(Executions())
+    plain_trainer(-1, max_steps=12, limit_val_batches=0).fit(module, data)
+    assert module.training_steps == 12
 
 
 @pytest.mark.parametrize("steps", ["auto", "7"])
-def test_step_that_diverges_is_told_to_the_step(steps: str, tmp_path: Path) -> None:
-    """The report of a run that diverged within an execution is that of one step at a time."""
+def test_divergence_is_reported_at_its_step(steps: str, tmp_path: Path) -> None:
+    """The report of a run that diverges within an execution equals that of single steps."""
     reports = []
     for steps_per_execution in ("1", steps):
         (folder := tmp_path / steps_per_execution).mkdir()

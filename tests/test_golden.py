@@ -1,7 +1,7 @@
-"""The same digits as TensorFlow: every step of two recorded runs of the tutorial's model, through a real Trainer.
+"""Compares every step of two recorded runs of the tutorial's model with TensorFlow, through a real Trainer.
 
-`golden/*.npz` were recorded by TensorFlow 2.21 (graph mode, float32, CPU). What this module reaches, on the machine
-where it was written, beside a bare float32 loop with autograd:
+TensorFlow 2.21 recorded `golden/*.npz` (graph mode, float32, CPU). The deviations of this module, on the machine where
+it was written, and of a bare float32 loop with autograd:
 
                W, relative to 3.657     b, absolute     cost, relative
     seed                3.3e-8       0 (every bit)         1.1e-6
@@ -27,7 +27,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 class GoldenRows(IterableDataset[tuple[Tensor, Tensor]]):
-    """The recorded run's batches `(x, y)`: one noise stream over all epochs, as golden's `meta` describes it."""
+    """The batches `(x, y)` of the recorded run: one noise stream over all epochs, as golden's `meta` describes."""
 
     def __init__(self, meta: dict[str, Any]) -> None:
         self.meta = meta
@@ -48,7 +48,7 @@ class GoldenRows(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 @pytest.mark.parametrize("name", ["seed", "penalised"])
-def test_every_step_is_tensorflows(name: str) -> None:
+def test_every_step_matches_tensorflow(name: str) -> None:
     golden = np.load(GOLDEN / f"{name}.npz")
     meta = json.loads(str(golden["meta"]))
     module = LinearRegression(learning_rate=meta["learning_rate"], l2=meta["reg"])

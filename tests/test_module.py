@@ -1,4 +1,4 @@
-"""The module on its own: where it starts, one step, and training under a plain Trainer."""
+"""The module without the command: its start, its checks, and training under a plain Trainer."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from tests.trainers import Trajectory, plain_trainer
 
 
 def test_start_is_a_truncated_normal() -> None:
-    """Standard deviation of a normal truncated at two of its own: 0.8796 of it (scipy.stats.truncnorm(-2, 2).std())."""
+    """Truncation at twice the standard deviation leaves 0.8796 of it (scipy.stats.truncnorm(-2, 2).std())."""
     W = LinearRegression(num_features=100_000, init_std=0.01).W.detach()
     assert W.abs().max() <= 0.02
     assert W.abs().max() > 0.0199, "100 000 draws come near the bound"
@@ -25,7 +25,7 @@ def test_start_is_a_truncated_normal() -> None:
 def test_start_is_a_function_of_the_seed() -> None:
     torch.manual_seed(1)
     first = LinearRegression(num_features=3, init_seed=5)
-    torch.manual_seed(2)  # a global state that must not matter
+    torch.manual_seed(2)  # the global generator must not matter
     again, other = LinearRegression(num_features=3, init_seed=5), LinearRegression(num_features=3, init_seed=6)
     assert torch.equal(first.W, again.W)
     assert torch.equal(first.b, again.b)
@@ -40,8 +40,8 @@ def test_forward_is_differentiable() -> None:
     assert module.W.grad.flatten().tolist() == [4.0, 4.0]
 
 
-def test_trains_under_a_plain_trainer_with_a_plain_dataloader() -> None:
-    """(x, y) from a DataLoader over a TensorDataset, against gradient descent written out in float64."""
+def test_plain_trainer_and_dataloader() -> None:
+    """Compares training on `(x, y)` from a DataLoader with gradient descent written out in float64."""
     x, y, *_ = problem(40, 3, 2, 0.0, seed=1)
     module = LinearRegression(num_features=3, num_targets=2, learning_rate=0.05, l2=0.1)
     W, b = module.W.detach().double(), module.b.detach().double()
@@ -58,8 +58,8 @@ def test_trains_under_a_plain_trainer_with_a_plain_dataloader() -> None:
 
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["trained", "loaded"])
-def test_a_second_fit_goes_on_from_the_first(loaded: bool) -> None:
-    """As a module without settings that follow from the data does, whose W and b are put there by hand."""
+def test_second_fit_continues_the_first(loaded: bool) -> None:
+    """Compares with a module that learns nothing from the data, and whose W and b are copied by hand."""
     data = TableDataModule(str(DIABETES), "progression", batch_size=100, shuffle=False)
     settings: dict[str, Any] = {"num_features": 10, "learning_rate": 0.1, "momentum": 0.5, "tail_averaging": 0.5}
     first = LinearRegression(start_at_mean=True, **settings)
@@ -92,6 +92,6 @@ def test_a_second_fit_goes_on_from_the_first(loaded: bool) -> None:
         ({"num_targets": 0}, "num_targets is 0"),
     ],
 )
-def test_values_that_can_not_train_are_refused(arguments: dict[str, float], message: str) -> None:
+def test_unusable_values_are_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         LinearRegression(**arguments)  # type: ignore[arg-type]

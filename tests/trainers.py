@@ -1,4 +1,4 @@
-"""A plain Lightning trainer for tests, and what it saw at every step."""
+"""A plain Lightning trainer for tests, and callbacks that record or stop its run."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Trajectory(Callback):
-    """Cost before each step's update, W and b after it."""
+    """Records the cost before each step's update, and W and b after it."""
 
     def __init__(self) -> None:
         self.cost: list[float] = []
@@ -23,7 +23,7 @@ class Trajectory(Callback):
 
 
 class StopAt(Callback):
-    """A rule that stops a run after so many steps, and does not say why."""
+    """Stops a run after a number of steps, and gives no reason."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -35,7 +35,7 @@ class StopAt(Callback):
 
 
 def plain_trainer(max_epochs: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
-    """Lightning's own trainer, on the CPU, that writes and prints nothing."""
+    """Returns Lightning's own trainer, on the CPU, which writes and prints nothing."""
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     return Trainer(
         accelerator="cpu",

@@ -20,7 +20,7 @@ from linreg_pl.solve.epochs_in_words import MOST_NAMED, forecast_in_words
 from linreg_pl.training.checkpoint_contents import CheckpointContents, ExactState, add_to_checkpoint
 from linreg_pl.training.coefficient_names import named, trained_module
 from linreg_pl.training.due import AtPoints, next_point
-from linreg_pl.training.problem import of_many_answers
+from linreg_pl.training.problem import collinearity_warning
 
 
 class StopRule:
@@ -209,7 +209,7 @@ class ExactAnswer(AtPoints):
             rate = f"{module.learning_rate:.4g}, half of the largest stable learning rate{schedule}"
             lines.insert(1, f"rate      {rate}")
         if self.problem.dependent_columns:
-            lines.append(f"WARNING   {of_many_answers(self.problem)}")
+            lines.append(f"WARNING   {collinearity_warning(self.problem)}")
         unstable = self.problem.instability(module.learning_rate, module.momentum)
         if unstable:
             lines.append(f"WARNING   {unstable}; give --model.learning_rate auto, or less")

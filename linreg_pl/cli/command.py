@@ -76,7 +76,7 @@ from linreg_pl.solve.text import solution_lines
 from linreg_pl.training.checkpoint_contents import Progress
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
-from linreg_pl.training.problem import NEAR
+from linreg_pl.training.problem import TARGET_GAP
 
 UNACTIONABLE_WARNINGS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # a matter between Lightning and torch
@@ -341,7 +341,7 @@ class LinregCLI(LightningCLI):
         print(f"fitting {rows}, {features}, {targets}: {steps}{resumed}")
         if self.plan:
             length = f"{self.plan['max_epochs']} epoch{'' if self.plan['max_epochs'] == 1 else 's'}"
-            print(f"length    {length}, to end within {100 * NEAR:g}% of the variance explained")
+            print(f"length    {length}, to end within {100 * TARGET_GAP:g}% of the variance explained")
         try:
             place = self.run or Path(self.config.fit.trainer.default_root_dir)
             with writing(place, "--trainer.default_root_dir"):
@@ -364,8 +364,8 @@ class LinregCLI(LightningCLI):
             raise InputError("no step was taken: --trainer.max_time is used up; give it more, or null")
         print(*self.report.lines(), sep="\n")
         share = self.report.contents.get("gap_of_variance_explained")
-        if self.plan and share is not None and share > NEAR:
-            print(f"WARNING  that is more than {100 * NEAR:g}%: give --trainer.max_epochs more")
+        if self.plan and share is not None and share > TARGET_GAP:
+            print(f"WARNING  that is more than {100 * TARGET_GAP:g}%: give --trainer.max_epochs more")
         run = run_folder(self.trainer)
         if run is not None:
             print(f"run      {run}")

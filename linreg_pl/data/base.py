@@ -1,11 +1,11 @@
-"""Where are batches cut, and which one comes next?
+"""The interface of a data module: rows with named columns, cut into batches.
 
-A batch is a pure function of (seed, epoch, index), and the next one follows from the optimizer step alone:
+A batch is a pure function of (seed, epoch, index), and the optimizer step alone gives the next one:
 
     epoch, index = divmod(global_step, steps_per_epoch)
 
-So a resumed run needs nothing but its step to go on with the batch that comes next. Batches are slices of tensors:
-collating rows one by one costs two hundred times as much.
+So a resumed run needs only its step to continue with the right batch. Batches are slices of tensors: collating rows one
+by one takes two hundred times as long.
 """
 
 from abc import ABC, abstractmethod
@@ -32,90 +32,90 @@ class BatchDataModule(LightningDataModule, ABC):
     target_names: list[str]
     batch_size: int  # known, as the rows are, after `setup("fit")`
     watch: Watch = staticmethod(unwatched)
-    """Sees each pass that is taken over all rows; set before the first."""
+    """Observes each pass over all rows; set it before the first one."""
     held_out: Triangle | None = None
-    """What one pass over the rows to validate keeps, if there are any; known after `setup("fit")`."""
+    """Triangle of the rows to validate, if there are any; known after `setup("fit")`."""
     _groups: StepGroups | None = None
 
     def __str__(self) -> str:
-        """Its class: Lightning's own would ask the loaders, which may not be there yet."""
+        """Returns the class name: Lightning's own text needs the loaders, which may not exist yet."""
         return type(self).__name__
 
     @property
     @abstractmethod
     def feature_names(self) -> list[str]:
-        """Of the columns of x."""
+        """Returns the names of x's columns."""
 
     @property
     def num_features(self) -> int:
-        """D."""
+        """Returns D."""
         return len(self.feature_names)
 
     @property
     def num_targets(self) -> int:
-        """K."""
+        """Returns K."""
         return len(self.target_names)
 
     @property
     @abstractmethod
     def num_rows_to_fit(self) -> int:
-        """Rows that training draws from; known after `setup("fit")`."""
+        """Returns the number of rows that training draws from; known after `setup("fit")`."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; rows left over are dropped. Known after `setup("fit")`."""
+        """Returns the number of full batches in an epoch; known after `setup("fit")`. Drops the rows left over."""
         return self.num_rows_to_fit // self.batch_size
 
     @abstractmethod
     def batch(self, epoch: int, index: int) -> Batch:
-        """Training batch `index` of `epoch`: the same whenever and wherever it is asked for."""
+        """Returns training batch `index` of `epoch`: always the same for these two numbers."""
 
     @property
     @abstractmethod
     def has_fixed_batches(self) -> bool:
-        """Whether every epoch has the same batches of x, in the same order."""
+        """Returns whether every epoch has the same batches of x, in the same order."""
 
     @abstractmethod
     def rows(self) -> Iterator[Batch]:
-        """All rows that training draws from, some at a time, without what each epoch draws anew.
+        """Yields all rows that training draws from, in chunks, without the noise that each epoch draws anew.
 
-        Weights are on whatever scale: the exact answer is the same on any.
+        Weights may have any scale: the exact solution does not depend on it.
         """
 
     @cached_property
     def triangle(self) -> Triangle:
-        """What one pass over these rows keeps: all that the exact answer needs. Known after `setup`."""
+        """Computes the triangle of these rows in one pass: all that the exact solution needs. Call `setup` before."""
         return triangle_of(self.watched_rows())
 
     def watched_rows(self) -> Iterator[Batch]:
-        """The same rows; watched."""
+        """Yields the same rows, while `watch` observes the pass."""
         return self.watch(self.rows(), self.num_rows_to_fit, lambda batch: len(batch[0]))
 
     @property
     def holds_out_rows(self) -> bool:
-        """Whether there are rows to validate on while fitting."""
+        """Returns whether there are rows to validate on while fitting."""
         return False
 
     @property
     @abstractmethod
     def evaluated_rows(self) -> str:
-        """How many rows validate or test, and which, in words; known after `setup` for it."""
+        """Describes the rows to validate or test, with their number; known after `setup` for that stage."""
 
     @property
     def paths(self) -> Sequence[Path]:
-        """The files that the rows are read from, if any."""
+        """Returns the files that the rows are read from, if any."""
         return ()
 
     @property
     def fingerprint(self) -> str:
-        """Tells data of other contents apart; empty where the hyper-parameters say it all."""
+        """Returns a checksum of the contents; empty if the hyper-parameters determine them."""
         return ""
 
     def as_written(self, columns: Sequence[str] | None) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
-        """Some columns of the rows to predict, or all, to be copied: their types, and all rows in order.
+        """Returns columns to copy beside the predictions, all if None: their types, and all rows in order.
 
         Raises:
-            InputError: they are not there.
+            InputError: the data does not have these columns.
         """
         raise InputError("the data has no columns to copy into the predictions: leave --keep_columns out")
 
@@ -128,7 +128,7 @@ class BatchDataModule(LightningDataModule, ABC):
         return TrainingBatches(self, self._groups)
 
     def state_dict(self) -> dict[str, Any]:
-        """The columns' names and the contents' fingerprint, so that a checkpoint is never applied to others."""
+        """Returns the columns' names and the fingerprint, so that a checkpoint is never applied to other data."""
         return {
             "feature_names": self.feature_names,
             "target_names": self.target_names,
@@ -136,27 +136,27 @@ class BatchDataModule(LightningDataModule, ABC):
         }
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
-        """Takes over what the checkpoint's data has learnt from the rows it was fitted on; may precede `setup`."""
+        """Takes over what the checkpoint's data learnt from the rows it was fitted on; may come before `setup`."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Adopts the checkpoint's state, and compares the checkpoint's columns with the data's.
 
         Raises:
-            InputError: they are others, or stand in another order.
+            InputError: their names or their order differ.
         """
         self.adopt(state_dict)
         for key, flag in (("feature_names", "--data.features"), ("target_names", "--data.target")):
-            fitted, found = list(state_dict[key]), list(getattr(self, key))
-            differing = [pair for pair in zip_longest(fitted, found, fillvalue="") if len(set(pair)) > 1]
+            saved, present = list(state_dict[key]), list(getattr(self, key))
+            differing = [pair for pair in zip_longest(saved, present, fillvalue="") if len(set(pair)) > 1]
             if differing:
-                then, now = (quoted(list(filter(None, names))) or "none" for names in zip(*differing, strict=True))
+                old, new = (quoted(list(filter(None, names))) or "none" for names in zip(*differing, strict=True))
                 raise InputError(
-                    f"the checkpoint was fitted with {key} {then} where the data has {now}; choose them with {flag}"
+                    f"the checkpoint was fitted with {key} {old} where the data has {new}; choose them with {flag}"
                 )
 
 
 def checked_batch_size(batch_size: int, num_rows: int, rows: str) -> int:
-    """`batch_size`, where a batch of `num_rows` rows can be cut; `rows` says what they are.
+    """Returns `batch_size` after a check; `rows` describes the rows that batches are cut from.
 
     Raises:
         InputError: it is not between 1 and `num_rows`.
@@ -170,7 +170,7 @@ def checked_batch_size(batch_size: int, num_rows: int, rows: str) -> int:
 
 
 def checked_seed(seed: int) -> int:
-    """`seed`, where it can seed a stream.
+    """Returns `seed` after a check.
 
     Raises:
         InputError: it is negative.

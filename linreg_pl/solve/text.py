@@ -8,7 +8,7 @@ from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import quoted
 from linreg_pl.solve.epochs_in_words import shown_epochs
 from linreg_pl.solve.solution import Solution
-from linreg_pl.training.problem import of_many_answers
+from linreg_pl.training.problem import collinearity_warning
 
 
 def solution_lines(solution: Solution) -> list[str]:
@@ -23,7 +23,7 @@ def solution_lines(solution: Solution) -> list[str]:
     rates = problem.stable_learning_rates(solution.model.momentum)
     lines = [line for target in range(solution.data.num_targets) for line in _table(solution, target)]
     if problem.dependent_columns:
-        lines.append(f"WARNING  {of_many_answers(problem)}")
+        lines.append(f"WARNING  {collinearity_warning(problem)}")
     elif solution.penalty_identified_columns:
         lines.append(
             f"WARNING  {quoted(solution.penalty_identified_columns)} are collinear: only the penalty, --model.l2"

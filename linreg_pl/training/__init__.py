@@ -1,1 +1,1 @@
-"""Lightning: the module, its callbacks, the run's folder."""
+"""One step of stochastic gradient descent under Lightning, and what is known before the first."""

@@ -79,11 +79,11 @@ class PointsWithin:
         self._drawing = [callback for callback in callbacks if isinstance(callback, AtPoints)]
         self.next_step: float = next_point(trainer, trainer.global_step) if self._drawing else math.inf
 
-    def draw(self) -> None:
-        """Lets every callback act at the newest step, and moves on to the next point."""
+    def draw(self, step: int) -> None:
+        """Lets every callback act at `step`, the newest, and finds the next point."""
         for callback in self._drawing:
             callback.on_point(self._trainer)
-        self.next_step = next_point(self._trainer, self._trainer.global_step)
+        self.next_step = next_point(self._trainer, step)
 
 
 def next_point(trainer: Trainer, step: int) -> int:
@@ -119,6 +119,7 @@ def next_due(trainer: Trainer, step: int) -> int:
 
     Lightning's `Timer` has a hook around steps, but it reads the clock, whatever the step.
     """
+    step_hooks = ("on_train_batch_start", "on_train_batch_end", "on_before_optimizer_step", "on_before_zero_grad")
     epoch_end = next_multiple(int(trainer.num_training_batches), step)
     due = [math.inf if trainer.max_steps == -1 else trainer.max_steps, next_validation(trainer, step)]
     if trainer.max_epochs != -1:  # Lightning counts epochs too
@@ -126,14 +127,11 @@ def next_due(trainer: Trainer, step: int) -> int:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, ActsWhenDue):
             due.append(callback.next_due(trainer, step))
-        elif overrides(callback, *STEP_HOOKS) and not isinstance(callback, Timer):
+        elif overrides(callback, *step_hooks) and not isinstance(callback, Timer):
             due.append(step + 1)
         elif overrides(callback, "on_train_epoch_start", "on_train_epoch_end"):
             due.append(epoch_end)
     return int(min(due))
-
-
-STEP_HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_before_optimizer_step", "on_before_zero_grad")
 
 
 def overrides(callback: Callback, *hooks: str) -> bool:

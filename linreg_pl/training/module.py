@@ -31,7 +31,7 @@ class LinearRegression(PreparedModule):
 
     Trains under any `lightning.Trainer` on batches `(x, y)` of shapes (N, D) and (N, K), or `(x, y, weights)` with
     weights (N, 1), where J is `mean(weights · (X W + b - y)²) + l2 · sum(W²)`. The step is Lightning's manual
-    optimization with the gradient in closed form: the formula is simpler than a graph, and takes half the time.
+    optimization with the gradient in closed form, which takes half the time of autograd.
 
     Args:
         num_features: D, columns of X.
@@ -153,9 +153,9 @@ class LinearRegression(PreparedModule):
                 self.num_averaged.zero_()  # the average is of an earlier run, or of one with another length
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Plain SGD, with one call for both parameters.
+        """Returns torch's SGD, fused: one call updates both parameters.
 
-        No `weight_decay`: the penalty is part of J, where b escapes it.
+        It has no `weight_decay`: the penalty is part of J, which does not penalise b.
         """
         return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum, fused=True)
 
@@ -181,7 +181,7 @@ class LinearRegression(PreparedModule):
         update = counted_step(self.trainer, optimizer.optimizer)
         for step, batch in enumerate(batches, first + 1):
             if step == points.next_step:
-                points.draw()
+                points.draw(step)
             self.descend(batch, update, schedulers)
         count_batches(self.trainer, self.trainer.global_step - first - 1)
 

@@ -1,11 +1,12 @@
-"""What is a run heading for, how fast may it go, and when will it be there? All that is known before its first step.
+"""Computes before the first step what a run converges to, how large its learning rate may be, and how long it takes.
 
-One pass over the rows gives the exact answer; the Hessians of an epoch's batches give the largest stable learning rate,
-with a second pass where batches are drawn anew, as a rare row may be in any of them.
+One pass over the rows gives the exact solution. The Hessians of an epoch's batches give the largest stable learning
+rate. If batches are drawn anew at every epoch, a rare row may be in any of them, and a second pass accounts for that.
 """
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,56 +26,50 @@ from linreg_pl.core.stability import (
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError, quoted
 
-SAMPLED_BATCHES = 16
-"""Where batches are too many, or drawn anew at every epoch, so many of the first epoch's stand for them."""
-
-SAFELY = 0.5
-"""Share of the largest stable learning rate at which the steepest direction arrives at once, and none oscillates."""
-
-NEAR = 1e-3
-"""Share of the variance explained by which a run of a length of our choice may miss the exact objective."""
-
-MOST_STEPS = 100_000
-"""Of such a run, where that is more than one epoch."""
-
-MOST_WORK = 2e6
-"""Batches times P³: a cycle's bound takes some hundred products of that many multiplications, and with momentum some
-four hundred of eight times as many, which is seconds."""
+TARGET_GAP = 1e-3
+"""A run whose length this program chooses ends within this share of the variance explained of the exact J."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The least-squares problem under a run, and how its batches cut it."""
+    """The least-squares problem that a run solves, and how its batches divide it."""
+
+    safe_share: ClassVar[float] = 0.5
+    """Share of the largest stable learning rate that `auto` takes: there the steepest direction converges in one step,
+    and no direction oscillates."""
 
     optimum: Optimum
     scaling: Scaling  # of the W and b that are trained
-    hessians: Tensor  # (n, P, P), of the epoch's batches, or of some
-    variance_explained: float  # by how much J is smaller at its optimum than where all weights are 0
-    is_cycle: bool  # whether these are all, the same at every epoch
-    curvature_noise: float | None  # of batches, where they are drawn anew at every epoch
+    hessians: Tensor  # (n, P, P), of all batches of an epoch, or of a sample of them
+    variance_explained: float  # difference of J between W = 0 and its optimum
+    is_cycle: bool  # whether `hessians` has all batches, and they are the same at every epoch
+    curvature_noise: float | None  # of the batches, if they are drawn anew at every epoch
     steps_per_epoch: int
     batch_size: int
-    dependent_columns: list[str]  # that are combinations of others, and these others
+    dependent_columns: list[str]  # all columns that take part in a linear dependence
 
     @cached_property
     def eigenvalues(self) -> Tensor:
-        """Of the Hessian over all rows, for the W and b that are trained; (P,), the largest first."""
+        """Returns the Hessian's eigenvalues over all rows, for W and b as they are trained; (P,), largest first."""
         eigenvalues: Tensor = 2 * torch.linalg.svdvals(self.optimum.factor_of(self.scaling)).square()
         return eigenvalues
 
     @property
     def condition_number(self) -> float:
-        """Largest by smallest eigenvalue; infinite where columns depend on each other."""
+        """Returns the largest eigenvalue divided by the smallest; infinite if columns are linearly dependent."""
         if self.dependent_columns:
             return float("inf")
         return float(self.eigenvalues[0] / self.eigenvalues[-1])
 
     @cache  # noqa: B019 (a problem lives as long as its run)
     def stable_learning_rates(self, momentum: float = 0.0) -> dict[str, float]:
-        """The largest stable learning rates: on all rows, on the worst batch alone, over the cycle, in the mean square.
+        """Returns the largest stable learning rates under different assumptions.
 
-        The latter three only where there are batches; `cycle` where they are the same at every epoch, and not too many
-        to multiply, `mean_square` where they are drawn anew. The worst batch is that of the Hessians that are known.
+        - `full_batch`: every step takes all rows.
+        - `worst_batch`: every step takes the steepest known batch. Only with several batches, as the next two.
+        - `cycle`: steps take the known batches in turn. Only if every epoch has the same batches, and not too many.
+        - `mean_square`: steps take random batches, and the mean square of the error shrinks. Only if batches are drawn
+          anew at every epoch.
         """
         on_all_rows = 2 * (1 + momentum) / float(self.eigenvalues[0]) if self.eigenvalues[0] > 0 else float("inf")
         rates = {"full_batch": on_all_rows}
@@ -89,16 +84,16 @@ class Problem:
         return rates
 
     def largest_stable_learning_rate(self, momentum: float = 0.0) -> float:
-        """The bound that keeps this run safe: its cycle's, or else the least of the others."""
+        """Returns the bound below which this run is stable: the cycle's, or else the smallest of the others."""
         rates = self.stable_learning_rates(momentum)
         return rates["cycle"] if "cycle" in rates else min(rates.values())
 
     def instability(self, learning_rate: float, momentum: float = 0.0) -> str:
-        """Whether a learning rate is too high, in words; empty where it is not.
+        """Returns a warning if a learning rate is too high, else an empty string.
 
-        Above the bound of its cycle or of all rows a run diverges. Above that of its worst batch alone it may not:
-        where batches are drawn anew, the others may make up for it. Nor above that of the mean square, until a rare
-        row is drawn.
+        A run diverges above the bound of its cycle, or of all rows. Above the bound of the worst batch it may
+        converge, as other batches make up for that one; above the bound of the mean square it may until a rare row is
+        drawn.
         """
         rates, bound = self.stable_learning_rates(momentum), self.largest_stable_learning_rate(momentum)
         if learning_rate <= bound:
@@ -108,32 +103,39 @@ class Problem:
         return f"learning_rate {learning_rate:g} is above {bound:.5g}, the largest stable one: descent {word} diverge"
 
     def safe_learning_rate(self, momentum: float = 0.0) -> float:
-        """What `learning_rate="auto"` means.
+        """Returns the value of `learning_rate="auto"`.
 
         Raises:
-            InputError: any is stable, as no feature says anything.
+            InputError: every learning rate is stable, as all features are 0.
         """
         bound = self.largest_stable_learning_rate(momentum)
         if bound == float("inf"):
             raise InputError(
                 "learning_rate auto: there is nothing to learn, as all features are 0; give other features"
             )
-        return SAFELY * bound
+        return self.safe_share * bound
 
     def errors(self, W: Tensor, b: Tensor) -> Tensor:
-        """θ - θ* (1+D, K), of a W and b that are trained."""
+        """Returns θ - θ* (1+D, K) for W (D, K) and b (K,) in the units in which they are trained."""
         return theta_of(W, b) - self.scaling.inverse @ self.optimum.theta.high
 
     def epochs_to_the_optimum(
-        self, W: Tensor, b: Tensor, learning_rate: float, momentum: float, schedule: Schedule
+        self,
+        W: Tensor,
+        b: Tensor,
+        learning_rate: float,
+        momentum: float,
+        schedule: Schedule,
+        max_steps: int = 100_000,
     ) -> int:
-        """Epochs after which J is expected to be within half of `NEAR` of its optimum, from this W and b on.
+        """Returns the epochs after which J, from this W and b on, is expected to be close to its optimum.
 
-        Of the variance explained, that is, or where that is next to nothing, of a millionth of the gap at the start.
+        Close means within half of `TARGET_GAP` of the variance explained. If almost nothing is explained, a millionth
+        of the initial gap replaces the variance. The result is at most `max_steps`, or one epoch if that is longer.
         """
         factor, errors = self.optimum.factor_of(self.scaling), self.errors(W, b)[self.optimum.free]
         _, lengths, Vt = torch.linalg.svd(factor)
-        at_start = float((factor @ errors).square().sum())
+        initial_gap = float((factor @ errors).square().sum())
         descent = ExpectedDescent(
             eigenvalues=2 * lengths.square(),
             errors=Vt @ errors,
@@ -142,14 +144,14 @@ class Problem:
             schedule=schedule,
             noise=self.optimum.objective / self.batch_size if self.steps_per_epoch > 1 else 0.0,
         )
-        near = NEAR / 2 * max(self.variance_explained, 1e-6 * at_start)
-        if max(self.variance_explained, at_start) <= 1e-12 * self.optimum.data.variance(fit_intercept=False):
-            return 1  # rounding is all there is
-        needed = descent.steps_to(near, most=max(MOST_STEPS, self.steps_per_epoch))
+        target = TARGET_GAP / 2 * max(self.variance_explained, 1e-6 * initial_gap)
+        if max(self.variance_explained, initial_gap) <= 1e-12 * self.optimum.data.variance(fit_intercept=False):
+            return 1  # the rest is rounding
+        needed = descent.steps_to(target, most=max(max_steps, self.steps_per_epoch))
         return -(-needed // self.steps_per_epoch)
 
     def forecast(self, learning_rate: float, momentum: float = 0.0) -> Forecast:
-        """How each direction of (b, W) converges, epoch by epoch."""
+        """Forecasts how each direction of (b, W) converges, epoch by epoch."""
         if self.is_cycle and self.steps_per_epoch > 1:
             return forecast_of_cycle(self.hessians, learning_rate, momentum)
         factor = self.optimum.factor_of(self.scaling)
@@ -158,7 +160,7 @@ class Problem:
     def forecast_of_gap(
         self, errors: Tensor, every_n_epochs: int, count: int, learning_rate: float, momentum: float = 0.0
     ) -> Tensor:
-        """J - J* at `errors` (1+D, K), and at the end of each `every_n_epochs` epochs, `count` times; (1 + count,)."""
+        """Forecasts J - J* at `errors` (1+D, K), and then `count` times after `every_n_epochs` each; (1 + count,)."""
         factor, free = self.optimum.factor_of(self.scaling), self.optimum.free
         if self.is_cycle:
             epoch = cycle(self.hessians, learning_rate, momentum)
@@ -170,25 +172,46 @@ class Problem:
     def course(
         self, errors: Tensor, every_n_steps: int, learning_rates: Tensor, momentum: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """θ - θ* at the start and after each `every_n_steps` steps at these rates, (n, P, K), and J - J* there, (n,).
+        """Computes θ - θ*, (n, P, K), and J - J*, (n,), at the start and after each `every_n_steps` steps.
 
-        Of descent on all rows, which batches follow on average.
+        Each step takes all rows and has its own learning rate; batches follow this course on average.
         """
         factor = self.optimum.factor_of(self.scaling)
-        found = course(factor, errors[self.optimum.free], learning_rates, momentum, every_n_steps)
-        return found, (factor @ found).square().sum(dim=(1, 2))
+        errors = course(factor, errors[self.optimum.free], learning_rates, momentum, every_n_steps)
+        return errors, (factor @ errors).square().sum(dim=(1, 2))
 
 
-def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bool, scaling: Scaling) -> Problem:
-    """The problem that the data poses under these settings of the model; takes the pass over the data."""
+def problem(
+    data: BatchDataModule,
+    l2: float,
+    fit_intercept: bool,
+    fold_bias: bool,
+    scaling: Scaling,
+    *,
+    num_samples: int = 16,
+    max_cycle_work: float = 2e6,
+) -> Problem:
+    """Returns the problem that the data poses under these settings of the model; takes the pass over the data.
+
+    Args:
+        data: Set up for fit.
+        l2: As in `LinearRegression`, like the next two.
+        fit_intercept: Whether b is trained.
+        fold_bias: Whether b is penalised.
+        scaling: Of the W and b that are trained.
+        num_samples: Batches that stand for all of an epoch, if these are too many or drawn anew at every epoch.
+        max_cycle_work: Limit of the number of batches times P³. The bound of a cycle takes some hundred products of
+            that many multiplications, and with momentum some four hundred of eight times as many: seconds.
+    """
     penalty = penalty_rows(data.num_features, l2, fold_bias, scaling)
     count, size = data.steps_per_epoch, data.num_features + fit_intercept
-    is_cycle = data.has_fixed_batches and count * size**3 <= MOST_WORK
-    # Spread over the epoch: a table that is streamed is shuffled in windows, which may differ.
-    sampled = sorted({index * count // SAMPLED_BATCHES for index in range(SAMPLED_BATCHES)})
-    chosen = range(count) if is_cycle else sampled
-    batches = (data.batch(0, index) for index in chosen)
-    hessians = [batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept, *w) for x, _, *w in batches]
+    is_cycle = data.has_fixed_batches and count * size**3 <= max_cycle_work
+    # Spread over the epoch: a streamed table is shuffled in windows, which may differ.
+    sample = sorted({index * count // num_samples for index in range(num_samples)})
+    batches = (data.batch(0, index) for index in (range(count) if is_cycle else sample))
+    hessians = [
+        batch_hessian(x, penalty.high, data.num_targets, scaling, fit_intercept, *weights) for x, _, *weights in batches
+    ]
     solution = optimum(data.triangle, penalty, fit_intercept)
     noise = None
     if not data.has_fixed_batches and count > 1:
@@ -207,7 +230,7 @@ def problem(data: BatchDataModule, l2: float, fit_intercept: bool, fold_bias: bo
     )
 
 
-def of_many_answers(problem: Problem) -> str:
-    """Words the warning about linearly dependent columns."""
+def collinearity_warning(problem: Problem) -> str:
+    """Returns the warning about linearly dependent columns."""
     columns = quoted(problem.dependent_columns)
     return f"{columns} are collinear: many W are exact, and the smallest of them is shown"
