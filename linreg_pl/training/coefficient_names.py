@@ -19,9 +19,11 @@ def trained_module(trainer: Trainer) -> LinearRegression:
 def column_names(trainer: Trainer) -> tuple[list[str], list[str]]:
     """Returns the names of the D features and K targets: the data's, or numbers if it has none."""
     data = getattr(trainer, "datamodule", None)
-    num_features, num_targets = trained_module(trainer).W.shape
-    features = getattr(data, "feature_names", None) or [str(index) for index in range(num_features)]
-    targets = getattr(data, "target_names", None) or [str(index) for index in range(num_targets)]
+    features, targets = getattr(data, "feature_names", None), getattr(data, "target_names", None)
+    if not features or not targets:
+        num_features, num_targets = trained_module(trainer).W.shape
+        features = features or [str(index) for index in range(num_features)]
+        targets = targets or [str(index) for index in range(num_targets)]
     return features, targets
 
 

@@ -19,10 +19,12 @@ def counted_step(trainer: Trainer, optimizer: torch.optim.Optimizer) -> Callable
     """
     step = partial(inspect.unwrap(type(optimizer).step), optimizer)
     steps_taken = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress  # behind `global_step`
+    count_in_total, count_in_epoch = steps_taken.total.increment_by, steps_taken.current.increment_by
 
     def step_and_count() -> None:
         step()
-        steps_taken.increment_by(1)
+        count_in_total(1)
+        count_in_epoch(1)
 
     return step_and_count
 
