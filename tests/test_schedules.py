@@ -1,4 +1,4 @@
-"""Schedules, averages and the length of a run: against torch's own schedulers, autograd, and real descents."""
+"""Compares schedules, averages and the length of a run with torch's schedulers, autograd, and real descents."""
 
 import json
 import re
@@ -25,14 +25,14 @@ TABLE = ("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.targ
 
 
 def scheduler_of(schedule: Schedule, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
-    """torch's."""
+    """Returns torch's own scheduler."""
     if schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=steps)
     return OneCycleLR(optimizer, 0.1, total_steps=steps, cycle_momentum=False)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
-def test_schedules_are_torchs(schedule: Schedule) -> None:
+def test_schedules_match_torch(schedule: Schedule) -> None:
     steps = 5000
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     scheduler, expected = scheduler_of(schedule, optimizer, steps), []
@@ -41,44 +41,44 @@ def test_schedules_are_torchs(schedule: Schedule) -> None:
         optimizer.step()
         if step < steps - 1:
             scheduler.step()
-    found = learning_rates(0.1, schedule, steps)
-    # torch ends a one-cycle with its last step, where ours is on the way to the end: a step's difference.
-    assert found.tolist() == pytest.approx(expected, abs=0.1 * (1e-12 if schedule == "cosine" else 12 / steps))
+    rates = learning_rates(0.1, schedule, steps)
+    # torch's one_cycle reaches its end with the last step, ours a step later.
+    assert rates.tolist() == pytest.approx(expected, abs=0.1 * (1e-12 if schedule == "cosine" else 12 / steps))
     assert learning_rates(0.1, "constant", 3).tolist() == [0.1, 0.1, 0.1]
 
 
-def descent(schedule: Schedule, tail: int) -> tuple[Tensor, list[Tensor]]:
-    """By autograd in float64 on all of diabetes: θ after each of 30 steps; the last is the mean of `tail` steps'."""
+def descent(schedule: Schedule, tail: int) -> list[Tensor]:
+    """Returns θ after each of 30 steps of autograd in float64, on all of diabetes; the last is the mean of `tail`."""
     table = torch.tensor(np.loadtxt(DIABETES, delimiter=",", skiprows=1))
     x, y = torch.cat([torch.ones(442, 1), table[:, :10]], dim=1).double(), table[:, 10:].double()
     start = LinearRegression(10, init_seed=3)
     theta = torch.cat([start.b.detach().unsqueeze(0), start.W.detach()]).double().requires_grad_()
     optimizer = torch.optim.SGD([theta], lr=0.1, momentum=0.5)
-    ways = []
+    path = []
     for rate in learning_rates(0.1, schedule, 30).tolist():
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         (x @ theta - y).square().mean().backward()
         optimizer.step()
-        ways.append(theta.detach().clone())
-    ways[-1] = torch.stack(ways[-max(1, tail) :]).mean(dim=0)
-    return ways[-1], ways
+        path.append(theta.detach().clone())
+    path[-1] = torch.stack(path[-max(1, tail) :]).mean(dim=0)
+    return path
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
 @pytest.mark.parametrize("tail", [0, 12])
-def test_a_run_on_a_schedule_is_autograds(schedule: Schedule, tail: int) -> None:
-    way = Trajectory()
+def test_run_on_schedule_matches_autograd(schedule: Schedule, tail: int) -> None:
+    trajectory = Trajectory()
     model = LinearRegression(
         10, 1, learning_rate=0.1, l2=0.0, momentum=0.5, schedule=schedule, tail_averaging=tail / 30, init_seed=3
     )
-    plain_trainer(30, way).fit(model, TableDataModule(str(DIABETES), "progression"))
-    _, expected = descent(schedule, tail)
-    for W, b, theta in zip(way.W, way.b, expected, strict=True):
+    plain_trainer(30, trajectory).fit(model, TableDataModule(str(DIABETES), "progression"))
+    expected = descent(schedule, tail)
+    for W, b, theta in zip(trajectory.W, trajectory.b, expected, strict=True):
         torch.testing.assert_close(torch.cat([b.unsqueeze(0), W]).double(), theta, rtol=1e-4, atol=1e-3)
 
 
-def test_a_schedule_asks_for_a_run_with_an_end() -> None:
+def test_schedule_needs_a_run_with_an_end() -> None:
     model = LinearRegression(10, schedule="cosine")
     with pytest.raises(InputError, match="a run with an end"):
         plain_trainer(-1).fit(model, TableDataModule(str(DIABETES), "progression"))
@@ -87,7 +87,7 @@ def test_a_schedule_asks_for_a_run_with_an_end() -> None:
 
 
 def small_problem(num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x with a column of ones, y = x θ + noise, and θ's least-squares estimate."""
+    """Returns x with a column of ones, y = x θ + noise, and the least-squares estimate of θ."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(num_rows, 5, generator=generator, dtype=torch.float64)
     x[:, 0] = 1
@@ -99,22 +99,22 @@ def small_problem(num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
-def test_course_is_descents(schedule: Schedule, momentum: float) -> None:
+def test_course_matches_descent(schedule: Schedule, momentum: float) -> None:
     x, y, exact = small_problem(50)
-    theta, velocity, ways = torch.zeros_like(exact), torch.zeros_like(exact), [-exact]
+    theta, velocity, path = torch.zeros_like(exact), torch.zeros_like(exact), [-exact]
     rates = learning_rates(0.1, schedule, 20)
     for rate in rates.tolist():
         velocity = momentum * velocity + 2 * x.T @ (x @ theta - y) / len(x)
         theta = theta - rate * velocity
-        ways.append(theta - exact)
-    found = course(x / len(x) ** 0.5, -exact, rates, momentum, every_n_steps=4)
-    torch.testing.assert_close(found, torch.stack(ways[::4]), rtol=1e-10, atol=1e-12)
+        path.append(theta - exact)
+    errors = course(x / len(x) ** 0.5, -exact, rates, momentum, every_n_steps=4)
+    torch.testing.assert_close(errors, torch.stack(path[::4]), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_expected_gap_is_what_many_runs_have_on_average(schedule: Schedule, momentum: float) -> None:
-    """Batches are drawn from all rows at every step here, for which the formula is made; 300 runs at once."""
+def test_expected_gap_is_the_mean_of_many_runs(schedule: Schedule, momentum: float) -> None:
+    """Draws each batch from all rows, as the formula assumes; 300 runs at once."""
     x, y, exact = small_problem(4000)
     eigenvalues, vectors = torch.linalg.eigh(2 * x.T @ x / len(x))
     mse = float((x @ exact - y).square().mean())
@@ -126,13 +126,13 @@ def test_expected_gap_is_what_many_runs_have_on_average(schedule: Schedule, mome
         rows, targets = x[chosen], y[chosen]
         velocity = momentum * velocity + 2 * rows.transpose(1, 2) @ (rows @ theta - targets) / size
         theta = theta - rate * velocity
-    seen = float((x @ (theta - exact)).square().mean())
+    mean_gap = float((x @ (theta - exact)).square().mean())
     descent = ExpectedDescent(eigenvalues, vectors.T @ -exact, 0.05, momentum, schedule, mse / size)
     expected = descent.gap_after(steps)
-    assert expected == pytest.approx(seen, rel=0.35)
+    assert expected == pytest.approx(mean_gap, rel=0.35)
 
 
-def test_steps_to_a_gap_are_the_fewest() -> None:
+def test_steps_to_gap_are_minimal() -> None:
     x, _, exact = small_problem(100)
     eigenvalues, vectors = torch.linalg.eigh(2 * x.T @ x / len(x))
     descent = ExpectedDescent(eigenvalues, vectors.T @ -exact, 0.05, schedule="cosine", noise=0.01)
@@ -142,11 +142,11 @@ def test_steps_to_a_gap_are_the_fewest() -> None:
 
 
 def far_from_least_squares(folder: Path, x: np.ndarray, y: np.ndarray, names: list[str]) -> float:
-    """How far a run ended from scikit-learn's objective, as a share of the variance that explains."""
+    """Returns the run's final gap to scikit-learn's objective, as a share of the variance explained."""
     report = json.loads((folder / RUN / "report.json").read_text())
     W = np.array([report["coefficients"][f"W/{name}"] for name in names])
     mse = np.mean((x @ W + report["coefficients"]["b"] - y) ** 2)
-    z = (x - x.mean(axis=0)) / x.std(axis=0)  # or scikit-learn drops the smallest columns
+    z = (x - x.mean(axis=0)) / x.std(axis=0)  # without this, scikit-learn drops the smallest columns
     best = np.mean((LeastSquares().fit(z, y).predict(z) - y) ** 2)
     share = (mse - best) / (np.var(y) - best)
     assert report["gap_of_variance_explained"] == pytest.approx(share, rel=1e-3, abs=1e-9)
@@ -154,12 +154,13 @@ def far_from_least_squares(folder: Path, x: np.ndarray, y: np.ndarray, names: li
 
 
 def write(path: Path, x: np.ndarray, y: np.ndarray) -> list[str]:
+    """Writes a CSV table, and returns the names of its features."""
     names = [f"x{i}" for i in range(x.shape[1])]
     np.savetxt(path, np.column_stack([x, y]), delimiter=",", header=",".join([*names, "y"]), comments="", fmt="%.9g")
     return names
 
 
-def test_a_table_is_fitted_well_with_no_other_flag(tmp_path: Path) -> None:
+def test_defaults_fit_a_table_well(tmp_path: Path) -> None:
     result = linreg("fit", *TABLE, cwd=tmp_path)
     assert (result.code, result.stderr) == (0, "")
     table = np.loadtxt(DIABETES, delimiter=",", skiprows=1)
@@ -174,7 +175,7 @@ def test_a_table_is_fitted_well_with_no_other_flag(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["strong", "weak", "units apart", "dependent"])
-def test_large_tables_of_every_kind_are_fitted_well(kind: str, tmp_path: Path) -> None:
+def test_defaults_fit_large_tables_well(kind: str, tmp_path: Path) -> None:
     generator = np.random.default_rng(5)
     x = generator.standard_normal((20_000, 6))
     x[:, 1] = x[:, 0] + 0.1 * x[:, 1]
@@ -192,7 +193,7 @@ def test_large_tables_of_every_kind_are_fitted_well(kind: str, tmp_path: Path) -
     assert ", 5 an epoch" in result.stdout, "batches of 4000 rows"
 
 
-def test_a_table_of_noise_alone_ends_too(tmp_path: Path) -> None:
+def test_run_on_constant_target_ends(tmp_path: Path) -> None:
     generator = np.random.default_rng(5)
     write(tmp_path / "t.csv", generator.standard_normal((6000, 3)), np.full(6000, 7.0))
     result = linreg("fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", cwd=tmp_path)
@@ -201,7 +202,7 @@ def test_a_table_of_noise_alone_ends_too(tmp_path: Path) -> None:
     assert report["coefficients"]["b"] == pytest.approx(7, abs=0.01)
 
 
-def test_a_run_on_a_schedule_keeps_its_length(tmp_path: Path) -> None:
+def test_run_on_schedule_keeps_its_length(tmp_path: Path) -> None:
     job = (*TABLE, "--trainer.max_epochs", "30", "--checkpoint_every_n_epochs", "10")
     assert linreg("fit", *job, cwd=tmp_path).code == 0
     longer = ("fit", "--resume", str(RUN), "--trainer.max_epochs", "40")
@@ -215,32 +216,36 @@ def test_a_run_on_a_schedule_keeps_its_length(tmp_path: Path) -> None:
     assert linreg(*changed, cwd=tmp_path).code == 0
 
 
-def test_the_learning_rate_of_a_schedule_is_drawn(tmp_path: Path) -> None:
+def test_scheduled_learning_rate_is_drawn(tmp_path: Path) -> None:
     from tests.runs import curves
 
     job = (*TABLE, "--model.learning_rate", "0.2", "--trainer.max_epochs", "40", "--trainer.log_every_n_steps", "10")
     assert linreg("fit", *job, cwd=tmp_path).code == 0
     drawn = dict(curves(tmp_path / RUN)["train/learning_rate"])
-    expected = 0.1 * (1 + np.cos(np.pi * np.array([9, 19, 29, 39]) / 40))  # in force at the step that ends there
+    expected = 0.1 * (1 + np.cos(np.pi * np.array([9, 19, 29, 39]) / 40))  # of the step that ends at the point
     assert [drawn[step] for step in (10, 20, 30, 40)] == pytest.approx(list(expected), rel=1e-6)
 
 
-def test_average_of_a_longer_run_has_none_of_the_shorter_ones(tmp_path: Path) -> None:
-    """Thirty steps whose last half is averaged, and thirty more: the mean of where these pass without an average."""
+def test_longer_run_restarts_its_average(tmp_path: Path) -> None:
+    """A run of 30 steps averages its last half. Thirty more average only their own steps."""
     data = TableDataModule(str(DIABETES), "progression")
     settings: dict[str, Any] = {"num_features": 10, "learning_rate": 0.1}
     shorter = plain_trainer(30)
     shorter.fit(LinearRegression(**settings, tail_averaging=0.5), data)
     shorter.save_checkpoint(tmp_path / "short.ckpt")
-    way, plain, averaged = Trajectory(), LinearRegression(**settings), LinearRegression(**settings, tail_averaging=0.5)
+    trajectory, plain, averaged = (
+        Trajectory(),
+        LinearRegression(**settings),
+        LinearRegression(**settings, tail_averaging=0.5),
+    )
     for model in (plain, averaged):
-        plain_trainer(60, way).fit(model, data, ckpt_path=tmp_path / "short.ckpt", weights_only=True)
-    assert len(way.W) == 60
-    torch.testing.assert_close(averaged.W.detach(), torch.stack(way.W[:30]).mean(dim=0), rtol=1e-5, atol=1e-4)
+        plain_trainer(60, trajectory).fit(model, data, ckpt_path=tmp_path / "short.ckpt", weights_only=True)
+    assert len(trajectory.W) == 60
+    torch.testing.assert_close(averaged.W.detach(), torch.stack(trajectory.W[:30]).mean(dim=0), rtol=1e-5, atol=1e-4)
 
 
-def test_run_resumed_on_other_data_has_its_rate_in_the_units_that_it_keeps(tmp_path: Path) -> None:
-    """The other table's features are ten times as large, and are standardized as the first one's."""
+def test_resume_on_other_data_keeps_units(tmp_path: Path) -> None:
+    """The other table has features ten times as large, which the run standardizes like the first one's."""
     generator = np.random.default_rng(0)
     x = generator.standard_normal((300, 2))
     for name, size in (("one", 1), ("two", 10)):
@@ -253,12 +258,12 @@ def test_run_resumed_on_other_data_has_its_rate_in_the_units_that_it_keeps(tmp_p
     assert (result.code, result.stderr) == (0, "")
     z = np.column_stack([np.ones(300), (10 * x - x.mean(axis=0)) / x.std(axis=0)])
     steepest = np.linalg.eigvalsh(2 * z.T @ z / 300)[-1]
-    told = re.search(r"^rate +(\S+), half of", result.stdout, re.MULTILINE)
-    assert told
-    assert float(told[1]) == pytest.approx((1 + 0.9) / steepest, rel=1e-3)
+    rate = re.search(r"^rate +(\S+), half of", result.stdout, re.MULTILINE)
+    assert rate
+    assert float(rate[1]) == pytest.approx((1 + 0.9) / steepest, rel=1e-3)
 
 
-def test_a_run_with_nothing_to_learn_is_short(tmp_path: Path) -> None:
+def test_run_with_nothing_to_learn_is_short(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("x,y\n1,5\n")
     result = linreg("fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", cwd=tmp_path)
     assert "length    1 epoch, " in result.stdout
