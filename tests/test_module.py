@@ -1,13 +1,17 @@
 """The module without the command: its start, its checks, and training under a plain Trainer."""
 
 import math
+from dataclasses import asdict, fields
+from inspect import signature
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
+from linreg_pl.training.hyper_parameters import HyperParameters
 from tests.problems import problem
 from tests.runs import DIABETES
 from tests.trainers import Trajectory, plain_trainer
@@ -86,6 +90,8 @@ def test_second_fit_continues_the_first(loaded: bool) -> None:
         ({"learning_rate": math.inf}, "learning_rate is inf"),
         ({"l2": -1e-3}, "l2 is -0.001"),
         ({"l2": math.nan}, "l2 is nan"),
+        ({"momentum": 1.0}, "momentum is 1.0"),
+        ({"tail_averaging": -0.1}, "tail_averaging is -0.1"),
         ({"init_std": -1.0}, "init_std is -1.0"),
         ({"init_seed": -1}, "init_seed is -1"),
         ({"num_features": 0}, "num_features is 0"),
@@ -95,3 +101,20 @@ def test_second_fit_continues_the_first(loaded: bool) -> None:
 def test_unusable_values_are_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         LinearRegression(**arguments)  # type: ignore[arg-type]
+
+
+def test_hyper_parameters_are_the_arguments() -> None:
+    """Checkpoints hold the same names and values, as plain types."""
+    names = [field.name for field in fields(HyperParameters)]
+    assert names == list(signature(LinearRegression).parameters)
+    model = LinearRegression(
+        num_features=np.int64(3),  # type: ignore[arg-type]
+        learning_rate=np.float32(0.5),  # type: ignore[arg-type]
+        init_seed=np.int32(7),  # type: ignore[arg-type]
+        fit_intercept=False,
+    )
+    assert dict(model.hparams) == asdict(model.settings)
+    assert [type(value) for value in model.hparams_initial.values()] == [
+        *(int, int, float, float, float, str, float, bool, bool, bool, bool, float, int)
+    ]
+    assert (model.settings.num_features, model.settings.learning_rate, model.settings.init_seed) == (3, 0.5, 7)
