@@ -25,7 +25,7 @@ from linreg_pl.core.triangle import Triangle, upper_triangle
 class Optimum:
     """The minimum of J, and J around it; all in the user's units.
 
-    Coefficients are the rows of one matrix θ (1+D, K): b, then W. Without an intercept b is 0, and moves nothing.
+    Coefficients are the rows of one matrix θ (1+D, K): b, then W. Without an intercept b is 0, and not part of J.
     """
 
     theta: DoubleDouble  # (1+D, K), θ*

@@ -123,7 +123,7 @@ class Solution:
         condition = self.problem.condition_number
         (_, fastest), (slow, slowest) = self.halving_epochs[0], self.halving_epochs[-1]
         if condition <= 100:  # the slowest direction takes at most about 100 times as many epochs as the fastest
-            return "No direction is slow."
+            return "No direction converges slowly."
         # With momentum that limits all directions their times agree to 1%, and rounding decides which one is slowest.
         if self.model.momentum and fastest > 0.99 * slowest:
             return (
