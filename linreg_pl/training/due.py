@@ -32,7 +32,8 @@ class Interval:
         InputError: `epochs` is below 1.
     """
 
-    default_share = 20
+    num_intervals = 20
+    """Number of intervals in a run by default."""
 
     def __init__(self, name: str, epochs: int | None) -> None:
         if epochs is not None and epochs < 1:
@@ -41,7 +42,7 @@ class Interval:
 
     def epochs(self, trainer: Trainer) -> int:
         """Returns the number of epochs for this run."""
-        return self._epochs or max(1, trainer.max_steps // int(trainer.num_training_batches) // self.default_share)
+        return self._epochs or max(1, trainer.max_steps // int(trainer.num_training_batches) // self.num_intervals)
 
 
 class AtPoints(Callback):
