@@ -1,4 +1,4 @@
-"""Linear regression on PyTorch Lightning that knows the answer it is heading for."""
+"""Linear regression on PyTorch Lightning, with the exact solution computed first."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from linreg_pl.data.table import TableDataModule
     from linreg_pl.training.module import LinearRegression
 else:
-    # Imported when they are asked for: Lightning takes seconds, in which the command has to answer a Ctrl-C.
-    HOMES = {
+    # Imported at first use: Lightning takes seconds to import, and the command must answer a Ctrl-C meanwhile.
+    _modules = {
         "LinearRegression": "linreg_pl.training.module",
         "SyntheticDataModule": "linreg_pl.data.synthetic",
         "TableDataModule": "linreg_pl.data.table",
     }
 
     def __getattr__(name: str) -> type:
-        if name not in HOMES:
+        if name not in _modules:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(HOMES[name]), name)
+        return getattr(import_module(_modules[name]), name)
 
     def __dir__() -> list[str]:
         return __all__

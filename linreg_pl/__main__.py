@@ -1,7 +1,7 @@
-"""The command's door, light: `linreg …`, or `python -m linreg_pl …`.
+"""Starts the command: `linreg …`, or `python -m linreg_pl …`.
 
-What is behind it takes seconds to import; a Ctrl-C meanwhile finds nothing to save, and leaves without a word. The
-garbage collector would take a quarter of these seconds, and find nothing: what is imported is there to stay.
+The imports take seconds. A Ctrl-C meanwhile has nothing to save, and ends the process without a message. The garbage
+collector is off during the imports: it would take a quarter of their time, and free nothing.
 """
 
 import gc
@@ -12,7 +12,7 @@ from types import FrameType
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    """The signal's handler. An exception would come up in the middle of an import, and not everywhere come through."""
+    """Ends the process at a signal; an exception in the middle of an import could be caught there and lost."""
     os._exit(128 + number)
 
 
@@ -21,7 +21,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     gc.disable()
-    from linreg_pl.cli.command import main as linreg
+    from linreg_pl.cli.main import main as linreg
 
     return linreg()
 

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["linreg_pl.cli.command", "linreg_pl.plots.plot"])
+_context.set_forkserver_preload(["linreg_pl.cli.main", "linreg_pl.plots.plot"])
 
 SECONDS_AT_MOST = 120
 
@@ -87,7 +87,7 @@ def _run(
     for path, stream in ((stdout, sys.stdout), (stderr, sys.stderr)):
         descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC)
         os.dup2(descriptor, stream.fileno())
-    from linreg_pl.cli.command import main
+    from linreg_pl.cli.main import main
 
     if before is not None:
         before()

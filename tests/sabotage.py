@@ -117,7 +117,7 @@ class SignalInPhase:
     def __call__(self) -> None:
         import torch
 
-        from linreg_pl.cli import command as cli
+        from linreg_pl.cli import fit
         from linreg_pl.training.module import LinearRegression
 
         def send() -> None:
@@ -139,7 +139,7 @@ class SignalInPhase:
             patch(owner, name, fake)
 
         if self.phase == "set-up":
-            before(cli.LinregCLI, "instantiate_trainer")
+            before(fit, "build_trainer")
         elif self.phase == "first step":
             before(LinearRegression, "descend")
         elif self.phase == "mid-epoch":

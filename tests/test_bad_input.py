@@ -1,6 +1,6 @@
-"""Whatever is wrong with the input: one line that says what, where, what was found and what to do; nothing is written.
+"""Bad input of every kind: one line says what, where, what was found and what to do, and nothing is written.
 
-Each case is a real process in a folder of its own. Read all messages as a user would:
+Each case is a real process in a folder of its own. To read all messages:
 
     pytest tests/test_bad_input.py -q -rP | grep ^linreg:
 """
@@ -38,12 +38,12 @@ TABLE_CHECKPOINT = f"{TABLE_RUN}/checkpoints/step=2.ckpt"
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """Everything in a folder; a folder in it counts as empty."""
+    """Returns the contents of all files below a folder; of a folder, nothing."""
     return {path: path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}
 
 
 def assert_refused(result: Result, words: str) -> None:
-    """One short line without jargon, holding each of `words`, which `|` separates."""
+    """Asserts one short line without jargon that has each of `words`, which `|` separates."""
     print(result.stderr, end="")
     assert result.code == 2, result.stderr
     assert re.fullmatch(r"linreg: [^\n]+\n", result.stderr)
@@ -54,7 +54,7 @@ def assert_refused(result: Result, words: str) -> None:
 
 
 def refuse(*args: str, cwd: Path, words: str, env: Mapping[str, str] | None = None) -> None:
-    """Runs `linreg args…`, which is to be refused, and leaves its folder as it was."""
+    """Runs `linreg args…`, and asserts that it is refused and leaves the folder unchanged."""
     before = contents(cwd)
     assert_refused(linreg(*args, cwd=cwd, env=env), words)
     assert contents(cwd) == before
@@ -180,7 +180,7 @@ def test_path(tmp_path: Path, path: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("flags", "words"), CHOICES.items(), ids=CHOICES)
-def test_choice_of_columns_and_batches(tmp_path: Path, flags: str, words: str) -> None:
+def test_columns_and_batches(tmp_path: Path, flags: str, words: str) -> None:
     (tmp_path / "table.csv").write_text(TABLE)
     refuse("fit", *of_table("table.csv", *flags.split()), cwd=tmp_path, words=words)
 
@@ -330,7 +330,7 @@ def test_config_file(tmp_path: Path, content: str | bytes, words: str) -> None:
     refuse("fit", "--config", "settings.yaml", cwd=tmp_path, words=f"settings.yaml: |{words}")
 
 
-def test_config_file_missing_or_misplaced(tmp_path: Path) -> None:
+def test_missing_config_file(tmp_path: Path) -> None:
     refuse("fit", "--config", "settings.yaml", cwd=tmp_path, words="--config|settings.yaml|no file")
     refuse("fit", "--config", ".", cwd=tmp_path, words="--config|no file")
     refuse("fit", "--conf", "settings.yaml", cwd=tmp_path, words="--conf;|did you mean --config?")
@@ -365,7 +365,7 @@ def test_run_folder_below_a_file(tmp_path: Path, root: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, where nobody can make a folder")
-def test_place_where_nobody_can_write(trained: Path) -> None:
+def test_unwritable_place(trained: Path) -> None:
     refuse(
         "fit", "--trainer.default_root_dir", "/proc/runs", cwd=trained, words="/proc/runs|--trainer.default_root_dir"
     )
@@ -380,7 +380,7 @@ def test_output(trained: Path, name: str) -> None:
 
 
 def without_privileges() -> None:
-    """From here on permissions concern root too: it gives up `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`."""
+    """Lets permissions hold for root too: gives up `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`."""
     if os.geteuid() == 0:
         libc = ctypes.CDLL(None, use_errno=True)
         version_3_of_this_process = (ctypes.c_uint32 * 2)(0x20080522, 0)
@@ -421,13 +421,13 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(tmp_path: Path, trained_once: Path) -> Path:
-    """A folder with a table and two runs."""
+    """Returns a folder with a table and two runs."""
     shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
 class Code:
-    """Something whose unpickling leaves a file behind."""
+    """An object whose unpickling would write a file."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
         return open, ("code ran", "w")
@@ -455,7 +455,7 @@ def with_a_flipped_bit(path: Path) -> None:
 
 
 def saved_again(changes: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
-    """The checkpoint after some changes to it, as a valid file of torch."""
+    """Returns a function that saves a changed checkpoint, as a valid file of torch."""
 
     def save(path: Path) -> None:
         torch.save(changes(torch.load(path, weights_only=True)), path)
@@ -532,9 +532,23 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
     refuse("fit", "--resume", "folder", cwd=tmp_path, words="folder|no run|config.yaml|linreg runs")
 
 
-def test_run_that_can_not_go_on(trained: Path) -> None:
-    refuse("fit", "--resume", RUN, cwd=trained, words=f"{RUN}|4 steps (2 epochs)|--trainer.max_epochs asks for 4")
-    refuse("fit", "--resume", RUN, "--trainer.max_epochs", "1", cwd=trained, words="--trainer.max_epochs asks for 2;")
+def test_run_can_not_continue(trained: Path) -> None:
+    refuse(
+        "fit",
+        "--resume",
+        RUN,
+        cwd=trained,
+        words=f"{RUN}: this run is complete (2 epochs)|--trainer.max_epochs above 2",
+    )
+    refuse(
+        "fit",
+        "--resume",
+        RUN,
+        "--trainer.max_epochs",
+        "1",
+        cwd=trained,
+        words="longer (2 epochs)|--trainer.max_epochs above 2",
+    )
     more = ("--trainer.max_epochs", "3")
     config = trained / RUN / "config.yaml"
     settings = config.read_text()
@@ -562,7 +576,7 @@ def test_steps_alone_are_a_length(more: tuple[str, ...], tmp_path: Path) -> None
     assert "10 steps, 4 an epoch" in result.stdout
 
 
-def test_help_is_no_error(tmp_path: Path) -> None:
+def test_help_succeeds(tmp_path: Path) -> None:
     for command in ("--help", "fit --help", "predict --help", "fit --data.help TableDataModule"):
         result = linreg(*command.split(), cwd=tmp_path)
         assert (result.code, result.stderr) == (0, ""), command
@@ -570,7 +584,7 @@ def test_help_is_no_error(tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
-def test_printed_config_gives_the_same_run(tmp_path: Path) -> None:
+def test_printed_config_repeats_the_run(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(TABLE)
     flags = ("fit", *of_table("table.csv"), "--model.learning_rate", "1e-3", "--trainer.max_epochs", "3")
     printed = linreg(*flags, "--print_config", cwd=tmp_path)
@@ -592,7 +606,7 @@ def test_debug_adds_the_traceback(tmp_path: Path) -> None:
     assert result.stderr.splitlines()[-1].startswith("linreg: l2 is -1.0")
 
 
-def test_rule_that_would_not_resume_to_the_bit(tmp_path: Path) -> None:
+def test_rule_at_epoch_end(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(TABLE)
     flags = (*of_table("table.csv"), "--data.val_fraction", "0.2", *MONITOR.split(), "val/loss")
     late = "--trainer.callbacks.check_on_train_epoch_end"
@@ -600,11 +614,11 @@ def test_rule_that_would_not_resume_to_the_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("devices", ["2", "auto", "-1", "[0,1]"])
-def test_several_processes_are_refused(devices: str, tmp_path: Path) -> None:
+def test_several_processes(devices: str, tmp_path: Path) -> None:
     refuse("fit", f"--trainer.devices={devices}", cwd=tmp_path, words="--trainer.devices|one process")
 
 
-def test_checkpoint_in_no_runs_folder_needs_its_data_named(trained: Path) -> None:
+def test_checkpoint_outside_a_run(trained: Path) -> None:
     shutil.copy(trained / CHECKPOINT, trained / "mine.ckpt")
     refuse("predict", "--ckpt_path", "mine.ckpt", cwd=trained, words="mine.ckpt|--data")
     refuse("test", "--ckpt_path", CHECKPOINT, "--model.l2", "3", cwd=trained, words="--model.l2|checkpoint")

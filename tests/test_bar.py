@@ -1,4 +1,4 @@
-"""The bar of a pass over the rows: at a terminal, where it takes its time, and gone when it is over."""
+"""The progress bar of a pass over the rows: shown at a terminal if the pass is long, and removed at its end."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ from tests.test_cli import in_terminal
 
 NUM_ROWS = 150_000
 IMPATIENT = (
-    "import sys; from linreg_pl.callbacks import progress_bar as bar; from linreg_pl.cli.command import main;"
+    "import sys; from linreg_pl.callbacks import progress_bar as bar; from linreg_pl.cli.main import main;"
     " bar.RunBar.seconds_before_pass_shows = bar.RunBar.seconds_between_updates = 0; sys.exit(main())"
 )
 
@@ -41,7 +41,7 @@ STREAMED = ("--data.memory_limit", "0", "--data.batch_size", "10000")
 
 
 def shown(drawn: str) -> list[tuple[str, str]]:
-    """Rows so far, and of how many, as often as they were drawn."""
+    """Returns the numbers of rows in each frame: so far, and in total."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
     return re.findall(r"([\d,]+)(?: of ([\d,]+))? rows +[━╸╺]", text)
 
@@ -55,7 +55,7 @@ def shown(drawn: str) -> list[tuple[str, str]]:
     ],
     ids=["a streamed table", "a file of text", "a streamed run with rows to drop"],
 )
-def test_passes_are_counted_to_their_end(command: tuple[str, ...], passes: int, unknown: bool, folder: Path) -> None:
+def test_passes_are_counted(command: tuple[str, ...], passes: int, unknown: bool, folder: Path) -> None:
     code, drawn = in_terminal(sys.executable, "-c", IMPATIENT, *command, cwd=folder)
     assert code == 0, drawn
     rows = [(int(done.replace(",", "")), of_all) for done, of_all in shown(drawn)]
@@ -67,7 +67,7 @@ def test_passes_are_counted_to_their_end(command: tuple[str, ...], passes: int, 
 
 
 @pytest.mark.parametrize("more", [(), ("--trainer.enable_progress_bar", "false")], ids=["over at once", "unwanted"])
-def test_no_bar_for_a_moment_or_where_none_is_wanted(more: tuple[str, ...], folder: Path) -> None:
+def test_no_bar_if_short_or_unwanted(more: tuple[str, ...], folder: Path) -> None:
     patient = IMPATIENT if more else IMPATIENT.replace("= 0", "= 60")
     code, drawn = in_terminal(sys.executable, "-c", patient, "solve", *table("t.parquet", *STREAMED, *more), cwd=folder)
     assert code == 0, drawn
@@ -85,7 +85,7 @@ def _hurry() -> None:
     bar.RunBar.seconds_before_pass_shows = bar.RunBar.seconds_between_updates = 0
 
 
-def test_pass_within_a_pass_and_one_that_is_left_are_handed_on() -> None:
+def test_nested_and_abandoned_passes() -> None:
     watch: Callable[..., Iterator[int]] = RunBar().watch
     inner = watch(watch(range(5), 10, int), 10, int)
     assert list(inner) == [0, 1, 2, 3, 4]

@@ -29,7 +29,7 @@ NUMBER = r"-?\d+\.\d{3}"
 
 
 def saved(folder: Path, step: int) -> dict[str, Any]:
-    """A run's checkpoint, opened as an outsider would."""
+    """Opens a run's checkpoint with torch alone."""
     path = folder / RUN / "checkpoints" / f"step={step}.ckpt"
     checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
     return checkpoint
@@ -37,7 +37,7 @@ def saved(folder: Path, step: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The tutorial's job with no flag, whole: its folder, and what it printed."""
+    """Runs the tutorial's job without flags; returns its folder and its output."""
     folder = tmp_path_factory.mktemp("tutorial")
     result = linreg("fit", cwd=folder)
     assert result.code == 0, result.stderr
@@ -45,7 +45,7 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, result.stdout
 
 
-def test_tutorial_prints_its_twenty_lines(tutorial: tuple[Path, str]) -> None:
+def test_tutorial_prints_twenty_lines(tutorial: tuple[Path, str]) -> None:
     lines = re.findall(rf"^epoch +(\d+)   loss +({NUMBER})   W ({NUMBER})   b ({NUMBER})$", tutorial[1], re.MULTILINE)
     assert [int(epoch) for epoch, *_ in lines] == list(range(0, 2000, 100))
     loss, W, b = (np.array([float(line[column]) for line in lines]) for column in (1, 2, 3))
@@ -59,17 +59,18 @@ def test_tutorial_prints_its_twenty_lines(tutorial: tuple[Path, str]) -> None:
     assert np.ptp(b) <= 0.0011, "the bias hardly moves"
 
 
-def test_tutorial_ends_with_what_to_do_next(tutorial: tuple[Path, str]) -> None:
-    end = tutorial[1].splitlines()[-8:]
-    assert end[0] == "fitted in 4000 steps (2000 epochs)"
-    assert end[1].split() == ["fitted", "exact", "within", "1%", "by", "epoch:", "forecast,", "seen"]
-    # 51.72 epochs halve the error in W: log2(100) of them leave 1%, and it is looked at every 25.
-    assert re.fullmatch(r"  W +3\.65\d+ +3\.657 +344 +350", end[2])
-    assert re.fullmatch(r"  b +-?0\.0\d+ +0 +4\.\de10 +-", end[3])
-    assert re.fullmatch(r"gap +0\.00\d+ above the exact loss, 0\.1089: \d\.\d+e-09% of the variance explained", end[4])
-    assert re.fullmatch(rf"run +{RUN}", end[5])
-    assert re.fullmatch(r"curves +\S*tensorboard --logdir lightning_logs --host 127\.0\.0\.1", end[6])
-    assert re.fullmatch(rf"go on +\S*linreg fit --resume {RUN} --trainer\.max_epochs 4000", end[7])
+def test_tutorial_names_the_next_steps(tutorial: tuple[Path, str]) -> None:
+    first, header, *end = tutorial[1].splitlines()[-9:]
+    assert first == "fitted in 4000 steps (2000 epochs)"
+    assert header.strip() == "epoch when 99% of the initial error is gone:"
+    assert end[0].split() == ["fitted", "exact", "forecast", "actual"]
+    # 51.72 epochs halve the error in W: log2(100) of them leave 1%, and the run measures it every 25.
+    assert re.fullmatch(r"  W +3\.65\d+ +3\.657 +344 +350", end[1])
+    assert re.fullmatch(r"  b +-?0\.0\d+ +0 +4\.\de10 +-", end[2])
+    assert re.fullmatch(r"gap +0\.00\d+ above the exact loss, 0\.1089: \d\.\d+e-09% of the variance explained", end[3])
+    assert re.fullmatch(rf"run +{RUN}", end[4])
+    assert re.fullmatch(r"curves +\S*tensorboard --logdir lightning_logs --host 127\.0\.0\.1", end[5])
+    assert re.fullmatch(rf"go on +\S*linreg fit --resume {RUN} --trainer\.max_epochs 4000", end[6])
 
 
 def test_tutorial_leaves_a_run_folder(tutorial: tuple[Path, str]) -> None:
@@ -81,7 +82,7 @@ def test_tutorial_leaves_a_run_folder(tutorial: tuple[Path, str]) -> None:
     assert checkpoints == ["step=3600.ckpt", "step=3800.ckpt", "step=4000.ckpt"]
 
 
-def test_checkpoint_is_what_outsiders_rely_on(tutorial: tuple[Path, str]) -> None:
+def test_checkpoint_contents(tutorial: tuple[Path, str]) -> None:
     checkpoint = saved(tutorial[0], 4000)
     assert checkpoint["global_step"] == 4000
     assert set(checkpoint["state_dict"]) == {"W", "b"}
@@ -107,7 +108,7 @@ def test_checkpoint_is_what_outsiders_rely_on(tutorial: tuple[Path, str]) -> Non
     }
 
 
-def test_report_holds_the_checkpoints_coefficients(tutorial: tuple[Path, str]) -> None:
+def test_report_has_the_coefficients(tutorial: tuple[Path, str]) -> None:
     report = json.loads((tutorial[0] / RUN / "report.json").read_text())
     state = saved(tutorial[0], 4000)["state_dict"]
     assert report["coefficients"] == {"W": state["W"].item(), "b": state["b"].item()}
@@ -121,7 +122,7 @@ def test_module_loads_from_the_checkpoint(tutorial: tuple[Path, str]) -> None:
     assert module(torch.tensor([[1000.0]])).item() == pytest.approx(3657, abs=0.5)
 
 
-def test_validate_test_and_predict_from_a_checkpoint(tutorial: tuple[Path, str]) -> None:
+def test_evaluation_of_a_checkpoint(tutorial: tuple[Path, str]) -> None:
     folder, checkpoint = tutorial[0], str(RUN / "checkpoints" / "step=4000.ckpt")
     state = saved(folder, 4000)["state_dict"]
     W, b = state["W"].item(), state["b"].item()
@@ -150,7 +151,7 @@ def test_validate_test_and_predict_from_a_checkpoint(tutorial: tuple[Path, str])
     assert [path.name for path in folder.iterdir()] == ["lightning_logs"]
 
 
-def test_flag_beats_yaml_beats_environment(tmp_path: Path) -> None:
+def test_flag_beats_file_beats_environment(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("model:\n  l2: 0.2\n  init_std: 0.2\n")
     environment = {f"LINREG_FIT__MODEL__{name}": "0.1" for name in ("L2", "INIT_STD", "LEARNING_RATE")}
     result = linreg(
@@ -167,7 +168,7 @@ def test_flag_beats_yaml_beats_environment(tmp_path: Path) -> None:
     assert [hyper_parameters[name] for name in ("learning_rate", "l2", "init_std")] == [0.1, 0.2, 0.3]
 
 
-def test_config_of_a_run_starts_the_same_run_again(tmp_path: Path) -> None:
+def test_config_repeats_the_run(tmp_path: Path) -> None:
     for arguments in (
         ("--trainer.max_epochs", "2", "--data.seed", "9", "--data.num_rows", "7000"),
         ("--config", str(RUN / "config.yaml")),
@@ -178,7 +179,7 @@ def test_config_of_a_run_starts_the_same_run_again(tmp_path: Path) -> None:
     assert (first / "config.yaml").read_bytes() == (second / "config.yaml").read_bytes()
 
 
-def test_defaults_of_one_data_module_do_not_leak_into_another(tmp_path: Path) -> None:
+def test_data_defaults_do_not_leak(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
     result = linreg(
         "fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "b", "--print_config", cwd=tmp_path
@@ -212,7 +213,7 @@ def in_terminal(*command: str, cwd: Path) -> tuple[int, str]:
     return process.wait(), drawn.decode()
 
 
-def test_terminal_has_one_bar_under_the_lines(tmp_path: Path) -> None:
+def test_terminal_has_one_bar(tmp_path: Path) -> None:
     script = str(Path(sys.executable).with_name("linreg"))
     length = ("--trainer.max_epochs", "3000", "--display_every_n_epochs", "500")  # of a second, some ten frames
     code, drawn = in_terminal(script, "fit", *length, cwd=tmp_path)
@@ -226,7 +227,7 @@ def test_terminal_has_one_bar_under_the_lines(tmp_path: Path) -> None:
     lines = re.findall(r"^epoch +(\d+)   loss .*   W .*   b .*$", text, re.MULTILINE)
     assert lines == ["0", "500", "1000", "1500", "2000", "2500"]
     assert "\x1b[?25h" in drawn, "the cursor comes back"
-    last_frame = text.rstrip().splitlines()[-8:]
+    last_frame = text.rstrip().splitlines()[-9:]
     assert last_frame[0].startswith("fitted in 6000 steps"), "the bar is gone when the result is shown"
 
 
@@ -238,7 +239,7 @@ def test_python_m_is_the_command() -> None:
     assert help_text.stderr == ""
 
 
-def test_version_is_the_packages(tmp_path: Path) -> None:
+def test_version(tmp_path: Path) -> None:
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
     result = linreg("--version", cwd=tmp_path)
     assert (result.code, result.stdout, result.stderr) == (0, f"linreg {project['version']}\n", "")
@@ -247,9 +248,7 @@ def test_version_is_the_packages(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux how far the imports are")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", [("linreg",), ("python", "-m", "linreg_pl")], ids=["linreg", "python -m linreg_pl"])
-def test_signal_during_the_imports_is_no_traceback(
-    command: tuple[str, ...], number: signal.Signals, tmp_path: Path
-) -> None:
+def test_signal_during_imports(command: tuple[str, ...], number: signal.Signals, tmp_path: Path) -> None:
     script = str(Path(sys.executable).with_name(command[0]))
     process = subprocess.Popen([script, *command[1:], "fit"], cwd=tmp_path, stdout=PIPE, stderr=PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -262,7 +261,7 @@ def test_signal_during_the_imports_is_no_traceback(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_run_that_is_stopped_before_its_end_is_not_finished(tmp_path: Path) -> None:
+def test_run_out_of_time_is_unfinished(tmp_path: Path) -> None:
     endless = ("--trainer.max_epochs", "1000000", "--trainer.max_time", "00:00:00:01")
     result = linreg("fit", *endless, cwd=tmp_path)
     assert result.code == 0, result.stderr
@@ -271,7 +270,7 @@ def test_run_that_is_stopped_before_its_end_is_not_finished(tmp_path: Path) -> N
     assert "interrupted" in linreg("runs", cwd=tmp_path).stdout
 
 
-def test_run_that_goes_on_after_a_stop_and_runs_out_of_time_is_not_finished(tmp_path: Path) -> None:
+def test_resumed_run_out_of_time_is_unfinished(tmp_path: Path) -> None:
     table = str(Path(__file__).parent.parent / "examples" / "diabetes.csv")
     job = (
         "--data",
@@ -297,7 +296,7 @@ def test_run_that_goes_on_after_a_stop_and_runs_out_of_time_is_not_finished(tmp_
     assert "interrupted" in linreg("runs", cwd=tmp_path).stdout
 
 
-def test_learning_rate_that_teaches_nothing_is_said_to(tmp_path: Path) -> None:
+def test_tiny_learning_rate_is_reported(tmp_path: Path) -> None:
     table = str(Path(__file__).parent.parent / "examples" / "diabetes.csv")
     job = ("--data", "TableDataModule", "--data.path", table, "--data.target", "progression", *PLAIN)
     idle = linreg("fit", *job, "--model.learning_rate", "1e-10", "--trainer.max_epochs", "20", cwd=tmp_path)
@@ -306,14 +305,14 @@ def test_learning_rate_that_teaches_nothing_is_said_to(tmp_path: Path) -> None:
     assert "hardly moved" not in busy.stdout
 
 
-def test_reader_that_leaves_ends_the_run_quietly(tmp_path: Path) -> None:
+def test_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     command = f"{sys.executable} -m linreg_pl fit | head -1; exit ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (141, "")
     assert result.stdout.startswith("fitting 10000 rows")
 
 
-def test_fit_imports_no_reader_of_tables_where_there_is_none(tmp_path: Path) -> None:
-    program = "import sys; from linreg_pl.cli.command import main; code = main(['fit', '--trainer.max_epochs', '1'])"
+def test_fit_without_table_imports_no_pyarrow(tmp_path: Path) -> None:
+    program = "import sys; from linreg_pl.cli.main import main; code = main(['fit', '--trainer.max_epochs', '1'])"
     command = (sys.executable, "-c", f"{program}; sys.exit(code or 'pyarrow' in sys.modules)")
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0

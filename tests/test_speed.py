@@ -27,22 +27,22 @@ class CountCalls:
     counted: Path
 
     def __call__(self) -> None:
-        from linreg_pl.cli import command as cli
+        from linreg_pl.cli import fit
         from linreg_pl.training.executions import Executions
 
         patch(Executions, "max_seconds", math.inf)  # counting is slow, and would cut executions short
-        calls, real = 0, cli.LinregCLI.after_fit
+        calls, real = 0, fit.print_summary
 
         def count(frame: FrameType, event: str, argument: Any) -> None:
             nonlocal calls
             calls += event == "call"
 
-        def note(command: Any) -> None:
+        def note(*args: Any) -> None:
             sys.setprofile(None)
             self.counted.write_text(str(calls))
-            real(command)
+            real(*args)
 
-        patch(cli.LinregCLI, "after_fit", note)
+        patch(fit, "print_summary", note)
         sys.setprofile(count)
 
 

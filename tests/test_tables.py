@@ -278,7 +278,7 @@ def test_what_is_neither_a_name_nor_a_frame(path: Any) -> None:
 
 WITHOUT_FRAMES = """
 import sys
-import linreg_pl.cli.command
+import linreg_pl.cli.main
 assert not {"pandas", "polars"} & set(sys.modules)
 
 class NotInstalled:
@@ -288,7 +288,7 @@ class NotInstalled:
 
 sys.meta_path.insert(0, NotInstalled())
 flags = "--data TableDataModule --data.path t.parquet --data.target y --trainer.max_epochs 2".split()
-sys.exit(linreg_pl.cli.command.main(["fit", *flags]))
+sys.exit(linreg_pl.cli.main.main(["fit", *flags]))
 """
 
 

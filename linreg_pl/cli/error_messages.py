@@ -1,4 +1,4 @@
-"""What is said of an error that is no mistake of the program's?"""
+"""Turns errors that the user can mend into one paragraph."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,11 @@ from linreg_pl.errors import InputError
 
 @contextmanager
 def writing(place: Path, flag: str) -> Iterator[None]:
-    """Tells a failure to write as a matter of the place, and of the flag that names it."""
+    """Raises a failure to write as an error of the place, and names the flag that chooses another.
+
+    Raises:
+        InputError: something could not be written.
+    """
     try:
         yield
     except BrokenPipeError:  # of the terminal, not of the place
@@ -22,8 +26,8 @@ def writing(place: Path, flag: str) -> Iterator[None]:
         raise InputError(f"{where}; make room, or give {flag} another place") from error
 
 
-def what_to_say_of(error: BaseException) -> str | None:
-    """One paragraph for an error that its input explains; None for one that is a mistake of ours."""
+def message_for(error: BaseException) -> str | None:
+    """Returns one paragraph for an error that the input explains, and None for one that is a bug."""
     chain: BaseException | None = error
     while chain is not None:  # jsonargparse wraps what a constructor raises
         if isinstance(chain, OSError) and chain.filename:

@@ -1,15 +1,67 @@
-"""Which flags has a command beside those of model, data and trainer, and what are they by default?"""
+"""Lists the subcommands, the flags that each has beside those of model, data and trainer, and their defaults."""
 
+import inspect
 import os
+from dataclasses import dataclass
+from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
 from linreg_pl.callbacks.checkpoints import EpochCheckpoints
 from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import StopRule
+from linreg_pl.data.base import BatchDataModule
 from linreg_pl.training.executions import Executions
 
-TUTORIAL_EPOCHS = 2000
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: what it does, and the settings that have an effect in it."""
+
+    summary: str
+    model: frozenset[str] | None = frozenset()  # names; None for all
+    trainer: frozenset[str] | None = frozenset()
+    has_settings: bool = True  # from flags, config files and the environment
+
+    def uses(self, flag: str) -> bool:
+        """Tells whether a flag, given without dashes, has an effect in this subcommand."""
+        part, _, name = flag.partition(".")
+        used = {"model": self.model, "trainer": self.trainer}.get(part)
+        return used is None or name.removesuffix(".help") in used
+
+
+def evaluation(summary: str, stage: str) -> Command:
+    """Returns the subcommand of an evaluation, which takes the model from a checkpoint."""
+    running = {"accelerator", "strategy", "devices", "precision", "plugins", "deterministic", "inference_mode"}
+    watching = {"enable_progress_bar", "callbacks", "profiler"}
+    return Command(summary, trainer=frozenset({*running, *watching, f"limit_{stage}_batches", "fast_dev_run"}))
+
+
+COMMANDS = {
+    "fit": Command("Train; without flags, the tutorial's job.", model=None, trainer=None),
+    "validate": evaluation("Print the loss over the held-out rows, from a checkpoint.", "val"),
+    "test": evaluation("Print the loss over the rows held out to test, or over all rows, from a checkpoint.", "test"),
+    "predict": evaluation("Write predictions to a file, from a checkpoint.", "predict"),
+    "solve": Command(
+        "Print the exact solution, its standard errors, and how fast gradient descent converges; trains nothing.",
+        model=frozenset({"learning_rate", "l2", "momentum", "fit_intercept", "fold_bias", "standardize"}),
+        trainer=frozenset({"enable_progress_bar"}),
+    ),
+    "runs": Command("List the runs and their states.", has_settings=False),
+    "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
+}
+
+
+def default_settings(command: str, data: str) -> dict[str, Any]:
+    """Returns the defaults of a subcommand where the data is not the tutorial's; they suit any units of the columns."""
+    settings: dict[str, Any] = {"data": {"class_path": data}}
+    if command not in ("fit", "solve") or data.endswith("SyntheticDataModule"):
+        return settings
+    if command == "fit":  # as many epochs as are needed, and a line and a checkpoint every twentieth of them
+        lengths = ("trainer.max_epochs", "display_every_n_epochs", "checkpoint_every_n_epochs")
+        settings |= dict.fromkeys(lengths)
+    return settings | ON_TABLES
+
 
 ON_TABLES = {
     "model.standardize": True,
@@ -18,22 +70,47 @@ ON_TABLES = {
     "model.schedule": "cosine",
     "model.start_at_mean": True,
 }
-"""Defaults where the data is not the tutorial's: with them a fit arrives, whatever the columns' units."""
-
-ON_TABLES_FIT = {"trainer.max_epochs": None, "display_every_n_epochs": None, "checkpoint_every_n_epochs": None}
-"""As many epochs as it takes, and a twentieth of them."""
+"""The model's defaults on tables: with them a fit converges, whatever the columns' units."""
 
 
 def mentions_data(args: list[str]) -> bool:
-    """Whether a call may have a table; without one, the readers of tables need not be imported."""
+    """Tells whether a call may have a table; without one, the readers of tables need not be imported."""
     flags = ("--data", "--config", "-c", "--resume", "--ckpt_path", "--print_config", "--help", "-h")
     return any(arg.startswith(flags) for arg in args) or any(name.startswith("LINREG_") for name in os.environ)
 
 
+def data_classes() -> list[type[BatchDataModule]]:
+    """Returns the classes that `--data` may name."""
+    from linreg_pl.data import table  # noqa: F401 (imported late: it is slow, and a fit may have no table)
+
+    return BatchDataModule.__subclasses__()
+
+
+def data_flags(data: type[BatchDataModule]) -> list[str]:
+    """Returns the flags of a data class, without dashes."""
+    return [f"data.{name}" for name in inspect.signature(data).parameters]
+
+
+def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
+    """Adds the flags that only this subcommand has."""
+    if command == "fit":
+        add_flags_of_fit(parser)
+    elif command == "solve":
+        parser.add_argument("--json", action="store_true", help="Print everything as JSON.")
+    else:
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            help="Checkpoint to load (required), such as RUN/checkpoints/step=4000.ckpt.",
+        )
+    if command == "predict":
+        add_flags_of_predict(parser)
+
+
 def add_flags_of_fit(parser: LightningArgumentParser) -> None:
-    """Those of a run, beside model, data and trainer."""
+    """Adds the flags of a run beside those of model, data and trainer."""
     parser.add_argument(
-        "--resume", type=str | None, help="Go on with a run: auto (the newest), its folder, or a checkpoint in it."
+        "--resume", type=str | None, help="Continue a run: auto (the newest), its folder, or one of its checkpoints."
     )
     parser.add_argument(
         "--allow_changed_settings",
@@ -44,22 +121,24 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
     parser.add_class_arguments(EpochLines)
     parser.add_class_arguments(EpochCheckpoints)
     parser.add_class_arguments(Executions)
-    parser.add_argument("--exact", type=bool, default=True, help="Solve the problem first, and show how far it is.")
+    parser.add_argument(
+        "--exact", type=bool, default=True, help="Compute the exact solution first, and print the distance to it."
+    )
     parser.add_class_arguments(StopRule, "stop")
 
 
 def add_flags_of_predict(parser: LightningArgumentParser) -> None:
-    """What is written, and where."""
+    """Adds the flags that say what is written, and where."""
     parser.add_argument("--output", type=str, default="predictions.csv", help="File to write: .csv or .parquet.")
     parser.add_argument(
         "--keep_columns",
         type=list[str] | str,
         default=[],
-        help="Columns to copy from the table, before the predictions: names, or all.",
+        help="Columns of the table to copy before the predictions: names, or all.",
     )
     parser.add_argument(
         "--interval",
         type=float | None,
         default=None,
-        help="Probability of an interval beside each prediction, such as 0.95.",
+        help="Probability of a prediction interval to write beside each prediction, such as 0.95.",
     )

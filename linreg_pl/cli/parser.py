@@ -1,15 +1,14 @@
-"""How is a wrong flag, setting or config file answered? In one paragraph, with the name that was probably meant.
+"""Parses flags, config files and the environment, and answers a wrong setting in one paragraph.
 
-jsonargparse finds the mistake; its message is a tree of all types that did not fit. This module keeps what helps:
-which setting, what was found, what is allowed.
+jsonargparse finds the mistake; its message is a tree of all types that did not fit. This module keeps what helps: which
+setting, what was found, what is allowed, and the name that was probably meant.
 """
 
+import argparse
 import difflib
-import inspect
 import os
 import re
 import textwrap
-from collections.abc import Sequence
 from os import PathLike
 from typing import Any, NoReturn
 
@@ -17,11 +16,9 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.cli.flags import COMMANDS, data_classes, data_flags
+from linreg_pl.cli.help import FlagFormatter, help_page
 from linreg_pl.errors import InputError
-
-OWN_COMMANDS = ("runs", "plot")
-"""Those that Lightning's CLI does not know: they have no settings."""
 
 ANSWERS = (
     (r"invalid choice: '(?P<name>.*?)' \(choose from (?P<all>.*)\)", "there is no command {name}, only {all}{nearest}"),
@@ -45,28 +42,34 @@ ANSWERS = (
     ),
     (r"Expected an? ", "{key}: expected {kinds}, found {found}{origin}"),
 )
-"""Parts of jsonargparse's messages, and what is said instead; the first that is found counts."""
-
-KINDS = {
-    "float": "a finite number",
-    "int": "a whole number",
-    "bool": "true or false",
-    "str": "text",
-    "list": "a list, such as [a, b]",
-}
-"""What a type is called."""
+"""Patterns of jsonargparse's messages, and our wording of each; the first pattern that matches counts."""
 
 
 class Parser(LightningArgumentParser):
-    """Lightning's parser, raising `InputError` where that one prints the usage of a hundred flags and exits."""
+    """Lightning's parser, with a short help, and raising `InputError` instead of printing the usage of all flags."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"formatter_class": FlagFormatter, **kwargs})
         self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse's takes -1e-3 for a flag
 
+    def format_help(self, formatter: argparse.HelpFormatter | None = None, part: str | None = None) -> str:
+        """Returns the help: the flags that have an effect, in few sections, or those of one `part`."""
+        everything = self.usage, self.description, self._action_groups, self.epilog
+        page = help_page(self, part)
+        self.usage, self.description, self.epilog = page.usage, page.description, page.epilog
+        self._action_groups = page.sections  # type: ignore[assignment]  # argparse reads these three attributes only
+        try:
+            return super().format_help()
+        finally:
+            self.usage, self.description, self._action_groups, self.epilog = everything
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises the message as one paragraph, with a suggestion."""
-        if not self.exit_on_error:  # the parser of a part of a setting: the message comes again, with the setting's key
+        """Raises the message as one paragraph, with a suggestion.
+
+        Raises:
+            InputError: always.
+        """
+        if not self.exit_on_error:  # parses a part of a setting: its caller repeats the message with the setting's key
             super().error(message, ex)
         cause = ex.__cause__ if ex else None
         if isinstance(cause, InputError):
@@ -76,7 +79,11 @@ class Parser(LightningArgumentParser):
         raise InputError(answer(message, getattr(ex, "subcommand_parser", None) or self)) from ex
 
     def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
-        """Parses a config file, and checks here, where its name is known, what else would be found later or never."""
+        """Parses and checks a config file, while its name is known for the message.
+
+        Raises:
+            InputError: it can't be used.
+        """
         try:
             settings: Namespace = super().parse_path(path, *args, **kwargs)
             for name in ("model", "trainer"):
@@ -88,12 +95,12 @@ class Parser(LightningArgumentParser):
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}: {answer(str(error), self)}") from error
         except UnicodeDecodeError as error:
-            raise InputError(f"{path}: this is no text in UTF-8; give --config a YAML file") from error
+            raise InputError(f"{path}: this is not UTF-8 text; give --config a YAML file") from error
         return settings
 
 
 def answer(message: str, parser: LightningArgumentParser) -> str:
-    """jsonargparse's message as one sentence, without its lists of types that did not fit."""
+    """Returns jsonargparse's message as one sentence, without its lists of types that did not fit."""
     for pattern, wording in ANSWERS:
         match = re.search(pattern, message)
         if match:
@@ -101,148 +108,75 @@ def answer(message: str, parser: LightningArgumentParser) -> str:
     return " ".join(message.split())
 
 
-def details(message: str, said: dict[str, str], parser: LightningArgumentParser) -> dict[str, str]:
-    """What a wording may mention; `said` is what its pattern has found in the message."""
+def details(message: str, matched: dict[str, str], parser: LightningArgumentParser) -> dict[str, str]:
+    """Returns what a wording may mention; `matched` holds the groups of its pattern."""
     key = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]*)"', message)))
-    setting = ".".join(filter(None, (key, said.get("group"), said.get("name"))))
-    missing = [f"--{key}.{name}".replace("--.", "--") for name in said.get("missing", "").split(", ")]
-    value = re.search(r"(?:Got|Given) value: (?:\[?{'class_path': ')?([^'\n]*)", message)
-    found = textwrap.shorten(value[1], 60, placeholder=" …") if value else ""
+    setting = ".".join(filter(None, (key, matched.get("group"), matched.get("name"))))
+    missing = [f"--{key}.{name}".replace("--.", "--") for name in matched.get("missing", "").split(", ")]
+    match = re.search(r"(?:Got|Given) value: (?:\[?{'class_path': ')?([^'\n]*)", message)
+    value = textwrap.shorten(match[1], 60, placeholder=" …") if match else ""
     command = parser.prog.replace(" [options]", "")
     variable = f"{command}.{key}".replace(" ", "_").replace(".", "__").upper()
-    return said | {
+    return matched | {
         "command": command,
         "key": f"--{key}",
         "setting": f"--{setting}",
-        "all": ", ".join([*re.findall(r"\w+", said.get("all", "")), *OWN_COMMANDS]),
+        "all": ", ".join(COMMANDS),
         "missing": " and ".join(missing),
-        "found": found or "nothing",
-        "kinds": " or ".join(kinds(message)),
-        "origin": f" in {variable}" if os.environ.get(variable) == found else "",
-        "nearest": owner(setting) or nearest(setting, known_names(parser), command),
-        "class": nearest(found, {data.__name__: data.__name__ for data in data_classes()}, command),
+        "found": value or "nothing",
+        "kinds": " or ".join(accepted_kinds(message)),
+        "origin": f" in {variable}" if os.environ.get(variable) == value else "",
+        "nearest": other_owner(setting) or suggestion(setting, known_names(parser), command),
+        "class": suggestion(value, {data.__name__: data.__name__ for data in data_classes()}, command),
     }
 
 
-def kinds(message: str) -> list[str]:
-    """What could have stood there, in words; None is left out, which nobody types."""
+def accepted_kinds(message: str) -> list[str]:
+    """Returns the kinds of values that would fit, in words; None is left out, as nobody types it."""
+    kinds = {
+        "float": "a finite number",
+        "int": "a whole number",
+        "bool": "true or false",
+        "str": "text",
+        "list": "a list, such as [a, b]",
+    }
     types = re.findall(r"Expected an? (?:<class '(?:[\w.]*\.)?(\w+)'>|typing\.Literal\[(.*?)\])", message)
-    return list(dict.fromkeys(KINDS.get(name, name) or choices for name, choices in types if name != "NoneType"))
+    return list(dict.fromkeys(kinds.get(name, name) or choices for name, choices in types if name != "NoneType"))
 
 
-def owner(setting: str) -> str:
-    """Says which other data class has a setting, if one has."""
-    owners = (data.__name__ for data in data_classes() if setting in settings_of(data))
+def other_owner(setting: str) -> str:
+    """Returns a hint to the data class that has a setting, if one has."""
+    owners = (data.__name__ for data in data_classes() if setting in data_flags(data))
     return next((f" in the data chosen; {name} has it: put --data {name} before it" for name in owners), "")
 
 
-def nearest(word: str, known: dict[str, str], command: str) -> str:
-    """Asks whether `word` stands for the known name that is most like it; where none is, says where to look."""
-    alike = {name: name.startswith(word) or difflib.SequenceMatcher(None, word, name).ratio() for name in known}
-    best = max(known, key=lambda name: alike[name])
-    if len(word) < 2 or alike[best] < 0.6:  # seldom a slip of the fingers
+def suggestion(word: str, known: dict[str, str], command: str) -> str:
+    """Returns a question for the known name that is most like `word`; where none is like it, a hint to the help."""
+    likeness = {name: name.startswith(word) or difflib.SequenceMatcher(None, word, name).ratio() for name in known}
+    best = max(known, key=lambda name: likeness[name])
+    if len(word) < 2 or likeness[best] < 0.6:  # hardly a typing mistake
         return f"; see {command} --help"
     return f"; did you mean {known[best]}?"
 
 
 def known_names(parser: LightningArgumentParser) -> dict[str, str]:
-    """Commands, and flags, whole and by their last word, each with how it is typed."""
+    """Returns subcommands, and flags, whole and by their last word, each with how it is typed."""
     flags = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
-    flags += [name for data in data_classes() for name in settings_of(data)]
-    commands = (*parser._subcommands_action.choices, *OWN_COMMANDS) if parser._subcommands_action else ()
+    flags += [name for data in data_classes() for name in data_flags(data)]
+    subcommand = getattr(parser, "subcommand", None)
+    flags = [flag for flag in flags if subcommand is None or COMMANDS[subcommand].uses(flag)]
+    commands = COMMANDS if parser._subcommands_action else ()
     known = {command: command for command in commands} | {flag: f"--{flag}" for flag in flags if ".help" not in flag}
     for flag in flags:
         known.setdefault(flag.rsplit(".")[-1], f"--{flag}")
     return known
 
 
-def data_classes() -> list[type[BatchDataModule]]:
-    """The classes that `--data` may name."""
-    from linreg_pl.data import table  # noqa: F401 (here: it takes its time, and a fit may have no table)
-
-    return BatchDataModule.__subclasses__()
-
-
-def settings_of(data: type[BatchDataModule]) -> list[str]:
-    """A data class's settings, as flags without their dashes."""
-    return [f"data.{name}" for name in inspect.signature(data).parameters]
-
-
 def yaml_mistake(error: yaml.YAMLError) -> str:
-    """Where a file is no YAML, and why."""
+    """Returns the place where a file is not YAML, and the reason."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return str(error).splitlines()[0]
     where = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
     if "cannot start any token" in str(error.problem):
         return f"{where}; indent with spaces, not tabs"
     return f"{where} {error.context} from line {error.context_mark.line + 1} on" if error.context_mark else where
-
-
-def require_possible(trainer: Namespace) -> None:
-    """Refuses settings of the trainer on which Lightning fails once the run's folder is made.
-
-    Raises:
-        InputError: there is one.
-    """
-    mixed = "mixed" in str(trainer.precision) or trainer.precision in (16, "16", "bf16")
-    cut = trainer.limit_train_batches is not None and str(trainer.limit_train_batches) != "1.0"  # 1 is one batch
-    several = len(trainer.devices) != 1 if isinstance(trainer.devices, list) else str(trainer.devices).isdigit()
-    several = (several and str(trainer.devices) not in ("0", "1")) or trainer.devices in ("auto", -1, "-1")
-    for name, impossible, remedy in (
-        ("devices", several, "give 1, or a list of one device: a run is one process"),
-        ("num_nodes", trainer.num_nodes != 1, "give 1: a run is one process"),
-        ("gradient_clip_val", trainer.gradient_clip_val, "leave it out; a lower --model.learning_rate shortens steps"),
-        ("accumulate_grad_batches", trainer.accumulate_grad_batches != 1, "leave it out; raise --data.batch_size"),
-        ("limit_train_batches", cut, "leave it out; --trainer.max_steps shortens a run"),
-        ("overfit_batches", trainer.overfit_batches, "leave it out; use fewer rows"),
-        ("min_epochs", trainer.min_epochs, "leave it out; a rule with more patience stops later"),
-        ("min_steps", trainer.min_steps, "leave it out; a rule with more patience stops later"),
-        (
-            "num_sanity_val_steps",
-            trainer.num_sanity_val_steps,
-            "leave it out; --trainer.fast_dev_run true tries a step",
-        ),
-        ("precision", mixed or "16" in str(trainer.precision), "give 32-true or 64-true"),
-        ("enable_checkpointing", trainer.enable_checkpointing is False, "--trainer.logger false leaves no files"),
-        (
-            "log_every_n_steps",
-            trainer.log_every_n_steps is not None and trainer.log_every_n_steps < 1,
-            "give 1 or more",
-        ),
-        ("check_val_every_n_epoch", trainer.check_val_every_n_epoch == 0, "give 1 or more"),
-        ("val_check_interval", trainer.val_check_interval == 0, "give more than 0"),
-    ):
-        if impossible:
-            raise InputError(f"--trainer.{name} {trainer[name]} is not possible here: {remedy}")
-
-
-def require_monitored(callbacks: Sequence[Namespace], holds_out_rows: bool) -> None:
-    """Refuses a callback that monitors what this run never has, or not at the validations, which a resumed run repeats.
-
-    Raises:
-        InputError: there is one.
-    """
-    for callback in callbacks:
-        name, settings = callback.class_path.rpartition(".")[2], callback.get("init_args", {})
-        monitor = settings.get("monitor")
-        if monitor is not None and monitor not in ("val/loss", "val/mse", "val/r2"):
-            raise InputError(f"--trainer.callbacks.monitor {monitor}: {name} can monitor val/loss, val/mse or val/r2")
-        if monitor is not None and not holds_out_rows:
-            raise InputError(
-                f"--trainer.callbacks.monitor {monitor}: no rows are held out for {name} to monitor; TableDataModule"
-                " holds some out with --data.val_fraction, or takes others with --data.val_path"
-            )
-        if settings.get("check_on_train_epoch_end"):
-            raise InputError(
-                f"--trainer.callbacks.check_on_train_epoch_end true is not possible here: leave it out; {name} checks"
-                " after each validation"
-            )
-
-
-def refusal(error: Exception, trainer: Namespace, default: Namespace) -> str:
-    """Lightning's complaint, with the trainer's settings that may have caused it: those it mentions, or all."""
-    words = re.findall(r"[\w.-]+", str(error))
-    changed = {name: value for name, value in vars(trainer).items() if value != default.get(name)}
-    mentioned = {name: value for name, value in changed.items() if name in words or str(value) in words}
-    flags = ", ".join(f"--trainer.{name} {value}" for name, value in (mentioned or changed).items())
-    return f"Lightning refuses {flags} ({error}); change it, or leave it out"

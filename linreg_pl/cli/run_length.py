@@ -1,4 +1,4 @@
-"""Turns the length of a run, and the interval of its validations, from epochs into optimizer steps.
+"""Turns the settings of a run's length, in epochs or steps, into the number of steps that Lightning is given.
 
 Lightning's count of epochs is off by one after some resumes: with `max_epochs=4` of 10 steps, two resumes at an epoch's
 last batch train 50 steps. Its count of steps is right after every resume, so Lightning gets steps only.
@@ -7,38 +7,59 @@ last batch train 50 steps. Its count of steps is right after every resume, so Li
 from pathlib import Path
 from typing import Any
 
+from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
+from linreg_pl.training.module import LinearRegression
+
+
+def planned_length(model: LinearRegression, data: BatchDataModule, trainer: Any) -> dict[str, int]:
+    """Plans `max_epochs` and `log_every_n_steps` from the exact answer and the forecast, where no length is given.
+
+    Returns:
+        The trainer's settings that are planned; none where `trainer` has a length.
+    """
+    if trainer.max_epochs is not None or trainer.max_steps != -1:
+        return {}
+    model.learn_from(data)
+    problem = model.problem(data)
+    epochs = problem.epochs_to_the_optimum(model.W, model.b, model.learning_rate, model.momentum, model.schedule)
+    points = trainer.log_every_n_steps or max(1, min(50, epochs * problem.steps_per_epoch // 100))
+    return {"max_epochs": epochs, "log_every_n_steps": points}
 
 
 def total_steps(trainer: Any, steps_per_epoch: int, done: int, run: Path | None) -> int:
-    """Returns the run's length under the `trainer` settings; `done` steps are taken already.
+    """Returns the length of a run that has already taken `done` steps, under the `trainer` settings.
 
     Raises:
-        InputError: the settings give no length, or the run is complete.
+        InputError: the run has no length, or is complete.
     """
     limits: dict[str, int] = {}
     if trainer.max_steps != -1:
         if trainer.max_steps < 1:
             raise InputError(f"max_steps is {trainer.max_steps}: give --trainer.max_steps 1 or more, or -1 for none")
-        limits["--trainer.max_steps"] = trainer.max_steps
+        limits["max_steps"] = trainer.max_steps
     if trainer.max_epochs not in (None, -1) or not limits:
         if trainer.max_epochs is None or trainer.max_epochs < 1:
             raise InputError(f"max_epochs is {trainer.max_epochs}: give --trainer.max_epochs a whole number, 1 or more")
-        limits["--trainer.max_epochs"] = trainer.max_epochs * steps_per_epoch
+        limits["max_epochs"] = trainer.max_epochs * steps_per_epoch
     limit, total = min(limits.items(), key=lambda item: item[1])
-    if done >= total:
-        raise InputError(
-            f"{run}: nothing is left to do: it has taken {done} steps ({done // steps_per_epoch} epochs), and {limit}"
-            f" asks for {total}; to train on, give a larger number"
-        )
-    return total
+    if done < total:
+        return total
+    taken, least = f"{done} steps", done
+    if limit == "max_epochs":
+        least = done // steps_per_epoch
+        taken = f"{least} epoch{'' if least == 1 else 's'}" if done % steps_per_epoch == 0 else taken
+    state = "is complete" if done == total else "is already longer"
+    raise InputError(f"{run}: this run {state} ({taken}); to continue, pass --trainer.{limit} above {least}")
 
 
-def validation(trainer: Any, steps_per_epoch: int) -> dict[str, Any]:
-    """Returns Lightning's settings for a validation every so many steps, from settings in epochs or parts of one."""
+def validation_settings(trainer: Any, data: BatchDataModule) -> dict[str, Any]:
+    """Returns Lightning's settings for a validation every so many steps, from those in epochs or parts of one."""
+    if not data.holds_out_rows:
+        return {"limit_val_batches": 0}
     interval = trainer.val_check_interval
     if interval is None or (isinstance(interval, float) and interval == 1):
-        steps = steps_per_epoch * (trainer.check_val_every_n_epoch or 1)
+        steps = data.steps_per_epoch * (trainer.check_val_every_n_epoch or 1)
     else:
-        steps = max(1, int(interval * steps_per_epoch)) if isinstance(interval, float) else interval
+        steps = max(1, int(interval * data.steps_per_epoch)) if isinstance(interval, float) else interval
     return {"val_check_interval": steps, "check_val_every_n_epoch": None}

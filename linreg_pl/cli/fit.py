@@ -1,0 +1,216 @@
+"""Builds a run and trains it: `linreg fit`.
+
+fit            folder and lock → loggers and callbacks → trainer → training → summary
+"""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, Trainer
+
+from linreg_pl.callbacks.checkpoints import EpochCheckpoints
+from linreg_pl.callbacks.curves import Curves
+from linreg_pl.callbacks.epoch_lines import EpochLines
+from linreg_pl.callbacks.exact_answer import ExactAnswer
+from linreg_pl.callbacks.interruption import Interrupted, Interruption
+from linreg_pl.callbacks.report import Report
+from linreg_pl.cli.error_messages import writing
+from linreg_pl.cli.job import Job, as_list, require_suitable
+from linreg_pl.cli.run_length import planned_length, total_steps, validation_settings
+from linreg_pl.cli.runs_and_plot import as_typed
+from linreg_pl.cli.saved_settings import RunConfig
+from linreg_pl.cli.trainer_settings import build_trainer, require_monitored
+from linreg_pl.errors import Diverged, InputError
+from linreg_pl.runs.compatibility import require_same_length, require_same_settings
+from linreg_pl.runs.folder import checkpoints, new_run, remove_unbegun
+from linreg_pl.runs.listing import next_step
+from linreg_pl.runs.lock import lock
+from linreg_pl.runs.resume import Resumption
+from linreg_pl.runs.tensorboard_logger import run_logger
+from linreg_pl.training.checkpoint_contents import Progress
+from linreg_pl.training.executions import Executions
+from linreg_pl.training.problem import TARGET_GAP
+
+
+def fit(job: Job) -> None:
+    """Trains a new run, or resumes one, and prints how it ended.
+
+    Raises:
+        InputError: the settings can't be used, or don't suit the checkpoint; no new folder is left.
+        Diverged: the numbers left float32.
+        Interrupted: a signal ended the run; it is saved.
+    """
+    job.data.setup("fit")  # reads the data first: nothing is written for a run that can't begin
+    require_resumable(job)
+    require_monitored(as_list(job.config.trainer.callbacks), job.data.holds_out_rows)
+    if job.settings.stop.limits and not job.settings.exact:
+        raise InputError("--stop needs the exact answer, and --exact is false: leave one of them out")
+    planned = planned_length(job.model, job.data, job.settings.trainer)
+    settings = with_settings(job.settings.trainer, planned)
+    steps = total_steps(settings, job.data.steps_per_epoch, job.start.steps, job.start.run)
+    if job.start.checkpoint is not None and not job.allow_changed_settings:
+        require_same_length(job.start.checkpoint, job.model, steps)
+    keeps_files = settings.logger is not False and not settings.fast_dev_run
+    root = Path(settings.default_root_dir)
+    with claimed_folder(root, job.start.resumption) if keeps_files else nullcontext() as folder:
+        exact = ExactAnswer(job.settings.stop) if job.settings.exact else None
+        report = Report(exact)
+        trainer = build_trainer(
+            settings,
+            job.parser,
+            checkpoint=job.start.checkpoint,
+            callbacks=[*run_callbacks(job, exact, report), *config_callback(job, planned, folder)],
+            logger=settings.logger if folder is None else run_loggers(settings.logger, folder, job.start.steps),
+            max_epochs=-1,
+            max_steps=steps,
+            enable_progress_bar=job.bar is not None,
+            **validation_settings(settings, job.data),
+        )
+        print_heading(job, steps, planned)
+        train(job, trainer, report, folder)
+        print_summary(report, folder, planned)
+
+
+def require_resumable(job: Job) -> None:
+    """Checks that the run to resume, if any, goes on with the model, the data and the settings that it began with.
+
+    Raises:
+        InputError: something differs.
+    """
+    require_suitable(job.start, job.model, job.data)
+    if job.start.checkpoint is not None and not job.allow_changed_settings:
+        precision = job.config.trainer.precision
+        require_same_settings(job.start.checkpoint, job.model, job.data, precision)
+
+
+@contextmanager
+def claimed_folder(root: Path, resumption: Resumption | None) -> Iterator[Path]:
+    """Makes the folder of a new run, or takes that of the run to resume, and locks it.
+
+    A new folder is removed again if an error comes before the run's config is in it.
+
+    Raises:
+        InputError: nothing can be written there, or another process trains in it.
+    """
+    folder = None
+    try:
+        with writing(root, "--trainer.default_root_dir"):
+            folder = resumption.run if resumption else new_run(root)
+            held = lock(folder)
+        with held:
+            if resumption and checkpoints(folder) != resumption.checkpoint_paths:
+                raise InputError(f"{folder}: another process has just trained in this folder; see linreg runs")
+            yield folder
+    except BaseException:
+        remove_unbegun(folder)
+        raise
+
+
+def run_loggers(logger: Any, folder: Path, steps: int) -> list[Any]:
+    """Returns TensorBoard's logger for the folder, and the loggers of `--trainer.logger`; `steps` are already taken."""
+    return [run_logger(folder, steps), *as_list(None if logger is True else logger)]
+
+
+def run_callbacks(job: Job, exact: ExactAnswer | None, report: Report) -> list[Callback]:
+    """Builds what watches the run, in the order in which Lightning calls it."""
+    saving = EpochCheckpoints(job.settings.checkpoint_every_n_epochs)
+    saving.saves_start = job.allow_changed_settings
+    executions = Executions(job.settings.steps_per_execution)
+    job.data.group_steps(executions)
+    return [
+        *as_list(exact),
+        EpochLines(job.settings.display_every_n_epochs),
+        Curves(exact),
+        saving,
+        Interruption(saving, executions),
+        report,
+        *as_list(job.bar),
+    ]
+
+
+def config_callback(job: Job, planned: dict[str, int], folder: Path | None) -> list[Callback]:
+    """Builds the callback that writes config.yaml, with the planned length, which a resumed run takes from it."""
+    if folder is None:
+        return []
+    config = job.config.clone()
+    config.trainer = with_settings(config.trainer, planned)
+    return [RunConfig(job.parser, config, save_to_log_dir=False)]
+
+
+def with_settings(settings: Namespace, changes: dict[str, int]) -> Namespace:
+    """Returns a copy of the settings with some changed."""
+    copy = settings.clone()
+    for name, value in changes.items():
+        copy[name] = value
+    return copy
+
+
+def print_heading(job: Job, steps: int, planned: dict[str, int]) -> None:
+    """Prints the size of the problem and the length of the run."""
+    data, run = job.data, job.start.run
+    resumed = f", from step {job.start.steps} of {run}" if run else ""
+    size = ", ".join(
+        counted(number, noun)
+        for number, noun in (
+            (data.num_rows_to_fit, "row"),
+            (data.num_features, "feature"),
+            (data.num_targets, "target"),
+        )
+    )
+    print(f"fitting {size}: {steps} steps, {data.steps_per_epoch} an epoch{resumed}")
+    if planned:
+        length = counted(planned["max_epochs"], "epoch")
+        print(f"length    {length}, to end within {100 * TARGET_GAP:g}% of the variance explained")
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun: `1 epoch`, `2 epochs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def train(job: Job, trainer: Trainer, report: Report, folder: Path | None) -> None:
+    """Trains, and says after an interruption or a divergence what to do.
+
+    Raises:
+        InputError: nothing can be written.
+        Diverged: the numbers left float32.
+        Interrupted: a signal ended the run.
+    """
+    try:
+        with writing(folder or Path(job.config.trainer.default_root_dir), "--trainer.default_root_dir"):
+            trainer.fit(job.model, datamodule=job.data, ckpt_path=job.start.path, weights_only=True)
+    except Interrupted:
+        if folder is not None and not report.contents:
+            step = f"step {trainer.global_step} of {trainer.max_steps}"
+            resume = f"{as_typed('linreg')} fit --resume {shlex.quote(str(folder))}"
+            print(f"interrupted at {step}; to go on: {resume}", file=sys.stderr)
+        raise
+    except Diverged as error:
+        saved = checkpoints(folder) if folder else []
+        last = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved before"
+        raise Diverged(f"{error}; {last}; give a smaller --model.learning_rate") from error
+
+
+def print_summary(report: Report, folder: Path | None, planned: dict[str, int]) -> None:
+    """Prints the result, and the commands for the next step.
+
+    Raises:
+        InputError: no step was taken.
+    """
+    if not report.contents:
+        raise InputError("no step was taken: --trainer.max_time is used up; give it more, or null")
+    print(*report.lines(), sep="\n")
+    share = report.contents.get("gap_of_variance_explained")
+    if planned and share is not None and share > TARGET_GAP:
+        print(f"WARNING  that is more than {100 * TARGET_GAP:g}%: give --trainer.max_epochs more")
+    if folder is not None:
+        print(f"run      {folder}")
+        print(f"curves   {as_typed('tensorboard')} --logdir {shlex.quote(str(folder.parent))} --host 127.0.0.1")
+        progress = Progress.from_dict(report.contents)
+        label, command = next_step(folder, report.contents["state"], progress, as_typed("linreg"))
+        print(f"{label:8} {command}")

@@ -1,0 +1,81 @@
+"""Runs the command `linreg` and turns every end of it into an exit code.
+
+0 done, 2 bad input or flags, 3 diverged, 130 and 143 interrupted by Ctrl-C and SIGTERM, 141 nobody reads the output.
+"""
+
+import gc
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from typing import Any
+
+from linreg_pl.callbacks.interruption import Interrupted, leave_at_signals
+from linreg_pl.cli.command import LinregCLI
+from linreg_pl.cli.error_messages import message_for
+from linreg_pl.cli.flags import COMMANDS
+from linreg_pl.cli.runs_and_plot import run_folder_command
+from linreg_pl.errors import Diverged
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs `linreg`; returns the exit code."""
+    given = list(sys.argv[1:] if args is None else args)
+    args = [arg for arg in given if arg != "--debug"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the reader of a pipe or a log sees each line as it is printed
+    silence_libraries()
+    leave_at_signals()
+    gc.freeze()  # what the imports made stays until the end; collecting it then would waste a second
+    gc.enable()  # `__main__` has disabled it
+    try:
+        if args and args[0] in COMMANDS and not COMMANDS[args[0]].has_settings:
+            run_folder_command(args[0], args[1:])
+        else:
+            LinregCLI(args)
+    except Interrupted as interrupted:
+        return interrupted.exit_code
+    except Diverged as error:
+        print(f"linreg: {error}", file=sys.stderr)
+        return 3
+    except BrokenPipeError:  # the reader of our lines has closed the pipe, as in `linreg fit | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        message = message_for(error)
+        if message is None:
+            raise
+        if "--debug" in given:
+            traceback.print_exc()
+        print(f"linreg: {message}", file=sys.stderr)
+        return 2
+    finally:
+        gc.freeze()  # likewise for what this command made
+    return 0
+
+
+def silence_libraries() -> None:
+    """Hides remarks of Lightning, torch and TensorBoard that the user can do nothing about."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # its reader warns of every resumption in a run's curves
+    for warning in (
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # concerns Lightning and torch only
+        r"The number of training batches .* is smaller than the logging interval",  # ours counts steps, not batches
+        r"Be aware that when using `ckpt_path`, callbacks used to create",  # left out on purpose
+    ):
+        warnings.filterwarnings("ignore", warning)
+    threading.excepthook = report_thread_error
+
+
+def report_thread_error(error: Any) -> None:
+    """Prints a thread's error, but for those of the disk.
+
+    TensorBoard's writing thread dies of a full disk with a traceback; the main thread's next point reports it in a
+    sentence.
+    """
+    if not isinstance(error.exc_value, OSError):
+        threading.__excepthook__(error)

@@ -1,0 +1,116 @@
+"""Builds Lightning's trainer, and refuses settings that are not possible here, each with a remedy."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+
+from linreg_pl.cli.job import as_list
+from linreg_pl.errors import InputError
+from linreg_pl.runs.checkpoint_file import CheckpointFile, DurableCheckpointIO
+
+
+def build_trainer(
+    settings: Namespace,
+    parser: LightningArgumentParser,
+    *,
+    checkpoint: CheckpointFile | None,
+    callbacks: Sequence[Callback],
+    **overrides: Any,
+) -> Trainer:
+    """Builds the trainer of `settings`, with more callbacks and with `overrides`; it is to load `checkpoint`.
+
+    Raises:
+        InputError: Lightning refuses the settings.
+    """
+    arguments = {
+        **vars(settings),
+        **overrides,
+        "callbacks": [*as_list(settings.callbacks), *callbacks],
+        "plugins": [*as_list(settings.plugins), DurableCheckpointIO(checkpoint)],
+    }
+    try:
+        return Trainer(**arguments)
+    except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
+        raise InputError(refusal(error, settings, parser.get_defaults().trainer)) from error
+
+
+def require_possible(trainer: Namespace) -> None:
+    """Refuses settings of the trainer on which Lightning would fail after the run's folder is made.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, (is_impossible, remedy) in impossible_settings(trainer).items():
+        if is_impossible:
+            raise InputError(f"--trainer.{name} {trainer[name]} is not possible here: {remedy}")
+
+
+def impossible_settings(trainer: Namespace) -> dict[str, tuple[bool, str]]:
+    """Returns for each setting that has impossible values whether it has one, and what to do then."""
+    mixed = "mixed" in str(trainer.precision) or trainer.precision in (16, "16", "bf16")
+    cut = trainer.limit_train_batches is not None and str(trainer.limit_train_batches) != "1.0"  # 1 is one batch
+    several = len(trainer.devices) != 1 if isinstance(trainer.devices, list) else str(trainer.devices).isdigit()
+    several = (several and str(trainer.devices) not in ("0", "1")) or trainer.devices in ("auto", -1, "-1")
+    never_logs = trainer.log_every_n_steps is not None and trainer.log_every_n_steps < 1
+    later = "leave it out; a rule with more patience stops later"
+    return {
+        "devices": (several, "give 1, or a list of one device: a run is one process"),
+        "num_nodes": (trainer.num_nodes != 1, "give 1: a run is one process"),
+        "gradient_clip_val": (
+            bool(trainer.gradient_clip_val),
+            "leave it out; a lower --model.learning_rate shortens steps",
+        ),
+        "accumulate_grad_batches": (trainer.accumulate_grad_batches != 1, "leave it out; raise --data.batch_size"),
+        "limit_train_batches": (cut, "leave it out; --trainer.max_steps shortens a run"),
+        "overfit_batches": (bool(trainer.overfit_batches), "leave it out; use fewer rows"),
+        "min_epochs": (bool(trainer.min_epochs), later),
+        "min_steps": (bool(trainer.min_steps), later),
+        "num_sanity_val_steps": (
+            bool(trainer.num_sanity_val_steps),
+            "leave it out; --trainer.fast_dev_run true tries a step",
+        ),
+        "precision": (mixed or "16" in str(trainer.precision), "give 32-true or 64-true"),
+        "enable_checkpointing": (trainer.enable_checkpointing is False, "--trainer.logger false leaves no files"),
+        "log_every_n_steps": (never_logs, "give 1 or more"),
+        "check_val_every_n_epoch": (trainer.check_val_every_n_epoch == 0, "give 1 or more"),
+        "val_check_interval": (trainer.val_check_interval == 0, "give more than 0"),
+    }
+
+
+def require_monitored(callbacks: Sequence[Namespace], holds_out_rows: bool) -> None:
+    """Refuses a callback that monitors a value that this run never has, or not at a validation.
+
+    A resumed run repeats validations, and nothing else that a callback could monitor.
+
+    Raises:
+        InputError: there is one.
+    """
+    for callback in callbacks:
+        name, settings = callback.class_path.rpartition(".")[2], callback.get("init_args", {})
+        monitor = settings.get("monitor")
+        if monitor is not None and monitor not in ("val/loss", "val/mse", "val/r2"):
+            raise InputError(f"--trainer.callbacks.monitor {monitor}: {name} can monitor val/loss, val/mse or val/r2")
+        if monitor is not None and not holds_out_rows:
+            raise InputError(
+                f"--trainer.callbacks.monitor {monitor}: no rows are held out for {name} to monitor; with"
+                " TableDataModule, hold some out with --data.val_fraction, or give others with --data.val_path"
+            )
+        if settings.get("check_on_train_epoch_end"):
+            raise InputError(
+                f"--trainer.callbacks.check_on_train_epoch_end true is not possible here: leave it out; {name} checks"
+                " after each validation"
+            )
+
+
+def refusal(error: Exception, trainer: Namespace, default: Namespace) -> str:
+    """Returns Lightning's complaint with the trainer's settings that may have caused it: those it mentions, or all."""
+    words = re.findall(r"[\w.-]+", str(error))
+    changed = {name: value for name, value in vars(trainer).items() if value != default.get(name)}
+    mentioned = {name: value for name, value in changed.items() if name in words or str(value) in words}
+    flags = ", ".join(f"--trainer.{name} {value}" for name, value in (mentioned or changed).items())
+    return f"Lightning refuses {flags} ({error}); change it, or leave it out"

@@ -1,0 +1,137 @@
+"""`--help`: short, in plain words, and with the flags that have an effect."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import Trainer
+
+from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
+from tests.commands import Result, linreg
+
+WITH_FLAGS = ("fit", "validate", "test", "predict", "solve")
+ALL = (*WITH_FLAGS, "runs", "plot")
+COMMON = {"--data", "--data.help", "--help", "--config", "--print_config"}
+EVALUATING = {
+    *("--ckpt_path", "--trainer.accelerator", "--trainer.strategy", "--trainer.devices", "--trainer.precision"),
+    *("--trainer.plugins", "--trainer.deterministic", "--trainer.inference_mode", "--trainer.enable_progress_bar"),
+    *("--trainer.callbacks", "--trainer.profiler", "--trainer.fast_dev_run"),
+}
+EXPECTED = {
+    "solve": {
+        *("--model.learning_rate", "--model.l2", "--model.momentum", "--model.fit_intercept", "--model.fold_bias"),
+        *("--model.standardize", "--trainer.enable_progress_bar", "--json"),
+    },
+    "validate": EVALUATING | {"--trainer.limit_val_batches"},
+    "test": EVALUATING | {"--trainer.limit_test_batches"},
+    "predict": EVALUATING | {"--trainer.limit_predict_batches", "--output", "--keep_columns", "--interval"},
+}
+IMPOSSIBLE = {
+    *("num_nodes", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "limit_train_batches"),
+    *("overfit_batches", "min_epochs", "min_steps", "num_sanity_val_steps"),
+}
+
+
+def help_of(folder: Path, *args: str) -> str:
+    """Returns what `linreg args…` prints on a screen of 100 columns."""
+    result = linreg(*args, cwd=folder, env={"COLUMNS": "100"})
+    assert (result.code, result.stderr) == (0, "")
+    assert list(folder.iterdir()) == [], "a help leaves no files"
+    return result.stdout
+
+
+def flags_in(text: str) -> list[str]:
+    """Returns the flags that a help lists."""
+    paragraphs = "\n\n".join(part for part in text.split("\n\n") if "Each class has" not in part)
+    return re.findall(r"^  (?:-\w, )?(--[\w.]+)", paragraphs, re.MULTILINE)
+
+
+def names_of(owner: type) -> set[str]:
+    """Returns the arguments of a class."""
+    return set(inspect.signature(owner).parameters)
+
+
+def test_each_command_is_named(tmp_path: Path) -> None:
+    text = help_of(tmp_path, "--help")
+    assert re.findall(r"^  (\w+) +[A-Z]\w+", text, re.MULTILINE) == list(ALL)
+    assert len(text.splitlines()) <= 40
+
+
+def test_fit_fits_three_screens(tmp_path: Path) -> None:
+    lines = help_of(tmp_path, "fit", "--help").splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 100
+    sections = [line[:-1] for line in lines if re.fullmatch(r"\w+:", line)]
+    assert sections == ["model", "data", "fit", "trainer", "options"]
+
+
+@pytest.mark.parametrize("command", ["", *ALL])
+def test_help_is_plain(command: str, tmp_path: Path) -> None:
+    text = help_of(tmp_path, *command.split(), "--help")
+    assert [word for word in ("ARG:", "ENV:", "Union", "Literal", "``", ":class:", "<class") if word in text] == []
+    assert len(re.findall(r"environment variable", text)) == (0 if command in ("runs", "plot") else 1)
+    assert len(text.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("command", EXPECTED)
+def test_flags_have_an_effect(command: str, tmp_path: Path) -> None:
+    listed = flags_in(help_of(tmp_path, command, "--help"))
+    assert sorted(listed) == sorted(EXPECTED[command] | COMMON)
+
+
+def test_fit_lists_every_flag(tmp_path: Path) -> None:
+    first, more = flags_in(help_of(tmp_path, "fit", "--help")), flags_in(help_of(tmp_path, "fit", "--help=trainer"))
+    assert {flag for flag in first if flag.startswith("--model.")} == {
+        f"--model.{name}" for name in names_of(LinearRegression) - {"num_features", "num_targets"}
+    }
+    trainer = [flag for flag in (*first, *more) if flag.startswith("--trainer.") and not flag.endswith(".help")]
+    assert sorted(trainer) == sorted(f"--trainer.{name}" for name in names_of(Trainer) - IMPOSSIBLE)
+    own = {"--resume", "--allow_changed_settings", "--display_every_n_epochs", "--checkpoint_every_n_epochs"}
+    assert own | {"--steps_per_execution", "--exact", "--stop.gap", "--stop.grad_norm"} <= set(first)
+
+
+def test_help_names_the_data_flags(tmp_path: Path) -> None:
+    text = " ".join(help_of(tmp_path, "solve", "--help").split())
+    for data in (SyntheticDataModule, TableDataModule):
+        listed = text.partition(f"{data.__name__}: ")[2].partition(". ")[0]
+        assert set(listed.split(", ")) == {f"--data.{name}" for name in names_of(data)}
+        page = help_of(tmp_path, "fit", "--data.help", data.__name__)
+        assert page.startswith(f"usage: linreg COMMAND --data {data.__name__} [flags]\n")
+        assert flags_in(page) == [f"--data.{name}" for name in inspect.signature(data).parameters]
+
+
+def test_part_of_help_is_known(tmp_path: Path) -> None:
+    result = linreg("fit", "--help=model", cwd=tmp_path)
+    assert (result.code, result.stderr) == (2, "linreg: --help model: give --help, or --help=trainer\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("solve", "--trainer.max_epochs=3"),
+        ("solve", "--model.schedule=cosine"),
+        ("solve", "--model.init_seed=1"),
+        ("validate", "--trainer.log_every_n_steps=1"),
+        ("test", "--trainer.limit_predict_batches=1"),
+        ("predict", "--trainer.logger=false"),
+        ("predict", "--trainer.max_steps=1"),
+    ],
+)
+def test_flag_without_effect_is_refused(command: str, flag: str, tmp_path: Path) -> None:
+    for arguments in ((flag,), flag.split("=")):
+        result = linreg(command, *arguments, cwd=tmp_path)
+        name = flag.split("=")[0]
+        message = f"linreg: there is no setting {name} in linreg {command}: leave it out; see linreg {command} --help\n"
+        assert result == Result(2, "", message)
+
+
+def test_files_and_environment_may_set_it(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("trainer:\n  max_epochs: 3\nmodel:\n  schedule: cosine\n  l2: 0.5\n")
+    expected = linreg("solve", "--model.l2", "0.5", cwd=tmp_path).stdout
+    environment = {"LINREG_SOLVE__TRAINER__MAX_STEPS": "3", "LINREG_SOLVE__MODEL__INIT_SEED": "1"}
+    for result in (
+        linreg("solve", "--config", "settings.yaml", cwd=tmp_path),
+        linreg("solve", "--model.l2", "0.5", cwd=tmp_path, env=environment),
+    ):
+        assert result == Result(0, expected, "")
