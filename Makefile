@@ -85,11 +85,11 @@ real-tables: examples ## fit three real tables beside statsmodels and scikit-lea
 	@$(BIN)/python -m benchmarks.real_tables
 
 .PHONY: screenshot
-screenshot: .venv/installed ## draw the README's picture: train, and open TensorBoard in headless Chromium
+screenshot: .venv/installed ## draw the picture of docs/curves.md: train, and open TensorBoard in headless Chromium
 	@$(BIN)/python docs/screenshot.py $(ARGS)
 
 .PHONY: figures
-figures: .venv/installed ## draw the pictures of docs/why-the-bias-hardly-moves.md
+figures: .venv/installed ## draw the pictures of the README and of docs/why-the-bias-hardly-moves.md
 	@$(BIN)/python docs/figures.py
 
 .PHONY: lock

@@ -1,12 +1,12 @@
-"""What does a newcomer see in TensorBoard after `make train`? Draws it: docs/tensorboard.png, the README's picture.
+"""Draws docs/tensorboard.png: what TensorBoard shows after `make train`.
 
     make screenshot                                        trains the tutorial's job, for the picture alone
     make screenshot ARGS="--trainer.max_epochs 500"        ARGS goes on to `linreg fit`
 
-A real TensorBoard is looked at in a real Chromium, which is driven by the Chrome DevTools Protocol over two pipes: JSON
-messages with a zero byte behind each (https://chromedevtools.github.io/devtools-protocol/). That needs no library.
+It opens a real TensorBoard in a real Chromium, and drives it by the Chrome DevTools Protocol over two pipes. Messages
+are JSON, each followed by a zero byte (https://chromedevtools.github.io/devtools-protocol/). That needs no library.
 
-Exit codes: 0 drawn, 2 there is no Chromium.
+Exit codes: 0 drawn, 2 Chromium is not installed.
 """
 
 import base64
@@ -28,32 +28,32 @@ PICTURE = Path(__file__).with_name("tensorboard.png")
 BIN = Path(sys.executable).parent
 
 PINNED = ("train/loss", "params/W", "params/b")
-"""The charts to show, from left to right: they fit beside each other in the page's width."""
+"""The charts to show, from left to right. Three fit into the width of the page."""
 
 WIDTH, HEIGHT = 1400, 500
-"""The page as far as the charts reach."""
+"""Size of the page, which ends below the charts."""
 
 SETTINGS = {"ignoreOutliers": False, "stepSelectorEnabled": False, "timeSeriesSettingsPaneOpened": False}
-"""TensorBoard's own, as it keeps them in the browser: curves from the first step on, and the page's room for them."""
+"""TensorBoard's settings, as the browser stores them: show the first steps, and hide the side pane."""
 
 BIAS_AXIS = (-0.005, 0.001)
-"""With the zero, as W's has; TensorBoard's own choice, -0.003 to -0.0023, has labels that it cuts off."""
+"""Includes 0, as the axis of W does. TensorBoard's own choice, -0.003 to -0.0023, has labels that it cuts off."""
 
-SECONDS_AT_MOST = 60
+TIMEOUT = 60
 
 CHROMIUM_FLAGS = (
     *("--headless", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"),
-    "--no-sandbox",  # it does not start as root, which one often is in a container; the page is our own
+    "--no-sandbox",  # with a sandbox it refuses to start as root, the user of many containers; the page is our own
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--disable-quic",
 )
 
 
 def main(flags: list[str]) -> int:
-    """Trains, looks, and writes the picture; returns the exit code."""
+    """Trains, opens TensorBoard, writes the picture, and returns the exit code."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        print("screenshot: there is no Chromium; install it, on Debian with: apt-get install chromium", file=sys.stderr)
+        print("screenshot: Chromium is not installed; on Debian: apt-get install chromium", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         subprocess.run([BIN / "linreg", "fit", *flags], cwd=folder, check=True, stdout=subprocess.DEVNULL)
@@ -67,20 +67,20 @@ def main(flags: list[str]) -> int:
 
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[str]:
-    """Serves the runs in `folder`, read before it answers; gives the address."""
+    """Serves the runs in `folder`, and yields the address once it has read them."""
     command = [str(BIN / "tensorboard"), "--logdir", "lightning_logs", "--host", "127.0.0.1", "--port", "0"]
     read_first = ["--load_fast", "false", "--reload_interval", "0", "--reload_task", "blocking"]
     with subprocess.Popen([*command, *read_first], cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            printed = next(found for line in process.stderr if (found := re.search(r"at (http://\S+)/ ", line)))
+            printed = next(match for line in process.stderr if (match := re.search(r"at (http://\S+)/ ", line)))
             yield printed[1]
         finally:
             process.terminate()
 
 
 class Page:
-    """An empty page of a browser, at the other end of its pipes."""
+    """A page of a browser, driven through two pipes."""
 
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers = os.fdopen(commands, "wb", buffering=0), os.fdopen(answers, "rb")
@@ -91,7 +91,7 @@ class Page:
         self._address = {"sessionId": self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
 
     def send(self, method: str, **params: Any) -> Any:
-        """Calls a method of the protocol; returns its result, skipping the events that come in between."""
+        """Calls a method of the protocol, skips the events before its answer, and returns the result."""
         self._sent += 1
         message = {"id": self._sent, "method": method, "params": params, **self._address}
         self._commands.write(json.dumps(message).encode() + b"\0")
@@ -118,14 +118,14 @@ class Page:
 
     def wait_for(self, javascript: str) -> None:
         """Waits until an expression is true."""
-        deadline = time.monotonic() + SECONDS_AT_MOST
+        deadline = time.monotonic() + TIMEOUT
         while not self.run(javascript):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the page never came to: {javascript}")
+                raise TimeoutError(f"after {TIMEOUT} s this is still not true: {javascript}")
             time.sleep(0.1)
 
     def picture_at_rest(self) -> bytes:
-        """A PNG, once it changes no more: menus fade out, and curves are drawn by a thread of their own."""
+        """Returns a PNG once it no longer changes: menus fade out, and a thread draws the curves."""
         before, now = "", self.send("Page.captureScreenshot", format="png")["data"]
         while now != before:
             time.sleep(0.5)
@@ -135,7 +135,7 @@ class Page:
 
 @contextmanager
 def browser(chromium: str, profile: Path) -> Iterator[Page]:
-    """Starts Chromium; gives its page."""
+    """Starts Chromium, and yields its page."""
     (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
     # It reads commands from descriptor 3 and answers on 4; bash puts the pipes there.
     numbered = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "bash"]
@@ -150,7 +150,7 @@ def browser(chromium: str, profile: Path) -> Iterator[Page]:
 
 
 def picture(page: Page, address: str, steps: int) -> bytes:
-    """A PNG of the page that TensorBoard opens with: the pinned charts, their loss on a logarithmic axis."""
+    """Returns a PNG of the pinned charts, with the loss on a logarithmic axis."""
     page.send("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
     page.send("Page.enable")
     stored = f"localStorage.setItem('_tb_global_settings', {json.dumps(json.dumps(SETTINGS))})"
@@ -158,7 +158,7 @@ def picture(page: Page, address: str, steps: int) -> bytes:
     pins = json.dumps([{"plugin": "scalars", "tag": tag} for tag in PINNED])
     query = urlencode({"smoothing": 0, "pinnedCards": pins})
     page.send("Page.navigate", url=f"{address}/?{query}#timeseries")
-    for tag in PINNED:  # until its points have come, a chart's axis ends at 1
+    for tag in PINNED:  # until its points have loaded, a chart's axis ends at 1
         ticks = f"[...({card(tag)}?.querySelectorAll('.x-axis text') ?? [])]"
         page.wait_for(f"{ticks}.some(tick => Number(tick.textContent.replace(',', '')) > {steps / 2})")
 
@@ -176,12 +176,12 @@ def picture(page: Page, address: str, steps: int) -> bytes:
 
 
 def card(tag: str) -> str:
-    """JavaScript for a pinned card; they come before all others."""
+    """Returns JavaScript for a pinned card; pinned cards come first."""
     return f"document.querySelectorAll('card-view')[{PINNED.index(tag)}]"
 
 
 def click(page: Page, label: str) -> None:
-    """Clicks a button of the menu that has just opened, and waits until the menu is gone."""
+    """Clicks a button of the open menu, and waits until the menu is closed."""
     button = f"[...document.querySelectorAll('.cdk-overlay-pane button')].find(b => b.innerText.trim() === '{label}')"
     page.wait_for(f"Boolean({button})")
     page.run(f"{button}.click()")

