@@ -3,14 +3,15 @@
     python -m docs.outputs                 all pages
     python -m docs.outputs README.md       one page
 
-A page that shortens an output with a line `…` stays shortened: as many lines are shown above it and below it as before.
+A page that shortens an output with a line `…` stays shortened: it shows as many lines of that kind above and below the
+`…` as before.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.pages import LEFT_OUT, PAGES, ROOT, console_blocks, make_clone, run, segments
+from tests.pages import LEFT_OUT, PAGES, ROOT, console_blocks, kind, make_clone, run, segments
 
 
 def main(names: list[str]) -> None:
@@ -32,7 +33,10 @@ def shortened(printed: str, shown: str) -> str:
     lines, [first, *others] = printed.splitlines(keepends=True), segments(shown.splitlines())
     if not others:
         return printed
-    return "".join([*lines[: len(first)], f"{LEFT_OUT}\n", *lines[len(lines) - len(others[-1]) :]])
+    left_out = kind(first[-1])
+    end = next((i for i in range(len(first), len(lines)) if kind(lines[i]) != left_out), len(lines))
+    num_shown = sum(kind(line) == left_out for line in others[-1])
+    return "".join([*lines[: len(first)], f"{LEFT_OUT}\n", *lines[end - num_shown :]])
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def assert_shown(printed: str, shown: str) -> None:
             start = next((i for i in starts if _is_shown(lines[i : i + len(segment)], segment)), -1)
         assert start > position, f"{LEFT_OUT} leaves nothing out before {segment} in\n{printed}"
         for line in lines[position:start]:
-            assert _kind(line) == _kind(lines[position - 1]), f"{LEFT_OUT} leaves out another kind of line: {line}"
+            assert kind(line) == kind(lines[position - 1]), f"{LEFT_OUT} leaves out another kind of line: {line}"
         _assert_lines(lines[start : start + len(segment)], segment)
         position = start + len(segment)
 
@@ -100,7 +100,7 @@ def segments(lines: list[str]) -> list[list[str]]:
     return segments
 
 
-def _kind(line: str) -> str:
+def kind(line: str) -> str:
     """Returns a line without its label and numbers; `-` stands for a number that there is not."""
     words = ["#" if word == "-" else NUMBER.sub("#", word) for word in line.split()]
     return " ".join(words[1:])
