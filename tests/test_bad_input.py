@@ -119,7 +119,7 @@ PARQUETS = {
     "too large for float32": (parquet(x=[1.0, 1e300], y=[1.0, 2.0]), "bad.parquet|'x'|row 2|1e+300|float32"),
     "cut off": (GOOD[:-10], "bad.parquet|cut off or damaged"),
     "damaged": (GOOD[:4] + bytes(60) + GOOD[64:], "bad.parquet|cut off or damaged"),
-    "CSV": (TABLE.encode(), "bad.parquet|no Parquet file|.csv"),
+    "CSV": (TABLE.encode(), "bad.parquet|not a Parquet file|.csv"),
 }
 PATHS = {
     "missing.csv": "missing.csv|no such file|--data.path",

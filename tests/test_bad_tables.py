@@ -1,6 +1,6 @@
-"""Tables that can't be fitted, beyond those of test_bad_input: files of all formats, several at once, and mid-run.
+"""Tests tables that can't be fitted: files of all formats, several files at once, and files that change during a run.
 
-And files that hypothesis makes: each is read as Python's own csv module reads it, or refused in a sentence.
+Files that hypothesis generates are read as Python's csv module reads them, or refused in one sentence.
 """
 
 import csv
@@ -55,8 +55,8 @@ def twice_x() -> bytes:
 
 
 Files = dict[str, bytes | str]
-CASES: dict[str, tuple[Files, str, str]] = {  # the files, flags (the path first), words of the answer
-    "folder without tables": ({"d/notes.md": "hello"}, "d", "d: no table lies in this folder|--data.path|.csv"),
+CASES: dict[str, tuple[Files, str, str]] = {  # files, flags (the path first), words of the message
+    "folder without tables": ({"d/notes.md": "hello"}, "d", "d: this folder has no table|--data.path|.csv"),
     "pattern that nothing matches": ({}, "d/*.csv", "d/*.csv|no such file|pattern"),
     "list with a missing file": ({"a.csv": HEADER + ROWS}, "[a.csv,b.csv]", "b.csv|no such file"),
     "empty list": ({}, "[]", "--data.path|at least one"),
@@ -74,12 +74,12 @@ CASES: dict[str, tuple[Files, str, str]] = {  # the files, flags (the path first
     "a file has text": (
         {"d/a.parquet": NUMBERS, "d/b.parquet": parquet(x=["u"], y=[1.0])},
         "d",
-        "d/b.parquet|'x' holds string|double in d/a.parquet",
+        "d/b.parquet|'x' contains string|double in d/a.parquet",
     ),
     "a file has truth values": (
         {"d/a.csv": HEADER + ROWS, "d/b.csv": HEADER + "true,1\n"},
         "d",
-        "d/b.csv|'x' holds bool|d/a.csv",
+        "d/b.csv|'x' contains bool|d/a.csv",
     ),
     "a file doubles a name": (
         {"d/a.csv": HEADER + ROWS, "d/b.csv": "x,x,y\n1,2,3\n"},
@@ -112,8 +112,8 @@ CASES: dict[str, tuple[Files, str, str]] = {  # the files, flags (the path first
         "t.parquet.gz|must end in",
     ),
     "feather cut off": ({"t.feather": feather(x=[1.0], y=[1.0])[:-20]}, "t.feather", "t.feather|cut off or damaged"),
-    "feather that is CSV": ({"t.feather": HEADER + ROWS}, "t.feather", "t.feather|no Arrow IPC file"),
-    "Arrow's stream": ({"t.arrow": stream_of_arrow()}, "t.arrow", "t.arrow|no Arrow IPC file"),
+    "feather that is CSV": ({"t.feather": HEADER + ROWS}, "t.feather", "t.feather|not an Arrow IPC file"),
+    "Arrow's stream": ({"t.arrow": stream_of_arrow()}, "t.arrow", "t.arrow|not an Arrow IPC file"),
     "feather without rows": (
         {"t.feather": feather(x=pa.array([], pa.int8()), y=pa.array([], pa.int8()))},
         "t.feather",
@@ -125,12 +125,16 @@ CASES: dict[str, tuple[Files, str, str]] = {  # the files, flags (the path first
         "t.parquet|cut off or damaged",
     ),
     "Parquet with doubled names": ({"t.parquet": twice_x()}, "t.parquet", "t.parquet|'x'|more than once"),
-    "dates": ({"t.parquet": typed([0, 1], pa.date32())}, "t.parquet", "'x' holds date32|neither numbers nor text"),
-    "times": ({"t.parquet": typed([time(1), time(2)], pa.time64("us"))}, "t.parquet", "'x' holds time64"),
-    "durations": ({"t.parquet": typed([timedelta(1)], pa.duration("us"))}, "t.parquet", "'x' holds duration"),
-    "structs": ({"t.parquet": parquet(x=[{"a": 1}], y=[1.0])}, "t.parquet", "'x' holds struct"),
-    "maps": ({"t.parquet": typed([[("a", 1)]], pa.map_(pa.string(), pa.int8()))}, "t.parquet", "'x' holds map"),
-    "bytes": ({"t.parquet": parquet(x=[b"\xff"], y=[1.0])}, "t.parquet", "'x' holds binary|UTF-8"),
+    "dates": ({"t.parquet": typed([0, 1], pa.date32())}, "t.parquet", "'x' contains dates|neither numbers nor text"),
+    "times": ({"t.parquet": typed([time(1), time(2)], pa.time64("us"))}, "t.parquet", "'x' contains times (time64"),
+    "durations": (
+        {"t.parquet": typed([timedelta(1)], pa.duration("us"))},
+        "t.parquet",
+        "'x' contains durations (duration",
+    ),
+    "structs": ({"t.parquet": parquet(x=[{"a": 1}], y=[1.0])}, "t.parquet", "'x' contains struct"),
+    "maps": ({"t.parquet": typed([[("a", 1)]], pa.map_(pa.string(), pa.int8()))}, "t.parquet", "'x' contains map"),
+    "bytes": ({"t.parquet": parquet(x=[b"\xff"], y=[1.0])}, "t.parquet", "'x' contains bytes|binary|UTF-8"),
     "a decimal too large": (
         {"t.parquet": typed([Decimal(10) ** 40], pa.decimal256(50, 0))},
         "t.parquet",
@@ -141,11 +145,15 @@ CASES: dict[str, tuple[Files, str, str]] = {  # the files, flags (the path first
         "t.parquet",
         "'y', row 1: 'a' is not a number",
     ),
-    "nothing but missing text": ({"t.parquet": typed([None], pa.string())}, "t.parquet", "'x' holds no text"),
+    "nothing but missing text": (
+        {"t.parquet": typed([None], pa.string())},
+        "t.parquet",
+        "text column 'x' is empty in all rows to fit",
+    ),
     "numbers as text": (
         {"t.parquet": parquet(x=["1.5", "2"], y=[1.0, 2.0])},
         "t.parquet",
-        "'x' holds text, '1.5'",
+        "'x' contains text, '1.5'",
     ),
     "UTF-16": ({"t.csv": (HEADER + ROWS).encode("utf-16")}, "t.csv", "t.csv|UTF-8"),
     "a zero byte in a later block": ({"t.csv": ("a,b,y\n" + LARGE + "1,\0,3\n")}, "t.csv", "t.csv|row 500001"),
@@ -176,12 +184,12 @@ CASES: dict[str, tuple[Files, str, str]] = {  # the files, flags (the path first
     "too many kinds": (
         {"t.csv": HEADER + "".join(f"name{n},1\n" for n in range(101))},
         "t.csv",
-        "'x' holds text, of more than 100 kinds|'name0'|--data.max_categories",
+        "text column 'x' has more than 100 categories|'name0'|--data.max_categories",
     ),
     "a category that is a column": (
         {"t.csv": "x,x=a,y\na,1,2\n"},
         "t.csv",
-        "'x=a' stands more than once|category",
+        "'x=a' is both a column and a category",
     ),
     "columns all missing": ({"t.csv": HEADER + ",1\n,2\n"}, "t.csv --data.missing mean", "'x' has no value|no mean"),
     "no target known": ({"t.csv": HEADER + "1,\n2,\n"}, "t.csv --data.missing mean", "t.csv"),
@@ -224,7 +232,7 @@ def test_bad_table(tmp_path: Path, files: Files, flags: str, words: str) -> None
     refuse("fit", *of_table(*flags.split()), cwd=tmp_path, words=words)
 
 
-def test_kinds_of_bad_tables_are_many() -> None:
+def test_many_kinds_of_bad_tables() -> None:
     assert len(CASES) >= 60
 
 
@@ -254,7 +262,7 @@ def read(path: Path, **settings_of_data: Any) -> list[list[float]]:
     return [row for x, y in data.rows() for row in torch.cat([x, y], dim=1).tolist()]
 
 
-# ---- mid-run ----
+# ---- during a run ----
 
 
 def change(path: Path) -> None:
@@ -269,7 +277,7 @@ MISHAPS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize(("mishap", "words"), MISHAPS.values(), ids=MISHAPS)
-def test_file_that_changes_while_a_run_streams_it(
+def test_file_changes_while_streaming(
     tmp_path: Path, mishap: Callable[[Path], Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("linreg_pl.data.table.streamed.StreamedRows.window_bytes", 4 * 2 * 100)
@@ -297,18 +305,18 @@ def test_no_room_for_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         read(tmp_path / "t.csv", memory_limit=0, batch_size=1)
 
 
-def test_something_that_is_no_table() -> None:
+def test_not_a_table() -> None:
     class Lying:
         def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
             return 3
 
-    with pytest.raises(InputError, match="this Lying is no table for Arrow"):
+    with pytest.raises(InputError, match="Arrow can't read this Lying as a table"):
         TableDataModule(Lying(), "y")
     with pytest.raises(InputError, match="the Table: there is not a single row"):
         TableDataModule(pa.table({"x": pa.array([], pa.int8()), "y": pa.array([], pa.int8())}), "y").setup("fit")
 
 
-# ---- files that hypothesis makes ----
+# ---- files that hypothesis generates ----
 
 CELLS = st.one_of(
     st.integers(-(10**20), 10**20).map(str),
@@ -322,25 +330,25 @@ MISSING = {"", "NA", "nan"}
 
 
 def value(cell: str) -> float:
-    """What a cell of a column of numbers or truth values means."""
+    """Returns the number that a cell of numbers or truth values stands for."""
     return float({"true": "1", "False": "0"}.get(cell, cell))
 
 
 @settings(max_examples=300)
 @given(rows=TEXTS)
-def test_any_csv_is_read_as_python_reads_it_or_refused(rows: list[list[str]], tmp_path_factory: Any) -> None:
+def test_csv_read_like_python_or_refused(rows: list[list[str]], tmp_path_factory: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "made.csv"
     width = len(rows[0])
     names = [*(f"x{index}" for index in range(width)), "y"]
     lines = [",".join([*row, str(number)]) for number, row in enumerate(rows)]
     path.write_text("\n".join([",".join(names), *lines]) + "\n", encoding="utf-8")
-    found = read_or_refused(path)
-    if found is None:
+    content = read_or_refused(path)
+    if content is None:
         return
     data = TableDataModule(str(path), "y")
     table = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-    assert len(found) == len(table) == len(rows)
-    for row, numbers in zip(table, found, strict=True):
+    assert len(content) == len(table) == len(rows)
+    for row, numbers in zip(table, content, strict=True):
         assert not MISSING & set(row.values())
         for name, number in zip([*data.feature_names, "y"], numbers, strict=True):
             column, is_category, category = name.partition("=")
@@ -359,7 +367,7 @@ def test_any_bytes_are_read_or_refused(content: bytes, tmp_path_factory: Any) ->
 @settings(max_examples=150)
 @given(data=st.data())
 @pytest.mark.parametrize("ending", ["parquet", "feather", "csv.gz"])
-def test_any_damage_is_read_over_or_refused(ending: str, data: st.DataObject, tmp_path_factory: Any) -> None:
+def test_damaged_files_never_crash(ending: str, data: st.DataObject, tmp_path_factory: Any) -> None:
     contents = {"parquet": NUMBERS, "feather": feather(x=[1.0, 2.0], y=[1.0, 2.0])}
     content = bytearray(contents.get(ending) or gzip.compress((HEADER + ROWS).encode()))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -370,12 +378,12 @@ def test_any_damage_is_read_over_or_refused(ending: str, data: st.DataObject, tm
 
 
 def read_or_refused(path: Path) -> list[list[float]] | None:
-    """The table; None where it is refused in a short sentence. Whatever else is raised fails the test."""
-    refusal, found = "", None
+    """Returns the table, or None if it is refused in a short sentence. Any other error fails the test."""
+    refusal, content = "", None
     try:
-        found = read(path)
+        content = read(path)
     except InputError as error:
         refusal = str(error)
     assert len(refusal) <= LONGEST + len(str(path))
-    assert found is None or all(math.isfinite(number) for row in found for number in row)
-    return found
+    assert content is None or all(math.isfinite(number) for row in content for number in row)
+    return content

@@ -1,4 +1,4 @@
-"""Batches: their order, their noise, and that they depend on (seed, epoch, index) alone."""
+"""Tests the order and the noise of batches, and that they depend only on (seed, epoch, index)."""
 
 import math
 import random
@@ -21,7 +21,7 @@ seeds = st.integers(0, 2**40)
 
 
 @given(num_rows=st.integers(1, 60), batch_share=st.floats(0, 1), seed=seeds, epoch=st.integers(0, 3000), data=st.data())
-def test_synthetic_batch_is_a_pure_function_of_its_position(
+def test_synthetic_batch_is_pure_function(
     num_rows: int, batch_share: float, seed: int, epoch: int, data: st.DataObject
 ) -> None:
     batch_size = max(1, round(batch_share * num_rows))
@@ -38,7 +38,7 @@ def test_synthetic_batch_is_a_pure_function_of_its_position(
     assert torch.equal(y, again_y)
 
 
-def test_synthetic_rows_keep_their_order_and_the_remainder_is_dropped() -> None:
+def test_synthetic_rows_keep_order() -> None:
     rows = SyntheticDataModule(num_rows=23, batch_size=5)
     assert rows.steps_per_epoch == len(rows.train_dataloader()) == 4
     x = torch.cat([x for x, _ in rows.train_dataloader()])
@@ -47,8 +47,8 @@ def test_synthetic_rows_keep_their_order_and_the_remainder_is_dropped() -> None:
     assert x.flatten().tolist() == list(range(20))
 
 
-def test_synthetic_noise_is_new_at_every_epoch_and_normal() -> None:
-    """0.33 ε around 3.657 x, over 40 epochs of 10 000 rows near x = 0, where float32 keeps the noise's digits."""
+def test_synthetic_noise_is_new_and_normal() -> None:
+    """Uses 400 epochs of 500 rows near x = 0, where float32 keeps the digits of the noise."""
     rows = SyntheticDataModule(num_rows=1000, batch_size=500)
     noise = torch.stack(
         [(y.double() - 3.657 * x.double()).flatten() for epoch in range(400) for x, y in [rows.batch(epoch, 0)]]
@@ -56,24 +56,24 @@ def test_synthetic_noise_is_new_at_every_epoch_and_normal() -> None:
     num_draws = noise.numel()
     assert noise.mean().item() == pytest.approx(0, abs=5 * 0.33 / math.sqrt(num_draws))
     assert noise.std().item() == pytest.approx(0.33, rel=5 / math.sqrt(2 * num_draws))
-    beyond_two = (noise.abs() > 0.66).double().mean().item()
-    assert beyond_two == pytest.approx(math.erfc(math.sqrt(2)), rel=0.05), "not truncated, not uniform"
+    beyond_two_std = (noise.abs() > 0.66).double().mean().item()
+    assert beyond_two_std == pytest.approx(math.erfc(math.sqrt(2)), rel=0.05), "not truncated, not uniform"
     correlation = np.corrcoef(noise.numpy())[np.triu_indices(400, k=1)]
     assert np.abs(correlation).max() < 6 / math.sqrt(500), "no two epochs share their noise"
 
 
-def test_synthetic_epoch_is_the_same_data_in_any_batches() -> None:
+def test_synthetic_epoch_ignores_batch_size() -> None:
     whole, halves = (SyntheticDataModule(num_rows=40, batch_size=size, seed=2) for size in (40, 20))
     assert torch.equal(whole.batch(3, 0)[1], torch.cat([halves.batch(3, 0)[1], halves.batch(3, 1)[1]]))
 
 
-def test_synthetic_y_is_formed_in_float64() -> None:
+def test_synthetic_y_uses_float64() -> None:
     x, y = SyntheticDataModule(noise_std=0.0).batch(0, 1)
     assert y.flatten().tolist() == (3.657 * np.arange(5000, 10_000)).astype(np.float32).tolist()
     assert y.flatten().tolist() != (np.float32(3.657) * x.flatten().numpy()).tolist()
 
 
-def test_held_out_noise_is_none_that_training_meets() -> None:
+def test_held_out_noise_differs() -> None:
     rows = SyntheticDataModule(num_rows=100, batch_size=100)
     ((_, validation),), ((_, test),) = rows.val_dataloader(), rows.test_dataloader()
     trained = [rows.batch(epoch, 0)[1] for epoch in range(50)]
@@ -82,7 +82,7 @@ def test_held_out_noise_is_none_that_training_meets() -> None:
 
 
 @given(num_rows=st.integers(1, 200), seed=seeds, epoch=st.integers(0, 1000))
-def test_row_order_is_a_permutation_of_its_own_for_each_epoch(num_rows: int, seed: int, epoch: int) -> None:
+def test_row_order_is_new_each_epoch(num_rows: int, seed: int, epoch: int) -> None:
     order = row_order(seed, epoch, num_rows)
     assert sorted(order.tolist()) == list(range(num_rows))
     row_order(seed, epoch + 1, num_rows)
@@ -94,13 +94,13 @@ def test_row_order_is_a_permutation_of_its_own_for_each_epoch(num_rows: int, see
 
 @pytest.fixture
 def counted(tmp_path: Path) -> Path:
-    """A table whose feature is the row's number and whose two targets are functions of it."""
+    """Writes a table whose feature is the row's number; both targets are functions of it."""
     path = tmp_path / "counted.csv"
     path.write_text("row,double,negative\n" + "".join(f"{n},{2 * n},{-n}\n" for n in range(103)))
     return path
 
 
-def test_table_epoch_takes_each_row_once(counted: Path) -> None:
+def test_epoch_takes_each_row_once(counted: Path) -> None:
     table = TableDataModule(str(counted), ["double", "negative"], batch_size=10, seed=3)
     table.setup("fit")
     assert (table.num_features, table.num_targets, table.steps_per_epoch) == (1, 2, 10)
@@ -108,17 +108,17 @@ def test_table_epoch_takes_each_row_once(counted: Path) -> None:
     x, y = torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
     assert x.shape == (100, 1)
     assert y.shape == (100, 2)
-    assert len(set(x.flatten().tolist())) == 100, "no row twice; three left over are dropped"
-    assert torch.equal(y, torch.cat([2 * x, -x], dim=1)), "targets stay with their row"
+    assert len(set(x.flatten().tolist())) == 100, "no row occurs twice; the last three rows are dropped"
+    assert torch.equal(y, torch.cat([2 * x, -x], dim=1)), "targets stay in their row"
 
 
-def test_table_keeps_its_order_unshuffled(counted: Path) -> None:
+def test_unshuffled_table_keeps_order(counted: Path) -> None:
     table = TableDataModule(str(counted), "double", batch_size=10, shuffle=False, features=["row"])
     table.setup("fit")
     assert [x.flatten().tolist() for x, _ in table.train_dataloader()][1] == list(range(10, 20))
 
 
-def test_table_split_is_stable_and_leaves_no_row_out(counted: Path) -> None:
+def test_split_is_stable_and_complete(counted: Path) -> None:
     def split(seed: int) -> tuple[set[float], set[float]]:
         table = TableDataModule(str(counted), "double", features=["row"], val_fraction=0.3, seed=seed)
         table.setup("fit")
@@ -133,14 +133,14 @@ def test_table_split_is_stable_and_leaves_no_row_out(counted: Path) -> None:
     assert split(seed=2) != (fitted, held_out)
 
 
-def test_evaluation_takes_every_row_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_keeps_row_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("linreg_pl.data.loaders.EVALUATION_BATCH_SIZE", 4)
     slices = ConsecutiveSlices(torch.arange(10))
     assert [batch.tolist() for (batch,) in slices] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert len(slices) == 3
 
 
-def test_columns_of_a_checkpoint_must_be_the_datas(counted: Path) -> None:
+def test_checkpoint_columns_must_match(counted: Path) -> None:
     fitted = TableDataModule(str(counted), "double")
     fitted.setup("fit")
     state = fitted.state_dict()
@@ -155,22 +155,22 @@ def test_columns_of_a_checkpoint_must_be_the_datas(counted: Path) -> None:
     assert len(str(refused.value)) < 300
 
 
-def test_order_of_many_rows_is_a_permutation_that_any_row_can_begin() -> None:
-    """A row's place is uniform: so are the means over places in the first, middle and last tenth."""
+def test_large_row_order_is_uniform() -> None:
+    """Checks that the rows in the first, middle and last tenth are uniformly distributed."""
     orders = torch.stack([row_order(0, epoch, LARGE_TABLE_ROWS + 7) for epoch in range(40)])
     assert torch.equal(orders.sort(dim=1).values[-1], torch.arange(LARGE_TABLE_ROWS + 7))
     tenth = LARGE_TABLE_ROWS // 10
-    for part in (orders[:, :tenth], orders[:, 4 * tenth : 5 * tenth], orders[:, -tenth:]):
-        counts = torch.histc(part.float(), bins=64, min=0, max=LARGE_TABLE_ROWS + 7)
-        expected = part.numel() / 64
+    for section in (orders[:, :tenth], orders[:, 4 * tenth : 5 * tenth], orders[:, -tenth:]):
+        counts = torch.histc(section.float(), bins=64, min=0, max=LARGE_TABLE_ROWS + 7)
+        expected = section.numel() / 64
         chi_squared = float(((counts - expected) ** 2 / expected).sum())
-        assert 25 < chi_squared < 120  # of 63 degrees of freedom: 63 ± 11
+        assert 25 < chi_squared < 120  # with 63 degrees of freedom: 63 ± 11
     neighbours = (orders[:, 1:] - orders[:, :-1]).abs() == 1
-    assert neighbours.sum() < 40 * 2 * 3  # two an order are expected
+    assert neighbours.sum() < 40 * 2 * 3  # two are expected in each order
 
 
-def test_what_is_made_ahead_can_be_left_at_any_time() -> None:
-    """Nobody waits for the thread, which may itself be waiting."""
+def test_prefetch_can_stop_any_time() -> None:
+    """Closes the iterator while its thread still waits for an item."""
     reading, may_go_on = threading.Event(), threading.Event()
 
     def items() -> Iterator[int]:
@@ -179,10 +179,10 @@ def test_what_is_made_ahead_can_be_left_at_any_time() -> None:
         may_go_on.wait()
         yield 1
 
-    made = prefetched(items())
-    assert next(made) == 0
+    iterator = prefetched(items())
+    assert next(iterator) == 0
     reading.wait()
-    leaving = threading.Thread(target=made.close, daemon=True)  # type: ignore[attr-defined]
+    leaving = threading.Thread(target=iterator.close, daemon=True)  # type: ignore[attr-defined]
     leaving.start()
     leaving.join(10)
     may_go_on.set()

@@ -1,4 +1,4 @@
-"""Real tables, fitted by the command, against scikit-learn's Ridge."""
+"""Compares fits of real tables by the command with scikit-learn's Ridge."""
 
 import json
 from pathlib import Path
@@ -22,19 +22,19 @@ RUN = Path("lightning_logs") / "version_0"
 
 
 def ridge(path: Path, targets: list[str], l2: float) -> dict[str, float]:
-    """scikit-learn's coefficients, under our names; its `alpha` sums where J averages over N·K entries."""
+    """Returns scikit-learn's coefficients under our names; its `alpha` multiplies a sum, our l2 a mean over N·K."""
     table = pyarrow.csv.read_csv(path)
     features = [name for name in table.column_names if name not in targets]
     x, y = (np.stack([table[name].to_numpy() for name in names], axis=1) for names in (features, targets))
     exact = Ridge(alpha=len(x) * len(targets) * l2, solver="svd").fit(x, y)
     coef, intercept = np.atleast_2d(exact.coef_), np.atleast_1d(exact.intercept_)
-    of_target = {target: f"/{target}" if len(targets) > 1 else "" for target in targets}
-    W = {f"W/{feature}{of_target[t]}": coef[k][d] for d, feature in enumerate(features) for k, t in enumerate(targets)}
-    return W | {f"b{of_target[target]}": intercept[k] for k, target in enumerate(targets)}
+    suffix = {target: f"/{target}" if len(targets) > 1 else "" for target in targets}
+    W = {f"W/{feature}{suffix[t]}": coef[k][d] for d, feature in enumerate(features) for k, t in enumerate(targets)}
+    return W | {f"b{suffix[target]}": intercept[k] for k, target in enumerate(targets)}
 
 
 def fitted(folder: Path, *arguments: str) -> dict[str, float]:
-    """The coefficients that a run of `linreg fit` reports."""
+    """Runs `linreg fit`, and returns the coefficients of its report."""
     result = linreg("fit", *arguments, cwd=folder)
     assert (result.code, result.stderr) == (0, ""), result.stderr
     coefficients: dict[str, float] = json.loads((folder / RUN / "report.json").read_text())["coefficients"]
@@ -42,13 +42,13 @@ def fitted(folder: Path, *arguments: str) -> dict[str, float]:
 
 
 def assert_close(coefficients: dict[str, float], exact: dict[str, float]) -> None:
-    """Within 1e-3 relative, each one; the intercept of a centred target is 0 but for rounding."""
+    """Compares each coefficient to 1e-3; the intercept of a centred target is 0 up to rounding."""
     assert list(coefficients) == list(exact)
     for name, value in exact.items():
         assert coefficients[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
 
 
-def test_example_is_scikit_learns_diabetes_table() -> None:
+def test_example_is_diabetes_table() -> None:
     table, original = pyarrow.csv.read_csv(DIABETES), load_diabetes()
     assert table.column_names == [*original.feature_names, "progression"]
     assert table.num_rows == 442
@@ -74,7 +74,7 @@ def test_two_targets_agree_with_ridge(tmp_path: Path) -> None:
     assert_close(coefficients, ridge(DIABETES, ["progression", "bmi"], l2=0.05))
 
 
-def test_chosen_features_in_their_given_order(tmp_path: Path) -> None:
+def test_features_keep_given_order(tmp_path: Path) -> None:
     coefficients = fitted(
         tmp_path,
         *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression", *PLAIN),
@@ -85,7 +85,7 @@ def test_chosen_features_in_their_given_order(tmp_path: Path) -> None:
     assert_close(coefficients, ridge(tmp_path / "three.csv", ["progression"], l2=1e-10))
 
 
-def test_parquet_gives_the_same_bits_as_csv(tmp_path: Path) -> None:
+def test_parquet_equals_csv(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(DIABETES), tmp_path / "diabetes.parquet")
     reports = []
     for name in (str(DIABETES), "diabetes.parquet"):
@@ -97,7 +97,7 @@ def test_parquet_gives_the_same_bits_as_csv(tmp_path: Path) -> None:
     assert reports[0] == reports[1]
 
 
-def test_columns_of_any_numeric_type(tmp_path: Path) -> None:
+def test_all_numeric_types(tmp_path: Path) -> None:
     x = np.arange(8)
     columns = {
         "int8": pa.array(x, pa.int8()),
@@ -127,7 +127,7 @@ def test_prediction_needs_no_target_column(tmp_path: Path) -> None:
     np.testing.assert_allclose(pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"].to_numpy(), expected, rtol=1e-5)
 
 
-def test_validation_is_over_the_held_out_rows(tmp_path: Path) -> None:
+def test_validation_uses_held_out_rows(tmp_path: Path) -> None:
     arguments = ("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression")
     split = ("--data.val_fraction", "0.25", "--data.seed", "4")
     coefficients = fitted(tmp_path, *arguments, *split, "--model.learning_rate", "0.2", "--trainer.max_epochs", "50")

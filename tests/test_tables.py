@@ -1,4 +1,4 @@
-"""Tables of any format, kind of column and size: what is read is compared with what was written."""
+"""Writes tables of all formats, column types and sizes, and compares what is read."""
 
 import datetime
 import json
@@ -21,9 +21,9 @@ import pytest
 import torch
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
-from linreg_pl.data.table import csv as csv_files
 from linreg_pl.data.table import memory, rows
 from linreg_pl.data.table import order as row_orders
+from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.memory import MemoryRows
 from linreg_pl.data.table.streamed import StreamedRows
 from tests.commands import linreg
@@ -36,7 +36,7 @@ NUM_ROWS = 1003
 
 
 def table(num_rows: int = NUM_ROWS, seed: int = 0) -> pa.Table:
-    """Numbers, truth values and text, and a target that depends on them; each number is one of float32's."""
+    """Returns numbers, truth values and text, and a target that depends on them; all are exact in float32."""
     generator = np.random.default_rng(seed)
     x = generator.integers(-999, 999, num_rows) / 8
     color = generator.choice(["red", "green", "blue"], num_rows)
@@ -52,12 +52,12 @@ def loaded(path: Any, target: Any = "y", **settings: Any) -> TableDataModule:
 
 
 def everything(data: TableDataModule) -> torch.Tensor:
-    """All rows to fit, x beside y."""
+    """Returns all rows to fit, x beside y."""
     return torch.cat([torch.cat(batch, dim=1) for batch in data.rows()])
 
 
 def assert_same_rows(one: TableDataModule, other: TableDataModule) -> None:
-    """The same bits, and all that follows from them."""
+    """Checks that values, summaries and fingerprints have the same bits."""
     assert one.feature_names == other.feature_names
     assert torch.equal(everything(one), everything(other))
     assert torch.equal(one.triangle.R, other.triangle.R)
@@ -69,7 +69,7 @@ def assert_same_rows(one: TableDataModule, other: TableDataModule) -> None:
 
 def write_compressed(name: str) -> Callable[[pa.Table, Path], Path]:
     def write(content: pa.Table, folder: Path) -> Path:
-        with pa.output_stream(str(folder / f"t.csv.{name}")) as file:  # by the ending
+        with pa.output_stream(str(folder / f"t.csv.{name}")) as file:  # compressed as the ending says
             pyarrow.csv.write_csv(content, file)
         return folder / f"t.csv.{name}"
 
@@ -91,22 +91,22 @@ def write_feather(content: pa.Table, folder: Path) -> Path:
     return folder / "t.feather"
 
 
-def write_ten(content: pa.Table, folder: Path) -> list[str]:
-    for part in range(10):
-        pyarrow.parquet.write_table(content.slice(part * 101, 101), folder / f"{part}.parquet", row_group_size=33)
-    return [str(folder / f"{part}.parquet") for part in range(10)]
+def write_ten_files(content: pa.Table, folder: Path) -> list[str]:
+    for number in range(10):
+        pyarrow.parquet.write_table(content.slice(number * 101, 101), folder / f"{number}.parquet", row_group_size=33)
+    return [str(folder / f"{number}.parquet") for number in range(10)]
 
 
 def write_pattern(content: pa.Table, folder: Path) -> Path:
-    for part in range(3):
-        pyarrow.csv.write_csv(content.slice(part * 335, 335), folder / f"{part}.csv")
+    for number in range(3):
+        pyarrow.csv.write_csv(content.slice(number * 335, 335), folder / f"{number}.csv")
     return folder / "[0-9].csv"
 
 
 def write_folder(content: pa.Table, folder: Path) -> Path:
-    for part in range(3):
-        (folder / "t" / str(part)).mkdir(parents=True)
-        pyarrow.parquet.write_table(content.slice(part * 335, 335), folder / "t" / str(part) / "part.parquet")
+    for number in range(3):
+        (folder / "t" / str(number)).mkdir(parents=True)
+        pyarrow.parquet.write_table(content.slice(number * 335, 335), folder / "t" / str(number) / "part.parquet")
     (folder / "t" / "_SUCCESS").touch()
     return folder / "t"
 
@@ -117,7 +117,7 @@ WRITERS: dict[str, Callable[[pa.Table, Path], Any]] = {
     "gz": write_compressed("gz"),
     "bz2": write_compressed("bz2"),
     "zst": write_compressed("zst"),
-    "ten files": write_ten,
+    "ten files": write_ten_files,
     "pattern": write_pattern,
     "folder": write_folder,
     "frame": lambda content, folder: content,
@@ -130,20 +130,20 @@ WRITERS: dict[str, Callable[[pa.Table, Path], Any]] = {
 def test_same_bits_from_any_format(write: Callable[[pa.Table, Path], Any], memory_limit: Any, tmp_path: Path) -> None:
     content = table()
     settings = {"batch_size": 90, "val_fraction": 0.2, "shuffle": False}
-    of_csv = loaded(str(write_csv(content, tmp_path)), **settings)
+    from_csv = loaded(str(write_csv(content, tmp_path)), **settings)
     (tmp_path / "other").mkdir()
     path = write(content, tmp_path / "other")
     other = loaded(str(path) if isinstance(path, Path) else path, **settings, memory_limit=memory_limit)
-    assert isinstance(other._rows, StreamedRows) == (memory_limit == 0)
-    assert_same_rows(of_csv, other)
-    for index in (0, 3, of_csv.steps_per_epoch - 1, 1):
-        for ours, theirs in zip(of_csv.batch(5, index), other.batch(5, index), strict=True):
+    assert isinstance(other._training.rows, StreamedRows) == (memory_limit == 0)
+    assert_same_rows(from_csv, other)
+    for index in (0, 3, from_csv.steps_per_epoch - 1, 1):
+        for ours, theirs in zip(from_csv.batch(5, index), other.batch(5, index), strict=True):
             assert torch.equal(ours, theirs)
-    held_out = [torch.cat([torch.cat(batch, 1) for batch in data.val_dataloader()]) for data in (of_csv, other)]
+    held_out = [torch.cat([torch.cat(batch, 1) for batch in data.val_dataloader()]) for data in (from_csv, other)]
     assert torch.equal(*held_out)
 
 
-def test_values_are_the_files(tmp_path: Path) -> None:
+def test_values_equal_the_file(tmp_path: Path) -> None:
     content = table()
     data = loaded(str(write_csv(content, tmp_path)))
     assert data.feature_names == ["x", "color=blue", "color=green", "color=red", "on"]
@@ -155,19 +155,19 @@ def test_values_are_the_files(tmp_path: Path) -> None:
     assert np.array_equal(everything(data).numpy(), expected.astype(np.float32))
 
 
-def test_csv_of_any_delimiter_with_or_without_a_header(tmp_path: Path) -> None:
+def test_csv_delimiter_and_header(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x;y\n1;2\n3;4.5\n")
     (tmp_path / "b.tsv").write_text("x\ty\n1\t2\n3\t4.5\n")
     (tmp_path / "c.csv").write_text("1|2\n3|4.5\n")
-    of_a = loaded(str(tmp_path / "a.csv"), delimiter=";")
-    of_c = loaded(str(tmp_path / "c.csv"), delimiter="|", column_names=["x", "y"])
-    assert everything(of_a).tolist() == [[1, 2], [3, 4.5]]
-    for other in (loaded(str(tmp_path / "b.tsv")), of_c):
-        assert_same_rows(of_a, other)
+    with_semicolons = loaded(str(tmp_path / "a.csv"), delimiter=";")
+    without_header = loaded(str(tmp_path / "c.csv"), delimiter="|", column_names=["x", "y"])
+    assert everything(with_semicolons).tolist() == [[1, 2], [3, 4.5]]
+    for other in (loaded(str(tmp_path / "b.tsv")), without_header):
+        assert_same_rows(with_semicolons, other)
 
 
-def test_csv_whose_numbers_begin_as_whole_ones_or_with_nothing(tmp_path: Path) -> None:
-    """Arrow settles a type by the first megabyte."""
+def test_csv_type_changes_further_down(tmp_path: Path) -> None:
+    """Arrow guesses a type from the first megabyte, where y is whole and x is missing."""
     start, end = "7,\n" * 400_000, "0.5,3\n"
     (tmp_path / "t.csv").write_text("y,x\n" + start + end)
     data = loaded(str(tmp_path / "t.csv"), missing="drop")
@@ -187,7 +187,7 @@ def test_hive_partitions_are_columns(tmp_path: Path) -> None:
 
 
 class Frame:
-    """What pandas and polars have in common, and nothing else."""
+    """A frame with nothing but Arrow's interface."""
 
     def __init__(self, content: pa.Table) -> None:
         self._content = content
@@ -196,14 +196,14 @@ class Frame:
         return self._content.__arrow_c_stream__(requested_schema)
 
 
-def test_frames_of_any_library_by_arrows_interface() -> None:
+def test_frames_by_arrow_interface() -> None:
     content = table()
     expected = loaded(content, val_fraction=0.1)
-    for kind in (pa.string_view(), pa.large_string()):  # as polars has them
+    for kind in (pa.string_view(), pa.large_string()):  # the string types of polars
         texts = content["color"].combine_chunks()
         codes = texts.dictionary_encode()
-        of_kind = pa.DictionaryArray.from_arrays(codes.indices.cast(pa.uint32()), codes.dictionary.cast(kind))
-        for column in (texts.cast(kind), of_kind):
+        dictionary = pa.DictionaryArray.from_arrays(codes.indices.cast(pa.uint32()), codes.dictionary.cast(kind))
+        for column in (texts.cast(kind), dictionary):
             data = loaded(Frame(content.set_column(1, "color", column)), val_fraction=0.1)
             assert_same_rows(data, expected)
     model = LinearRegression(data.num_features, learning_rate=1e-6)
@@ -212,7 +212,7 @@ def test_frames_of_any_library_by_arrows_interface() -> None:
 
 
 def columns_of_every_kind() -> dict[str, list[Any]]:
-    """With gaps in each column whose kind can have them."""
+    """Returns columns of all types, with gaps where the type allows them."""
     generator = np.random.default_rng(4)
     whole, color = generator.integers(-9, 9, NUM_ROWS).tolist(), generator.choice(["red", "green"], NUM_ROWS).tolist()
     gap = (generator.random((4, NUM_ROWS)) < 0.1).tolist()
@@ -234,18 +234,18 @@ def columns_of_every_kind() -> dict[str, list[Any]]:
 
 
 def frame_of(library: str) -> Any:
-    """The same as a frame, with that library's own types."""
+    """Returns the same columns as a frame, with that library's own types."""
     values = columns_of_every_kind()
     if library == "polars":
         return pl.DataFrame(values, schema_overrides={"kind": pl.Categorical, "count": pl.Int16})
     kinds: Any = {"color": "object", "kind": "category", "count": "Int64", "known": "boolean", "shade": "string"}
-    rows_elsewhere = pd.Index([number * number for number in range(NUM_ROWS)])  # as where some were picked
-    return pd.DataFrame(values).astype(kinds).set_index(rows_elsewhere)
+    index = pd.Index([number * number for number in range(NUM_ROWS)])  # as after a selection of rows
+    return pd.DataFrame(values).astype(kinds).set_index(index)
 
 
 @pytest.mark.parametrize("missing", ["drop", "mean"])
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_frames_are_the_parquet_of_the_same_data(library: str, missing: Any, tmp_path: Path) -> None:
+def test_frames_equal_parquet(library: str, missing: Any, tmp_path: Path) -> None:
     frame, content = frame_of(library), pa.table(columns_of_every_kind())
     expected = loaded(str(write_parquet(content, tmp_path)), missing=missing)
     assert expected.num_rows_to_fit == NUM_ROWS if missing == "mean" else expected.num_rows_to_fit < NUM_ROWS
@@ -258,20 +258,20 @@ def test_frames_are_the_parquet_of_the_same_data(library: str, missing: Any, tmp
     assert torch.equal(everything(some), everything(loaded(content, features=["x", "on"])))
 
 
-def test_pandas_index_is_a_feature_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_pandas_index_only_if_named(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]}, index=pd.Index([7, 5], name="id"))
     for part in ("a", "b"):
         frame.to_parquet(tmp_path / f"{part}.parquet")
-        frame = frame.reset_index(drop=True)  # which is none that is written
+        frame = frame.reset_index(drop=True)  # a default index is not written
     for path, count in ((tmp_path / "a.parquet", 1), (tmp_path / "*.parquet", 2)):
         assert everything(loaded(str(path))).tolist() == [[1, 3], [2, 4]] * count
     assert everything(loaded(str(tmp_path / "a.parquet"), features=["id"])).tolist() == [[7, 3], [5, 4]]
 
 
 @pytest.mark.parametrize("path", [{"x": [1.0]}, np.eye(2), 3, ["a.csv", pl.DataFrame()], pl.LazyFrame({"x": [1.0]})])
-def test_what_is_neither_a_name_nor_a_frame(path: Any) -> None:
+def test_path_of_wrong_type(path: Any) -> None:
     with pytest.raises(
-        InputError, match=r"this (dict|ndarray|int|DataFrame|LazyFrame) is no table: --data\.path takes"
+        InputError, match=r"path must be a file name.*of type (dict|ndarray|int|DataFrame|LazyFrame); (see|collect)"
     ):
         TableDataModule(path, "y")
 
@@ -292,14 +292,14 @@ sys.exit(linreg_pl.cli.main.main(["fit", *flags]))
 """
 
 
-def test_neither_pandas_nor_polars_is_needed(tmp_path: Path) -> None:
+def test_needs_no_pandas_or_polars(tmp_path: Path) -> None:
     write_parquet(table(), tmp_path)
     result = subprocess.run([sys.executable, "-c", WITHOUT_FRAMES], cwd=tmp_path, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_numbers_of_any_width(tmp_path: Path) -> None:
-    """Each is what Python makes of it, rounded once to float32."""
+    """Compares with Python's float, rounded once to float32."""
     columns = {
         "int8": pa.array([-128, 127], pa.int8()),
         "uint64": pa.array([2**63 + 1, 3], pa.uint64()),
@@ -316,7 +316,7 @@ def test_numbers_of_any_width(tmp_path: Path) -> None:
     assert everything(loaded(str(tmp_path / "t.parquet"))).tolist() == expected
 
 
-def test_files_may_differ_in_the_width_of_a_number(tmp_path: Path) -> None:
+def test_files_with_different_number_types(tmp_path: Path) -> None:
     for name, kind in (("a", pa.int32()), ("b", pa.float64()), ("c", pa.null())):
         value = None if name == "c" else 7
         content = pa.table({"x": pa.array([value], kind), "y": pa.array([1.0])})
@@ -328,25 +328,25 @@ def test_files_may_differ_in_the_width_of_a_number(tmp_path: Path) -> None:
 # ---- categories and missing values ----
 
 
-def test_first_category_can_be_left_out() -> None:
+def test_drop_first_category() -> None:
     whole, dropped = loaded(table()), loaded(table(), drop_first=True)
     assert dropped.feature_names == ["x", "color=green", "color=red", "on"]
     assert torch.equal(everything(dropped), everything(whole)[:, [0, 2, 3, 4, 5]])
 
 
-def test_categories_are_those_of_the_rows_to_fit() -> None:
-    """A rare one is fitted, or refused where it is held out: no seed lets it pass as nothing."""
+def test_categories_come_from_fitted_rows() -> None:
+    """A rare category is fitted, or refused if it is held out; it is never ignored."""
     content = pa.table({"x": ["a", "b"] * 30 + ["rare"], "y": np.arange(61.0)})
-    found = set()
+    names = set()
     for seed in range(12):
         data = TableDataModule(content, "y", val_fraction=0.3, seed=seed)
-        found.add(tuple(data.feature_names))
+        names.add(tuple(data.feature_names))
         if len(data.feature_names) == 2:
             with pytest.raises(
                 InputError, match="'rare' is none of the 2 categories in the rows that were fitted, 'a'"
             ):
                 data.setup("fit")
-    assert found == {("x=a", "x=b", "x=rare"), ("x=a", "x=b")}
+    assert names == {("x=a", "x=b", "x=rare"), ("x=a", "x=b")}
 
 
 def test_checkpoint_keeps_categories_and_means(tmp_path: Path) -> None:
@@ -360,10 +360,10 @@ def test_checkpoint_keeps_categories_and_means(tmp_path: Path) -> None:
     checkpoint = str(RUN / "checkpoints" / "step=50.ckpt")
     result = linreg("predict", "--ckpt_path", checkpoint, "--data.path", "new.csv", cwd=tmp_path)
     assert (result.code, result.stdout) == (0, "3 predictions in predictions.csv\n"), result.stderr
-    rows_of_x = np.array([[0, 1, 10], [0, 1, 2], [0.5, 0.5, 10]])  # x is 2 on average, and half of the rows are b
-    expected = rows_of_x @ [report["W/c=a"], report["W/c=b"], report["W/x"]] + report["b"]
-    found = pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"].to_numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    x = np.array([[0, 1, 10], [0, 1, 2], [0.5, 0.5, 10]])  # the mean of x is 2, and half of the rows are b
+    expected = x @ [report["W/c=a"], report["W/c=b"], report["W/x"]] + report["b"]
+    predictions = pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"].to_numpy()
+    np.testing.assert_allclose(predictions, expected, rtol=1e-5)
     (tmp_path / "new.csv").write_text("c,x\nb,1\nd,1\n")
     result = linreg("predict", "--ckpt_path", checkpoint, "--data.path", "new.csv", cwd=tmp_path)
     assert (result.code, result.stderr.count("\n")) == (2, 1)
@@ -371,7 +371,7 @@ def test_checkpoint_keeps_categories_and_means(tmp_path: Path) -> None:
     assert linreg("test", "--ckpt_path", checkpoint, "--data.path", "fit.csv", cwd=tmp_path).code == 0
 
 
-def test_checkpoint_keeps_categories_under_a_plain_trainer(tmp_path: Path) -> None:
+def test_plain_trainer_keeps_categories(tmp_path: Path) -> None:
     data = loaded(table(), batch_size=100)
     model = LinearRegression(data.num_features, learning_rate=1e-5)
     trainer = plain_trainer(2)
@@ -380,19 +380,19 @@ def test_checkpoint_keeps_categories_under_a_plain_trainer(tmp_path: Path) -> No
     content = table(7, seed=1)
     only_red = content.set_column(1, "color", pa.array(["red"] * 7))
     fresh = TableDataModule(only_red, "y")
-    found = plain_trainer(1).predict(model, fresh, ckpt_path=tmp_path / "model.ckpt", weights_only=True)
-    assert found is not None
+    predictions = plain_trainer(1).predict(model, fresh, ckpt_path=tmp_path / "model.ckpt", weights_only=True)
+    assert predictions is not None
     x = np.column_stack([content["x"], np.zeros(7), np.zeros(7), np.ones(7), content["on"]])
     expected = x @ model.W.detach().numpy() + model.b.detach().numpy()
     np.testing.assert_allclose(
-        torch.cat(found).numpy(),  # type: ignore[arg-type]  # one list, of one loader
+        torch.cat(predictions).numpy(),  # type: ignore[arg-type]  # one list, from one loader
         expected,
         rtol=1e-5,
     )
 
 
 @pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
-def test_missing_values_are_dropped_or_filled(memory_limit: Any, tmp_path: Path) -> None:
+def test_missing_values_dropped_or_imputed(memory_limit: Any, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     values = generator.integers(0, 9, (400, 3)).astype(float)
     values[generator.random((400, 3)) < 0.1] = np.nan
@@ -410,13 +410,13 @@ def test_missing_values_are_dropped_or_filled(memory_limit: Any, tmp_path: Path)
         loaded(str(tmp_path / "t.parquet"), "c", **settings)
 
 
-def test_prediction_of_a_row_that_lacks_a_value_is_missing(tmp_path: Path) -> None:
+def test_incomplete_row_has_no_prediction(tmp_path: Path) -> None:
     (tmp_path / "fit.csv").write_text("x,y\n1,2\n,9\n2,4\n")
     flags = of_table("fit.csv", "--data.missing", "drop")
     assert linreg("fit", *flags, "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     assert linreg("predict", "--ckpt_path", str(RUN / "checkpoints" / "step=1.ckpt"), cwd=tmp_path).code == 0
-    found = pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"]  # Arrow takes its nan for missing
-    assert pc.is_null(found).to_pylist() == [False, True, False]
+    predictions = pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"]  # Arrow reads nan as missing
+    assert pc.is_null(predictions).to_pylist() == [False, True, False]
 
 
 def test_constant_columns_are_allowed() -> None:
@@ -433,14 +433,14 @@ def streamed(path: Path, **settings: Any) -> TableDataModule:
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Rows of a window: of two features and a target."""
+    """Sets and returns the rows of a window, for two features and a target."""
     monkeypatch.setattr(StreamedRows, "window_bytes", 4 * 3 * 130)
     return 130
 
 
 @pytest.fixture
 def counted(tmp_path: Path) -> Path:
-    """1,003 rows in groups of 100, whose feature is their number."""
+    """Writes 1,003 rows in groups of 100, whose feature is the row's number."""
     number = np.arange(NUM_ROWS, dtype=np.float32)
     return write_parquet(pa.table({"number": number, "half": number / 2, "y": -number}), tmp_path)
 
@@ -449,16 +449,16 @@ def test_streamed_epoch_takes_each_row_once(counted: Path, small_windows: int) -
     data = streamed(counted)
     epochs = [torch.cat([data.batch(epoch, index)[0][:, 0] for index in range(20)]) for epoch in (0, 1)]
     for numbers in epochs:
-        assert len(set(numbers.tolist())) == 1000, "no row twice; three left over are dropped"
+        assert len(set(numbers.tolist())) == 1000, "no row occurs twice; the last three rows are dropped"
     assert not torch.equal(*epochs)
     x, y = data.batch(0, 7)
     assert torch.equal(y, -x[:, :1])
     first_window = epochs[0][:small_windows]
-    assert len({int(number) // 100 for number in first_window.tolist()}) == 2, "two groups, or a group and a part"
+    assert len({int(number) // 100 for number in first_window.tolist()}) == 2, "rows of two groups"
     assert not torch.equal(first_window, first_window.sort().values)
 
 
-def test_streamed_batch_is_a_pure_function_of_its_position(counted: Path, small_windows: int) -> None:
+def test_streamed_batch_is_pure_function(counted: Path, small_windows: int) -> None:
     one, other = streamed(counted, val_fraction=0.1), streamed(counted, val_fraction=0.1)
     expected = {(e, i): one.batch(e, i) for e in (0, 1, 2) for i in range(one.steps_per_epoch)}
     positions = list(expected)
@@ -472,19 +472,17 @@ def test_streamed_batch_is_a_pure_function_of_its_position(counted: Path, small_
 @pytest.mark.parametrize(
     ("num_rows", "batch_size"), [(1, 1), (4096, 4096), (4097, 2048), (8192, 4096), (8193, 2731), (20_000, 4000)]
 )
-def test_batches_are_all_rows_or_equal_parts_of_them(
-    num_rows: int, batch_size: int, memory_limit: Any, tmp_path: Path
-) -> None:
+def test_default_batch_size(num_rows: int, batch_size: int, memory_limit: Any, tmp_path: Path) -> None:
     number = np.arange(float(num_rows))
     path = write_parquet(pa.table({"x": number, "y": number}), tmp_path)
     data = loaded(str(path), memory_limit=memory_limit)
-    assert isinstance(data._rows, StreamedRows) == (memory_limit == 0)
+    assert isinstance(data._training.rows, StreamedRows) == (memory_limit == 0)
     assert data.batch_size == batch_size
     assert data.batch(0, data.steps_per_epoch - 1)[0].shape == (batch_size, 1)
 
 
 @pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
-def test_rows_that_are_not_fitted_do_not_count_for_a_batch(memory_limit: Any, tmp_path: Path) -> None:
+def test_default_batch_size_of_fitted_rows(memory_limit: Any, tmp_path: Path) -> None:
     number = np.arange(10_000.0)
     content = pa.table({"x": pa.array(number, mask=number >= 9000), "y": number})
     path = write_parquet(content, tmp_path)
@@ -497,19 +495,19 @@ def test_rows_that_are_not_fitted_do_not_count_for_a_batch(memory_limit: Any, tm
 def test_resuming_seeks_to_the_group(counted: Path, small_windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = streamed(counted)
     read: list[int] = []
-    original = type(data._design.fitted).batches
+    original = type(data._tables.fitted.table).batches
 
     def noting(self: Any, groups: Any, columns: Any) -> Any:
         for first, batch in original(self, groups, columns):
             read.append(first)
             yield first, batch
 
-    monkeypatch.setattr(type(data._design.fitted), "batches", noting)
+    monkeypatch.setattr(type(data._tables.fitted.table), "batches", noting)
     data.batch(4, 17)  # rows 850 to 899
-    assert len(read) <= 5, "its window, rows 780 to 909, and the next one ahead: not the eight groups before"
+    assert len(read) <= 5, "its window, rows 780 to 909, and the next one, but not the eight groups before"
 
 
-def test_streamed_run_resumes_to_the_bit(counted: Path, small_windows: int, tmp_path: Path) -> None:
+def test_streamed_run_resumes_exactly(counted: Path, small_windows: int, tmp_path: Path) -> None:
     def model() -> LinearRegression:
         return LinearRegression(2, learning_rate=1e-8, momentum=0.9)
 
@@ -525,7 +523,7 @@ def test_streamed_run_resumes_to_the_bit(counted: Path, small_windows: int, tmp_
     assert torch.equal(resumed.b, untouched.b)
 
 
-def test_streamed_run_by_the_command_is_the_one_in_memory(counted: Path, tmp_path: Path) -> None:
+def test_streamed_run_equals_run_in_memory(counted: Path, tmp_path: Path) -> None:
     data = of_table(str(counted), "--data.shuffle", "false", *PLAIN)
     settings = ("--data.batch_size", "100", "--data.val_fraction", "0.1", "--model.learning_rate", "1e-8")
     reports = []
@@ -546,7 +544,7 @@ def test_streamed_run_by_the_command_is_the_one_in_memory(counted: Path, tmp_pat
     assert onward.code == 0, onward.stderr
 
 
-def test_run_in_memory_does_not_go_on_streamed(counted: Path, tmp_path: Path) -> None:
+def test_run_in_memory_stays_there(counted: Path, tmp_path: Path) -> None:
     data = of_table(str(counted), "--data.batch_size", "100", *PLAIN)
     assert linreg("fit", *data, "--model.learning_rate", "1e-8", "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     more = ("--trainer.max_epochs", "2", "--data.memory_limit", "0")
@@ -558,17 +556,17 @@ def test_run_in_memory_does_not_go_on_streamed(counted: Path, tmp_path: Path) ->
 
 def test_dates_are_refused() -> None:
     content = pa.table({"when": [datetime.date(2026, 1, 1)], "y": [1.0]})
-    with pytest.raises(InputError, match=r"'when' holds date32.*neither numbers nor text"):
+    with pytest.raises(InputError, match=r"'when' contains dates.*neither numbers nor text"):
         loaded(content)
 
 
 @pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
-def test_wide_rows_are_evaluated_fewer_at_a_time(memory_limit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_rows_have_small_batches(memory_limit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "EVALUATION_BATCH_BYTES", 4 * 3 * 100)  # a hundred rows of three columns
     generator = np.random.default_rng(0)
     content = pa.table({name: generator.standard_normal(NUM_ROWS).astype(np.float32) for name in "aby"})
     data = loaded(content, batch_size=50, memory_limit=memory_limit, shuffle=False)
-    assert [len(x) for x, _ in data.rows()] == [100] * 10  # a batch of 50 has no place for the last three
+    assert [len(x) for x, _ in data.rows()] == [100] * 10  # batches of 50 leave the last three out
     data.setup("test")
     loader = data.test_dataloader()
     sizes = [len(x) for x, _ in loader]
@@ -577,16 +575,16 @@ def test_wide_rows_are_evaluated_fewer_at_a_time(memory_limit: Any, monkeypatch:
     assert torch.cat([x[:, 0] for x, _ in loader]).tolist() == content["a"].to_pylist()
 
 
-def test_rows_at_a_time_are_bounded_by_their_bytes() -> None:
+def test_evaluation_batch_bytes_are_limited() -> None:
     for num_columns in (1, 10, 100, 300):
-        assert rows.evaluation_batch_size(num_columns) == 65_536, "as many as ever"
+        assert rows.evaluation_batch_size(num_columns) == 65_536, "not limited"
     for num_columns in (1_000, 5_000, 100_000):
         assert 64e6 < 4 * num_columns * rows.evaluation_batch_size(num_columns) <= 128e6
     assert rows.evaluation_batch_size(10**9) == 1
 
 
-def test_batches_of_many_rows_are_the_same_in_any_order_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their orders are drawn ahead, in threads."""
+def test_large_table_in_any_epoch_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads draw the orders in advance."""
     for module in (row_orders, memory):
         monkeypatch.setattr(module, "LARGE_TABLE_ROWS", 8)
     first, again = (loaded(table(), batch_size=10) for _ in range(2))
@@ -603,23 +601,23 @@ def test_batches_of_many_rows_are_the_same_in_any_order_of_epochs(monkeypatch: p
 def test_shuffled_rows_stay_whole(
     num_features: int, num_targets: int, many_values: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Features, targets and weights of a batch are those of the rows whose turn it is, in tables of many rows too."""
+    """Compares features, targets and weights with the rows that the order names, in large tables too."""
     for module in (row_orders, memory):
         monkeypatch.setattr(module, "LARGE_TABLE_ROWS", 8)
     monkeypatch.setattr(rows, "LARGE_TABLE_VALUES", many_values)
-    parts = tuple(torch.rand(50, width) for width in (num_features, num_targets, 1))
-    held = MemoryRows(parts, shuffled_by=3)
+    tensors = tuple(torch.rand(50, width) for width in (num_features, num_targets, 1))
+    held = MemoryRows(tensors, shuffled_by=3)
     for epoch in (0, 1, 5):
         order = row_orders.row_order(3, epoch, 50)
         assert torch.equal(order.sort().values, torch.arange(50))
         for start in (0, 20, 40):
             batch = held.batch(epoch, slice(start, start + 20))
-            for found, part in zip(batch, parts, strict=True):
-                assert torch.equal(found, part[order[start : start + 20]])
+            for drawn, tensor in zip(batch, tensors, strict=True):
+                assert torch.equal(drawn, tensor[order[start : start + 20]])
 
 
-def test_module_is_saved_after_a_test_of_a_streamed_table(tmp_path: Path) -> None:
-    """What the checkpoint says of the data is that of the rows to fit."""
+def test_checkpoint_after_test_of_streamed_table(tmp_path: Path) -> None:
+    """The checkpoint keeps the fingerprint of the rows to fit."""
     data, module = loaded(table(), memory_limit=0), LinearRegression(num_features=5, learning_rate=1e-6)
     trainer = plain_trainer(1)
     trainer.fit(module, data)
@@ -629,7 +627,7 @@ def test_module_is_saved_after_a_test_of_a_streamed_table(tmp_path: Path) -> Non
     assert torch.load(tmp_path / "after.ckpt", weights_only=True)["TableDataModule"]["fingerprint"] == fitted
 
 
-def test_index_that_pandas_writes_to_csv_is_a_feature_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_csv_index_only_if_named(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "y": [1.0, 0.0, 1.0]})
     frame.to_csv(tmp_path / "t.csv")
     assert loaded(str(tmp_path / "t.csv")).feature_names == ["a"]
@@ -638,15 +636,13 @@ def test_index_that_pandas_writes_to_csv_is_a_feature_where_it_is_asked_for(tmp_
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n\n"])
 @pytest.mark.parametrize("size", [1, 7, 64, 5000])
-def test_csv_is_the_same_however_it_is_cut(
-    end: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Lines are shorter and longer than what is read at a time, and some are empty."""
-    rows_of_it = [f"{row},{row * 1.25!r},{'x' * (row % 90)}" for row in range(60)]
+def test_csv_segments_of_any_size(end: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uses segments shorter and longer than a line, and empty lines."""
+    lines = [f"{row},{row * 1.25!r},{'x' * (row % 90)}" for row in range(60)]
     path = tmp_path / "t.csv"
-    path.write_text("a,b,text\n" + "\n".join([*rows_of_it[:30], "", *rows_of_it[30:]]) + end)
+    path.write_text("a,b,text\n" + "\n".join([*lines[:30], "", *lines[30:]]) + end)
     schema = pa.schema([("b", pa.float64()), ("text", pa.string())])
-    monkeypatch.setattr(csv_files, "SEGMENT", size)
-    found = pa.Table.from_batches(csv_files.Csv().batches(path, schema), schema)
-    assert found["b"].to_pylist() == [row * 1.25 for row in range(60)]
-    assert [text or "" for text in found["text"].to_pylist()] == ["x" * (row % 90) for row in range(60)]
+    monkeypatch.setattr(Csv, "segment_bytes", size)
+    content = pa.Table.from_batches(Csv().batches(path, schema), schema)
+    assert content["b"].to_pylist() == [row * 1.25 for row in range(60)]
+    assert [text or "" for text in content["text"].to_pylist()] == ["x" * (row % 90) for row in range(60)]

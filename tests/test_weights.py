@@ -1,4 +1,4 @@
-"""Rows that have weights: against scikit-learn, weighted least squares written out, and rows that stand repeatedly."""
+"""Compares weighted rows with scikit-learn, with weighted least squares, and with repeated rows."""
 
 import json
 from fractions import Fraction
@@ -38,19 +38,19 @@ from tests.runs import PLAIN, RUN, assert_same_run
 from tests.test_bad_input import refuse
 from tests.trainers import plain_trainer
 
-CLOSE: Any = {"rtol": 1e-12, "atol": 1e-12}  # some hundred roundings in float64
+CLOSE: Any = {"rtol": 1e-12, "atol": 1e-12}  # a few hundred roundings in float64
 
 
-def whole_weights(num_rows: int, seed: int, fewest: int = 0) -> Tensor:
-    """Whole numbers up to 3, (N, 1), not all 0."""
+def whole_weights(num_rows: int, seed: int, smallest: int = 0) -> Tensor:
+    """Returns whole numbers up to 3, (N, 1), not all 0."""
     generator = torch.Generator().manual_seed(seed)
-    weights = torch.randint(fewest, 4, (num_rows, 1), generator=generator).double()
+    weights = torch.randint(smallest, 4, (num_rows, 1), generator=generator).double()
     weights[0] = 3
     return weights
 
 
 def repeated(rows: Tensor, weights: Tensor) -> Tensor:
-    """Each row as often as its weight says."""
+    """Repeats each row as often as its weight says."""
     return rows.repeat_interleave(weights[:, 0].long(), dim=0)
 
 
@@ -58,7 +58,7 @@ def repeated(rows: Tensor, weights: Tensor) -> Tensor:
 
 
 @given(problems())
-def test_weighted_objective_is_that_of_repeated_rows(given_problem: Problem) -> None:
+def test_weighted_objective_equals_repeated_rows(given_problem: Problem) -> None:
     x, y, W, b, l2 = given_problem
     weights = whole_weights(len(x), seed=len(x))
     ours = value_and_gradient(x, y, W, b, l2, weights / weights.mean())
@@ -68,7 +68,7 @@ def test_weighted_objective_is_that_of_repeated_rows(given_problem: Problem) -> 
 
 
 @given(problems())
-def test_weighted_gradient_is_autograds(given_problem: Problem) -> None:
+def test_weighted_gradient_equals_autograd(given_problem: Problem) -> None:
     x, y, W, b, l2 = given_problem
     weights = torch.rand(len(x), 1, dtype=torch.float64)
     loss = objective(x, y, W.requires_grad_(), b.requires_grad_(), l2, weights)
@@ -78,7 +78,7 @@ def test_weighted_gradient_is_autograds(given_problem: Problem) -> None:
         torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
-def test_weights_that_would_weigh_targets_are_refused() -> None:
+def test_weights_of_wrong_shape() -> None:
     x, y, W, b, _ = problem(3, 2, 3, 0.0, seed=0)
     with pytest.raises(ValueError, match=r"weights has shape \(3,\): give one column of 3 rows"):
         value_and_gradient(x, y, W, b, 0.0, torch.ones(3, dtype=torch.float64))
@@ -86,44 +86,44 @@ def test_weights_that_would_weigh_targets_are_refused() -> None:
 
 @pytest.mark.parametrize("num_rows", [50, 10_000], ids=["by Householder", "by Cholesky"])
 @pytest.mark.parametrize("offset", [0.0, 1e6])
-def test_weighted_triangle_is_that_of_rows_times_roots(num_rows: int, offset: float) -> None:
+def test_weighted_triangle_scales_rows(num_rows: int, offset: float) -> None:
     x, y, *_ = problem(num_rows, 3, 2, 0.0, seed=1)
     x, w = x + offset, torch.rand(num_rows, 1, dtype=torch.float64)
-    found = triangle_of(zip(x.split(4500), y.split(4500), w.split(4500), strict=True))
+    triangle = triangle_of(zip(x.split(4500), y.split(4500), w.split(4500), strict=True))
     columns = torch.cat([torch.ones(num_rows, 1, dtype=torch.float64), x, y], dim=1)
     gram = (columns * w).T @ columns
-    torch.testing.assert_close(found.R.T @ found.R, gram, rtol=1e-12, atol=1e-12 * float(gram.abs().max()))
-    assert found.num_rows == num_rows
-    assert found.total_weight == pytest.approx(float(w.sum()), rel=1e-14)
+    torch.testing.assert_close(triangle.R.T @ triangle.R, gram, rtol=1e-12, atol=1e-12 * float(gram.abs().max()))
+    assert triangle.num_rows == num_rows
+    assert triangle.total_weight == pytest.approx(float(w.sum()), rel=1e-14)
     means = np.average(columns[:, 1:], axis=0, weights=w[:, 0])
     deviations = np.sqrt(np.average((columns[:, 1:].numpy() - means) ** 2, axis=0, weights=w[:, 0]))
-    np.testing.assert_allclose(found.means, means, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(found.scales, deviations, rtol=1e-8)
+    np.testing.assert_allclose(triangle.means, means, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(triangle.scales, deviations, rtol=1e-8)
 
 
 @given(st.integers(0, 2**31), st.sampled_from([0.0, 0.3]))
 @settings(max_examples=20)
-def test_refined_solution_has_all_digits_of_that_of_repeated_rows(seed: int, l2: float) -> None:
-    """In rational arithmetic; x stands far from 0, which costs the triangle alone some of them."""
+def test_refined_solution_equals_repeated_rows(seed: int, l2: float) -> None:
+    """Compares in rational arithmetic; x is far from 0, where the unrefined solution loses digits."""
     x, y, *_ = problem(12, 2, 2, 0.0, seed)
-    x, weights = x + 1000, whole_weights(12, seed, fewest=1)
+    x, weights = x + 1000, whole_weights(12, seed, smallest=1)
     penalty = penalty_rows(2, l2)
-    found = refined(optimum(triangle_of([(x, y, weights)]), penalty), [(x, y, weights)])
+    solution = refined(optimum(triangle_of([(x, y, weights)]), penalty), [(x, y, weights)])
     columns = with_ones(rational(repeated(x, weights)))
     penalized = rational([[0, 0, 0], [0, 1, 0], [0, 0, 1]])
     exact = Paraboloid(columns, rational(repeated(y, weights)), Fraction(l2), penalized)
     expected = [[float(value) for value in row] for row in exact.minimum()]
-    np.testing.assert_allclose(found.theta.high, expected, rtol=1e-14)
-    assert found.objective == pytest.approx(float(exact.value(exact.minimum())), rel=1e-9)
+    np.testing.assert_allclose(solution.theta.high, expected, rtol=1e-14)
+    assert solution.objective == pytest.approx(float(exact.value(exact.minimum())), rel=1e-9)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_statistics_are_those_of_weighted_least_squares(fit_intercept: bool) -> None:
-    """scale = sum of w·residual² / (N - P), errors = √(scale · diag (A'WA)⁻¹), as statsmodels' WLS has them."""
+def test_statistics_of_weighted_least_squares(fit_intercept: bool) -> None:
+    """Checks scale = sum of w·residual² / (N - P) and errors = √(scale · diag (A'WA)⁻¹), as in statsmodels' WLS."""
     x, y, *_ = problem(40, 3, 2, 0.0, seed=2)
     w = 0.1 + 5 * torch.rand(40, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     x = x + 2
-    found = statistics(optimum(triangle_of([(x, y, w)]), penalty_rows(3, 0.0), fit_intercept))
+    results = statistics(optimum(triangle_of([(x, y, w)]), penalty_rows(3, 0.0), fit_intercept))
     A, b, W = np.hstack([np.ones((40, 1)), x])[:, 0 if fit_intercept else 1 :], y.numpy(), np.diag(w[:, 0])
     inverse = np.linalg.inv(A.T @ W @ A)
     residuals = b - A @ inverse @ A.T @ W @ b
@@ -131,14 +131,14 @@ def test_statistics_are_those_of_weighted_least_squares(fit_intercept: bool) -> 
     scale = rss / (40 - A.shape[1])
     center = np.average(b, axis=0, weights=w[:, 0]) if fit_intercept else 0
     tss = np.diag((b - center).T @ W @ (b - center))
-    assert found.degrees_of_freedom == pytest.approx(40 - A.shape[1], abs=1e-10)
-    np.testing.assert_allclose(found.residual_std, np.sqrt(scale), rtol=1e-11)
-    errors = found.standard_errors[0 if fit_intercept else 1 :]
+    assert results.degrees_of_freedom == pytest.approx(40 - A.shape[1], abs=1e-10)
+    np.testing.assert_allclose(results.residual_std, np.sqrt(scale), rtol=1e-11)
+    errors = results.standard_errors[0 if fit_intercept else 1 :]
     np.testing.assert_allclose(errors, np.sqrt(np.outer(np.diag(inverse), scale)), rtol=1e-11)
-    np.testing.assert_allclose(found.r_squared, 1 - rss / tss, rtol=1e-10)
+    np.testing.assert_allclose(results.r_squared, 1 - rss / tss, rtol=1e-10)
 
 
-def test_hessian_of_a_weighted_batch_is_autograds() -> None:
+def test_weighted_hessian_equals_autograd() -> None:
     x, y, *_ = problem(9, 2, 1, 0.0, seed=4)
     w = torch.rand(9, 1, dtype=torch.float64)
 
@@ -146,15 +146,15 @@ def test_hessian_of_a_weighted_batch_is_autograds() -> None:
         return objective(x, y, theta[1:].unsqueeze(1), theta[:1], 0.3, w)
 
     expected = torch.autograd.functional.hessian(loss, torch.zeros(3, dtype=torch.float64))
-    found = batch_hessian(x, penalty_rows(2, 0.3).high, 1, users_units(2), weights=w)
-    torch.testing.assert_close(found, expected, **CLOSE)
+    hessian = batch_hessian(x, penalty_rows(2, 0.3).high, 1, users_units(2), weights=w)
+    torch.testing.assert_close(hessian, expected, **CLOSE)
 
 
 # ---- tables ----
 
 
 def table(num_rows: int = 400, seed: int = 0) -> pa.Table:
-    """Two features, two targets, and whole weights, 0 among them; all are numbers of float32."""
+    """Returns two features, two targets, and whole weights, some of them 0; all are exact in float32."""
     generator = np.random.default_rng(seed)
     a, b = generator.integers(-80, 80, (2, num_rows)) / 16
     y = np.round(3 * a - b + 2 + generator.standard_normal(num_rows) * (1 + np.abs(a)), 2).astype(np.float32)
@@ -192,35 +192,35 @@ WEIGHT = ("--data.weight", "w")
 def solved(path: str, *more: str, cwd: Path) -> dict[str, Any]:
     result = linreg("solve", *flags(path, *more), "--json", cwd=cwd)
     assert (result.code, result.stderr) == (0, "")
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+    solution: dict[str, Any] = json.loads(result.stdout)
+    return solution
 
 
-def estimates(found: dict[str, Any]) -> np.ndarray:
-    """(1+D, K)."""
-    rows = [[found["intercept"][k]["estimate"] for k in "yz"]]
-    rows += [[found["coefficients"][k][name]["estimate"] for k in "yz"] for name in "ab"]
+def estimates(solution: dict[str, Any]) -> np.ndarray:
+    """Returns the estimates, the intercept first: (1+D, K)."""
+    rows = [[solution["intercept"][k]["estimate"] for k in "yz"]]
+    rows += [[solution["coefficients"][k][name]["estimate"] for k in "yz"] for name in "ab"]
     return np.array(rows)
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 @pytest.mark.parametrize("memory_limit", ["1", "0"], ids=["held", "streamed"])
-def test_solution_is_scikit_learns(l2: float, memory_limit: str, tmp_path: Path) -> None:
+def test_solution_equals_scikit_learn(l2: float, memory_limit: str, tmp_path: Path) -> None:
     content = table()
     more = (*WEIGHT, "--model.l2", str(l2), "--data.memory_limit", memory_limit, "--data.batch_size", "50")
-    found = solved(written(content, tmp_path), *more, cwd=tmp_path)
+    solution = solved(written(content, tmp_path), *more, cwd=tmp_path)
     x, y, w = columns(content, "a", "b"), columns(content, "y", "z"), content["w"].to_numpy()
     peer = (Ridge(alpha=w.sum() * 2 * l2, solver="svd") if l2 else Peer()).fit(x, y, sample_weight=w)
-    np.testing.assert_allclose(estimates(found), np.vstack([peer.intercept_, peer.coef_.T]), rtol=1e-10)
+    np.testing.assert_allclose(estimates(solution), np.vstack([peer.intercept_, peer.coef_.T]), rtol=1e-10)
     mse = np.average((peer.predict(x) - y) ** 2, axis=0, weights=w).mean()
-    assert found["objective"] == pytest.approx(mse + l2 * np.square(peer.coef_).sum(), rel=1e-10)
+    assert solution["objective"] == pytest.approx(mse + l2 * np.square(peer.coef_).sum(), rel=1e-10)
     if not l2:
         scores = r2_score(y, peer.predict(x), sample_weight=w, multioutput="raw_values")
-        np.testing.assert_allclose(list(found["r_squared"].values()), scores, rtol=1e-9)
-    assert found["num_rows"] == content.num_rows
+        np.testing.assert_allclose(list(solution["r_squared"].values()), scores, rtol=1e-9)
+    assert solution["num_rows"] == content.num_rows
 
 
-def test_solve_is_the_same_on_any_scale_of_the_weights_and_for_repeated_rows(tmp_path: Path) -> None:
+def test_solve_ignores_scale_of_weights(tmp_path: Path) -> None:
     content, l2 = table(), ("--model.l2", "0.2")
     large = content.set_column(2, "w", pa.array(1e6 * content["w"].to_numpy()))
     one = solved(written(content, tmp_path), *WEIGHT, *l2, cwd=tmp_path)
@@ -231,12 +231,12 @@ def test_solve_is_the_same_on_any_scale_of_the_weights_and_for_repeated_rows(tmp
         assert other["objective"] == pytest.approx(one["objective"], rel=1e-12)
         assert other["condition_number"] == pytest.approx(one["condition_number"], rel=1e-9)
         assert other["largest_stable_learning_rate"] == pytest.approx(one["largest_stable_learning_rate"], rel=1e-9)
-    errors = [found["intercept"]["y"]["standard_error"] for found in (one, scaled)]
-    assert errors[0] == pytest.approx(errors[1], rel=1e-9), "they do not depend on the scale"
+    errors = [solution["intercept"]["y"]["standard_error"] for solution in (one, scaled)]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-9), "standard errors do not depend on the scale"
 
 
 @pytest.mark.parametrize("standardize", ["false", "true"])
-def test_full_batch_descends_as_on_repeated_rows_and_arrives_at_ridge(standardize: str, tmp_path: Path) -> None:
+def test_full_batch_converges_to_ridge(standardize: str, tmp_path: Path) -> None:
     reports = []
     settings_of_model = ("--model.learning_rate", "auto", "--model.l2", "0.2", "--model.standardize", standardize)
     for name, content, more in (("w", table(), WEIGHT), ("r", repeated_table(table()), ())):
@@ -249,7 +249,7 @@ def test_full_batch_descends_as_on_repeated_rows_and_arrives_at_ridge(standardiz
     ours, theirs = reports
     for key in ("coefficients", "loss", "mse"):
         assert ours[key] == pytest.approx(theirs[key], rel=1e-6)  # weights are rounded to float32
-    assert ours["gap"] < 1e-12, "it arrives"
+    assert ours["gap"] < 1e-12, "it converges"
     x, y, w = columns(table(), "a", "b"), columns(table(), "y", "z"), table()["w"].to_numpy()
     scaler = StandardScaler(with_mean=standardize == "true", with_std=standardize == "true").fit(x, sample_weight=w)
     peer = Ridge(alpha=w.sum() * 2 * 0.2, solver="svd").fit(scaler.transform(x), y, sample_weight=w)
@@ -257,8 +257,8 @@ def test_full_batch_descends_as_on_repeated_rows_and_arrives_at_ridge(standardiz
     np.testing.assert_allclose(fitted, peer.coef_ / (1 if scaler.scale_ is None else scaler.scale_), rtol=1e-6)
 
 
-def test_batches_average_to_the_objective_over_all_rows_that_are_drawn() -> None:
-    """Also where rows are left over, and whether or not they are shuffled."""
+def test_batch_losses_average_to_objective() -> None:
+    """Covers rows that are left over, with and without shuffling."""
     W, b = torch.tensor([[1.0, 2.0], [-1.0, 0.5]]), torch.tensor([0.3, -0.2])
     for size, shuffle in ((50, True), (60, False)):
         data = loaded(table(), batch_size=size, shuffle=shuffle)
@@ -269,7 +269,7 @@ def test_batches_average_to_the_objective_over_all_rows_that_are_drawn() -> None
         assert float(torch.stack(each).mean()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_hessians_of_weighted_batches_average_to_that_of_all_rows() -> None:
+def test_batch_hessians_average_to_hessian() -> None:
     data = loaded(table(), batch_size=60, shuffle=False)
     problem_of_data = LinearRegression(2, 2, l2=0.1).problem(data)
     assert problem_of_data.is_cycle
@@ -293,7 +293,7 @@ def test_standardization_is_weighted() -> None:
     np.testing.assert_allclose(model.x_scale, np.sqrt(np.average((x - means) ** 2, axis=0, weights=w)), rtol=1e-5)
 
 
-def test_weight_is_no_feature_unless_it_is_asked_for() -> None:
+def test_weight_is_feature_only_if_named() -> None:
     assert loaded(table()).feature_names == ["a", "b"]
     data = loaded(table(), features=["w", "a"], memory_limit=0, batch_size=7, shuffle=False)
     x, _, w = next(iter(data.rows()))
@@ -302,8 +302,8 @@ def test_weight_is_no_feature_unless_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
-def test_losses_of_rows_held_out_and_of_all_are_weighted(memory_limit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However the rows are cut, even where a part of them has no weight at all."""
+def test_evaluation_losses_are_weighted(memory_limit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Covers evaluation batches without any weight."""
     monkeypatch.setattr(rows, "EVALUATION_BATCH_SIZE", 16)
     content = table().slice(0, 300)
     weights = content["w"].to_numpy().copy()
@@ -327,7 +327,7 @@ def test_losses_of_rows_held_out_and_of_all_are_weighted(memory_limit: Any, monk
     assert tester.callback_metrics["test/mse"].item() == pytest.approx(loss(slice(None)), rel=1e-5)
 
 
-def test_streamed_rows_have_the_bits_of_those_in_memory(tmp_path: Path) -> None:
+def test_streamed_rows_equal_rows_in_memory(tmp_path: Path) -> None:
     path = written(table(), tmp_path)
     given: Any = {"batch_size": 90, "val_fraction": 0.2, "shuffle": False}
     held, streamed = loaded(path, **given), loaded(path, **given, memory_limit=0)
@@ -342,7 +342,7 @@ def test_streamed_rows_have_the_bits_of_those_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("memory_limit", ["1", "0"], ids=["held", "streamed"])
-def test_resumed_weighted_run_ends_with_the_same_bits(memory_limit: str, tmp_path: Path) -> None:
+def test_weighted_run_resumes_exactly(memory_limit: str, tmp_path: Path) -> None:
     path = written(table(), tmp_path)
     (whole := tmp_path / "whole").mkdir()
     (parts := tmp_path / "parts").mkdir()
@@ -368,13 +368,13 @@ def test_resumed_weighted_run_ends_with_the_same_bits(memory_limit: str, tmp_pat
     assert "weight: w, now None" in changed.stderr
 
 
-def test_residuals_are_drawn_by_weight(tmp_path: Path) -> None:
+def test_residual_plot_is_weighted(tmp_path: Path) -> None:
     content = table()
     path = written(content, tmp_path)
     run = ("--model.learning_rate", "0.01", "--trainer.max_epochs", "5")
     assert linreg("fit", *flags(path, *WEIGHT), *run, cwd=tmp_path).code == 0
-    drawn = pictures(found := record(tmp_path / RUN))["residuals"].axes[1]
-    W, b = found.solution.model.coefficients()
+    drawn = pictures(run_data := record(tmp_path / RUN))["residuals"].axes[1]
+    W, b = run_data.solution.model.coefficients()
     errors = columns(content, "a", "b") @ W.numpy() + b.numpy() - columns(content, "y", "z")
     expected = np.sqrt(np.average(errors[:, 0] ** 2, weights=content["w"]))
     assert drawn.get_title() == f"residuals: root mean square {expected:.4g}"
@@ -413,7 +413,7 @@ def test_rows_without_a_weight_are_dropped(memory_limit: Any) -> None:
     assert w[:5, 0].tolist() == weights[[0, 1, 2, 4, 5]].tolist()
 
 
-def test_batches_of_a_plain_loader_may_have_weights() -> None:
+def test_plain_loader_with_weights() -> None:
     content = table()
     x, y, w = (torch.tensor(columns(content, *names)).float() for names in ("ab", "yz", "w"))
     model, other = (LinearRegression(2, 2, learning_rate=0.01) for _ in range(2))
@@ -448,15 +448,15 @@ def test_bad_weights(content: str, more: str, words: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
 @pytest.mark.parametrize("part", ["fit", "val"])
-def test_rows_of_a_part_without_any_weight_are_refused(part: Any, memory_limit: Any) -> None:
-    of_part = Split(0, 0.2).mask(part, 0, 400)
-    assert of_part is not None
-    content = table().set_column(2, "w", pa.array(np.where(of_part, 0.0, 1.0)))
+def test_part_without_weight_is_refused(part: Any, memory_limit: Any) -> None:
+    in_part = Split(0, 0.2).mask(part, 0, 400)
+    assert in_part is not None
+    content = table().set_column(2, "w", pa.array(np.where(in_part, 0.0, 1.0)))
     with pytest.raises(InputError, match="the weights of all rows are 0"):
         loaded(content, val_fraction=0.2, batch_size=9, memory_limit=memory_limit)
 
 
-def test_evaluation_over_rows_without_any_weight_is_refused(tmp_path: Path) -> None:
+def test_evaluation_without_weight_is_refused(tmp_path: Path) -> None:
     path = written(table(), tmp_path)
     run = ("--model.learning_rate", "0.01", "--trainer.max_epochs", "1")
     assert linreg("fit", *flags(path, *WEIGHT), *run, cwd=tmp_path).code == 0

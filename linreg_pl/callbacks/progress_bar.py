@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from linreg_pl.data.progress import T
+from linreg_pl.data.progress import Item
 
 
 class RunBar(ProgressBar):
@@ -39,7 +39,7 @@ class RunBar(ProgressBar):
         """Starts drawing again."""
         self._enabled = True
 
-    def watch(self, parts: Iterable[T], num_rows: int | None, size: Callable[[Any], int]) -> Iterator[T]:
+    def watch(self, parts: Iterable[Item], num_rows: int | None, size: Callable[[Any], int]) -> Iterator[Item]:
         """Yields the same parts, and draws a bar if they take long and the run's own bar is not shown; see `Watch`."""
         if self._is_in_pass or self._progress is not None:  # one bar is shown already
             yield from parts

@@ -1,1 +1,1 @@
-"""Where rows come from, and in which order they become batches."""
+"""Data modules: the rows, and the batches that training draws from them."""

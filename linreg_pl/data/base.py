@@ -10,14 +10,13 @@ by one takes two hundred times as long.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningDataModule
 
-from linreg_pl.core.triangle import Triangle, triangle_of
+from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.loaders import Batch, StepGroups, TrainingBatches
 from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
@@ -33,8 +32,6 @@ class BatchDataModule(LightningDataModule, ABC):
     batch_size: int  # known, as the rows are, after `setup("fit")`
     watch: Watch = staticmethod(unwatched)
     """Observes each pass over all rows; set it before the first one."""
-    held_out: Triangle | None = None
-    """Triangle of the rows to validate, if there are any; known after `setup("fit")`."""
     _groups: StepGroups | None = None
 
     def __str__(self) -> str:
@@ -82,10 +79,15 @@ class BatchDataModule(LightningDataModule, ABC):
         Weights may have any scale: the exact solution does not depend on it.
         """
 
-    @cached_property
+    @property
+    @abstractmethod
     def triangle(self) -> Triangle:
-        """Computes the triangle of these rows in one pass: all that the exact solution needs. Call `setup` before."""
-        return triangle_of(self.watched_rows())
+        """Returns the triangle of these rows, all that the exact solution needs; known after `setup`."""
+
+    @property
+    def held_out(self) -> Triangle | None:
+        """Returns the triangle of the rows to validate, if there are any; known after `setup("fit")`."""
+        return None
 
     def watched_rows(self) -> Iterator[Batch]:
         """Yields the same rows, while `watch` observes the pass."""

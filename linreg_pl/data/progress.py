@@ -1,18 +1,18 @@
-"""Who looks on while a pass over all rows is taken? Nobody, unless someone wants to show how far it is."""
+"""Progress hooks for passes over the data."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Watch(Protocol):
-    """Hands on the parts of a pass, and sees each."""
+    """A hook that sees each item of a pass over the rows, to show the progress."""
 
-    def __call__(self, parts: Iterable[T], num_rows: int | None, size: Callable[[Any], int]) -> Iterator[T]:
-        """The same parts; `num_rows` is what their `size`s sum up to, None where that is not known."""
+    def __call__(self, items: Iterable[Item], num_rows: int | None, size: Callable[[Any], int], /) -> Iterator[Item]:
+        """Yields the same items. `size` gives an item's number of rows; `num_rows` is their sum, None if unknown."""
 
 
-def unwatched(parts: Iterable[T], num_rows: int | None, size: Callable[[Any], int]) -> Iterator[T]:
-    """The same parts."""
-    return iter(parts)
+def unwatched(items: Iterable[Item], num_rows: int | None, size: Callable[[Any], int], /) -> Iterator[Item]:
+    """Yields the same items, and shows nothing."""
+    return iter(items)

@@ -1,7 +1,7 @@
-"""Where do random numbers come from? From the seed and a position, never from a global state.
+"""Random numbers that depend only on the seed and a position, never on a global state.
 
 `stream(seed, *position)` is a pure function: the same seed and position give the same numbers in any process, in any
-order of calls, on any device. That is what lets a killed run draw the batch it would have drawn.
+order of calls, on any device. So a run that was killed draws the same batches when it resumes.
 """
 
 from enum import IntEnum
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """First coordinate of a position, so that no two uses share their numbers."""
+    """The first coordinate of a position: each use of random numbers has its own streams."""
 
     NOISE = 0
     HELD_OUT_NOISE = 1
@@ -20,8 +20,8 @@ class Purpose(IntEnum):
 
 
 def stream(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:
-    """The random numbers that belong to `position` (epoch, index, …) under `seed`, a whole number ≥ 0.
+    """Returns the generator of `position` (epoch, index, …) under `seed`, a whole number ≥ 0.
 
-    NumPy's `SeedSequence` mixes seed and position into independent streams (its `spawn_key` is made for this).
+    NumPy's `SeedSequence` mixes seed and position into independent streams; its `spawn_key` is made for this.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *position)))

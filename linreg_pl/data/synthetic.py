@@ -1,8 +1,8 @@
-"""The tutorial's data: a line with fresh noise at every epoch.
+"""The tutorial's data: a line with new noise at every epoch.
 
     x = 0, 1, …, num_rows-1        y = slope · x + noise_std · ε,   ε ~ N(0, 1)
 
-x (N, 1) and y (N, 1); y is formed in float64 and cast to float32, as the tutorial does. Rows keep their order.
+x (N, 1) and y (N, 1). y is computed in float64 and rounded to float32, as in the tutorial. Rows keep their order.
 """
 
 import math
@@ -21,19 +21,19 @@ from linreg_pl.errors import InputError
 
 
 class SyntheticDataModule(BatchDataModule):
-    """A line with normal noise that is drawn anew at every epoch.
+    """A line with normal noise, drawn anew at every epoch.
 
-    `validate` and `test` see the same x with noise that training never meets; `fit` has no validation rows.
+    `validate` and `test` use the same x with other noise than training. `fit` has no validation rows.
 
     Args:
-        num_rows: Rows; x counts them from 0.
-        batch_size: Rows in a mini-batch; `num_rows // batch_size` batches an epoch, in order, the rest dropped.
+        num_rows: Number of rows; x is the row's number, from 0 on.
+        batch_size: Rows in a mini-batch. Rows left over at the end of an epoch are dropped.
         slope: The weight that training should find.
         noise_std: Standard deviation of the noise on y.
-        seed: Of the noise; whole number from 0 on.
+        seed: Seed of the noise, a whole number from 0 on.
 
     Raises:
-        InputError: a value makes no data.
+        InputError: a setting is out of range.
     """
 
     def __init__(
@@ -59,21 +59,21 @@ class SyntheticDataModule(BatchDataModule):
         x = np.arange(num_rows, dtype=np.float64)
         self._line = slope * x
         self._x = torch.from_numpy(x.astype(np.float32)).unsqueeze(1)
-        self._epoch = -1  # whose y is held
+        self._epoch = -1  # the epoch of `_y`
         self._y = torch.empty(0)
 
     @property
     def feature_names(self) -> list[str]:
-        """One."""
+        """Returns the name of the only feature."""
         return ["x"]
 
     @property
     def num_rows_to_fit(self) -> int:
-        """All."""
+        """Returns the number of rows."""
         return len(self._x)
 
     def batch(self, epoch: int, index: int) -> Batch:
-        """Rows `index · batch_size` on, with the noise of (seed, epoch); an epoch is the same data in any batches."""
+        """Returns batch `index`, with the noise of (seed, epoch), which does not depend on the batch size."""
         if epoch != self._epoch:
             self._epoch, self._y = epoch, self._noisy(Purpose.NOISE, epoch)
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
@@ -81,35 +81,35 @@ class SyntheticDataModule(BatchDataModule):
 
     @property
     def has_fixed_batches(self) -> bool:
-        """Always: the noise is on y."""
+        """Returns True: only y has noise."""
         return True
 
     def rows(self) -> Iterator[Batch]:
-        """The line without noise, y in float64."""
+        """Yields the line without noise, y in float64."""
         yield self._x, torch.from_numpy(self._line).unsqueeze(1)
 
     @cached_property
     def triangle(self) -> Triangle:
-        """Of the line, with the noise as it is expected: fresh noise has no other fixed optimum."""
+        """Returns the summary of the line with the expected noise, since new noise has no other fixed optimum."""
         return triangle_of(self.rows()).with_noise(self.noise_std)
 
     @property
     def evaluated_rows(self) -> str:
-        """All."""
+        """Returns the number of rows to validate or test, in words."""
         return f"{len(self._x)}, with noise of their own"
 
     def val_dataloader(self) -> ConsecutiveSlices | list[Batch]:
-        """All rows with held-out noise; none while fitting."""
+        """Returns all rows with held-out noise; nothing while fitting."""
         if self.trainer is not None and self.trainer.state.fn == "fit":
             return []
         return ConsecutiveSlices(self._x, self._noisy(Purpose.HELD_OUT_NOISE, 0))
 
     def test_dataloader(self) -> ConsecutiveSlices:
-        """All rows with another draw of held-out noise."""
+        """Returns all rows with other held-out noise."""
         return ConsecutiveSlices(self._x, self._noisy(Purpose.HELD_OUT_NOISE, 1))
 
     def predict_dataloader(self) -> ConsecutiveSlices:
-        """All x."""
+        """Returns x of all rows."""
         return ConsecutiveSlices(self._x)
 
     def _noisy(self, purpose: Purpose, position: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Tables: from CSV, Parquet and Arrow files, or a data frame, to batches of numbers."""
+"""Tables: CSV, Parquet and Arrow files, or a DataFrame, as batches of numbers."""
 
 from linreg_pl.data.table.module import TableDataModule
 

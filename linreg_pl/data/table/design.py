@@ -1,94 +1,104 @@
-"""Which columns become x, y and weights, and what is learnt of them from the rows to fit: their categories and means?
+"""The columns that become x, y and weights, and how they are encoded.
 
-Rows of whatever table, to validate, to test or to predict, become numbers in the same way; a checkpoint holds it.
+A checkpoint stores the design, so that the rows of any table, to validate, test or predict, are encoded alike.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
-from linreg_pl.data.table import encoded_rows as chunks
-from linreg_pl.data.table.csv import no_rows
-from linreg_pl.data.table.encoded_rows import Chunks, Missing
-from linreg_pl.data.table.encoding import Encoding, is_text, require_columns, require_kinds
-from linreg_pl.data.table.row_groups import Table
+from linreg_pl.data.table.encoding import is_text, require_columns, require_kinds
 from linreg_pl.data.table.sources import Source
-from linreg_pl.data.table.split import Split
-from linreg_pl.errors import InputError, quoted, shortened
+from linreg_pl.errors import InputError, shortened
+
+Missing = Literal["error", "drop", "mean"]
 
 
-@dataclass(eq=False)
-class Design:
-    """The columns of the rows to fit, and of all tables that are to be like them.
+@dataclass(frozen=True)
+class Learnt:
+    """What a fit has learnt of the columns; None where it is not known yet.
 
     Args:
-        source: Of the rows to fit.
-        opened: Opens a table of some columns of a source.
-        given: Names of the features; None for those that a checkpoint was fitted with, without one for all other
-            columns.
+        features: Names of the columns to predict from.
+        categories: Categories of each text column, sorted.
+        means: Mean of each feature, to impute missing values.
+    """
+
+    features: list[str] | None = None
+    categories: dict[str, list[str]] | None = None
+    means: list[float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what is known, as plain types for a checkpoint."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The user's choice of columns, together with what a checkpoint has learnt of them.
+
+    Args:
+        source: The table with the rows to fit.
+        chosen: Names of the features. None stands for the checkpoint's features, or without a checkpoint for all
+            columns except targets, weight and pandas' index.
         targets: Names of the targets.
-        weight: Name of the column of weights, if there is one.
-        split: Which rows are those to fit.
-        missing: See `Chunks`.
-        drop_first: Whether each text's first category has no column.
-        max_categories: Most that a text may have.
-        learnt: Categories and means, once they are known.
+        weight: Name of the weight column, if there is one.
+        missing: What to do with rows that lack a value.
+        drop_first: Leave out the first category of each text column.
+        max_categories: Most categories that a text column may have.
+        learnt: What the checkpoint has learnt.
     """
 
     source: Source
-    opened: Callable[[Source, pa.Schema], Table]
-    given: Sequence[str] | None
+    chosen: Sequence[str] | None
     targets: list[str]
     weight: list[str]
-    split: Split
     missing: Missing
     drop_first: bool
     max_categories: int
-    learnt: dict[str, Any] = field(default_factory=dict)
-
-    # ---- columns and their kinds ----
+    learnt: Learnt = Learnt()
 
     @property
     def others(self) -> list[str]:
-        """The columns beside the features."""
+        """Returns the names of the columns beside the features."""
         return [*self.targets, *self.weight]
 
     @cached_property
     def features(self) -> list[str]:
-        """The columns to predict from, unless a checkpoint has said which they are."""
+        """Returns the names of the columns to predict from.
+
+        Raises:
+            InputError: no checkpoint has named them, and a column does not exist, is a target, or can't be encoded.
+        """
+        if self.learnt.features is not None:
+            return self.learnt.features
         name, columns = self.source.name, self.source.columns
-        if self.given is None:
+        if self.chosen is None:
             self.source.require_same_columns()
-        without = {*self.others, *self.source.index}
-        chosen = [each for each in columns if each not in without] if self.given is None else list(self.given)
-        require_columns(name, columns, chosen, "--data.features")
-        both = [each for each in chosen if each in self.targets]
+        excluded = {*self.others, *self.source.index}
+        features = [each for each in columns if each not in excluded] if self.chosen is None else list(self.chosen)
+        require_columns(name, columns, features, "--data.features")
+        both = [each for each in features if each in self.targets]
         if both:
             raise InputError(f"{both[0]!r} is both a feature and a target: take it out of --data.features")
-        require_kinds(name, self.source.schema(chosen))
-        return chosen
+        require_kinds(name, self.source.schema(features))
+        return features
 
     @cached_property
     def text(self) -> list[str]:
-        """The features that have categories."""
-        if "categories" in self.learnt:
-            return [name for name in self.features if name in self.learnt["categories"]]
+        """Returns the names of the features that are one-hot encoded."""
+        if self.learnt.categories is not None:
+            return [name for name in self.features if name in self.learnt.categories]
         return [field.name for field in self.source.schema(self.features) if is_text(field.type)]
 
-    @property
-    def feature_names(self) -> list[str]:
-        """Of the columns of x: `column=value` for a category, which a pass over the rows to fit may have to find."""
-        return self._encoding([]).feature_names if self.text else self.features
-
     def require_others(self) -> None:
-        """Checks that the rows to fit have targets and weights.
+        """Checks that the rows to fit have the targets and the weight.
 
         Raises:
-            InputError: they have not.
+            InputError: a column does not exist, or is both a target and the weight.
         """
         require_columns(self.source.name, self.source.columns, self.targets, "--data.target")
         both = [name for name in self.weight if name in self.targets]
@@ -98,10 +108,10 @@ class Design:
             require_columns(self.source.name, self.source.columns, self.weight, "--data.weight")
 
     def schema(self, source: Source, others: Sequence[str], flag: str) -> pa.Schema:
-        """Types of the features and some other columns in a source.
+        """Returns the types of the features and of some other columns in a source, which `flag` names.
 
         Raises:
-            InputError: a column is not there, or of another kind than in the rows to fit; `flag` names the source.
+            InputError: a column does not exist, or is of another kind than in the rows to fit.
         """
         columns = list(dict.fromkeys([*self.features, *others]))  # the weight may be a feature, too
         require_columns(source.name, source.columns, columns, flag)
@@ -111,72 +121,12 @@ class Design:
             kind = schema.field(name).type
             if not (is_text(kind) or pa.types.is_null(kind)):
                 raise InputError(
-                    f"{source.name}: column {shortened(name)} holds {kind}, but text in the rows that were fitted;"
+                    f"{source.name}: column {shortened(name)} contains {kind}, but text in the rows that were fitted;"
                     " write it as text"
                 )
         return schema
 
-    def table(self, source: Source, others: Sequence[str], flag: str) -> Table:
-        """A source's rows of these columns.
-
-        Raises:
-            InputError: there are none, or see `schema`.
-        """
-        table = self.opened(source, self.schema(source, others, flag))
-        if table.num_rows == 0:
-            raise InputError(no_rows(table.name))
-        for column in table.schema:
-            if is_text(column.type) and (column.name in others or column.name not in self.text):
-                chunks.refuse_text(table, column.name)
-        return table
-
-    @cached_property
-    def fitted(self) -> Table:
-        """That of the rows to fit, with the targets and weights that it has."""
-        return self.table(self.source, [name for name in self.others if name in self.source.columns], "--data.path")
-
-    # ---- categories and means ----
-
-    def chunks(self, table: Table, predicts: bool = False) -> Chunks:
-        """A table's rows as numbers; to predict, of the features alone."""
-        reader = self._unfilled(table, [] if predicts else self.targets, [] if predicts else self.weight)
-        if self.missing != "mean":
-            return reader
-        if "means" not in self.learnt:
-            self.learnt["means"] = chunks.means(self._unfilled(self.fitted, self.targets, self.weight)).tolist()
-        return replace(reader, means=np.array(self.learnt["means"]))
-
-    def _unfilled(self, table: Table, targets: list[str], weight: list[str]) -> Chunks:
-        encoding = self._encoding([*targets, *weight])
-        widths = (len(encoding.feature_names), len(targets), *[1 for _ in weight])
-        return Chunks(table, encoding, self.split, widths, self.missing)
-
-    def _encoding(self, others: list[str]) -> Encoding:
-        if "categories" not in self.learnt:
-            found = chunks.categories(self.fitted, self.text, self.split, self.max_categories)
-            self.learnt["categories"] = found
-        encoding = Encoding(self.features, others, self.learnt["categories"], self.drop_first)
-        names = encoding.feature_names
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise InputError(
-                f"{self.source.name}: {quoted(doubled)} stands more than once, as column and as category; rename one"
-            )
-        return encoding
-
-    # ---- in a checkpoint ----
-
-    def state(self) -> dict[str, Any]:
-        """The features, and what was learnt of them."""
-        return {"features": self.features, **self.learnt}
-
-    def adopt(self, state: dict[str, Any]) -> bool:
-        """Takes over a checkpoint's features, unless others are given, and what it has learnt; says if that is new."""
-        learnt = {name: value for name, value in state.items() if name != "features"}
-        features = list(self.given or state.get("features") or self.features)
-        if self.__dict__.get("features") == features and learnt.items() <= self.learnt.items():
-            return False
-        for name in ("text", "fitted"):
-            self.__dict__.pop(name, None)
-        self.features, self.learnt = features, learnt
-        return True
+    def with_checkpoint(self, state: dict[str, Any]) -> "Design":
+        """Returns the design with what the checkpoint has learnt; features that the user chose take precedence."""
+        features = list(self.chosen or state.get("features") or self.features)
+        return replace(self, learnt=Learnt(features, state.get("categories"), state.get("means")))

@@ -1,37 +1,30 @@
-"""How do a table's rows become numbers that can be trained on? Encoded, split, and with missing values seen to."""
+"""Reads a table's rows as numbers: encoded, split into parts, with missing values refused, dropped or imputed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from torch import Tensor
 
-from linreg_pl.data.table.csv import is_number, not_a
-from linreg_pl.data.table.encoding import LIKE_A_NUMBER, Encoding, UnknownCategory, as_text, is_text
+from linreg_pl.data.table.design import Missing
+from linreg_pl.data.table.encoding import Encoding, UnknownCategory, is_text
 from linreg_pl.data.table.row_groups import Table
-from linreg_pl.data.table.rows import evaluation_batch_size, rebatched
 from linreg_pl.data.table.split import Part, Split
 from linreg_pl.errors import InputError, shortened
 
-Missing = Literal["error", "drop", "mean"]
-
-MOST_COLUMNS = 3
-"""Columns with missing values that are named with their counts."""
-
 
 @dataclass(frozen=True)
-class Chunks:
-    """The rows of a table as chunks of numbers (n, sum of widths).
+class EncodedRows:
+    """The rows of a table as arrays of numbers (n, sum of widths).
 
     Args:
-        widths: D and K; and 1, where the last column is one of weights.
-        missing: What becomes of rows with missing values: an error, dropped, or with a feature's mean in their place,
-            and dropped where a target or the weight is missing.
-        means: Of the features, (D,), for `mean`.
+        table: The table.
+        encoding: How its columns become numbers.
+        split: Which rows to fit, to validate and to test.
+        widths: D and K, and 1 if the last column is the weight.
+        missing: What to do with missing values.
+        means: Values to impute in the features, (D,), if `missing` is "mean".
     """
 
     table: Table
@@ -41,16 +34,18 @@ class Chunks:
     missing: Missing
     means: np.ndarray | None = field(default=None, compare=False)
 
-    def of(self, part: Part, groups: Sequence[int] | None = None, keeps_missing: bool = False) -> Iterator[np.ndarray]:
-        """The rows of a part, in some groups or in all, in their order.
+    def read(
+        self, part: Part, groups: Sequence[int] | None = None, keeps_missing: bool = False
+    ) -> Iterator[np.ndarray]:
+        """Yields the rows of a part, some at a time, in order.
 
         Args:
-            part: All, those to fit, to validate, or to test.
-            groups: All if not given.
-            keeps_missing: Leave NaN where values are missing.
+            part: Which rows: all, or those to fit, to validate or to test.
+            groups: The groups of rows to read, in this order; all groups if not given.
+            keeps_missing: Leave missing values as NaN.
 
         Raises:
-            InputError: a value is missing where none may be, is no finite number in float32, or is a new category; or
+            InputError: a value is missing and `missing` is "error", is not finite in float32, or is a new category; or
                 a weight is negative.
         """
         return (values for _, values in self._numbered(part, groups, keeps_missing))
@@ -58,7 +53,7 @@ class Chunks:
     def _numbered(
         self, part: Part, groups: Sequence[int] | None = None, keeps_missing: bool = False
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """The same, each chunk with the number in the table of the first row that was read for it."""
+        """Yields the same arrays, each with the number of the first row of the batch that it comes from."""
         columns = list(dict.fromkeys(self.encoding.columns))
         batches = self.table.all_batches(columns) if groups is None else self.table.batches(groups, columns)
         for first, batch in batches:
@@ -66,30 +61,31 @@ class Chunks:
                 values = self.encoding.numbers(batch)
             except UnknownCategory as error:
                 name, row = self.table.place(first + error.row)
-                where = f"{name}: column {shortened(error.column)}, row {row}"
-                raise InputError(f"{where}: {error.message}") from error
+                place = f"{name}: column {shortened(error.column)}, row {row}"
+                raise InputError(f"{place}: {error.message}") from error
             mask = self.split.mask(part, first, len(values))
-            sane = _is_finite(values)
-            if not sane:
+            all_finite = _all_finite(values)
+            if not all_finite:
                 self._require_finite(values, first, batch)
             if len(self.widths) > 2:
                 self._require_weights(values[:, -1], first)
             values = values if mask is None else values[mask]
-            yield first, values if sane or keeps_missing else self._completed(values)
+            yield first, values if all_finite or keeps_missing else self._completed(values)
 
-    def counts(self, part: Part) -> list[int]:
-        """How many rows of a part each group has; takes a pass over the rows where some are dropped."""
+    def group_rows(self, part: Part) -> list[int]:
+        """Returns each group's number of rows in a part; takes a pass over the rows if `missing` drops some."""
         starts = np.cumsum([0, *self.table.group_rows[:-1]])
         if self.missing == "error":
-            each = zip(starts.tolist(), self.table.group_rows, strict=True)
-            return [self.split.count(part, start, num_rows) for start, num_rows in each]
+            groups = zip(starts.tolist(), self.table.group_rows, strict=True)
+            return [self.split.count(part, start, num_rows) for start, num_rows in groups]
         counts = np.zeros(len(starts), dtype=np.int64)
         for first, values in self._numbered(part):
             counts[np.searchsorted(starts, first, side="right") - 1] += len(values)
-        found: list[int] = counts.tolist()
-        return found
+        group_rows: list[int] = counts.tolist()
+        return group_rows
 
     def _completed(self, values: np.ndarray) -> np.ndarray:
+        """Returns the rows without missing values: imputed, dropped, or refused."""
         missing = np.isnan(values)
         if not missing.any():
             return values
@@ -123,112 +119,33 @@ class Chunks:
         name, row = self.table.place(first + index)
         raise InputError(
             f"{name}: column {shortened(column)}, row {row}: {batch.column(column)[index].as_py()} is not a finite"
-            " number in float32, which ends at 3.4e38; correct it, or leave such rows out"
+            " number in float32, whose largest is 3.4e38; correct it, or leave such rows out"
         )
 
     def _missing_values(self) -> str:
+        """Returns a message with the place of the first missing value, and the counts of the first columns."""
         counts = dict.fromkeys(self.encoding.columns, 0)
-        first_row: dict[str, int] = {}
+        first_rows: dict[str, int] = {}
         for first, batch in self.table.all_batches(list(counts)):
             for name in counts:
-                empty = pc.is_null(batch.column(name), nan_is_null=True)
-                here = pc.sum(empty).as_py() or 0
-                if here and not counts[name]:
-                    first_row[name] = first + pc.index(empty, True).as_py()
-                counts[name] += here
-        with_some = [name for name, count in counts.items() if count]
-        listed = [
-            f"{shortened(name)} in {counts[name]} of {self.table.num_rows} rows"
-            for name in sorted(with_some, key=lambda name: first_row[name])[:MOST_COLUMNS]
-        ]
-        more = f" and {len(with_some) - MOST_COLUMNS} columns more" if len(with_some) > MOST_COLUMNS else ""
-        column = min(with_some, key=lambda name: first_row[name])
-        name, row = self.table.place(first_row[column])
+                is_missing = pc.is_null(batch.column(name), nan_is_null=True)
+                count = pc.sum(is_missing).as_py() or 0
+                if count and not counts[name]:
+                    first_rows[name] = first + pc.index(is_missing, True).as_py()
+                counts[name] += count
+        incomplete = sorted(first_rows, key=lambda name: first_rows[name])
+        named = 3  # columns
+        listed = [f"{shortened(name)} in {counts[name]} of {self.table.num_rows} rows" for name in incomplete[:named]]
+        more = f" and {len(incomplete) - named} more columns" if len(incomplete) > named else ""
+        name, row = self.table.place(first_rows[incomplete[0]])
         return (
-            f"{name}: column {shortened(column)}, row {row}: a value is missing (empty, NA, NaN or null), in all"
+            f"{name}: column {shortened(incomplete[0])}, row {row}: a value is missing (empty, NA, NaN or null), in all"
             f" {', '.join(listed)}{more}; fill them in, or give --data.missing drop, or mean"
         )
 
 
-def means(chunks: Chunks) -> Tensor:
-    """Weighted means of the features over the rows to fit that have them, (D,), float64.
-
-    Raises:
-        InputError: a feature has not a single value.
-    """
-    total = torch.zeros(chunks.widths[0], dtype=torch.float64)
-    weight = torch.zeros_like(total)
-    rows = chunks.of("fit", keeps_missing=True)
-    # Cut evenly, so that sums round alike whatever file the rows come from.
-    for x, *others in rebatched(rows, evaluation_batch_size(sum(chunks.widths)), chunks.widths, torch.float64):
-        complete = ~torch.cat(others, dim=1).isnan().any(dim=1)
-        x, weights = x[complete], others[1][complete] if len(others) > 1 else torch.ones(1, 1)
-        total += (weights * x).nansum(dim=0)
-        weight += (weights * ~x.isnan()).sum(dim=0, dtype=torch.float64)
-    for name, known in zip(chunks.encoding.feature_names, weight.tolist(), strict=True):
-        if not known:
-            raise InputError(
-                f"{chunks.table.name}: column {shortened(name)} has no value in the rows to fit, so it has no mean;"
-                " leave it out of --data.features"
-            )
-    return total / weight
-
-
-def categories(table: Table, columns: Sequence[str], split: Split, most: int) -> dict[str, list[str]]:
-    """The texts that the rows to fit have in each of some columns, sorted.
-
-    Raises:
-        InputError: they are more than `most`, or are numbers in truth.
-    """
-    found: dict[str, set[str]] = {name: set() for name in columns}
-    if not columns:
-        return {}
-    for first, batch in table.all_batches(columns):
-        mask = split.mask("fit", first, batch.num_rows)
-        for name in columns:
-            texts = as_text(batch.column(name))
-            chosen = texts if mask is None else texts.filter(pa.array(mask))
-            found[name].update(chosen.unique().drop_null().to_pylist())
-            if len(found[name]) > most:
-                raise InputError(
-                    f"{table.name}: column {shortened(name)} holds text, of more than {most} kinds"
-                    f" ({', '.join(map(shortened, sorted(found[name])[:2]))}, …), and each would be a column; leave it"
-                    " out of --data.features, or raise --data.max_categories"
-                )
-    for name in columns:
-        is_dictionary = pa.types.is_dictionary(table.schema.field(name).type)
-        if not is_dictionary and any(LIKE_A_NUMBER.fullmatch(text.strip()) for text in found[name]):
-            refuse_text(table, name)
-        if not found[name]:
-            raise InputError(
-                f"{table.name}: column {shortened(name)} holds no text in the rows to fit; leave it out of"
-                " --data.features"
-            )
-    return {name: sorted(values) for name, values in found.items()}
-
-
-def refuse_text(table: Table, column: str) -> None:
-    """Says of a column of numbers that it holds text: the first that is no number, or the first of all.
-
-    Raises:
-        InputError: always.
-    """
-    first_number = ""
-    for first, batch in table.all_batches([column]):
-        for index, text in enumerate(as_text(batch.column(column)).to_pylist()):
-            name, row = table.place(first + index)
-            if text is not None and not is_number(text):
-                raise InputError(not_a("number", name, column, row, text))
-            if text is not None and not first_number:
-                first_number = f"{shortened(text)} in row {row}"
-    raise InputError(
-        f"{table.name}: column {shortened(column)} holds text, {first_number or 'all of it missing'}; write its values"
-        " as numbers, or choose other columns with --data.features and --data.target"
-    )
-
-
-def _is_finite(values: np.ndarray) -> bool:
-    """Whether all are finite in float32; may deny it where only their sum is not."""
+def _all_finite(values: np.ndarray) -> bool:
+    """Says whether all values are finite in float32; may say no if only their sum is not."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(values.astype(np.float32, copy=False).sum()))
 

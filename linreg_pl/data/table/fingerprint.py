@@ -1,4 +1,4 @@
-"""Are these the rows that a run began with? A checksum of all their values tells."""
+"""A checksum of all values of a table, which shows whether a resumed run has the data it began with."""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -6,26 +6,26 @@ from collections.abc import Iterable, Iterator
 from linreg_pl.data.loaders import Batch
 
 
-class Digest:
-    """A checksum of rows in their order, however they are cut or kept."""
+class Fingerprint:
+    """A checksum (CRC-32) of rows in their order. It does not depend on how the rows are cut into batches."""
 
     def __init__(self) -> None:
-        self._sum = 0
+        self._checksum = 0
 
-    def of(self, rows: Iterable[Batch]) -> Iterator[Batch]:
-        """The rows, some at a time, each noted as it passes."""
+    def noting(self, rows: Iterable[Batch]) -> Iterator[Batch]:
+        """Yields the batches unchanged, and adds each to the checksum."""
         for batch in rows:
-            for part in batch:
-                self._sum = zlib.crc32(part.contiguous().numpy().data, self._sum)
+            for tensor in batch:
+                self._checksum = zlib.crc32(tensor.contiguous().numpy().data, self._checksum)
             yield batch
 
     def after(self, rows: Iterable[Batch]) -> str:
-        """Of all that has passed, and these rows."""
-        for _ in self.of(rows):
+        """Adds these rows, and returns the checksum."""
+        for _ in self.noting(rows):
             pass
         return self.hex
 
     @property
     def hex(self) -> str:
-        """Of all that has passed."""
-        return f"{self._sum:08x}"
+        """Returns the checksum of the rows so far, in hexadecimal."""
+        return f"{self._checksum:08x}"

@@ -1,6 +1,6 @@
-"""Which rows of a table are fitted, which validated, and which tested?
+"""Splits a table's rows into those to fit, to validate and to test.
 
-A row's part follows from the seed and its place in the table alone, whatever else is read, and in which order.
+A row's part depends only on the seed and on the row's number in the table, in whatever order rows are read.
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,18 @@ from linreg_pl.data.random_streams import Purpose, stream
 from linreg_pl.errors import InputError
 
 Part = Literal["all", "fit", "val", "test"]
-HeldOut = Literal["val", "test"]
-
-VERBS: dict[Part, str] = {"fit": "fit", "val": "validate", "test": "test"}
+HeldOutPart = Literal["val", "test"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Parts of a table's rows. Each row draws a number from 0 up to below 1.
+    """A random split. Each row draws a number u, uniform in [0, 1).
 
-    Below `val_fraction` it is validated, from 1 - `test_fraction` on it is tested: a change of one fraction moves no
-    row into or out of the other part.
+    Rows with u < `val_fraction` are for validation, rows with u >= 1 - `test_fraction` for the test. So changing one
+    fraction moves no row into or out of the other part.
 
     Raises:
-        InputError: a fraction is none, or the two leave nothing to fit.
+        InputError: a fraction is outside [0, 1), or the two leave nothing to fit.
     """
 
     seed: int
@@ -43,21 +41,21 @@ class Split:
                 " --data.val_fraction and --data.test_fraction numbers whose sum is below 1"
             )
 
-    def fraction(self, part: HeldOut) -> float:
-        """The share of the rows that a part has."""
+    def fraction(self, part: HeldOutPart) -> float:
+        """Returns the fraction of the rows that a part gets."""
         return self.val_fraction if part == "val" else self.test_fraction
 
     def mask(self, part: Part, first: int, num_rows: int) -> np.ndarray | None:
-        """Which of the rows from `first` on belong to `part`, (num_rows,); None where all do."""
+        """Returns which of `num_rows` rows, from row `first` on, belong to `part`: (num_rows,), or None for all."""
         if part == "all" or not (self.val_fraction or self.test_fraction):
             return None
         generator = stream(self.seed, Purpose.SPLIT)
-        generator.bit_generator.advance(first)  # type: ignore[attr-defined]  # a number a row
-        drawn = generator.random(num_rows)
-        val, test = drawn < self.val_fraction, drawn >= 1 - self.test_fraction
+        generator.bit_generator.advance(first)  # type: ignore[attr-defined]  # one number a row
+        u = generator.random(num_rows)
+        val, test = u < self.val_fraction, u >= 1 - self.test_fraction
         return {"val": val, "test": test, "fit": ~(val | test)}[part]
 
     def count(self, part: Part, first: int, num_rows: int) -> int:
-        """How many of these rows belong to `part`."""
+        """Returns how many of these rows belong to `part`."""
         mask = self.mask(part, first, num_rows)
         return num_rows if mask is None else int(mask.sum())
