@@ -1,4 +1,4 @@
-"""Runs that a test interrupts, and what has to be the same as in one that nothing happened to."""
+"""Jobs that tests interrupt, and the comparison of an interrupted run with an uninterrupted one."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ PLAIN = (
     *("--model.standardize", "false", "--model.momentum", "0", "--model.schedule", "constant"),
     *("--model.start_at_mean", "false"),
 )
-"""The tutorial's descent on a table too, in the units of its columns."""
+"""The tutorial's plain gradient descent for a table, in the units of its columns."""
 
 Curves = dict[str, list[tuple[int, float]]]  # tag: (step, value), …
 
@@ -51,19 +51,19 @@ JOBS["default"] = (  # whose rate and length follow from the data
 
 
 def curves(run: Path) -> Curves:
-    """Every point of every curve, as TensorBoard's own reader has them."""
+    """Reads every point of every curve, with TensorBoard's own reader."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def newest(folder: Path) -> dict[str, Any]:
-    """The run's newest checkpoint."""
+    """Loads the run's newest checkpoint, as anybody could."""
     checkpoint: dict[str, Any] = torch.load(checkpoints(folder / RUN)[-1], weights_only=True)
     return checkpoint
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two nests of tensors and plain values have the same bits."""
+    """Returns whether two nests of tensors and plain values have the same bits."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
@@ -74,7 +74,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def assert_same_run(untouched: Path, folder: Path) -> None:
-    """Same weights, optimizer, schedule, report and curves, to the bit, in one folder."""
+    """Compares weights, optimizer, schedule, report and curves, to the bit, of two runs that have one folder each."""
     ours, theirs = newest(folder), newest(untouched)
     for key in (
         "state_dict",
@@ -93,7 +93,7 @@ def assert_same_run(untouched: Path, folder: Path) -> None:
 
 
 def assert_same_end(untouched: Path, folder: Path) -> None:
-    """The same run, with the same checkpoints; nothing left lying about."""
+    """Compares two runs and the names of their checkpoints; no other files may be there."""
     assert_same_run(untouched, folder)
     names = [path.name for path in (folder / RUN / "checkpoints").iterdir()]
     assert sorted(names) == sorted(path.name for path in (untouched / RUN / "checkpoints").iterdir())

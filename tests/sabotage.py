@@ -1,5 +1,6 @@
-"""Things that happen to a command from inside: a kill at a chosen point of a save, a signal in a chosen phase, a disk
-that is full. Each is a callable for `tests.commands.start(…, before=…)`, run in the process itself.
+"""Disturbs a command from inside: a kill at a point of a save, a signal in a phase, a full disk.
+
+Each is a callable for `tests.commands.start(…, before=…)`, which calls it in the process itself.
 """
 
 import os
@@ -20,24 +21,24 @@ POINTS = (
     "before the old one is removed",
     "after the old one is removed",
 )
-"""Of a save; the last two only from the fourth save on, when there is an old one."""
+"""Points of a save; the last two are reached from the fourth save on, when there is an old checkpoint."""
 
 PHASES = ("set-up", "first step", "mid-epoch", "validation", "save")
 
 
 def kill_myself() -> None:
-    """SIGKILL, now."""
+    """Kills this process with SIGKILL."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file is a checkpoint, finished or not."""
+    """Returns whether a file is a checkpoint, complete or not."""
     return path.parent.name == "checkpoints"
 
 
 @dataclass
 class KillInSave:
-    """SIGKILL at a point of the process's `nth` save of a checkpoint."""
+    """Kills the process at a point of its `nth` save of a checkpoint."""
 
     point: str
     nth: int
@@ -47,7 +48,7 @@ class KillInSave:
         synced = 0
         real_open, real_replace, real_unlink, real_fsync = Path.open, Path.replace, Path.unlink, os.fsync
 
-        def here(point: str) -> bool:
+        def is_reached(point: str) -> bool:
             return saves == self.nth and point == self.point
 
         def fake_open(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
@@ -55,30 +56,30 @@ class KillInSave:
             if not (is_checkpoint(path) and "w" in mode):
                 return real_open(path, mode, *args, **kwargs)
             saves, synced = saves + 1, 0
-            if here("before it is opened"):
+            if is_reached("before it is opened"):
                 kill_myself()
             file = real_open(path, mode, *args, **kwargs)
-            return HalfWritten(file) if here("half written") else file
+            return HalfWritten(file) if is_reached("half written") else file
 
         def fake_fsync(descriptor: int) -> None:
             nonlocal synced
             synced += 1
-            if synced == 1 and here("before it is flushed"):
+            if synced == 1 and is_reached("before it is flushed"):
                 kill_myself()
-            if synced == 2 and here("before its folder is flushed"):
+            if synced == 2 and is_reached("before its folder is flushed"):
                 kill_myself()
             real_fsync(descriptor)
 
         def fake_replace(path: Path, target: Any) -> Any:
-            if is_checkpoint(path) and here("before it is renamed"):
+            if is_checkpoint(path) and is_reached("before it is renamed"):
                 kill_myself()
             return real_replace(path, target)
 
         def fake_unlink(path: Path, missing_ok: bool = False) -> None:
-            if is_checkpoint(path) and here("before the old one is removed"):
+            if is_checkpoint(path) and is_reached("before the old one is removed"):
                 kill_myself()
             real_unlink(path, missing_ok)
-            if is_checkpoint(path) and here("after the old one is removed"):
+            if is_checkpoint(path) and is_reached("after the old one is removed"):
                 kill_myself()
 
         patch(Path, "open", fake_open)
@@ -88,7 +89,7 @@ class KillInSave:
 
 
 class HalfWritten:
-    """A file whose process dies when half of it is written."""
+    """A file whose process is killed when half of the file is written."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
@@ -107,7 +108,7 @@ class HalfWritten:
 
 @dataclass
 class SignalInPhase:
-    """A signal to itself, `times` times, in one of `PHASES`; `validation` says in which of these."""
+    """Sends the process a signal, `times` times, in one of `PHASES`; `validation` is the number of the validation."""
 
     number: int
     phase: str
@@ -152,7 +153,7 @@ class SignalInPhase:
 
 @dataclass
 class FullDisk:
-    """No file may grow past `limit` bytes: from the start, or from the `nth` save of a checkpoint on."""
+    """Limits files to `limit` bytes: from the start, or from the `nth` save of a checkpoint on."""
 
     limit: int
     nth: int = 0
@@ -177,7 +178,7 @@ class FullDisk:
 
 @dataclass
 class ForbidFolder:
-    """No file may be opened, renamed or made in a folder."""
+    """Refuses to open, rename or make a file in a folder."""
 
     folder: Path
 

@@ -1,4 +1,4 @@
-"""What `linreg runs` suggests, and what a run's last line does: the same, and it works when it is typed."""
+"""`linreg runs` and the last line of a run suggest the same command, and the command works."""
 
 import json
 import re
@@ -35,25 +35,25 @@ JOBS = {
 
 
 def listed(folder: Path) -> str:
-    """What is to be typed behind `linreg`."""
+    """Returns the arguments of the command that `linreg runs` suggests."""
     [line] = linreg("runs", cwd=folder).stdout.splitlines()[1:]
     return line.partition("linreg ")[2]
 
 
 @pytest.mark.parametrize(("flags", "typed"), JOBS.values(), ids=JOBS)
-def test_what_is_suggested_works(flags: tuple[str, ...], typed: str, tmp_path: Path) -> None:
+def test_suggested_command_works(flags: tuple[str, ...], typed: str, tmp_path: Path) -> None:
     result = linreg("fit", *flags, cwd=tmp_path)
     assert result.code == 0, result.stderr
-    said = re.fullmatch(r"(?:go on|predict) +\S*linreg (.*)", result.stdout.splitlines()[-1])
-    assert said is not None
-    assert said[1] == listed(tmp_path)
-    assert said[1].replace("FILE", str(DIABETES)) == typed
+    suggested = re.fullmatch(r"(?:go on|predict) +\S*linreg (.*)", result.stdout.splitlines()[-1])
+    assert suggested is not None
+    assert suggested[1] == listed(tmp_path)
+    assert suggested[1].replace("FILE", str(DIABETES)) == typed
     shorter = ("--trainer.max_epochs", "30000") if flags == TIME_IS_UP else ()
     followed = linreg(*shlex.split(typed), *shorter, cwd=tmp_path)
     assert (followed.code, followed.stderr) == (0, "")
 
 
-def test_a_run_without_its_checkpoints_or_settings_is_listed(tmp_path: Path) -> None:
+def test_damaged_run_is_listed(tmp_path: Path) -> None:
     assert linreg("fit", *TABLE, *EPOCHS, cwd=tmp_path).code == 0
     for path in (tmp_path / RUN / "checkpoints").iterdir():
         path.unlink()
@@ -62,7 +62,7 @@ def test_a_run_without_its_checkpoints_or_settings_is_listed(tmp_path: Path) -> 
     assert listed(tmp_path) == ""
 
 
-def test_a_diverged_run_goes_on_with_a_smaller_learning_rate(tmp_path: Path) -> None:
+def test_suggestion_after_divergence(tmp_path: Path) -> None:
     job = (*TABLE, *PLAIN, "--model.learning_rate", "10", "--checkpoint_every_n_epochs", "1", *EPOCHS)
     assert linreg("fit", *job, cwd=tmp_path).code == 3
     typed = listed(tmp_path)

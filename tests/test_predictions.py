@@ -1,4 +1,4 @@
-"""`linreg predict`: any table that has the features, columns copied beside the predictions, and intervals."""
+"""`linreg predict` takes any table with the features, copies columns beside the predictions, and adds intervals."""
 
 import datetime
 import json
@@ -28,7 +28,7 @@ EXACTLY = (
 
 
 def table(num_rows: int = 40, seed: int = 0) -> pa.Table:
-    """Two numbers and a text, two targets that depend on them, and weights, 0 among them."""
+    """Returns a table of two number columns, a text column, two targets that depend on them, and weights from 0 on."""
     generator = np.random.default_rng(seed)
     a, b = generator.integers(-99, 99, (2, num_rows)) / 64
     color = generator.choice(COLORS, num_rows)
@@ -38,10 +38,10 @@ def table(num_rows: int = 40, seed: int = 0) -> pa.Table:
 
 
 def fit(folder: Path, *flags: str, target: str = "y", features: str = "[a, color, b]") -> dict[str, float]:
-    """A run that arrives at the exact answer; its coefficients."""
+    """Trains until the run converges to the exact solution; returns its coefficients."""
     pyarrow.csv.write_csv(table(), folder / "fit.csv")
-    of_table = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", target)
-    result = linreg("fit", *of_table, "--data.features", features, *EXACTLY, *flags, cwd=folder)
+    data_flags = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", target)
+    result = linreg("fit", *data_flags, "--data.features", features, *EXACTLY, *flags, cwd=folder)
     assert (result.code, result.stderr) == (0, "")
     coefficients: dict[str, float] = json.loads((folder / RUN / "report.json").read_text())["coefficients"]
     return coefficients
@@ -55,13 +55,13 @@ def predicted(folder: Path, *flags: str, output: str = "out.parquet") -> pa.Tabl
     result = predict(folder, "--output", output, *flags)
     assert (result.code, result.stderr) == (0, "")
     read = pyarrow.csv.read_csv if output.endswith("csv") else pyarrow.parquet.read_table
-    found: pa.Table = read(folder / output)
-    assert result.stdout == f"{len(found)} predictions in {output}\n"
-    return found
+    predictions: pa.Table = read(folder / output)
+    assert result.stdout == f"{len(predictions)} predictions in {output}\n"
+    return predictions
 
 
 def columns_of(content: pa.Table) -> np.ndarray:
-    """The features as numbers: a, one for each color, b."""
+    """Returns the features as numbers: a, one for each color, b."""
     color = np.array(content["color"].to_pylist())
     numbers = [content["a"].to_numpy(), *(color == each for each in COLORS), content["b"].to_numpy()]
     return np.column_stack(numbers).astype(float)
@@ -91,23 +91,23 @@ WRITERS: dict[str, Callable[[pa.Table, Path], Any]] = {
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet"])
 @pytest.mark.parametrize("memory_limit", ["1", "0"])
 @pytest.mark.parametrize("name", WRITERS)
-def test_features_go_by_name(
+def test_features_match_by_name(
     name: str, memory_limit: str, output: str, fitted_once: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
-    """In any order, among columns of any kind."""
+    """They may be in any order, among columns of any type."""
     folder, coefficients = fitted_once
     content = table(7, seed=1)
     when = pa.array([datetime.date(2026, 1, day + 1) for day in range(7)])
     mixed = content.select(["b", "color", "a"]).add_column(1, "when", when).append_column("no", pa.array(["?"] * 7))
     WRITERS[name](mixed, tmp_path / name)
     flags = ("--data.path", str(tmp_path / name), "--data.memory_limit", memory_limit)
-    found = predicted(folder, *flags, output=output)
-    assert found.column_names == ["y"]
-    np.testing.assert_allclose(found["y"].to_numpy(), expected(content, coefficients), rtol=1e-5, atol=1e-5)
+    predictions = predicted(folder, *flags, output=output)
+    assert predictions.column_names == ["y"]
+    np.testing.assert_allclose(predictions["y"].to_numpy(), expected(content, coefficients), rtol=1e-5, atol=1e-5)
 
 
-def test_features_that_were_all_columns_are_the_checkpoints(tmp_path: Path) -> None:
-    """Nothing said which the features are: a column more, or none for a target, changes nothing of it."""
+def test_features_come_from_the_checkpoint(tmp_path: Path) -> None:
+    """The run took all columns as features; a further column, or a missing target, does not change them."""
     content = table().select(["color", "a", "y"])
     pyarrow.csv.write_csv(content, tmp_path / "all.csv")
     flags = ("--data", "TableDataModule", "--data.path", "all.csv", "--data.target", "y", *EXACTLY)
@@ -115,9 +115,9 @@ def test_features_that_were_all_columns_are_the_checkpoints(tmp_path: Path) -> N
     W = json.loads((tmp_path / RUN / "report.json").read_text())["coefficients"]
     assert list(W) == ["W/color=blue", "W/color=green", "W/color=red", "W/a", "b"]
     (tmp_path / "new.csv").write_text("id,when,a,color\n7,2026-01-01,0.5,red\n8,2026-01-02,-1,blue\n")
-    found = predicted(tmp_path, "--data.path", "new.csv")["y"].to_numpy()
+    predictions = predicted(tmp_path, "--data.path", "new.csv")["y"].to_numpy()
     values = [W["W/color=red"] + 0.5 * W["W/a"] + W["b"], W["W/color=blue"] - W["W/a"] + W["b"]]
-    np.testing.assert_allclose(found, values, rtol=1e-5)
+    np.testing.assert_allclose(predictions, values, rtol=1e-5)
     wider = content.add_column(0, "more", pa.array(["?"] * len(content)))
     pyarrow.csv.write_csv(wider.select(["y", "more", "a", "color"]), tmp_path / "wider.csv")
     assert linreg("test", "--ckpt_path", CHECKPOINT, "--data.path", "wider.csv", cwd=tmp_path).code == 0
@@ -125,21 +125,21 @@ def test_features_that_were_all_columns_are_the_checkpoints(tmp_path: Path) -> N
     assert linreg("fit", *onward, cwd=tmp_path).code == 0, "the rows are the same"
 
 
-def test_predictions_stay_beside_their_rows(fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
-    """Over many batches of the evaluation, and groups that end elsewhere."""
+def test_predictions_keep_the_row_order(fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    """The rows span many batches, whose ends are not those of the row groups."""
     folder, coefficients = fitted_once
     content = table(150_000, seed=2).append_column("id", pa.array(np.arange(150_000)))
     pyarrow.parquet.write_table(content, tmp_path / "new.parquet", row_group_size=40_000)
-    found = predicted(folder, "--data.path", str(tmp_path / "new.parquet"), "--keep_columns", "[id, color]")
-    assert found.column_names == ["id", "color", "y"]
-    assert found["id"].to_numpy().tolist() == list(range(150_000))
-    assert found["color"] == content["color"]
-    np.testing.assert_allclose(found["y"].to_numpy(), expected(content, coefficients), rtol=1e-4, atol=1e-4)
+    predictions = predicted(folder, "--data.path", str(tmp_path / "new.parquet"), "--keep_columns", "[id, color]")
+    assert predictions.column_names == ["id", "color", "y"]
+    assert predictions["id"].to_numpy().tolist() == list(range(150_000))
+    assert predictions["color"] == content["color"]
+    np.testing.assert_allclose(predictions["y"].to_numpy(), expected(content, coefficients), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet"])
-def test_text_is_kept_as_it_stands(output: str, fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
-    """007 is no number, NA a country, and a comma no end."""
+def test_text_is_copied_unchanged(output: str, fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    """Here 007 is not a number, NA is a country, and a quoted comma separates nothing."""
     path = tmp_path / "new.csv"
     path.write_text('id,country,"a,b",a,b,color\n007,NA,"x, ""y""",1.50,2,red\n1e5,,,2,1,blue\n')
     assert predict(fitted_once[0], "--data.path", str(path), "--keep_columns", "all", "--output", output).code == 0
@@ -147,16 +147,16 @@ def test_text_is_kept_as_it_stands(output: str, fitted_once: tuple[Path, dict[st
         text = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(["id", "country", "a,b", "a", "b", "color"], pa.string())
         )
-        found = pyarrow.csv.read_csv(fitted_once[0] / output, convert_options=text)
+        predictions = pyarrow.csv.read_csv(fitted_once[0] / output, convert_options=text)
     else:
-        found = pyarrow.parquet.read_table(fitted_once[0] / output)
-    assert found.column_names == ["id", "country", "a,b", "a", "b", "color", "y"]
-    first, second = found.drop_columns(["y"]).to_pylist()
+        predictions = pyarrow.parquet.read_table(fitted_once[0] / output)
+    assert predictions.column_names == ["id", "country", "a,b", "a", "b", "color", "y"]
+    first, second = predictions.drop_columns(["y"]).to_pylist()
     assert first == {"id": "007", "country": "NA", "a,b": 'x, "y"', "a": "1.50", "b": "2", "color": "red"}
     assert second == {"id": "1e5", "country": "", "a,b": "", "a": "2", "b": "1", "color": "blue"}
 
 
-def test_kinds_of_columns_are_kept(fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+def test_kept_columns_keep_their_types(fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
     content = table(3)
     more = {
         "when": pa.array([datetime.datetime(2026, 1, 1, 12)] * 3),
@@ -168,10 +168,10 @@ def test_kinds_of_columns_are_kept(fitted_once: tuple[Path, dict[str, float]], t
         content = content.append_column(name, column)
     content = content.set_column(1, "color", content["color"].dictionary_encode())
     pyarrow.parquet.write_table(content, path := tmp_path / "new.parquet")
-    found = predicted(fitted_once[0], "--data.path", str(path), "--keep_columns", "all")
-    assert found.column_names == [*content.column_names, "y_predicted"], "y is the table's own"
+    predictions = predicted(fitted_once[0], "--data.path", str(path), "--keep_columns", "all")
+    assert predictions.column_names == [*content.column_names, "y_predicted"], "y is the table's own"
     for name in content.column_names:
-        assert found[name].to_pylist() == content[name].to_pylist(), name
+        assert predictions[name].to_pylist() == content[name].to_pylist(), name
     refused = predict(fitted_once[0], "--data.path", str(path), "--keep_columns", "[list]", "--output", "list.csv")
     assert_refused(refused, "list.csv: a kept column can't be written", "--keep_columns")
 
@@ -182,10 +182,15 @@ def test_kinds_of_columns_are_kept(fitted_once: tuple[Path, dict[str, float]], t
 def textbook(
     content: pa.Table, new: pa.Table, target: str, fit_intercept: bool, weighted: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and half of the 90 % interval of (weighted) least squares, a column left out for the intercept."""
-    x, x_new = (np.delete(columns_of(of), 1, axis=1) if fit_intercept else columns_of(of) for of in (content, new))
+    """Computes predictions and half widths of the 90 % interval of weighted least squares.
+
+    With an intercept, one column is left out, as the colors are collinear with it.
+    """
+    x, x_new = (
+        np.delete(columns_of(rows), 1, axis=1) if fit_intercept else columns_of(rows) for rows in (content, new)
+    )
     if fit_intercept:
-        x, x_new = (np.column_stack([np.ones(len(of)), of]) for of in (x, x_new))
+        x, x_new = (np.column_stack([np.ones(len(rows)), rows]) for rows in (x, x_new))
     y, w = content[target].to_numpy(), content["w"].to_numpy() if weighted else np.ones(len(x))
     inverse = np.linalg.inv((x.T * w) @ x)
     beta = inverse @ (x.T * w) @ y
@@ -206,30 +211,32 @@ def textbook(
     ],
     ids=["intercept", "none", "standardized", "streamed"],
 )
-def test_interval_is_the_textbooks(flags: tuple[str, ...], fit_intercept: bool, weighted: bool, tmp_path: Path) -> None:
-    """With a column for each color, which makes the intercept redundant: another fit, the same predictions."""
+def test_interval_matches_the_textbook(
+    flags: tuple[str, ...], fit_intercept: bool, weighted: bool, tmp_path: Path
+) -> None:
+    """The fit has a column for each color, which are collinear with the intercept; its predictions are the same."""
     flags += ("--data.weight", "w") if weighted else ()
     fit(tmp_path, *flags, "--trainer.precision", "64-true", target="[y, z]")
     new = table(9, seed=3)
     pyarrow.csv.write_csv(new.select(["color", "b", "a"]), tmp_path / "new.csv")
-    found = predicted(tmp_path, "--data.path", "new.csv", "--interval", "0.9", output="out.csv")
-    assert found.column_names == ["y", "y_lower", "y_upper", "z", "z_lower", "z_upper"]
+    predictions = predicted(tmp_path, "--data.path", "new.csv", "--interval", "0.9", output="out.csv")
+    assert predictions.column_names == ["y", "y_lower", "y_upper", "z", "z_lower", "z_upper"]
     for target in ("y", "z"):
         centre, reach = textbook(table(), new, target, fit_intercept, weighted)
         for name, value in {"": centre, "_lower": centre - reach, "_upper": centre + reach}.items():
             # float32, of the features and of what is written; 0.01 would already be a hundredth of a deviation
-            np.testing.assert_allclose(found[target + name].to_numpy(), value, rtol=1e-5, atol=2e-5)
+            np.testing.assert_allclose(predictions[target + name].to_numpy(), value, rtol=1e-5, atol=2e-5)
 
 
-def test_interval_of_a_row_that_lacks_a_value_is_missing(tmp_path: Path) -> None:
+def test_interval_of_a_missing_value(tmp_path: Path) -> None:
     fit(tmp_path, "--data.missing", "drop")
     (tmp_path / "new.csv").write_text("a,color,b\n1,red,2\n,red,2\n1,,2\n1,blue,2\n")
-    found = predicted(tmp_path, "--data.path", "new.csv", "--interval", "0.9", "--data.memory_limit", "0")
+    predictions = predicted(tmp_path, "--data.path", "new.csv", "--interval", "0.9", "--data.memory_limit", "0")
     for name in ("y", "y_lower", "y_upper"):
-        assert np.isnan(found[name].to_numpy()).tolist() == [False, True, True, False]
+        assert np.isnan(predictions[name].to_numpy()).tolist() == [False, True, True, False]
 
 
-# ---- what is refused, and what is left of it ----
+# ---- refused input, and the files it leaves ----
 
 
 def assert_refused(result: Result, *words: str) -> None:
@@ -238,7 +245,7 @@ def assert_refused(result: Result, *words: str) -> None:
         assert word in result.stderr
 
 
-def left(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -262,20 +269,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("content", "flags", "words"), REFUSED.values(), ids=REFUSED)
-def test_refused(
+def test_bad_predictions_are_refused(
     content: str, flags: str, words: str, fitted_once: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
     (tmp_path / "new.csv").write_text(content)
     (tmp_path / "out.csv").write_text("before")
     paths = ("--data.path", str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.csv"))
     assert_refused(predict(fitted_once[0], *paths, *flags.split()), *words.split("|"))
-    assert left(tmp_path) == ["new.csv", "out.csv"]
+    assert file_names(tmp_path) == ["new.csv", "out.csv"]
     assert (tmp_path / "out.csv").read_text() == "before"
 
 
-def test_what_goes_wrong_late_leaves_the_file_that_was_there(
-    fitted_once: tuple[Path, dict[str, float]], tmp_path: Path
-) -> None:
+def test_late_failure_keeps_the_old_file(fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
     content = table(140_000)
     colors = content["color"].to_pylist()
     colors[-1] = "pink"
@@ -284,23 +289,21 @@ def test_what_goes_wrong_late_leaves_the_file_that_was_there(
     (tmp_path / "out.csv").write_text("before")
     flags = ("--data.path", str(path), "--output", str(tmp_path / "out.csv"), "--keep_columns", "all")
     assert_refused(predict(fitted_once[0], *flags), "new.parquet: column 'color', row 140000: 'pink' is none of")
-    assert left(tmp_path) == ["new.parquet", "out.csv"]
+    assert file_names(tmp_path) == ["new.parquet", "out.csv"]
     assert (tmp_path / "out.csv").read_text() == "before"
 
 
-def test_what_a_kill_left_is_no_part_of_the_next_file(
-    fitted_once: tuple[Path, dict[str, float]], tmp_path: Path
-) -> None:
+def test_unfinished_file_is_replaced(fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(NEW)
     unfinished_name(tmp_path / "out.csv").write_text("half of a line," * 1000)
     flags = ("--data.path", str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.csv"))
     assert predict(fitted_once[0], *flags).code == 0
-    assert left(tmp_path) == ["new.csv", "out.csv"]
+    assert file_names(tmp_path) == ["new.csv", "out.csv"]
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 2
 
 
 def limit_of_files() -> None:
-    """From here on no file may grow beyond 100 kB, as on a disk that is full."""
+    """Limits files to 100 kB, as a full disk would."""
     import signal
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -313,10 +316,10 @@ def test_full_disk(fitted_once: tuple[Path, dict[str, float]], tmp_path: Path) -
         flags = ("--data.path", str(tmp_path / "new.parquet"), "--output", str(tmp_path / name))
         full = linreg("predict", "--ckpt_path", CHECKPOINT, *flags, cwd=fitted_once[0], before=limit_of_files)
         assert_refused(full, f"{name}: nothing can be written there", "--output")
-        assert left(tmp_path) == ["new.parquet"]
+        assert file_names(tmp_path) == ["new.parquet"]
 
 
-def test_intervals_that_nothing_follows_for(tmp_path: Path) -> None:
+def test_impossible_intervals_are_refused(tmp_path: Path) -> None:
     fit(tmp_path, "--exact", "false", "--model.learning_rate", "0.1")
     assert_refused(predict(tmp_path, "--interval", "0.9"), f"{CHECKPOINT}: --interval needs the exact solution")
     assert linreg("fit", "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
@@ -324,14 +327,14 @@ def test_intervals_that_nothing_follows_for(tmp_path: Path) -> None:
     for flags in (("--interval", "0.9"), ("--keep_columns", "all")):
         assert_refused(linreg("predict", "--ckpt_path", checkpoint, *flags, cwd=tmp_path), flags[0])
     pyarrow.csv.write_csv(table(5), tmp_path / "few.csv")
-    of_table = ("--data", "TableDataModule", "--data.path", "few.csv", "--data.target", "y")
-    assert linreg("fit", *of_table, "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
+    data_flags = ("--data", "TableDataModule", "--data.path", "few.csv", "--data.target", "y")
+    assert linreg("fit", *data_flags, "--trainer.max_epochs", "1", cwd=tmp_path).code == 0
     checkpoint = str(RUN.with_name("version_2") / "checkpoints" / "step=1.ckpt")
     few = linreg("predict", "--ckpt_path", checkpoint, "--interval", "0.9", cwd=tmp_path)
     assert_refused(few, "there is no interval, 5 rows are too few: fit more rows than coefficients")
 
 
-def test_predictions_do_not_replace_the_rows(tmp_path: Path) -> None:
+def test_output_never_replaces_the_input(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("x,y\n1,2\n2,4\n3,6.5\n")
     data = ("--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y")
     assert linreg("fit", *data, "--trainer.max_epochs", "1", cwd=tmp_path).code == 0

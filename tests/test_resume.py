@@ -1,4 +1,4 @@
-"""A run that stops and is resumed goes on with the batch that comes next, and ends with the same bits."""
+"""A resumed run continues with the next batch, and ends with the bits of an uninterrupted run."""
 
 import json
 import signal
@@ -27,7 +27,7 @@ from tests.trainers import plain_trainer
     [(5,), (12,), (12, 24), (1, 2, 3, 4), (11, 12, 13)],
     ids=["mid-epoch", "epoch's end", "two epochs' ends", "each step", "around an epoch's end"],
 )
-def test_resumed_run_ends_with_the_same_bits(job: str, stops: tuple[int, ...], tmp_path: Path) -> None:
+def test_resumed_run_is_bitwise_equal(job: str, stops: tuple[int, ...], tmp_path: Path) -> None:
     (whole := tmp_path / "whole").mkdir()
     (parts := tmp_path / "parts").mkdir()
     steps = 36  # 12 epochs
@@ -42,7 +42,7 @@ def test_resumed_run_ends_with_the_same_bits(job: str, stops: tuple[int, ...], t
     assert_same_run(whole, parts)
 
 
-def test_killed_run_is_resumed_with_its_own_settings(tmp_path: Path) -> None:
+def test_killed_run_keeps_its_settings(tmp_path: Path) -> None:
     (whole := tmp_path / "whole").mkdir()
     (killed := tmp_path / "killed").mkdir()
     settings = (*JOBS["synthetic"], "--trainer.max_epochs", "1000", "--checkpoint_every_n_epochs", "7")
@@ -69,9 +69,7 @@ def test_killed_run_is_resumed_with_its_own_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("saves", [1, 7, 19])
-def test_killed_run_whose_rate_and_length_follow_from_the_table_ends_with_the_same_bits(
-    saves: int, tmp_path: Path
-) -> None:
+def test_killed_default_run_is_bitwise_equal(saves: int, tmp_path: Path) -> None:
     (whole := tmp_path / "whole").mkdir()
     (killed := tmp_path / "killed").mkdir()
     assert linreg("fit", *JOBS["default"], cwd=whole).code == 0
@@ -83,8 +81,8 @@ def test_killed_run_whose_rate_and_length_follow_from_the_table_ends_with_the_sa
     assert_same_end(whole, killed)
 
 
-def test_what_resume_names(tmp_path: Path) -> None:
-    """`auto` is the newest run that is interrupted; a folder or a checkpoint is what it says, finished or not."""
+def test_resume_finds_the_run(tmp_path: Path) -> None:
+    """`auto` is the newest interrupted run. A folder or a checkpoint is resumed even if its run is finished."""
     for _ in range(3):
         assert linreg("fit", *JOBS["synthetic"], "--trainer.max_epochs", "2", cwd=tmp_path).code == 0
     (tmp_path / "lightning_logs" / "version_1" / "report.json").unlink()
@@ -111,7 +109,7 @@ def test_what_resume_names(tmp_path: Path) -> None:
     ids=["auto", "run", "checkpoint"],
 )
 def test_resume_reads_the_checkpoint_once(command: tuple[str, ...], tmp_path: Path) -> None:
-    """Its checksums are checked in the same pass."""
+    """One read serves for the checksums, the settings and the weights."""
     first = ("--trainer.max_epochs", "3" if "auto" in command else "2", "--checkpoint_every_n_epochs", "2")
     assert linreg("fit", *JOBS["synthetic"], *first, cwd=tmp_path).code == 0
     if "auto" in command:  # a run that was killed after its second epoch
@@ -124,7 +122,7 @@ def test_resume_reads_the_checkpoint_once(command: tuple[str, ...], tmp_path: Pa
 
 
 class Scheduled(LinearRegression):
-    """With momentum, and a learning rate that changes at every step."""
+    """A model with momentum, and a learning rate that changes at every step."""
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=0.9)
@@ -132,8 +130,8 @@ class Scheduled(LinearRegression):
 
 
 @pytest.mark.parametrize("stops", [(10,), (4, 20), (9, 18, 27)])
-def test_schedule_goes_on_where_it_stopped(stops: tuple[int, ...], tmp_path: Path) -> None:
-    """A subclass's scheduler is stepped with the optimizer, and is part of what resumes to the bit."""
+def test_scheduler_is_resumed(stops: tuple[int, ...], tmp_path: Path) -> None:
+    """Checks that a subclass's scheduler steps with the optimizer, and resumes to the bit."""
 
     def trained(checkpoint: Path | None, steps: int) -> Scheduled:
         module = Scheduled(learning_rate=1e-4)
@@ -155,8 +153,8 @@ def test_schedule_goes_on_where_it_stopped(stops: tuple[int, ...], tmp_path: Pat
     assert read_checkpoint(tmp_path / "step=30.ckpt").contents.others["lr_schedulers"] == schedulers
 
 
-def test_resumed_in_the_second_in_which_it_began_its_curve_is_whole(tmp_path: Path) -> None:
-    """TensorBoard reads files by name: a later one of the same second may have a smaller process number."""
+def test_resume_in_the_same_second(tmp_path: Path) -> None:
+    """TensorBoard reads files in the order of their names, which have the process number after the second."""
     (whole := tmp_path / "whole").mkdir()
     (parts := tmp_path / "parts").mkdir()
     linreg("fit", *JOBS["synthetic"], "--trainer.max_epochs", "20", cwd=whole)

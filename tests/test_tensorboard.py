@@ -1,7 +1,7 @@
-"""What does TensorBoard show of a run? Its three readers are asked, about runs of the real command.
+"""TensorBoard shows the right curves of runs of the real command, in each of its three readers.
 
-The readers are the one for a single run's event files (`EventAccumulator`) and a served TensorBoard, with `--load_fast
-true` and `false`: programs in two languages, which treat the files of a resumed run differently.
+The readers are `EventAccumulator` for the event files of a single run, and a served TensorBoard with `--load_fast true`
+and `false`: programs in two languages, which treat the files of a resumed run differently.
 """
 
 import csv
@@ -41,16 +41,16 @@ DIABETES = str(REPOSITORY / "examples" / "diabetes.csv")
 SECONDS_AT_MOST = 30
 
 UNINTERRUPTED, RESUMED, REPEATED, KILLED = RUNS = ("version_0", "version_1", "version_2", "version_3")
-"""Trained in one go; stopped after 100 epochs, and resumed; resumed from its oldest checkpoint; killed, and resumed. Of
-the last two, points lie past the checkpoint that the resumed run draws again."""
+"""Uninterrupted; stopped after 100 epochs and resumed; resumed from its oldest checkpoint; killed and resumed. Files of
+the last two have points after the checkpoint, which the resumed run writes again."""
 
 IN_THE_SECOND_SAVE = KillInSave("before it is renamed", nth=2)
-"""SIGKILL when all points up to this save are in the file, and the newest checkpoint is that of the save before."""
+"""Kills when all points up to this save are in the file, and the newest checkpoint is the one before."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is run, and what TensorBoard has to show of it."""
+    """A job, and what TensorBoard must show of it."""
 
     flags: tuple[str, ...]
     epochs: int
@@ -110,7 +110,7 @@ each_server = pytest.mark.parametrize("reader", ["load_fast true", "load_fast fa
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder for each job, in which its runs lie."""
+    """Returns a folder for each job, with its runs."""
     folders = {name: tmp_path_factory.mktemp(name) for name in JOBS}
     for name, job in JOBS.items():
         run_in_each_way(job, folders[name])
@@ -144,7 +144,7 @@ def fit(*flags: str, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Server:
-    """A TensorBoard that serves at `address`."""
+    """A TensorBoard that listens at `address`."""
 
     address: str
 
@@ -168,7 +168,7 @@ class Server:
 
 @contextmanager
 def served(*command: str, folder: Path, runs: Sequence[str] = RUNS) -> Iterator[Server]:
-    """TensorBoard as `command` starts it in `folder`, once it has read the `runs` there; ended afterwards."""
+    """Starts TensorBoard by `command` in `folder`, waits until it has read the `runs`, and ends it afterwards."""
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         process = subprocess.Popen(
             command, cwd=folder, env=outside_make(), stdout=file, stderr=file, start_new_session=True
@@ -182,7 +182,7 @@ def served(*command: str, folder: Path, runs: Sequence[str] = RUNS) -> Iterator[
 
 
 def until_ready(output: Path, process: "subprocess.Popen[bytes]", runs: Sequence[str]) -> Server:
-    """Asks until each run's points are there: both readers show a run's tags only once they have read its files."""
+    """Waits until each run has points: both readers show a run's tags only once they have read its files."""
     deadline = time.monotonic() + SECONDS_AT_MOST
     while time.monotonic() < deadline and process.poll() is None:
         printed = re.search(r"TensorBoard \S+ at (http://\S+)/ ", output.read_text())
@@ -196,7 +196,7 @@ def until_ready(output: Path, process: "subprocess.Popen[bytes]", runs: Sequence
 
 
 def tensorboard(load_fast: str, reload_interval: int) -> tuple[str, ...]:
-    """The command that serves `lightning_logs`, and reads it again every so many seconds; 0 is once."""
+    """Returns the command that serves `lightning_logs` and reads it every `reload_interval` seconds; 0 for once."""
     return (
         *(str(Path(sys.executable).with_name("tensorboard")), "--logdir", "lightning_logs", "--host", "127.0.0.1"),
         *("--port", "0", "--load_fast", load_fast, "--reload_interval", str(reload_interval)),
@@ -205,13 +205,13 @@ def tensorboard(load_fast: str, reload_interval: int) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def servers(folders: dict[str, Path]) -> Iterator[dict[tuple[str, str], Server]]:
-    """A TensorBoard for each job's folder and each way of reading."""
+    """Starts a TensorBoard for each job and each reader."""
     with ExitStack() as stack:
         yield {
             (f"load_fast {fast}", job): stack.enter_context(
                 served(
                     *tensorboard(fast, reload_interval=0),
-                    # The slow reader can read first and serve then; the fast one knows no such order.
+                    # The slow reader can read before it serves; the fast one can't.
                     *(("--reload_task", "blocking") if fast == "false" else ()),
                     folder=folder,
                 )
@@ -223,7 +223,7 @@ def servers(folders: dict[str, Path]) -> Iterator[dict[tuple[str, str], Server]]
 
 @pytest.fixture(scope="module")
 def curves(folders: dict[str, Path], servers: dict[tuple[str, str], Server]) -> Callable[[str, str, str], Curves]:
-    """`curves(reader, job, run)`: all points that a reader shows."""
+    """Returns the function `curves(reader, job, run)`, which gives all points that a reader shows."""
 
     @cache
     def read(reader: str, job: str, run: str) -> Curves:
@@ -242,7 +242,7 @@ AllCurves = Callable[[str, str, str], Curves]
 
 @each_reader
 @each_job
-def test_tags(job: str, reader: str, curves: AllCurves) -> None:
+def test_tags_of_the_curves(job: str, reader: str, curves: AllCurves) -> None:
     expected = {*JOBS[job].train_tags, *JOBS[job].metrics}
     for run in RUNS:
         assert curves(reader, job, run).keys() == expected
@@ -250,9 +250,7 @@ def test_tags(job: str, reader: str, curves: AllCurves) -> None:
 
 @each_reader
 @each_job
-def test_points_fall_on_the_first_epochs_end_every_50th_step_and_the_last(
-    job: str, reader: str, curves: AllCurves
-) -> None:
+def test_steps_of_the_points(job: str, reader: str, curves: AllCurves) -> None:
     shown = curves(reader, job, UNINTERRUPTED)
     for tag in JOBS[job].train_tags:
         assert [step for step, _ in shown[tag]] == JOBS[job].train_steps, tag
@@ -262,7 +260,7 @@ def test_points_fall_on_the_first_epochs_end_every_50th_step_and_the_last(
 
 @each_reader
 @each_job
-def test_values_are_those_of_gradient_descent(job: str, reader: str, curves: AllCurves) -> None:
+def test_values_follow_gradient_descent(job: str, reader: str, curves: AllCurves) -> None:
     shown, expected = curves(reader, job, UNINTERRUPTED), trajectory(job)
     for tag in {*JOBS[job].train_tags, *JOBS[job].metrics}:
         # float32 against float64: it rounds by 6e-8, and 2e-6 of a value remained of all sums and steps. A coefficient
@@ -276,7 +274,7 @@ def test_values_are_those_of_gradient_descent(job: str, reader: str, curves: All
 
 @cache
 def trajectory(name: str) -> list[dict[str, float]]:
-    """What each step should show, in NumPy's float64 from the same batches and the same start."""
+    """Computes what each step should show, in float64 by NumPy, from the same batches and the same start."""
     job = JOBS[name]
     data, module = job.data(), job.module()
     data.setup("fit")
@@ -317,13 +315,13 @@ def trajectory(name: str) -> list[dict[str, float]]:
 @each_reader
 @each_job
 @pytest.mark.parametrize("run", [RESUMED, REPEATED, KILLED])
-def test_a_resumed_run_shows_the_uninterrupted_one(run: str, job: str, reader: str, curves: AllCurves) -> None:
+def test_resumed_curves_equal_uninterrupted_ones(run: str, job: str, reader: str, curves: AllCurves) -> None:
     assert curves(reader, job, run) == curves(reader, job, UNINTERRUPTED)  # bit for bit
 
 
 @pytest.mark.parametrize("load_fast", ["true", "false"])
-def test_points_that_a_kill_undid_leave_an_open_tensorboard(load_fast: str, tmp_path: Path, curves: AllCurves) -> None:
-    """It has shown points past the last checkpoint when the run is resumed: each is drawn anew, in its old place."""
+def test_open_tensorboard_drops_undone_points(load_fast: str, tmp_path: Path, curves: AllCurves) -> None:
+    """A TensorBoard that has shown points after the last checkpoint replaces them when the run is resumed."""
     kill(JOBS["table"], folder=tmp_path)
     steps = {"train/loss": [1, 50, 100], "val/loss": list(range(10, 121, 10))}  # the kill came at step 120
     (saved,) = checkpoints(tmp_path / "lightning_logs" / "version_0")
@@ -335,19 +333,19 @@ def test_points_that_a_kill_undid_leave_an_open_tensorboard(load_fast: str, tmp_
 
 
 def until(shown: Callable[[], Any], expected: Any) -> None:
-    """Asks until what is expected is shown: a reader looks for new points only now and then."""
+    """Waits until `expected` is shown: a reader looks for new points only now and then."""
     deadline = time.monotonic() + SECONDS_AT_MOST
-    while (now := shown()) != expected and time.monotonic() < deadline:
+    while (values := shown()) != expected and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert now == expected
+    assert values == expected
 
 
 @each_job
-def test_a_resumed_run_stays_in_its_folder(job: str, folders: dict[str, Path]) -> None:
+def test_resumed_run_keeps_its_folder(job: str, folders: dict[str, Path]) -> None:
     assert sorted(path.name for path in (folders[job] / "lightning_logs").iterdir()) == list(RUNS)
 
 
-def test_another_logger_gets_the_same_points(tmp_path: Path) -> None:
+def test_other_loggers_get_equal_points(tmp_path: Path) -> None:
     fit(
         *(*JOBS["table"].flags, "--trainer.max_epochs", "60"),
         *("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "csv"),
@@ -371,9 +369,7 @@ def test_another_logger_gets_the_same_points(tmp_path: Path) -> None:
 
 @each_server
 @each_job
-def test_one_chart_has_training_and_validation_loss(
-    job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves
-) -> None:
+def test_chart_of_both_losses(job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves) -> None:
     server, plugin = servers[reader, job], "/data/plugin/custom_scalars"
     categories = server.get(f"{plugin}/layout").get("category", [])
     charts = [chart["multiline"]["tag"] for category in categories for chart in category["chart"]]
@@ -387,9 +383,7 @@ def test_one_chart_has_training_and_validation_loss(
 
 @each_server
 @each_job
-def test_hparams_has_settings_and_final_metrics(
-    job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves
-) -> None:
+def test_hparams_tab(job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves) -> None:
     server, plugin = servers[reader, job], "/data/plugin/hparams"
     experiment = server.post(f"{plugin}/experiment", {})
     assert [metric["name"]["tag"] for metric in experiment["metricInfos"]] == JOBS[job].metrics
@@ -411,7 +405,7 @@ def test_hparams_has_settings_and_final_metrics(
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="asks Linux who listens")
-def test_make_tensorboard_serves_the_runs_to_this_machine_only(folders: dict[str, Path]) -> None:
+def test_make_tensorboard_serves_only_locally(folders: dict[str, Path]) -> None:
     folder = folders["tutorial"]
     for needed in (".venv", "requirements.lock", "requirements-torch.lock", "pyproject.toml"):
         (folder / needed).symlink_to(REPOSITORY / needed)
@@ -426,7 +420,7 @@ def test_make_tensorboard_serves_the_runs_to_this_machine_only(folders: dict[str
 
 
 def listening_addresses(port: int | None) -> set[str]:
-    """The addresses of this machine at which some process listens on `port`."""
+    """Returns the addresses of this machine at which a process listens on `port`."""
     addresses = set()
     for table, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
         lines = Path(table).read_text().splitlines()[1:] if Path(table).exists() else []
