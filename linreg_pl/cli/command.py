@@ -118,9 +118,9 @@ class LinregCLI(LightningCLI):
             InputError: a setting can't be used.
         """
         assert isinstance(args, list)
+        self.start, with_settings = with_run_settings(args)
         require_effect(args)
-        self.start, args = with_run_settings(args)
-        self.config = self._parse(parser, args)
+        self.config = self._parse(parser, with_settings)
         command = self.config.subcommand
         settings = self.config[command]
         if settings.get("resume") and self.start.resumption is None:

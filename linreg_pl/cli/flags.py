@@ -76,7 +76,8 @@ ON_TABLES = {
 def mentions_data(args: list[str]) -> bool:
     """Tells whether a call may have a table; without one, the readers of tables need not be imported."""
     flags = ("--data", "--config", "-c", "--resume", "--ckpt_path", "--print_config", "--help", "-h")
-    return any(arg.startswith(flags) for arg in args) or any(name.startswith("LINREG_") for name in os.environ)
+    settings = [name for name in os.environ if name.startswith("LINREG_") and ("__" in name or "CONFIG" in name)]
+    return bool(settings) or any(arg.startswith(flags) for arg in args)
 
 
 def data_classes() -> list[type[BatchDataModule]]:
