@@ -1,1 +1,1 @@
-"""Speed, as ratios taken in one run beside named peers."""
+"""Measures speed as ratios to named other programs, taken in one run."""

@@ -1,4 +1,4 @@
-"""All pages, one after the other, into one dated report with a picture: `make bench`.
+"""Measures all pages one after the other, and writes one dated report with a picture: `make bench`.
 
 python -m benchmarks [--quick] [--output FOLDER]        FOLDER/DATE.md and FOLDER/DATE.png
 """

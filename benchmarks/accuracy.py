@@ -1,4 +1,4 @@
-"""How many digits of the exact coefficients does each way of solving give? On NIST's linear regression sets.
+"""Counts the right digits of each way of solving, on NIST's linear regression sets.
 
 Digits of the worst coefficient, -log10 of its relative error against rational arithmetic; 16 is all that float64
 has, and below 0 the error is larger than the coefficient.
@@ -53,7 +53,7 @@ PROGRAMS: dict[str, Callable[[NistSet], torch.Tensor]] = {
 
 
 def table() -> list[str]:
-    """In Markdown."""
+    """Returns the lines of the table, in Markdown."""
     sets = nist_sets()
     lines = [f"| | {' | '.join(sets)} |", f"|---|{'---|' * len(sets)}"]
     for name, program in PROGRAMS.items():
@@ -65,7 +65,7 @@ def table() -> list[str]:
 
 
 def report() -> list[str]:
-    """The table, its date and versions."""
+    """Returns the table with its date and versions."""
     versions = [f"{name} {version(name)}" for name in ("torch", "numpy", "scipy", "scikit-learn")]
     date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     return [f"{date}, Python {platform.python_version()}, {', '.join(versions)}", "", *table()]

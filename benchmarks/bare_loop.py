@@ -1,4 +1,4 @@
-"""What does the job cost in PyTorch alone? Autograd and an update by hand: no Lightning, no curves, no files."""
+"""Runs the tutorial's job in PyTorch alone: autograd and an update by hand, no Lightning, no curves, no files."""
 
 import time
 

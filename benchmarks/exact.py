@@ -1,4 +1,4 @@
-"""What does the exact answer cost, beside scikit-learn's solvers? Rows a second, on a table in memory.
+"""Measures the exact answer and scikit-learn's solvers, in rows a second, on a table in memory.
 
     exact pass         the triangle of the rows, and the solution from it: condition, gap, standard errors and all
     Ridge              scikit-learn's Ridge(solver="cholesky"), which squares the columns, in float32
@@ -38,7 +38,7 @@ def measure(rounds: int, jobs: dict[str, Callable[[], object]]) -> dict[str, lis
 
 
 def page(flags: argparse.Namespace) -> Page:
-    """Rows a second, and their ratios to the exact pass."""
+    """Measures the rows a second of each program, and their ratios to the exact pass."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(flags.rows, flags.features, generator=generator)
     y = x @ torch.randn(flags.features, 1, generator=generator) + torch.randn(flags.rows, 1, generator=generator)

@@ -1,4 +1,4 @@
-"""How long until the answer is there? Seconds until J - J* is within a share of the variance explained.
+"""Measures how long each program takes until J - J* is within a share of the variance explained.
 
     J(W, b) = mean((X W + b - y)²)        X: raw columns of units from 1e-3 to 1e3, up to ten deviations away from 0
 
@@ -66,7 +66,7 @@ class Rows:
 
     @classmethod
     def drawn(cls, number: int) -> "Rows":
-        """Columns that have a fifth of their variance in common; of y's, nine tenths are explained."""
+        """Draws columns that share a fifth of their variance; they explain nine tenths of the variance of y."""
         random = np.random.default_rng(0)
         z = random.standard_normal((number, NUM_FEATURES), dtype=np.float32)
         z += 0.5 * random.standard_normal((number, 1), dtype=np.float32)
@@ -77,7 +77,7 @@ class Rows:
         return cls(z, y, pa.table({f"x{index}": column for index, column in enumerate(z.T)} | {"y": y}))
 
     def read(self) -> TableDataModule:
-        """A data module that has read them, and has taken no pass over them yet."""
+        """Returns a data module that has read the rows, but has not passed over them yet."""
         data = TableDataModule(self.columns, "y")
         data.setup("fit")
         assert data.fingerprint, "the checksum is made in a thread, which would go on beside what is timed"
@@ -109,7 +109,7 @@ class Gap:
         self.variance_explained = float(self._best @ c)
 
     def __call__(self, coefficients: Coefficients) -> float:
-        """Of W (D,) and b."""
+        """Returns the gap of W (D,) and b."""
         W, b = (np.asarray(of, dtype=np.float64) for of in coefficients)
         away = W * self._units - self._best
         off = W @ self._means + b - self._mean_y
@@ -207,7 +207,7 @@ PLANNED: dict[str, Callable[[Rows, float], Iterator[Coefficients]]] = {SGD: sgd,
 
 
 def seconds_to(gaps: tuple[float, ...], program: Iterator[Coefficients], gap: Gap) -> dict[float, float]:
-    """Seconds of the program alone until it is within each gap; without those that it does not reach."""
+    """Returns the seconds of the program alone until it is within each gap, less the gaps that it never reaches."""
     reached: dict[float, float] = {}
     taken, start = 0.0, time.perf_counter()
     for coefficients in program:
@@ -221,7 +221,7 @@ def seconds_to(gaps: tuple[float, ...], program: Iterator[Coefficients], gap: Ga
 
 
 def lengths_to(program: Callable[[Rows, float], Iterator[Coefficients]], rows: Rows, gap: Gap) -> dict[float, float]:
-    """The length of `LENGTHS` from which on all end within each gap: with momentum a shorter one may by chance."""
+    """Returns the shortest length for each gap from which on all runs end within it: one alone may by chance."""
     found: dict[float, float] = {}
     for epochs in LENGTHS:
         now = gap(next(program(rows, epochs)))
@@ -230,7 +230,7 @@ def lengths_to(program: Callable[[Rows, float], Iterator[Coefficients]], rows: R
 
 
 def measure(rounds: int, rows: Rows) -> Found:
-    """Seconds to each gap, round by round."""
+    """Returns the seconds to each gap, round by round."""
     gap = Gap(rows.x, rows.y)
     lengths = {name: lengths_to(program, rows, gap) for name, program in PLANNED.items()}
     found: Found = {name: {each: [] for each in GAPS} for name in PROGRAMS}
@@ -248,7 +248,7 @@ def measure(rounds: int, rows: Rows) -> Found:
 
 
 def table(found: Found) -> list[str]:
-    """A line a program, a column a gap; `-` where it does not get there."""
+    """Returns a line for each program with a column for each gap; `-` marks a gap that it does not reach."""
     lines = [f"{'seconds, median (min-max)':26}" + "".join(f"{f'to {gap:.0e}':>21}" for gap in GAPS)]
     for name, reached in found.items():
         lines.append(f"{name:26}" + "".join(f"{spread(took) if took else '-':>21}" for took in reached.values()))
@@ -256,7 +256,7 @@ def table(found: Found) -> list[str]:
 
 
 def ratios_of(found: Found) -> list[str]:
-    """Those with a target, each taken within a round."""
+    """Returns the ratios that have a target, each taken within a round."""
     at = {name: reached[1e-4] for name, reached in found.items()}
     others = [at[name] for name in (REGRESSOR, RIDGE) if at[name]]
     pairs = {
@@ -273,7 +273,7 @@ def ratios_of(found: Found) -> list[str]:
 
 
 def page(flags: argparse.Namespace) -> Page:
-    """Seconds to each gap, and the two ratios."""
+    """Measures the seconds to each gap, and the two ratios."""
     warnings.simplefilter("ignore")  # scikit-learn's, of raw columns
     rows = Rows.drawn(flags.rows)
     found = measure(flags.rounds, rows)

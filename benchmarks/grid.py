@@ -1,4 +1,4 @@
-"""At how many rows a second does a table in memory train, by its width and the size of its batches?
+"""Measures the rows a second at which a table in memory trains, by its width and the size of its batches.
 
     linreg fit          curves and checkpoints on; rows in their order, and shuffled at every epoch
     bare PyTorch loop   autograd and an update by hand, nothing else, rows in their order
@@ -28,19 +28,19 @@ Cell = tuple[int, int, str]  # features, batch size, program
 
 
 def num_rows(width: int, share: float) -> int:
-    """Of a table of so many features."""
+    """Returns the number of rows of a table with so many features."""
     return int(share * min(MOST_ROWS, BYTES / 4 / width))
 
 
 def epochs(width: int, size: int, share: float) -> int:
-    """So many that a run takes seconds."""
+    """Returns the number of epochs that makes a run last some seconds."""
     steps_per_epoch = num_rows(width, share) // size
     steps = min(MOST_STEPS, share * ROWS_TO_TRAIN * 32 / max(32, width) / size)
     return max(1, round(steps / steps_per_epoch))
 
 
 def measure(rounds: int, share: float, folder: Path) -> dict[Cell, list[float]]:
-    """Rows a second of each, round by round."""
+    """Returns the rows a second of each program, round by round."""
     found: dict[Cell, list[float]] = {}
     for width in WIDTHS:
         x, y = rows(num_rows(width, share), width)
@@ -64,7 +64,7 @@ def measure(rounds: int, share: float, folder: Path) -> dict[Cell, list[float]]:
 
 
 def lines_of(found: dict[Cell, list[float]]) -> list[str]:
-    """One for each width and batch size."""
+    """Returns a line for each width and batch size."""
     lines = [
         f"{'features':>8} {'batch':>6} {'bare loop':>22} {'in order':>22} {'shuffled':>22} {'in order / bare':>20}"
     ]
@@ -77,7 +77,7 @@ def lines_of(found: dict[Cell, list[float]]) -> list[str]:
 
 
 def page(flags: argparse.Namespace) -> Page:
-    """Rows a second of each, and how many of the bare loop's that are."""
+    """Measures the rows a second of each program, and the ratio to the bare loop."""
     with tempfile.TemporaryDirectory() as folder:
         found = measure(flags.rounds, flags.rows / MOST_ROWS, Path(folder))
     notes = {"rounds": f"{flags.rounds}, each once a round"}

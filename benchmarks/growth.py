@@ -1,4 +1,4 @@
-"""How does the cost grow with the rows? The exact pass and an epoch of SGD, from 10 000 rows to 10 million.
+"""Measures how the cost of the exact pass and of an epoch of SGD grows, from 10 000 rows to 10 million.
 
     seconds(rows) = fixed + c · rows^slope
 
@@ -40,7 +40,7 @@ FLAGS.add_argument("--stream", type=int, help=argparse.SUPPRESS)
 
 
 def chunks(num_rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """x (n, D) and y (n, 1), drawn when they are asked for."""
+    """Yields x (n, D) and y (n, 1), drawn on demand."""
     generator = torch.Generator().manual_seed(0)
     for start in range(0, num_rows, CHUNK):
         x = torch.randn(min(CHUNK, num_rows - start), NUM_FEATURES, generator=generator)
@@ -48,7 +48,7 @@ def chunks(num_rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def passes_over(num_rows: int) -> int:
-    """As many as make enough rows: two at least, and not more than 200."""
+    """Returns how many passes make `ENOUGH` rows: 2 to 200."""
     return min(200, max(2, ENOUGH // num_rows))
 
 
@@ -100,13 +100,13 @@ MEASURED = {"exact pass": exact_pass, "epoch of SGD": epoch}
 
 
 def streamed_memory(num_rows: int) -> float:
-    """MB at most of a process that takes the exact pass over rows which are drawn meanwhile."""
+    """Returns the peak memory, in MB, of a process that draws rows and passes them through the exact pass."""
     command = [sys.executable, "-m", "benchmarks.growth", "--stream", str(num_rows)]
     return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
 def slope(rows: list[int], seconds: list[float], fixed: float) -> float:
-    """Of log(seconds - fixed) over log(rows), by least squares; NaN where a clock finds no more than the fixed cost."""
+    """Returns the slope of log(seconds - fixed) over log(rows), by least squares; NaN where the fixed cost hides it."""
     above = np.array(seconds) - fixed
     if (above <= 0).any():
         return float("nan")
@@ -114,7 +114,7 @@ def slope(rows: list[int], seconds: list[float], fixed: float) -> float:
 
 
 def measure(rounds: int, sizes: list[int]) -> dict[str, dict[int, list[float]]]:
-    """Seconds of each by the number of rows, round by round."""
+    """Returns the seconds of each by the number of rows, round by round."""
     found: dict[str, dict[int, list[float]]] = {name: {rows: [] for rows in (FEW, *sizes)} for name in MEASURED}
     x, y = (torch.cat(parts) for parts in zip(*chunks(sizes[-1]), strict=True))
     for number in range(rounds):
@@ -126,7 +126,7 @@ def measure(rounds: int, sizes: list[int]) -> dict[str, dict[int, list[float]]]:
 
 
 def figures(found: dict[str, dict[int, list[float]]], memory: dict[int, float]) -> list[str]:
-    """Seconds, memory, slopes."""
+    """Returns the lines of seconds, memory and slopes."""
     lines = [f"{'rows':>10}" + "".join(f"{f'{name}, ms':>28}" for name in found) + f"{'peak memory, MB':>18}"]
     for rows in (FEW, *memory):
         took = [spread([each * 1e3 for each in of[rows]]) for of in found.values()]
@@ -145,7 +145,7 @@ def figures(found: dict[str, dict[int, list[float]]], memory: dict[int, float]) 
 
 
 def page(flags: argparse.Namespace) -> Page:
-    """Seconds and memory by the number of rows."""
+    """Measures seconds and memory by the number of rows."""
     torch.set_num_threads(1)
     sizes = [flags.rows // 10**power for power in reversed(range(SIZES))]
     found = measure(flags.rounds, sizes)

@@ -1,4 +1,4 @@
-"""Which job do all programs of this page run, and what do they say when it is done?
+"""Defines the job that all programs of the tutorial's page run, and what they print.
 
     x = 0, 1, …, 9999      y = 3.657 · x + 0.33 · ε,   ε ~ N(0, 1) drawn anew at every epoch
 
@@ -24,12 +24,12 @@ X = np.arange(NUM_ROWS, dtype=np.float64).reshape(-1, 1)
 
 
 def draw_y() -> np.ndarray:
-    """One epoch's y (NUM_ROWS, 1), float32, from NumPy's global stream as a tutorial of 2016 would."""
+    """Draws one epoch's y (NUM_ROWS, 1), float32, from NumPy's global stream."""
     return (SLOPE * X + NOISE_STD * np.random.randn(NUM_ROWS, 1)).astype(np.float32)
 
 
 def epochs_from_flags() -> int:
-    """The program's only flag."""
+    """Reads the program's only flag."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     epochs: int = parser.parse_args().epochs
@@ -37,11 +37,11 @@ def epochs_from_flags() -> int:
 
 
 def print_line(epoch: int, cost: float, W: float, b: float) -> None:
-    """The tutorial's line."""
+    """Prints the tutorial's line."""
     print(f"epoch {epoch:6d}   loss {cost:14.3f}   W {W:.3f}   b {b:.3f}")
 
 
 def print_result(W: float, loop_seconds: float) -> None:
-    """What `benchmarks.tutorial` reads, in every program's output."""
+    """Prints the result that `benchmarks.tutorial` reads from every program."""
     print(f"W {W:.6f}")
     print(f"loop_seconds {loop_seconds:.6f}", flush=True)

@@ -1,4 +1,4 @@
-"""How long does `linreg fit` train, start-up and goodbye left out?
+"""Times the training of `linreg fit`, without its start and its end.
 
 In: from before the first callback of training (the bar, the curves) to after the last (last point, report, last
 checkpoint) and the strategy's teardown. Out: imports, flags, the run's `config.yaml`, the closing of the event file.

@@ -1,8 +1,9 @@
-"""What is alike in all pages: their flags, what they say of the machine, and how they show several rounds."""
+"""Holds what all pages share: flags, the description of the machine, and the format of several rounds."""
 
 import argparse
 import datetime
 import logging
+import math
 import os
 import platform
 import re
@@ -48,7 +49,7 @@ class Page:
 
 
 def environment(packages: Sequence[str]) -> dict[str, str]:
-    """Date, machine and versions."""
+    """Returns the date, the machine and the versions."""
     versions = ", ".join(f"{name} {installed_version(name)}" for name in packages)
     cores = f"{os.cpu_count()} cores, {platform.system()}"
     return {
@@ -59,13 +60,15 @@ def environment(packages: Sequence[str]) -> dict[str, str]:
 
 
 def named(notes: dict[str, str]) -> list[str]:
-    """A line each."""
+    """Returns a line for each note."""
     return [f"{name:9} {words}" for name, words in notes.items()]
 
 
 def installed_version(name: str) -> str:
-    """Of a package, which need not be there: scipy comes with the development tools only, and importing Lightning
-    imports it then, which lengthens the whole process by about 0.7 s.
+    """Returns a package's version, or "not installed".
+
+    scipy is one that may be missing: it comes with the development tools only. Lightning imports it where it is, and
+    that takes about 0.7 s.
     """
     try:
         return version(name)
@@ -74,32 +77,39 @@ def installed_version(name: str) -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name, as Linux gives it."""
+    """Returns the processor's name, as Linux gives it."""
     cpuinfo = Path("/proc/cpuinfo")
     model = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
     return model[1] if model else platform.processor() or platform.machine()
 
 
 def peak_memory() -> float:
-    """MB that this process has had at most; getrusage has its parent's too."""
+    """Returns the peak memory of this process in MB; getrusage would include its parent's."""
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak is not None
     return int(peak[1]) / 1024
 
 
 def spread(values: Sequence[float], decimals: int = 2) -> str:
-    """Median, and the least and largest value."""
-    median, least, largest = statistics.median(values), min(values), max(values)
-    return f"{median:.{decimals}f} ({least:.{decimals}f}-{largest:.{decimals}f})"
+    """Returns the median, and the least and largest value."""
+    median, least, largest = (rounded(each, decimals) for each in (statistics.median(values), min(values), max(values)))
+    return f"{median} ({least}-{largest})"
+
+
+def rounded(value: float, decimals: int = 2) -> str:
+    """Returns a number with `decimals` decimals, or more where these are fewer than two significant digits."""
+    if value:
+        decimals = max(decimals, 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Each taken within a round."""
+    """Returns the ratios of two programs, each taken within a round."""
     return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
 def silent_trainer(**settings: Any) -> "Trainer":
-    """Of Lightning, that shows and keeps nothing."""
+    """Returns a Lightning trainer that shows and writes nothing."""
     from lightning.pytorch import Trainer
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # of GPUs that are not there
@@ -115,7 +125,7 @@ def silent_trainer(**settings: Any) -> "Trainer":
 
 
 def said(words: str) -> None:
-    """How far a page is, for whoever waits for it."""
+    """Prints the progress of a page to stderr."""
     print(words, file=sys.stderr, flush=True)
 
 
@@ -123,7 +133,7 @@ def said(words: str) -> None:
 
 
 def flags_of(name: str, rows: int, least: int, rounds: int = 5) -> argparse.ArgumentParser:
-    """Of the page `benchmarks.name`, whose table has so many rows, and may not have fewer than `least`."""
+    """Returns the flags of the page `benchmarks.name`; its table has `rows` rows by default, and at least `least`."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--rounds", type=at_least(1), default=rounds, help="how often each is measured")
     parser.add_argument("--rows", type=at_least(least), default=rows, help="a smaller table, to try this page out")
@@ -132,7 +142,7 @@ def flags_of(name: str, rows: int, least: int, rounds: int = 5) -> argparse.Argu
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """The type of a flag that is a whole number from `least` on."""
+    """Returns the type of a flag that is a whole number from `least` on."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:

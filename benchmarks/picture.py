@@ -1,4 +1,4 @@
-"""The report's picture: seconds until the answer is there, and how cost grows with the rows."""
+"""Draws the report's picture: seconds until the answer is there, and how the cost grows with the rows."""
 
 import statistics
 from pathlib import Path
@@ -18,7 +18,7 @@ COLOURS = ("#08306b", "#d94801")
 
 
 def draw(pages: dict[str, Page], path: Path) -> None:
-    """What of it was measured, as a PNG."""
+    """Draws the pages that were measured, as a PNG."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), width_ratios=(3, 2), layout="constrained")
     for axes, name, draw_page in ((left, "gap", draw_gap), (right, "growth", draw_growth)):
         if name in pages:
@@ -30,7 +30,7 @@ def draw(pages: dict[str, Page], path: Path) -> None:
 
 
 def draw_gap(axes: Axes, page: Page) -> None:
-    """A line a program, a dot a gap; those that end at the same time lie side by side."""
+    """Draws a line for each program and a dot for each gap; dots of the same time are side by side."""
     names = list(page.drawn)
     for place, name in enumerate(names):
         reached = {gap: statistics.median(took) for gap, took in page.drawn[name].items() if took}
@@ -52,7 +52,7 @@ def draw_gap(axes: Axes, page: Page) -> None:
 
 
 def draw_growth(axes: Axes, page: Page) -> None:
-    """Seconds over rows, both on logarithmic axes."""
+    """Draws seconds over rows, both on logarithmic axes."""
     for (name, seconds), colour in zip(page.drawn.items(), COLOURS, strict=True):
         axes.plot(list(seconds), list(seconds.values()), "o-", color=colour, label=name)
     axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""How are three real tables fitted with no flag but their columns', and is the exact answer the one that others give?
+"""Fits three real tables with default settings, and compares the exact answer with that of other programs.
 
     linreg fit      examples/*.yaml as they are, each a process of its own, timed from spawn to exit
     linreg solve    the same rows, `--model.l2 0`
@@ -44,13 +44,13 @@ SHOWN = {  # coefficients that every program means the same by
 
 
 def settings(name: str) -> dict[str, Any]:
-    """What the table's configuration says of the data."""
+    """Returns the data settings of the table's configuration."""
     found: dict[str, Any] = yaml.safe_load((ROOT / "examples" / f"{name}.yaml").read_text())["data"]["init_args"]
     return found
 
 
 def flags_of_solve(name: str) -> tuple[str, ...]:
-    """Of ordinary least squares on the table's rows; diabetes.yaml has what `solve` does not know."""
+    """Returns the flags of ordinary least squares on the table; diabetes.yaml has settings that `solve` lacks."""
     of_data = [f"--config=examples/{name}.yaml"]
     if name == "diabetes":
         of_data = ["--data=TableDataModule", "--data.path=examples/diabetes.csv", "--data.target=progression"]
@@ -61,7 +61,7 @@ def flags_of_solve(name: str) -> tuple[str, ...]:
 
 
 def table(folder: Path, name: str) -> pd.DataFrame:
-    """All rows of the columns that the configuration names, as pandas reads them from `folder`."""
+    """Reads all rows of the columns that the configuration names, with pandas."""
     given = settings(name)
     path = folder / given["path"]
     read = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
@@ -69,7 +69,7 @@ def table(folder: Path, name: str) -> pd.DataFrame:
 
 
 def rows(folder: Path, name: str, part: Part = "fit") -> tuple[pd.DataFrame, pd.Series]:
-    """x (N, D) and y (N,) of a part of the rows, in float64, those that lack a value dropped."""
+    """Returns x (N, D) and y (N,) of a part of the rows, in float64, without the rows that lack a value."""
     given, read = settings(name), table(folder, name)
     mask = Split(0, given.get("val_fraction", 0.0)).mask(part, 0, len(read))
     complete = (read if mask is None else read[mask]).dropna()
@@ -79,7 +79,7 @@ def rows(folder: Path, name: str, part: Part = "fit") -> tuple[pd.DataFrame, pd.
 
 
 def ordinary(x: pd.DataFrame, y: pd.Series) -> Any:
-    """statsmodels' OLS, with `solve`'s name for the intercept.
+    """Fits OLS with statsmodels, and names the intercept as `solve` does.
 
     Where the columns of a text's levels add up to the intercept's, it takes a pseudo-inverse: what all solutions have
     in common is the same, and the levels' own numbers differ.
@@ -90,7 +90,7 @@ def ordinary(x: pd.DataFrame, y: pd.Series) -> Any:
 
 
 def penalized(x: pd.DataFrame, y: pd.Series, l2: float) -> tuple[float, np.ndarray]:
-    """The least J, with l2 on the weights of standardized features, and the predictions (N,) there: scikit-learn's."""
+    """Returns scikit-learn's least J, with l2 on the weights of standardized features, and its predictions (N,)."""
     z = StandardScaler().fit_transform(x)
     ridge = Ridge(alpha=len(y) * l2).fit(z, y)
     predictions = ridge.predict(z)
@@ -98,7 +98,7 @@ def penalized(x: pd.DataFrame, y: pd.Series, l2: float) -> tuple[float, np.ndarr
 
 
 def objective(W: np.ndarray, predictions: np.ndarray, y: pd.Series, l2: float) -> float:
-    """J in float64; W (D,) of standardized features."""
+    """Returns J in float64, for W (D,) of standardized features."""
     return float(np.mean((predictions - y) ** 2) + l2 * np.sum(W**2))
 
 
@@ -128,19 +128,19 @@ class Fit:
 
     @property
     def batch_size(self) -> int:
-        """Rows left over are fewer than there are batches."""
+        """Returns the batch size; the rows left over are fewer than the batches."""
         steps_per_epoch: int = self.report["global_step"] // self.report["epochs"]
         return self.num_rows // steps_per_epoch
 
     def predictions(self, x: pd.DataFrame) -> np.ndarray:
-        """Of rows of x, (N,), in float64."""
+        """Returns the predictions (N,) for x (N, D), in float64."""
         names = self.checkpoint["TableDataModule"]["feature_names"]
         state = {key: value.double().numpy() for key, value in self.checkpoint["state_dict"].items()}
         z = (x[names].to_numpy() - state["x_mean"]) / state["x_scale"]
         return np.asarray(z @ state["W"][:, 0] + state["b"])
 
     def share_missed(self, x: pd.DataFrame, y: pd.Series) -> float:
-        """J above its least value, by the variance that is explained there: of the rows that were fitted."""
+        """Returns J less its least value, as a share of the variance explained, on the rows that were fitted."""
         least, _ = penalized(x, y, self.l2)
         W = self.checkpoint["state_dict"]["W"].double().numpy()[:, 0]
         return (objective(W, self.predictions(x), y, self.l2) - least) / (float(np.var(y)) - least)
@@ -150,7 +150,7 @@ class Fit:
 
 
 def timed(folder: Path, *args: str) -> tuple[float, str]:
-    """Seconds of a command from spawn to exit, and its output."""
+    """Returns the seconds of a command from spawn to exit, and its output."""
     command = [str(Path(sys.executable).with_name("linreg")), *args]
     start = time.monotonic()
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
@@ -162,12 +162,12 @@ def line(*cells: str) -> str:
 
 
 def shown(share: float) -> str:
-    """Below 1e-9 it is the rounding of float32, in which the scales of the features are trained with."""
+    """Formats a share. Below 1e-9 it is only the rounding of float32, in which the features' scales are stored."""
     return f"{share:.1e}" if share >= 1e-9 else "below 1e-9"
 
 
 def how_it_was_fitted(folder: Path, number: int, name: str) -> tuple[str, Fit]:
-    """A line of the first table, and the run."""
+    """Returns a line of the first table, and the run."""
     seconds, _ = timed(folder, "fit", "--config", f"examples/{name}.yaml")
     fit = Fit.in_folder(folder / "lightning_logs" / f"version_{number}")
     model = fit.checkpoint["hyper_parameters"]
@@ -185,7 +185,7 @@ def how_it_was_fitted(folder: Path, number: int, name: str) -> tuple[str, Fit]:
 
 
 def agreement(folder: Path, name: str, fit: Fit) -> list[str]:
-    """The lines of the second table: a table's coefficients, then its R²."""
+    """Returns the lines of the second table: the coefficients, then R²."""
     x, y = rows(folder, name)
     _, output = timed(folder, "solve", *flags_of_solve(name))
     solved, peer = json.loads(output), ordinary(x, y)
@@ -207,7 +207,7 @@ def agreement(folder: Path, name: str, fit: Fit) -> list[str]:
 
 
 def under(titles: Sequence[str], lines: Iterable[str]) -> list[str]:
-    """A table in Markdown."""
+    """Returns a table in Markdown."""
     return ["", line(*titles), f"|{'---|' * len(titles)}", *lines]
 
 

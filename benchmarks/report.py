@@ -1,4 +1,4 @@
-"""What stands in the report of all pages? Each is measured in a process of its own, one after the other.
+"""Measures all pages, each in a process of its own, and joins them in one report.
 
 A page is a module `benchmarks.NAME` with `FLAGS` and `page(flags)`, and prints itself as `python -m benchmarks.NAME`.
 """
@@ -26,14 +26,14 @@ PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "pyarrow")
 
 
 def page_of(name: str, flags: str) -> Page:
-    """What a page measures."""
+    """Measures a page."""
     module = import_module(f"benchmarks.{name}")
     page: Page = module.page(module.FLAGS.parse_args(flags.split()))
     return page
 
 
 def measured(names: Sequence[str], quick: bool) -> tuple[dict[str, Page], list[str]]:
-    """The pages, and the names of those that failed, as one need not take the others along."""
+    """Returns the pages, and the names of those that failed: one failure does not stop the others."""
     pages, failed = dict[str, Page](), []
     for name in names:
         said(f"---- {name} ----")
@@ -47,7 +47,7 @@ def measured(names: Sequence[str], quick: bool) -> tuple[dict[str, Page], list[s
 
 
 def report(pages: dict[str, Page], failed: list[str], picture: str) -> str:
-    """In Markdown: the machine once, then each page's own notes and figures."""
+    """Returns the report in Markdown: the machine once, then each page's notes and figures."""
     parts = [
         f"# Benchmarks, {datetime.date.today()}",
         fenced(named(environment(PACKAGES))),

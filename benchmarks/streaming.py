@@ -1,4 +1,4 @@
-"""What does a table cost that is larger than memory, beside the least that reading it takes?
+"""Measures the cost of a table larger than memory, beside the cost of only reading it.
 
     scan     a bare pyarrow scan of the same columns, whose batches are dropped
     epoch    an epoch of SGD under Lightning, the table streamed and shuffled
@@ -43,7 +43,7 @@ FLAGS.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
 
 
 def write_tables(folder: Path, num_rows: int) -> None:
-    """table.parquet, longer.parquet and table.csv, the last with a tenth of the rows."""
+    """Writes table.parquet, longer.parquet and table.csv, the last with a tenth of the rows."""
     write_parquet(folder / "table.parquet", num_rows)
     write_parquet(folder / "longer.parquet", num_rows * LONGER)
     part = pyarrow.parquet.read_table(folder / "table.parquet").slice(0, num_rows // 10)
@@ -51,7 +51,7 @@ def write_tables(folder: Path, num_rows: int) -> None:
 
 
 def write_parquet(path: Path, num_rows: int) -> None:
-    """Normal features x0, x1, …, and y, their sum with as much noise as one of them has."""
+    """Writes normal features x0, x1, …, and y, their sum plus noise as large as one of them."""
     names = [*(f"x{i}" for i in range(NUM_FEATURES)), "y"]
     schema = pa.schema([(name, pa.float32()) for name in names])
     generator = np.random.default_rng(0)
@@ -134,7 +134,7 @@ MEASURED: dict[str, Callable[[Path], float]] = {
 
 
 def measure(name: str, folder: Path, threads: int) -> None:
-    """Prints what a measurement finds, as JSON."""
+    """Prints one measurement as JSON."""
     import torch
 
     warnings.simplefilter("ignore")
@@ -155,7 +155,7 @@ def measured(name: str, folder: Path, threads: int) -> dict[str, float]:
 
 
 def figures(rounds: list[dict[str, dict[str, float]]]) -> list[str]:
-    """Speeds, memory, ratios."""
+    """Returns the lines of speeds, memory and ratios."""
     lines = [f"{'median (min-max)':16} {'M rows/s':>24} {'peak memory, MB':>24}"]
     for name in MEASURED:
         speed = spread([taken[name]["speed"] / 1e6 for taken in rounds])
@@ -172,7 +172,7 @@ def figures(rounds: list[dict[str, dict[str, float]]]) -> list[str]:
 
 
 def page(flags: argparse.Namespace) -> Page:
-    """Speeds and memory of each, and their ratios."""
+    """Measures speed and memory of each, and their ratios."""
     with tempfile.TemporaryDirectory() as name:
         write_tables(Path(name), flags.rows)
         rounds = [{each: measured(each, Path(name), flags.threads) for each in MEASURED} for _ in range(flags.rounds)]

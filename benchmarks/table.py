@@ -1,4 +1,4 @@
-"""How many rows a second does a large table train at, beside what the memory and other programs reach?
+"""Measures the rows a second at which a large table trains, beside other programs and one read of the memory.
 
     linreg fit          in memory, curves and checkpoints on; rows in their order, and shuffled at every epoch
     bare PyTorch loop   autograd and an update by hand, nothing else, rows in their order
@@ -44,7 +44,7 @@ FLAGS = flags_of("table", NUM_ROWS, max(BATCH_SIZES))
 
 
 def rows(number: int, width: int = NUM_FEATURES) -> tuple[torch.Tensor, torch.Tensor]:
-    """x (number, width) and y (number, 1): standard normal, and a line through them with noise."""
+    """Draws x (number, width), standard normal, and y (number, 1), a line through them with noise."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(number, width, generator=generator)
     y = x @ torch.linspace(-1, 1, width).unsqueeze(1) + 0.1 * torch.randn(number, 1, generator=generator)
@@ -52,13 +52,13 @@ def rows(number: int, width: int = NUM_FEATURES) -> tuple[torch.Tensor, torch.Te
 
 
 def write_parquet(path: Path, x: torch.Tensor, y: torch.Tensor) -> None:
-    """A table of x0, x1, … and y."""
+    """Writes a table of x0, x1, … and y."""
     columns = {f"x{index}": column.numpy() for index, column in enumerate(x.T)} | {"y": y[:, 0].numpy()}
     pyarrow.parquet.write_table(pa.table(columns), path, compression=None)
 
 
 def linreg(path: Path, num_rows: int, batch_size: int, shuffle: bool, epochs: int = EPOCHS) -> float:
-    """Rows a second of `linreg fit`: plain SGD, as all others do it.
+    """Returns the rows a second of `linreg fit` with plain SGD, as all others do it.
 
     Raises:
         RuntimeError: it failed.
@@ -80,13 +80,13 @@ def linreg(path: Path, num_rows: int, batch_size: int, shuffle: bool, epochs: in
 
 
 def read(x: torch.Tensor) -> None:
-    """As many passes over x as `linreg fit` makes."""
+    """Reads x as often as `linreg fit` does."""
     for _ in range(EPOCHS):
         x.sum()
 
 
 def bare(x: torch.Tensor, y: torch.Tensor, batch_size: int, epochs: int = EPOCHS) -> None:
-    """As many epochs of SGD with autograd."""
+    """Trains for as many epochs with autograd."""
     W, b = torch.zeros(x.shape[1], 1, requires_grad=True), torch.zeros(1, requires_grad=True)
     firsts = range(0, len(x) - batch_size + 1, batch_size)
     for first in [*firsts] * epochs:
@@ -99,21 +99,21 @@ def bare(x: torch.Tensor, y: torch.Tensor, batch_size: int, epochs: int = EPOCHS
 
 
 def sgd_regressor(x: np.ndarray, y: np.ndarray, shuffle: bool) -> None:
-    """An epoch of scikit-learn's, with no check of its own for when to stop."""
+    """Trains one epoch with scikit-learn, without its own stopping rule."""
     from sklearn.linear_model import SGDRegressor
 
     SGDRegressor(max_iter=1, tol=None, shuffle=shuffle, learning_rate="constant", eta0=1e-4).fit(x, y)
 
 
 def rate(num_rows: int, work: Callable[[], object]) -> float:
-    """Rows a second of some work on all rows."""
+    """Returns the rows a second of some work on all rows."""
     start = time.monotonic()
     work()
     return num_rows / (time.monotonic() - start)
 
 
 def measure(rounds: int, num_rows: int, folder: Path) -> dict[str, list[float]]:
-    """Rows a second of each, round by round."""
+    """Returns the rows a second of each program, round by round."""
     x, y = rows(num_rows)
     path = folder / "table.parquet"
     write_parquet(path, x, y)
@@ -137,7 +137,7 @@ def measure(rounds: int, num_rows: int, folder: Path) -> dict[str, list[float]]:
 
 
 def compared(found: dict[str, list[float]]) -> list[str]:
-    """The ratios that matter, each taken within a round."""
+    """Returns the ratios that have a target, each taken within a round."""
     pairs = {
         "rows in order, batch 4096 / bare loop": ("rows in order, batch 4096", "bare PyTorch loop, batch 4096"),
         "rows in order, batch 16384 / one read": ("rows in order, batch 16384", "one read"),
@@ -152,7 +152,7 @@ def compared(found: dict[str, list[float]]) -> list[str]:
 
 
 def page(flags: argparse.Namespace) -> Page:
-    """Rows a second of each, and the ratios that matter."""
+    """Measures the rows a second of each program, and the ratios that have a target."""
     with tempfile.TemporaryDirectory() as folder:
         found = measure(flags.rounds, flags.rows, Path(folder))
     lines = [

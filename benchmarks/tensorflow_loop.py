@@ -1,4 +1,4 @@
-"""What does the job cost in the tutorial's own way, a TensorFlow graph fed through placeholders?
+"""Runs the tutorial's job in its original way: a TensorFlow graph fed through placeholders.
 
 Runs in `.venv-peers`, which has TensorFlow and not this project: it imports nothing of `linreg_pl`.
 """

@@ -1,4 +1,4 @@
-"""What does the tutorial's job cost with everything on, beside the least that PyTorch needs, and beside TensorFlow?
+"""Measures the tutorial's job with everything on, beside a bare PyTorch loop and TensorFlow.
 
     linreg fit        curves, checkpoints, printed lines, and the progress bar, drawn in a terminal
     bare PyTorch loop autograd and an update by hand, printed lines only
@@ -51,7 +51,7 @@ class Run:
 
 
 def programs(epochs: int) -> dict[str, list[str]]:
-    """The command of each program that can run here."""
+    """Returns the command of each program that can run here."""
     here = Path(sys.executable)
     commands = {
         LINREG: [
@@ -92,7 +92,7 @@ def timed_run(name: str, command: list[str], epochs: int) -> Run:
 
 
 def run_in_terminal(command: list[str], folder: Path) -> tuple[float, int, str]:
-    """Seconds from spawn to exit, exit code, and all that was shown, without colours and cursor movements.
+    """Returns the seconds from spawn to exit, the exit code, and the output without colours and cursor movements.
 
     A terminal, because a progress bar draws in nothing else.
     """
@@ -118,7 +118,7 @@ def run_in_terminal(command: list[str], folder: Path) -> tuple[float, int, str]:
 
 
 def require_everything_on(folder: Path, output: str, epochs: int) -> None:
-    """Looks for what a run with everything on leaves behind, beside the printed lines.
+    """Checks that a run with everything on left its files and drew its bar.
 
     Raises:
         RuntimeError: a part of it is missing.
@@ -135,7 +135,7 @@ def require_everything_on(folder: Path, output: str, epochs: int) -> None:
 
 
 def measure(rounds: int, epochs: int) -> dict[str, list[Run]]:
-    """`rounds` runs of each program, taken in turns."""
+    """Runs each program `rounds` times, in turns."""
     for name, command in programs(1).items():
         timed_run(name, command, 1)
     runs: dict[str, list[Run]] = {name: [] for name in programs(epochs)}
@@ -149,7 +149,7 @@ def measure(rounds: int, epochs: int) -> dict[str, list[Run]]:
 
 
 def peer_versions() -> str:
-    """Versions in the peers' environment, as its own interpreter gives them; TensorFlow itself is not imported."""
+    """Returns the versions in the peers' environment, without importing TensorFlow."""
     question = (
         "import platform; from importlib.metadata import PackageNotFoundError, version as v;"
         "print('python', platform.python_version() + ', tensorflow-cpu', v('tensorflow-cpu') + ', numpy', v('numpy'))"
@@ -159,7 +159,7 @@ def peer_versions() -> str:
 
 
 def table(runs: dict[str, list[Run]], epochs: int) -> list[str]:
-    """A line a program."""
+    """Returns a line for each program."""
     steps = epochs * (job.NUM_ROWS // job.BATCH_SIZE)
     lines = [f"{'median (min-max)':20} {'process s':>20} {'loop s':>20} {'µs a step':>20}"]
     for name, taken in runs.items():
@@ -171,7 +171,7 @@ def table(runs: dict[str, list[Run]], epochs: int) -> list[str]:
 
 
 def ratios_of(runs: dict[str, list[Run]]) -> list[str]:
-    """The two numbers that matter, each taken within a round."""
+    """Returns the two ratios that have a target, each taken within a round."""
     loop = ratios(*([run.loop_seconds for run in runs[name]] for name in (LINREG, BARE)))
     lines = [f"loop / bare loop                               {spread(loop):>18}   target ≤ {LOOP_TARGET}"]
     if TENSORFLOW in runs:
@@ -181,7 +181,7 @@ def ratios_of(runs: dict[str, list[Run]]) -> list[str]:
 
 
 def page(flags: argparse.Namespace) -> Page:
-    """Seconds of each program, and the two ratios."""
+    """Measures the seconds of each program, and the two ratios."""
     epochs, steps = flags.epochs, flags.epochs * (job.NUM_ROWS // job.BATCH_SIZE)
     runs = measure(flags.rounds, epochs)
     skipped = f"{TENSORFLOW}: skipped, {PEERS.name} is not installed; install it with: make bench-peers"

@@ -1,4 +1,4 @@
-"""Rows a second of Vowpal Wabbit, which streams its rows too, beside an epoch of a table that is streamed here.
+"""Measures the rows a second of Vowpal Wabbit, beside an epoch of a streamed table.
 
     linreg_pl, Parquet        an epoch of SGD under Lightning, the table streamed and shuffled (`benchmarks.streaming`)
     linreg_pl, CSV            reading a CSV file into memory, to the end of the checks
@@ -32,7 +32,7 @@ FLAGS = flags_of("vowpal", rows=500_000, least=10 * BATCH_SIZE, rounds=3)
 
 
 def peer() -> Path | None:
-    """The interpreter that has it, if there is one."""
+    """Returns the interpreter that has Vowpal Wabbit, if there is one."""
     python = PEERS / "bin" / "python"
     question: list[str | Path] = [
         python,
@@ -49,7 +49,7 @@ def peer_version(python: Path) -> str:
 
 
 def write_text(folder: Path) -> None:
-    """table.vw, with the rows of table.parquet: `y | x0:… x1:… …`."""
+    """Writes table.vw, with the rows of table.parquet: `y | x0:… x1:… …`."""
     with (folder / "table.vw").open("wb") as file:
         for rows in pyarrow.parquet.ParquetFile(folder / "table.parquet").iter_batches():
             *x, y = (column.cast(pa.string()) for column in rows.columns)
@@ -59,7 +59,7 @@ def write_text(folder: Path) -> None:
 
 
 def vowpal(python: Path, folder: Path, num_rows: int) -> dict[str, float]:
-    """Rows a second from text and from the cache.
+    """Returns the rows a second from text and from the cache.
 
     Raises:
         RuntimeError: it failed, or learnt nothing.
@@ -75,7 +75,7 @@ def vowpal(python: Path, folder: Path, num_rows: int) -> dict[str, float]:
 
 
 def measure(rounds: int, num_rows: int, folder: Path, python: Path | None) -> dict[str, list[float]]:
-    """Rows a second, round by round."""
+    """Returns the rows a second, round by round."""
     write_parquet(folder / "table.parquet", num_rows)
     pyarrow.csv.write_csv(pyarrow.parquet.read_table(folder / "table.parquet"), folder / "table.csv")
     found: dict[str, list[float]] = {PARQUET: [], CSV: []}
@@ -95,7 +95,7 @@ def measure(rounds: int, num_rows: int, folder: Path, python: Path | None) -> di
 
 
 def page(flags: argparse.Namespace) -> Page:
-    """Rows a second, and the ratios."""
+    """Measures the rows a second, and the ratios."""
     python = peer()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(flags.rounds, flags.rows, Path(folder), python)

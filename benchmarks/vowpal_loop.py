@@ -1,4 +1,4 @@
-"""What does Vowpal Wabbit take for one pass over a file of its own format: from text, and from the cache that it makes?
+"""Measures one pass of Vowpal Wabbit over a file of its own format: from text, and from its cache.
 
 Runs in `.venv-peers`, which has Vowpal Wabbit and not this project: it imports nothing of `linreg_pl`.
 """
@@ -11,7 +11,7 @@ import vowpalwabbit  # type: ignore[import-not-found]
 
 
 def seconds(arguments: str) -> tuple[float, float]:
-    """Of a pass over all rows, and the weight of the first feature after it."""
+    """Returns the seconds of a pass over all rows, and the weight of the first feature after it."""
     start = time.perf_counter()
     workspace = vowpalwabbit.Workspace(f"--quiet {arguments}")
     taken = time.perf_counter() - start

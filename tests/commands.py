@@ -1,6 +1,6 @@
-"""The command `linreg` as a real process of its own.
+"""Runs the command `linreg` as a real process of its own.
 
-The processes are forked from a server that has imported the program once: each costs a fraction of a second, not the
+The processes are forked from a server that imports the program once. Each then costs a fraction of a second, not the
 three seconds of the import.
 """
 
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["linreg_pl.cli.main", "linreg_pl.plots.plot"])
-
-SECONDS_AT_MOST = 120
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind; the code is negative for a process that a signal ended."""
+    """The exit code of a command and what it printed; the code is negative if a signal ended the process."""
 
     code: int
     stdout: str
@@ -28,7 +28,7 @@ class Result:
 
 
 class Running:
-    """A command that is under way."""
+    """A running command."""
 
     def __init__(self, process: BaseProcess, args: tuple[str, ...], stdout: Path, stderr: Path) -> None:
         self.process, self.args, self.stdout, self.stderr = process, args, stdout, stderr
@@ -39,11 +39,11 @@ class Running:
         return self.process.pid
 
     def wait(self) -> Result:
-        """Its end."""
-        self.process.join(SECONDS_AT_MOST)
+        """Waits for the end of the command, and returns its result."""
+        self.process.join(PATIENCE)
         if self.process.exitcode is None:
             self.process.kill()
-            raise TimeoutError(f"linreg {' '.join(self.args)} took more than {SECONDS_AT_MOST} s")
+            raise TimeoutError(f"linreg {' '.join(self.args)} took more than {PATIENCE} s")
         result = Result(self.process.exitcode, self.stdout.read_text(), self.stderr.read_text())
         self.stdout.unlink()
         self.stderr.unlink()
@@ -59,8 +59,8 @@ def start(
 ) -> Running:
     """Starts `linreg args…` in the folder `cwd`, with `env` added to the environment; not a terminal.
 
-    `before` is called in the new process before the command, to prepare what is to happen to it; `name` tells several
-    in one folder apart.
+    `before` is called in the new process before the command, to prepare what will happen to it. `name` distinguishes
+    several commands in one folder.
     """
     stdout, stderr = cwd / f".stdout{name}", cwd / f".stderr{name}"
     stdout.touch()
@@ -95,6 +95,6 @@ def _run(
 
 
 def outside_make() -> dict[str, str]:
-    """The environment of a person at a prompt: `make test` is a make itself, and hands its flags and ARGS on."""
-    of_make = ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
-    return {name: value for name, value in os.environ.items() if name not in of_make}
+    """Returns the environment of a person at a prompt, without the flags and ARGS that `make test` passes on."""
+    set_by_make = ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if name not in set_by_make}

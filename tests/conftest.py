@@ -1,18 +1,20 @@
-"""Settings of every test."""
+"""Sets up hypothesis and the flags of all tests."""
 
 import pytest
 from hypothesis import settings
 
-# A shared machine can stall any example; the time that one takes says nothing about the program.
+# No deadline: a busy machine can stall any example.
 settings.register_profile("linreg", deadline=None, derandomize=True)
 settings.load_profile("linreg")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--torture", action="store_true", help="the full form of the reliability tests: hours of kills")
+    parser.addoption(
+        "--torture", action="store_true", help="run the long form of the reliability tests: an hour of kills"
+    )
 
 
 @pytest.fixture(scope="session")
 def torture(request: pytest.FixtureRequest) -> bool:
-    """Whether the full form is asked for."""
+    """Returns whether the long form was asked for."""
     return bool(request.config.getoption("--torture"))

@@ -108,12 +108,13 @@ class HalfWritten:
 
 @dataclass
 class SignalInPhase:
-    """Sends the process a signal, `times` times, in one of `PHASES`; `validation` is the number of the validation."""
+    """Sends the process a signal, `times` times, in one of `PHASES`: of the validation or step with that number."""
 
     number: int
     phase: str
     times: int = 1
     validation: int = 2
+    step: int = 8
 
     def __call__(self) -> None:
         import torch
@@ -144,7 +145,7 @@ class SignalInPhase:
         elif self.phase == "first step":
             before(LinearRegression, "descend")
         elif self.phase == "mid-epoch":
-            before(LinearRegression, "descend", nth=8)
+            before(LinearRegression, "descend", nth=self.step)
         elif self.phase == "validation":
             before(LinearRegression, "validation_step", nth=self.validation)
         else:

@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LinearRegression
 
 from benchmarks import accuracy, gap, grid, growth, picture, report, streaming, table, tutorial, vowpal
-from benchmarks.page import Page, flags_of, show
+from benchmarks.page import Page, flags_of, rounded, show, spread
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's, of loaders
@@ -45,6 +45,26 @@ def test_a_page_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFix
     assert (title, peer, line) == ("7 rows", "peer      none", "1.00")
     assert (date[:4], machine[:7]) == ("date", "machine")
     assert "torch 2." in python
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "printed"),
+    [
+        (12.345, 2, "12.35"),
+        (0.1, 2, "0.10"),
+        (0.012, 2, "0.012"),
+        (1.2e-5, 2, "0.000012"),
+        (0, 2, "0.00"),
+        (4, 0, "4.0"),
+    ],
+)
+def test_speeds_have_two_digits(value: float, decimals: int, printed: str) -> None:
+    """However slow a machine is, a page never shows its speed as 0.00."""
+    assert rounded(value, decimals) == printed
+
+
+def test_spread() -> None:
+    assert spread([3.0, 0.0021, 1.5]) == "1.50 (0.0021-3.00)"
 
 
 @pytest.mark.parametrize("text", ["4", "-1", "many"])

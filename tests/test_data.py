@@ -16,6 +16,7 @@ from linreg_pl import InputError, SyntheticDataModule, TableDataModule
 from linreg_pl.data.loaders import ConsecutiveSlices
 from linreg_pl.data.prefetch import prefetched
 from linreg_pl.data.table.order import LARGE_TABLE_ROWS, row_order
+from tests.waiting import PATIENCE
 
 seeds = st.integers(0, 2**40)
 
@@ -184,6 +185,6 @@ def test_prefetch_can_stop_any_time() -> None:
     reading.wait()
     leaving = threading.Thread(target=iterator.close, daemon=True)  # type: ignore[attr-defined]
     leaving.start()
-    leaving.join(10)
+    leaving.join(PATIENCE)
     may_go_on.set()
     assert not leaving.is_alive()

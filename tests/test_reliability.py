@@ -31,6 +31,7 @@ from linreg_pl.runs.resume import newest_good_checkpoint
 from tests.commands import linreg, start
 from tests.runs import DIABETES, JOBS, PLAIN, RUN, assert_same_end, curves, equal, newest
 from tests.sabotage import PHASES, POINTS, ForbidFolder, FullDisk, KillInSave, SignalInPhase
+from tests.waiting import wait_until
 
 
 def resume_to_the_end(folder: Path, job: str) -> None:
@@ -538,11 +539,7 @@ def test_saved_weights_are_finite(learning_rate: str, tmp_path: Path) -> None:
 
 def test_folder_takes_one_process(untouched: Callable[[str], Path], tmp_path: Path) -> None:
     running = start("fit", *JOBS["synthetic"], "--trainer.max_epochs", "1000000", cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not checkpoints(tmp_path / RUN):
-        assert time.monotonic() < deadline
-        assert running.process.exitcode is None
-        time.sleep(0.01)
+    wait_until(lambda: bool(checkpoints(tmp_path / RUN)), alive=running.process.is_alive)
     (elsewhere := tmp_path / "elsewhere").mkdir()
     assert "running" in linreg("runs", str(tmp_path), cwd=elsewhere).stdout
     second = linreg("fit", "--resume", str(tmp_path / RUN), cwd=elsewhere)
@@ -555,9 +552,7 @@ def test_folder_takes_one_process(untouched: Callable[[str], Path], tmp_path: Pa
     assert running.wait().code == -signal.SIGKILL
     assert run_state(tmp_path / RUN) == "interrupted", "a killed process leaves no lock"
     both = [start("fit", "--resume", str(RUN), cwd=tmp_path, name=name) for name in ("one", "other")]
-    while all(running.process.exitcode is None for running in both):
-        assert time.monotonic() < deadline + 60
-        time.sleep(0.01)
+    wait_until(lambda: any(running.process.exitcode is not None for running in both))
     refused = [running for running in both if running.process.exitcode is not None]
     for running in both:
         running.process.kill()

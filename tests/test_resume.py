@@ -1,9 +1,8 @@
 """A resumed run continues with the next batch, and ends with the bits of an uninterrupted run."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ import yaml
 from linreg_pl import LinearRegression, SyntheticDataModule
 from linreg_pl.runs.checkpoint_file import DurableCheckpointIO, read_checkpoint
 from linreg_pl.runs.tensorboard_logger import EVENTS
-from tests.commands import linreg
+from tests.commands import linreg, start
 from tests.runs import JOBS, RUN, assert_same_end, assert_same_run
-from tests.sabotage import KillInSave, NoteReads
+from tests.sabotage import KillInSave, NoteReads, SignalInPhase
 from tests.trainers import plain_trainer
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize("job", ["synthetic", "table"])
@@ -48,16 +48,11 @@ def test_killed_run_keeps_its_settings(tmp_path: Path) -> None:
     settings = (*JOBS["synthetic"], "--trainer.max_epochs", "1000", "--checkpoint_every_n_epochs", "7")
     assert linreg("fit", *settings, cwd=whole).code == 0
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", "linreg_pl", "fit", *settings], cwd=killed, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 600
-    while not list((killed / RUN / "checkpoints").glob("step=*.ckpt")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    running = start("fit", *settings, cwd=killed, before=SignalInPhase(signal.SIGSTOP, "mid-epoch", step=30))
+    folder = killed / RUN / "checkpoints"
+    wait_until(lambda: any(folder.glob("step=*.ckpt")), alive=running.process.is_alive)
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.wait().code == -signal.SIGKILL
 
     resumed = linreg("fit", "--resume", "auto", cwd=killed)
     assert resumed.code == 0, resumed.stderr

@@ -34,11 +34,10 @@ from tests import runs
 from tests.commands import linreg, outside_make
 from tests.runs import PLAIN, Curves
 from tests.sabotage import KillInSave
+from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[1]
 DIABETES = str(REPOSITORY / "examples" / "diabetes.csv")
-
-SECONDS_AT_MOST = 30
 
 UNINTERRUPTED, RESUMED, REPEATED, KILLED = RUNS = ("version_0", "version_1", "version_2", "version_3")
 """Uninterrupted; stopped after 100 epochs and resumed; resumed from its oldest checkpoint; killed and resumed. Files of
@@ -162,7 +161,7 @@ class Server:
     def _answer(self, path: str, body: bytes | None = None) -> Any:
         request = urllib.request.Request(self.address + path, body, {"Content-Type": "application/json"})
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(request, timeout=SECONDS_AT_MOST) as response:
+        with direct.open(request, timeout=PATIENCE) as response:
             return json.load(response)
 
 
@@ -178,12 +177,12 @@ def served(*command: str, folder: Path, runs: Sequence[str] = RUNS) -> Iterator[
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-            process.wait(SECONDS_AT_MOST)
+            process.wait(PATIENCE)
 
 
 def until_ready(output: Path, process: "subprocess.Popen[bytes]", runs: Sequence[str]) -> Server:
     """Waits until each run has points: both readers show a run's tags only once they have read its files."""
-    deadline = time.monotonic() + SECONDS_AT_MOST
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         printed = re.search(r"TensorBoard \S+ at (http://\S+)/ ", output.read_text())
         if printed:
@@ -334,7 +333,7 @@ def test_open_tensorboard_drops_undone_points(load_fast: str, tmp_path: Path, cu
 
 def until(shown: Callable[[], Any], expected: Any) -> None:
     """Waits until `expected` is shown: a reader looks for new points only now and then."""
-    deadline = time.monotonic() + SECONDS_AT_MOST
+    deadline = time.monotonic() + PATIENCE
     while (values := shown()) != expected and time.monotonic() < deadline:
         time.sleep(0.1)
     assert values == expected

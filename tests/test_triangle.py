@@ -17,6 +17,7 @@ from linreg_pl.core import triangle
 from linreg_pl.core.scaling import standardization
 from linreg_pl.core.triangle import ROWS_PER_TASK, Triangle, triangle_of
 from tests.problems import Problem, problem, problems
+from tests.waiting import PATIENCE
 
 # Two float64 Gram matrices of at most 24 rows of numbers up to 5.
 CLOSE: Any = {"rtol": 1e-12, "atol": 1e-11}
@@ -105,7 +106,7 @@ def test_fork_starts_its_own_threads() -> None:
     x, y, *_ = problem(10, 3, 1, 0.0, seed=0)
     expected = triangle_of([(x, y)]).R
     with multiprocessing.get_context("fork").Pool(1) as forked:
-        R = forked.apply_async(factored_in_a_fork).get(timeout=60)
+        R = forked.apply_async(factored_in_a_fork).get(timeout=PATIENCE)
     np.testing.assert_array_equal(R, expected.numpy())
 
 
