@@ -28,7 +28,7 @@ from sklearn.linear_model import LinearRegression as LeastSquares
 from sklearn.linear_model import Ridge, SGDRegressor
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.page import Page, flags_of, ratios, said, show, silent_trainer, spread
+from benchmarks.page import Page, flags_of, ratios, report_progress, show, silent_trainer, spread
 from linreg_pl import LinearRegression, TableDataModule
 from linreg_pl.cli.flags import ON_TABLES
 from linreg_pl.core.optimum import optimum, penalty_rows
@@ -53,7 +53,7 @@ PROGRAMS = (EXACT, SGD, BARE, REGRESSOR, RIDGE, LEAST_SQUARES, LSTSQ)
 FLAGS = flags_of("gap", rows=5_000_000, least=2_000, rounds=3)
 
 Coefficients = tuple[np.ndarray, float]  # W (D,) and b
-Found = dict[str, dict[float, list[float]]]  # by program and gap, seconds round by round; none where it is not reached
+Times = dict[str, dict[float, list[float]]]  # by program and gap, seconds round by round; none where it is not reached
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Gap:
 
     def __call__(self, coefficients: Coefficients) -> float:
         """Returns the gap of W (D,) and b."""
-        W, b = (np.asarray(of, dtype=np.float64) for of in coefficients)
+        W, b = (np.asarray(part, dtype=np.float64) for part in coefficients)
         away = W * self._units - self._best
         off = W @ self._means + b - self._mean_y
         return float(away @ self._C @ away + off**2) / self.variance_explained
@@ -222,42 +222,42 @@ def seconds_to(gaps: tuple[float, ...], program: Iterator[Coefficients], gap: Ga
 
 def lengths_to(program: Callable[[Rows, float], Iterator[Coefficients]], rows: Rows, gap: Gap) -> dict[float, float]:
     """Returns the shortest length for each gap from which on all runs end within it: one alone may by chance."""
-    found: dict[float, float] = {}
+    lengths: dict[float, float] = {}
     for epochs in LENGTHS:
         now = gap(next(program(rows, epochs)))
-        found = {each: found.get(each, epochs) for each in GAPS if now <= each}
-    return found
+        lengths = {each: lengths.get(each, epochs) for each in GAPS if now <= each}
+    return lengths
 
 
-def measure(rounds: int, rows: Rows) -> Found:
+def measure(rounds: int, rows: Rows) -> Times:
     """Returns the seconds to each gap, round by round."""
     gap = Gap(rows.x, rows.y)
     lengths = {name: lengths_to(program, rows, gap) for name, program in PLANNED.items()}
-    found: Found = {name: {each: [] for each in GAPS} for name in PROGRAMS}
+    times: Times = {name: {each: [] for each in GAPS} for name in PROGRAMS}
     for number in range(rounds):
         for name in PROGRAMS:
             if name in PLANNED:
                 for each, epochs in lengths[name].items():
-                    found[name][each].append(seconds_to((each,), PLANNED[name](rows, epochs), gap)[each])
+                    times[name][each].append(seconds_to((each,), PLANNED[name](rows, epochs), gap)[each])
             else:
                 for each, seconds in seconds_to(GAPS, AT_ONCE[name](rows), gap).items():
-                    found[name][each].append(seconds)
-            words = ", ".join(f"{each:g} in {took[-1]:.2f} s" for each, took in found[name].items() if took)
-            said(f"round {number + 1} of {rounds}: {name}, {words}")
-    return found
+                    times[name][each].append(seconds)
+            words = ", ".join(f"{each:g} in {took[-1]:.2f} s" for each, took in times[name].items() if took)
+            report_progress(f"round {number + 1} of {rounds}: {name}, {words}")
+    return times
 
 
-def table(found: Found) -> list[str]:
+def table(times: Times) -> list[str]:
     """Returns a line for each program with a column for each gap; `-` marks a gap that it does not reach."""
     lines = [f"{'seconds, median (min-max)':26}" + "".join(f"{f'to {gap:.0e}':>21}" for gap in GAPS)]
-    for name, reached in found.items():
+    for name, reached in times.items():
         lines.append(f"{name:26}" + "".join(f"{spread(took) if took else '-':>21}" for took in reached.values()))
     return lines
 
 
-def ratios_of(found: Found) -> list[str]:
+def ratios_of(times: Times) -> list[str]:
     """Returns the ratios that have a target, each taken within a round."""
-    at = {name: reached[1e-4] for name, reached in found.items()}
+    at = {name: reached[1e-4] for name, reached in times.items()}
     others = [at[name] for name in (REGRESSOR, RIDGE) if at[name]]
     pairs = {
         "exact pass / faster of SGDRegressor and Ridge, to 1e-04": (
@@ -276,15 +276,15 @@ def page(flags: argparse.Namespace) -> Page:
     """Measures the seconds to each gap, and the two ratios."""
     warnings.simplefilter("ignore")  # scikit-learn's, of raw columns
     rows = Rows.drawn(flags.rows)
-    found = measure(flags.rounds, rows)
+    times = measure(flags.rounds, rows)
     notes = {
         "gap": "J - J*, of the variance explained; a program is there when it is below",
         "threads": str(torch.get_num_threads()),
         "rounds": f"{flags.rounds}, each program once a round",
     }
     title = f"Time to the answer: {flags.rows} rows of {NUM_FEATURES} raw features, float32, in memory"
-    drawn = {name: {f"{gap:g}": took for gap, took in reached.items()} for name, reached in found.items()}
-    lines = [*table(found), "", *ratios_of(found)]
+    drawn = {name: {f"{gap:g}": took for gap, took in reached.items()} for name, reached in times.items()}
+    lines = [*table(times), "", *ratios_of(times)]
     return Page(title, ("torch", "lightning", "numpy", "scikit-learn"), notes, lines, drawn)
 
 

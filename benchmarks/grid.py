@@ -12,7 +12,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.page import Page, flags_of, ratios, said, show, spread
+from benchmarks.page import Page, flags_of, ratios, report_progress, show, spread
 from benchmarks.table import bare, linreg, rate, rows, write_parquet
 
 WIDTHS = (1, 32, 512)
@@ -41,7 +41,7 @@ def epochs(width: int, size: int, share: float) -> int:
 
 def measure(rounds: int, share: float, folder: Path) -> dict[Cell, list[float]]:
     """Returns the rows a second of each program, round by round."""
-    found: dict[Cell, list[float]] = {}
+    measured: dict[Cell, list[float]] = {}
     for width in WIDTHS:
         x, y = rows(num_rows(width, share), width)
         path = folder / f"{width}.parquet"
@@ -57,19 +57,19 @@ def measure(rounds: int, share: float, folder: Path) -> dict[Cell, list[float]]:
                 }
                 for name, run in work.items():
                     speed = run()
-                    found.setdefault((width, size, name), []).append(speed)
+                    measured.setdefault((width, size, name), []).append(speed)
                     place = f"round {number + 1} of {rounds}: {width} features, batch {size}"
-                    said(f"{place}: {name}, {speed / 1e6:.2f} M rows/s")
-    return found
+                    report_progress(f"{place}: {name}, {speed / 1e6:.2f} M rows/s")
+    return measured
 
 
-def lines_of(found: dict[Cell, list[float]]) -> list[str]:
+def lines_of(measured: dict[Cell, list[float]]) -> list[str]:
     """Returns a line for each width and batch size."""
     lines = [
         f"{'features':>8} {'batch':>6} {'bare loop':>22} {'in order':>22} {'shuffled':>22} {'in order / bare':>20}"
     ]
-    for width, size in dict.fromkeys((width, size) for width, size, _ in found):
-        speeds = {name: found[width, size, name] for name in ("bare loop", "in order", "shuffled")}
+    for width, size in dict.fromkeys((width, size) for width, size, _ in measured):
+        speeds = {name: measured[width, size, name] for name in ("bare loop", "in order", "shuffled")}
         cells = [f"{spread([value / 1e6 for value in values]):>22}" for values in speeds.values()]
         ratio = spread(ratios(speeds["in order"], speeds["bare loop"]))
         lines.append(f"{width:>8} {size:>6} {' '.join(cells)} {ratio:>20}")
@@ -79,10 +79,10 @@ def lines_of(found: dict[Cell, list[float]]) -> list[str]:
 def page(flags: argparse.Namespace) -> Page:
     """Measures the rows a second of each program, and the ratio to the bare loop."""
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(flags.rounds, flags.rows / MOST_ROWS, Path(folder))
+        measured = measure(flags.rounds, flags.rows / MOST_ROWS, Path(folder))
     notes = {"rounds": f"{flags.rounds}, each once a round"}
     title = "Tables in memory, float32, by width and batch size: M rows/s, median (min-max)"
-    return Page(title, ("torch", "lightning", "numpy"), notes, lines_of(found))
+    return Page(title, ("torch", "lightning", "numpy"), notes, lines_of(measured))
 
 
 if __name__ == "__main__":

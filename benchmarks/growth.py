@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from benchmarks.page import ROOT, Page, flags_of, peak_memory, said, show, silent_trainer, spread
+from benchmarks.page import ROOT, Page, flags_of, peak_memory, report_progress, show, silent_trainer, spread
 from linreg_pl.core.optimum import optimum, penalty_rows
 from linreg_pl.core.triangle import triangle_of
 
@@ -115,26 +115,26 @@ def slope(rows: list[int], seconds: list[float], fixed: float) -> float:
 
 def measure(rounds: int, sizes: list[int]) -> dict[str, dict[int, list[float]]]:
     """Returns the seconds of each by the number of rows, round by round."""
-    found: dict[str, dict[int, list[float]]] = {name: {rows: [] for rows in (FEW, *sizes)} for name in MEASURED}
+    times: dict[str, dict[int, list[float]]] = {name: {rows: [] for rows in (FEW, *sizes)} for name in MEASURED}
     x, y = (torch.cat(parts) for parts in zip(*chunks(sizes[-1]), strict=True))
     for number in range(rounds):
         for name, job in MEASURED.items():
-            for rows, seconds in found[name].items():
+            for rows, seconds in times[name].items():
                 seconds.append(job(x[:rows], y[:rows]))
-            said(f"round {number + 1} of {rounds}: {name}, {seconds[-1]:.2f} s for {rows} rows")
-    return found
+            report_progress(f"round {number + 1} of {rounds}: {name}, {seconds[-1]:.2f} s for {rows} rows")
+    return times
 
 
-def figures(found: dict[str, dict[int, list[float]]], memory: dict[int, float]) -> list[str]:
+def figures(times: dict[str, dict[int, list[float]]], memory: dict[int, float]) -> list[str]:
     """Returns the lines of seconds, memory and slopes."""
-    lines = [f"{'rows':>10}" + "".join(f"{f'{name}, ms':>28}" for name in found) + f"{'peak memory, MB':>18}"]
+    lines = [f"{'rows':>10}" + "".join(f"{f'{name}, ms':>28}" for name in times) + f"{'peak memory, MB':>18}"]
     for rows in (FEW, *memory):
-        took = [spread([each * 1e3 for each in of[rows]]) for of in found.values()]
+        took = [spread([each * 1e3 for each in by_rows[rows]]) for by_rows in times.values()]
         peak = f"{memory[rows]:.0f}" if rows in memory else ""
         lines.append(f"{rows:>10}" + "".join(f"{each:>28}" for each in took) + f"{peak:>18}")
     lines.append("")
-    for name, of in found.items():
-        fixed, *seconds = (statistics.median(took) for took in of.values())
+    for name, by_rows in times.items():
+        fixed, *seconds = (statistics.median(took) for took in by_rows.values())
         found_slope = slope([*memory], seconds, fixed)
         shown = "-" if math.isnan(found_slope) else f"{found_slope:.2f}"
         lines.append(f"{f'slope, {name}':40}{shown:>18}   target {TARGETS['slope']}")
@@ -148,7 +148,7 @@ def page(flags: argparse.Namespace) -> Page:
     """Measures seconds and memory by the number of rows."""
     torch.set_num_threads(1)
     sizes = [flags.rows // 10**power for power in reversed(range(SIZES))]
-    found = measure(flags.rounds, sizes)
+    times = measure(flags.rounds, sizes)
     memory = {rows: streamed_memory(rows) for rows in sizes}
     notes = {
         "fixed": f"what {FEW} rows take is taken off before the slope is drawn",
@@ -156,8 +156,8 @@ def page(flags: argparse.Namespace) -> Page:
         "rounds": f"{flags.rounds}, each once a round; memory once",
     }
     title = f"Growth with the rows: {NUM_FEATURES} features, float32, in memory"
-    drawn = {name: {rows: statistics.median(took) for rows, took in of.items()} for name, of in found.items()}
-    return Page(title, ("torch", "lightning", "numpy"), notes, figures(found, memory), drawn)
+    drawn = {name: {rows: statistics.median(took) for rows, took in by_rows.items()} for name, by_rows in times.items()}
+    return Page(title, ("torch", "lightning", "numpy"), notes, figures(times, memory), drawn)
 
 
 def main() -> None:

@@ -124,7 +124,7 @@ def silent_trainer(**settings: Any) -> "Trainer":
     )
 
 
-def said(words: str) -> None:
+def report_progress(words: str) -> None:
     """Prints the progress of a page to stderr."""
     print(words, file=sys.stderr, flush=True)
 

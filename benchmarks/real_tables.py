@@ -45,16 +45,16 @@ SHOWN = {  # coefficients that every program means the same by
 
 def settings(name: str) -> dict[str, Any]:
     """Returns the data settings of the table's configuration."""
-    found: dict[str, Any] = yaml.safe_load((ROOT / "examples" / f"{name}.yaml").read_text())["data"]["init_args"]
-    return found
+    arguments: dict[str, Any] = yaml.safe_load((ROOT / "examples" / f"{name}.yaml").read_text())["data"]["init_args"]
+    return arguments
 
 
 def flags_of_solve(name: str) -> tuple[str, ...]:
     """Returns the flags of ordinary least squares on the table; diabetes.yaml has settings that `solve` lacks."""
-    of_data = [f"--config=examples/{name}.yaml"]
+    data_flags = [f"--config=examples/{name}.yaml"]
     if name == "diabetes":
-        of_data = ["--data=TableDataModule", "--data.path=examples/diabetes.csv", "--data.target=progression"]
-    return (*of_data, "--model.l2=0", "--json")
+        data_flags = ["--data=TableDataModule", "--data.path=examples/diabetes.csv", "--data.target=progression"]
+    return (*data_flags, "--model.l2=0", "--json")
 
 
 # ---- the others ----

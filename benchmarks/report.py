@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 
-from benchmarks.page import Page, environment, named, said
+from benchmarks.page import Page, environment, named, report_progress
 
 FLAGS_OF = {  # by page: those of a report, and of a trial
     "tutorial": ("", "--rounds 1 --epochs 100"),
@@ -36,7 +36,7 @@ def measured(names: Sequence[str], quick: bool) -> tuple[dict[str, Page], list[s
     """Returns the pages, and the names of those that failed: one failure does not stop the others."""
     pages, failed = dict[str, Page](), []
     for name in names:
-        said(f"---- {name} ----")
+        report_progress(f"---- {name} ----")
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
             try:
                 pages[name] = process.submit(page_of, name, FLAGS_OF[name][quick]).result()

@@ -26,7 +26,18 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
 
-from benchmarks.page import ROOT, Page, at_least, flags_of, peak_memory, ratios, said, show, silent_trainer, spread
+from benchmarks.page import (
+    ROOT,
+    Page,
+    at_least,
+    flags_of,
+    peak_memory,
+    ratios,
+    report_progress,
+    show,
+    silent_trainer,
+    spread,
+)
 
 NUM_FEATURES = 32
 ROW_GROUP = 131_072
@@ -149,9 +160,9 @@ def measured(name: str, folder: Path, threads: int) -> dict[str, float]:
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if answer.returncode:
         raise RuntimeError(f"{name}: {answer.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
-    said(f"{name}: {found['speed'] / 1e6:.2f} M rows/s, peak {found['memory']:.0f} MB")
-    return found
+    result: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    report_progress(f"{name}: {result['speed'] / 1e6:.2f} M rows/s, peak {result['memory']:.0f} MB")
+    return result
 
 
 def figures(rounds: list[dict[str, dict[str, float]]]) -> list[str]:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import torch
 
-from benchmarks.page import Page, flags_of, installed_version, ratios, said, show, spread
+from benchmarks.page import Page, flags_of, installed_version, ratios, report_progress, show, spread
 from benchmarks.tutorial import run_in_terminal
 
 NUM_ROWS = 5_000_000
@@ -73,10 +73,10 @@ def linreg(path: Path, num_rows: int, batch_size: int, shuffle: bool, epochs: in
             "--trainer.callbacks+=benchmarks.loop_timer.LoopTimer",
         ]
         _, code, output = run_in_terminal(command, Path(folder))
-    found = re.search(r"^loop_seconds (\S+)$", output, re.MULTILINE)
-    if code != 0 or not found:
+    match = re.search(r"^loop_seconds (\S+)$", output, re.MULTILINE)
+    if code != 0 or not match:
         raise RuntimeError(f"linreg fit: exit code {code}; its last words:\n{output[-2000:]}")
-    return epochs * (num_rows // batch_size) * batch_size / float(found[1])
+    return epochs * (num_rows // batch_size) * batch_size / float(match[1])
 
 
 def read(x: torch.Tensor) -> None:
@@ -128,15 +128,15 @@ def measure(rounds: int, num_rows: int, folder: Path) -> dict[str, list[float]]:
         for words, shuffle in orders.items():
             epoch = partial(sgd_regressor, x.numpy(), y[:, 0].numpy(), shuffle)
             work[f"SGDRegressor, {words}"] = partial(rate, num_rows, epoch)
-    found: dict[str, list[float]] = {name: [] for name in work}
+    rates: dict[str, list[float]] = {name: [] for name in work}
     for number in range(rounds):
         for name, run in work.items():
-            found[name].append(run())
-            said(f"round {number + 1} of {rounds}: {name}, {found[name][-1] / 1e6:.1f} M rows/s")
-    return found
+            rates[name].append(run())
+            report_progress(f"round {number + 1} of {rounds}: {name}, {rates[name][-1] / 1e6:.1f} M rows/s")
+    return rates
 
 
-def compared(found: dict[str, list[float]]) -> list[str]:
+def compared(rates: dict[str, list[float]]) -> list[str]:
     """Returns the ratios that have a target, each taken within a round."""
     pairs = {
         "rows in order, batch 4096 / bare loop": ("rows in order, batch 4096", "bare PyTorch loop, batch 4096"),
@@ -145,21 +145,21 @@ def compared(found: dict[str, list[float]]) -> list[str]:
         "shuffled, batch 4096 / SGDRegressor, shuffled": ("shuffled, batch 4096", "SGDRegressor, shuffled"),
     }
     return [
-        f"{words:47} {spread(ratios(found[f'linreg fit, {ours}'], found[theirs])):>18}   target ≥ {TARGETS[words]}"
+        f"{words:47} {spread(ratios(rates[f'linreg fit, {ours}'], rates[theirs])):>18}   target ≥ {TARGETS[words]}"
         for words, (ours, theirs) in pairs.items()
-        if theirs in found
+        if theirs in rates
     ]
 
 
 def page(flags: argparse.Namespace) -> Page:
     """Measures the rows a second of each program, and the ratios that have a target."""
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(flags.rounds, flags.rows, Path(folder))
+        rates = measure(flags.rounds, flags.rows, Path(folder))
     lines = [
         f"{'M rows/s, median (min-max)':43}",
-        *(f"{name:43} {spread([value / 1e6 for value in values], decimals=1):>22}" for name, values in found.items()),
+        *(f"{name:43} {spread([value / 1e6 for value in values], decimals=1):>22}" for name, values in rates.items()),
         "",
-        *compared(found),
+        *compared(rates),
     ]
     notes = {"rounds": f"{flags.rounds}, each once a round; {EPOCHS} epochs, of SGDRegressor one"}
     title = f"A table in memory: {flags.rows} rows of {NUM_FEATURES} features, float32"

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import job
-from benchmarks.page import PEERS, ROOT, Page, at_least, ratios, said, show, spread
+from benchmarks.page import PEERS, ROOT, Page, at_least, ratios, report_progress, show, spread
 
 LINREG, BARE, TENSORFLOW = "linreg fit", "bare PyTorch loop", "TensorFlow graph"
 
@@ -51,17 +51,17 @@ class Run:
 
 
 def programs(epochs: int) -> dict[str, list[str]]:
-    """Returns the command of each program that can run here."""
-    here = Path(sys.executable)
+    """Returns the command of each program that can run on this machine."""
+    interpreter = Path(sys.executable)
     commands = {
         LINREG: [
-            str(here.with_name("linreg")),
+            str(interpreter.with_name("linreg")),
             "fit",
             f"--trainer.max_epochs={epochs}",
             "--trainer.default_root_dir=runs",
             "--trainer.callbacks+=benchmarks.loop_timer.LoopTimer",
         ],
-        BARE: [str(here), "-m", "benchmarks.bare_loop", f"--epochs={epochs}"],
+        BARE: [str(interpreter), "-m", "benchmarks.bare_loop", f"--epochs={epochs}"],
     }
     if (PEERS / "installed").exists():
         peer = str(PEERS / "bin" / "python")
@@ -87,7 +87,7 @@ def timed_run(name: str, command: list[str], epochs: int) -> Run:
             require_everything_on(Path(folder), output, epochs)
     W = float(result["W"])
     if epochs == job.EPOCHS and abs(W - job.SLOPE) > W_TOLERANCE:
-        raise RuntimeError(f"{name}: W is {W} at the end, {job.SLOPE} was to be found within {W_TOLERANCE}")
+        raise RuntimeError(f"{name}: W is {W} at the end, {job.SLOPE} was expected within {W_TOLERANCE}")
     return Run(seconds, float(result["loop_seconds"]))
 
 
@@ -124,12 +124,12 @@ def require_everything_on(folder: Path, output: str, epochs: int) -> None:
         RuntimeError: a part of it is missing.
     """
     steps = epochs * (job.NUM_ROWS // job.BATCH_SIZE)
-    found = {
+    parts = {
         "the last checkpoint": any(folder.glob(f"runs/lightning_logs/version_0/checkpoints/step={steps}.ckpt")),
         "the curves": any(folder.glob("runs/lightning_logs/version_0/events.out.tfevents.*")),
         "the progress bar": "steps/s" in output,
     }
-    missing = [part for part, is_there in found.items() if not is_there]
+    missing = [part for part, exists in parts.items() if not exists]
     if missing:
         raise RuntimeError(f"{LINREG}: without {' and '.join(missing)}; its last words:\n{output[-2000:]}")
 
@@ -144,7 +144,7 @@ def measure(rounds: int, epochs: int) -> dict[str, list[Run]]:
             run = timed_run(name, command, epochs)
             runs[name].append(run)
             took = f"process {run.process_seconds:.2f} s, loop {run.loop_seconds:.2f} s"
-            said(f"round {number + 1} of {rounds}: {name}, {took}")
+            report_progress(f"round {number + 1} of {rounds}: {name}, {took}")
     return runs
 
 

@@ -21,7 +21,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from benchmarks.page import PEERS, ROOT, Page, flags_of, ratios, said, show, spread
+from benchmarks.page import PEERS, ROOT, Page, flags_of, ratios, report_progress, show, spread
 from benchmarks.streaming import BATCH_SIZE, NUM_FEATURES, measured, write_parquet
 
 PARQUET, CSV, CACHE, TEXT = "linreg_pl, Parquet", "linreg_pl, CSV", "Vowpal Wabbit, cache", "Vowpal Wabbit, text"
@@ -68,50 +68,51 @@ def vowpal(python: Path, folder: Path, num_rows: int) -> dict[str, float]:
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
         raise RuntimeError(f"Vowpal Wabbit: {answer.stderr[-2000:]}")
-    found = json.loads(answer.stdout.splitlines()[-1])
-    if abs(found["weight"] - 1) > 0.2:
-        raise RuntimeError(f"Vowpal Wabbit: the weight of x0 is {found['weight']}, where 1 was to be found")
-    return {CACHE: num_rows / found["cache"], TEXT: num_rows / found["text"]}
+    result = json.loads(answer.stdout.splitlines()[-1])
+    if abs(result["weight"] - 1) > 0.2:
+        raise RuntimeError(f"Vowpal Wabbit: the weight of x0 is {result['weight']}, where 1 was expected")
+    return {CACHE: num_rows / result["cache"], TEXT: num_rows / result["text"]}
 
 
 def measure(rounds: int, num_rows: int, folder: Path, python: Path | None) -> dict[str, list[float]]:
     """Returns the rows a second, round by round."""
     write_parquet(folder / "table.parquet", num_rows)
     pyarrow.csv.write_csv(pyarrow.parquet.read_table(folder / "table.parquet"), folder / "table.csv")
-    found: dict[str, list[float]] = {PARQUET: [], CSV: []}
+    rates: dict[str, list[float]] = {PARQUET: [], CSV: []}
     if python is not None:
         write_text(folder)
-        found |= {CACHE: [], TEXT: []}
+        rates |= {CACHE: [], TEXT: []}
     for number in range(rounds):
         speeds = {
-            name: measured(of, folder, os.cpu_count() or 1)["speed"] for name, of in ((PARQUET, "epoch"), (CSV, "CSV"))
+            name: measured(job, folder, os.cpu_count() or 1)["speed"]
+            for name, job in ((PARQUET, "epoch"), (CSV, "CSV"))
         }
         if python is not None:
             speeds |= vowpal(python, folder, num_rows)
         for name, speed in speeds.items():
-            found[name].append(speed)
-            said(f"round {number + 1} of {rounds}: {name}, {speed / 1e6:.2f} M rows/s")
-    return found
+            rates[name].append(speed)
+            report_progress(f"round {number + 1} of {rounds}: {name}, {speed / 1e6:.2f} M rows/s")
+    return rates
 
 
 def page(flags: argparse.Namespace) -> Page:
     """Measures the rows a second, and the ratios."""
     python = peer()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(flags.rounds, flags.rows, Path(folder), python)
+        rates = measure(flags.rounds, flags.rows, Path(folder), python)
     skipped = f"Vowpal Wabbit: skipped, {PEERS.name} has none; install it with: make bench-peers"
     notes = {
         "peer": peer_version(python) if python else skipped,
         "rounds": f"{flags.rounds}, each once a round",
     }
     lines = [f"{'M rows/s, median (min-max)':27}"]
-    lines += [f"{name:27}{spread([each / 1e6 for each in speeds]):>20}" for name, speeds in found.items()]
+    lines += [f"{name:27}{spread([each / 1e6 for each in speeds]):>20}" for name, speeds in rates.items()]
     lines.append("")
     for ours, theirs in RATIOS:
-        if theirs in found:
-            lines.append(f"{f'{ours} / {theirs}':47}{spread(ratios(found[ours], found[theirs])):>18}")
+        if theirs in rates:
+            lines.append(f"{f'{ours} / {theirs}':47}{spread(ratios(rates[ours], rates[theirs])):>18}")
     title = f"Vowpal Wabbit: {flags.rows} rows of {NUM_FEATURES} features, streamed"
-    return Page(title, ("torch", "lightning", "pyarrow"), notes, lines, found)
+    return Page(title, ("torch", "lightning", "pyarrow"), notes, lines, rates)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Tables to try the program on, and how each is fitted."""
+"""Tables to try the program on, and the settings that fit each."""

@@ -1,4 +1,4 @@
-"""The benchmarks start, check what they measured, and print their ratios; how large these are is no test's business."""
+"""Checks that the benchmarks run, check their results and print their ratios; no test asserts a speed."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from benchmarks.page import Page, flags_of, rounded, show, spread
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's, of loaders
 def test_page_of_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each measurement finds a speed on a small table, and one is taken as all are: in a process of its own."""
+    """Takes each measurement on a small table, and one in a process of its own, as the page does."""
     monkeypatch.setattr(streaming, "BATCH_SIZE", 1024)
     streaming.write_tables(tmp_path, 30_000)
     speeds = {name: measure(tmp_path) for name, measure in streaming.MEASURED.items()}
@@ -28,15 +28,15 @@ def test_page_of_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert words in lines
 
 
-def test_tutorials_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without TensorFlow, wherever it is installed: it takes longer than all others."""
+def test_page_of_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves TensorFlow out, even where it is installed: it takes longer than all others."""
     monkeypatch.setattr(tutorial, "PEERS", tmp_path)
     text = str(tutorial.page(tutorial.FLAGS.parse_args(["--rounds=1", "--epochs=20"])))
     for words in ("linreg fit", "bare PyTorch loop", "loop / bare loop", "torch 2.", "TensorFlow graph: skipped"):
         assert words in text
 
 
-def test_a_page_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = flags_of("some", rows=10, least=5).parse_args(["--rows=7", f"--output={tmp_path / 'page.txt'}"])
     show(lambda flags: Page(f"{flags.rows} rows", ("torch",), {"peer": "none"}, ["1.00 "]), flags)
     written = (tmp_path / "page.txt").read_text()
@@ -68,14 +68,14 @@ def test_spread() -> None:
 
 
 @pytest.mark.parametrize("text", ["4", "-1", "many"])
-def test_a_page_takes_no_smaller_table(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_smallest_table(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         flags_of("some", rows=10, least=5).parse_args([f"--rows={text}"])
     assert f"{text}: give a whole number from 5 on" in capsys.readouterr().err
 
 
-def test_accuracys_page_is_what_is_measured() -> None:
-    """To a digit and a half, as another processor's sums round in another order; 0 or less is no number of digits."""
+def test_accuracy_page() -> None:
+    """Compares to a digit and a half: other processors round in another order. 0 or less means no right digit."""
     page = (Path(__file__).parent.parent / "docs" / "accuracy.md").read_text().splitlines()
     written = [line for line in page if line.startswith("|")]
     for line, measured in zip(written, accuracy.table(), strict=True):
@@ -85,18 +85,18 @@ def test_accuracys_page_is_what_is_measured() -> None:
         name, *figures = line.strip("| ").split(" | ")
         expected_name, *expected = measured.strip("| ").split(" | ")
         assert name == expected_name
-        shown, found = ([max(float(figure), 0.0) for figure in some] for some in (figures, expected))
-        assert shown == pytest.approx(found, abs=1.5), name
+        shown, computed = ([max(float(figure), 0.0) for figure in some] for some in (figures, expected))
+        assert shown == pytest.approx(computed, abs=1.5), name
 
 
-def test_tables_page() -> None:
+def test_page_of_table() -> None:
     text = str(table.page(table.FLAGS.parse_args(["--rounds", "1", "--rows", "20000"])))
     for words in ("linreg fit, shuffled, batch 16384", "bare PyTorch loop, batch 4096", "/ one read", "SGDRegressor"):
         assert words in text
 
 
-def test_grids_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With two cells of fifteen, as each takes two processes."""
+def test_page_of_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measures two cells of fifteen: each takes two processes."""
     monkeypatch.setattr(grid, "WIDTHS", (3,))
     monkeypatch.setattr(grid, "BATCH_SIZES", (256, 1024, 65_536))
     lines = grid.page(grid.FLAGS.parse_args(["--rounds", "1", "--rows", "50000"])).lines
@@ -104,11 +104,11 @@ def test_grids_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(float(cell) > 0 for line in lines[1:] for cell in line.split()[2::2])
 
 
-# ---- time until the answer is there ----
+# ---- time until the answer is near ----
 
 
-def test_the_gap_is_that_of_mean_squares() -> None:
-    """Beside scikit-learn's solution in float64, and means written out: J - J* loses eight digits, of sixteen."""
+def test_gap() -> None:
+    """Compares with scikit-learn's solution and with means in float64: J - J* loses eight of sixteen digits."""
     rows = gap.Rows.drawn(3000)
     x, y = rows.x.astype(np.float64), rows.y.astype(np.float64)
     best = LinearRegression(tol=1e-14).fit(x / x.std(axis=0), y)
@@ -118,11 +118,11 @@ def test_the_gap_is_that_of_mean_squares() -> None:
     explained = y.var() - J[0]
     assert measured.variance_explained == pytest.approx(explained, rel=1e-9)
     assert measured((W, b)) < 1e-12
-    for found, there in zip(J[1:], (measured((W * 1.001, b)), measured((W, b + 0.01))), strict=True):
-        assert there == pytest.approx((found - J[0]) / explained, rel=1e-6)
+    for cost, share in zip(J[1:], (measured((W * 1.001, b)), measured((W, b + 0.01))), strict=True):
+        assert share == pytest.approx((cost - J[0]) / explained, rel=1e-6)
 
 
-def test_only_the_program_is_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_runs_for_the_program_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("benchmarks.gap.time.perf_counter", lambda: now[0])
 
@@ -138,21 +138,21 @@ def test_only_the_program_is_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
     assert gap.seconds_to((1e-2, 1e-4, 1e-6), program(), looked_at) == {1e-2: 2, 1e-4: 4}  # type: ignore[arg-type]
 
 
-def test_a_length_that_is_near_by_chance_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_length_within_gap_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gap, "LENGTHS", (1, 2, 3, 4))
     ends = {1: 1e-3, 2: 1e-1, 3: 1e-3, 4: 1e-5}
-    found = gap.lengths_to(lambda _, epochs: iter([ends[epochs]]), None, lambda end: end)  # type: ignore
-    assert found == {1e-2: 3, 1e-4: 4}
+    lengths = gap.lengths_to(lambda _, epochs: iter([ends[epochs]]), None, lambda end: end)  # type: ignore
+    assert lengths == {1e-2: 3, 1e-4: 4}
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_page_of_gap() -> None:
-    """The solvers are there at once; descent gets nearer in more time."""
+    """Solvers reach all gaps at once; descent gets nearer in more time."""
     page = gap.page(gap.FLAGS.parse_args(["--rounds=1", "--rows=60000"]))
     assert list(page.drawn) == list(gap.PROGRAMS)
     for name in (gap.EXACT, gap.RIDGE, gap.LEAST_SQUARES, gap.LSTSQ):
         (once,) = set(map(tuple, page.drawn[name].values()))
-        assert len(once) == 1, f"{name} is there, and at all gaps at once"
+        assert len(once) == 1, f"{name} reaches all gaps at once"
     for name in (gap.SGD, gap.BARE, gap.REGRESSOR):
         assert len(page.drawn[name]["0.01"]) == 1, name
     for words in ("to 1e-06", "exact pass / faster of SGDRegressor and Ridge", "SGD / SGDRegressor", "lightning 2."):
@@ -162,13 +162,13 @@ def test_page_of_gap() -> None:
 # ---- growth ----
 
 
-def test_slope_is_of_what_is_above_the_fixed_cost() -> None:
+def test_slope_without_fixed_cost() -> None:
     rows = [100, 1000, 10_000, 100_000]
     assert growth.slope(rows, [0.5 + 2e-6 * count**1.1 for count in rows], 0.5) == pytest.approx(1.1, rel=1e-9)
     assert np.isnan(growth.slope(rows, [0.5, 0.6, 0.7, 0.8], 0.5))
 
 
-def test_chunks_of_growth_are_its_rows() -> None:
+def test_growth_chunks() -> None:
     parts = list(growth.chunks(100_000))
     assert [len(x) for x, _ in parts] == [65_536, 34_464]
     assert parts[0][0].shape[1] == growth.NUM_FEATURES
@@ -189,14 +189,14 @@ def test_page_of_growth(monkeypatch: pytest.MonkeyPatch) -> None:
         assert words in str(page)
 
 
-def test_streamed_memory_is_a_processs_own() -> None:
+def test_streamed_memory() -> None:
     assert 50 < growth.streamed_memory(1000) < 2000, "MB, of Python with torch"
 
 
 # ---- Vowpal Wabbit ----
 
 
-def test_vowpals_text_has_the_tables_rows(tmp_path: Path) -> None:
+def test_vowpal_text(tmp_path: Path) -> None:
     streaming.write_parquet(tmp_path / "table.parquet", 50)
     vowpal.write_text(tmp_path)
     columns = pyarrow.parquet.read_table(tmp_path / "table.parquet").to_pydict()
@@ -204,30 +204,30 @@ def test_vowpals_text_has_the_tables_rows(tmp_path: Path) -> None:
     assert len(lines) == 50
     for row, line in enumerate(lines):
         y, features = line.split(" | ")
-        found = {"y": y} | dict(feature.split(":") for feature in features.split())
-        assert {name: np.float32(text) for name, text in found.items()} == {
+        columns_of_line = {"y": y} | dict(feature.split(":") for feature in features.split())
+        assert {name: np.float32(text) for name, text in columns_of_line.items()} == {
             name: np.float32(values[row]) for name, values in columns.items()
         }
 
 
-@pytest.mark.parametrize("is_there", [True, False])
-def test_page_of_vowpal(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
-    monkeypatch.setattr(vowpal, "peer", lambda: Path(sys.executable) if is_there else None)
+@pytest.mark.parametrize("installed", [True, False])
+def test_page_of_vowpal(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    monkeypatch.setattr(vowpal, "peer", lambda: Path(sys.executable) if installed else None)
     monkeypatch.setattr(vowpal, "peer_version", lambda python: "vowpalwabbit 9")
     monkeypatch.setattr(vowpal, "write_parquet", lambda path, rows: streaming.write_parquet(path, 10))
     monkeypatch.setattr(vowpal, "measured", lambda name, folder, threads: {"speed": 2e6})
     monkeypatch.setattr(vowpal, "vowpal", lambda *_: {vowpal.CACHE: 1e6, vowpal.TEXT: 4e6})
     text = str(vowpal.page(vowpal.FLAGS.parse_args(["--rounds=2"])))
     assert "linreg_pl, Parquet             2.00 (2.00-2.00)" in text
-    assert ("linreg_pl, CSV / Vowpal Wabbit, text             0.50 (0.50-0.50)" in text) == is_there
-    assert ("make bench-peers" in text) != is_there
+    assert ("linreg_pl, CSV / Vowpal Wabbit, text             0.50 (0.50-0.50)" in text) == installed
+    assert ("make bench-peers" in text) != installed
 
 
 # ---- the report ----
 
 
-def test_a_page_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is measured in a process of its own; of the pages the smallest."""
+def test_failing_page_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measures the smallest page, in a process of its own, and one that does not exist."""
     monkeypatch.setattr(report, "FLAGS_OF", {"exact": ("", "--rounds 1 --rows 300"), "not_there": ("", "")})
     pages, failed = report.measured(list(report.FLAGS_OF), quick=True)
     assert failed == ["not_there"]
@@ -236,8 +236,8 @@ def test_a_page_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) ->
         assert words in text
 
 
-def test_every_pages_flags_are_its_own() -> None:
-    """Also those of the page that returns no lines, whose flags are its command's."""
+def test_flags_of_pages() -> None:
+    """Parses the flags of the report and of a trial."""
     for name, both in report.FLAGS_OF.items():
         module = __import__(f"benchmarks.{name}", fromlist=["FLAGS"])
         for flags in both:
@@ -245,7 +245,7 @@ def test_every_pages_flags_are_its_own() -> None:
 
 
 def test_picture(tmp_path: Path) -> None:
-    """Also of programs that do not get there, and of pages that failed."""
+    """Draws programs that never reach a gap, and leaves out pages that failed."""
     seconds = {"0.01": [1.0, 2.0], "0.0001": [3.0], "1e-06": []}
     of_gap = Page("gap", (), {}, [], {"here": seconds, "nowhere": {gap: [] for gap in seconds}})
     of_growth = Page("growth", (), {}, [], {"pass": {10: 0.1, 100: 1.0}, "epoch": {10: 0.2, 100: 2.0}})
