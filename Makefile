@@ -37,6 +37,7 @@ examples: .venv/installed-dev ## write the tables of examples/, from the package
 
 # ---- develop ----
 
+# worksteal gives each of the four neighbouring tests, which share slow fixtures.
 .PHONY: test
 test: .venv/installed-dev ## run the tests
 	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
