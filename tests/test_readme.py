@@ -90,6 +90,7 @@ def test_named_flags_exist(clone: Path) -> None:
         for words in (
             ["--help"],
             ["fit", "--help"],
+            ["fit", "--help=trainer"],
             ["predict", "--help"],
             ["solve", "--help"],
             ["fit", "--data.help", "TableDataModule"],
