@@ -100,10 +100,11 @@ def test_resume_finds_the_run(tmp_path: Path) -> None:
         ("fit", "--resume", "auto", "--trainer.max_epochs", "3"),
         ("fit", "--resume", str(RUN), "--trainer.max_epochs", "3"),
         ("fit", "--resume", str(RUN / "checkpoints" / "step=6.ckpt"), "--trainer.max_epochs", "3"),
+        ("predict", "--ckpt_path", str(RUN / "checkpoints" / "step=6.ckpt")),
     ],
-    ids=["auto", "run", "checkpoint"],
+    ids=["auto", "run", "checkpoint", "predict"],
 )
-def test_resume_reads_the_checkpoint_once(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_checkpoint_is_read_once(command: tuple[str, ...], tmp_path: Path) -> None:
     """One read serves for the checksums, the settings and the weights."""
     first = ("--trainer.max_epochs", "3" if "auto" in command else "2", "--checkpoint_every_n_epochs", "2")
     assert linreg("fit", *JOBS["synthetic"], *first, cwd=tmp_path).code == 0
