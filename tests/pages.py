@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 from tests.commands import linreg, outside_make
@@ -87,6 +88,18 @@ def assert_shown(printed: str, shown: str) -> None:
             assert kind(line) == kind(lines[position - 1]), f"{LEFT_OUT} leaves out another kind of line: {line}"
         _assert_lines(lines[start : start + len(segment)], segment)
         position = start + len(segment)
+
+
+def assert_aligned(printed: str) -> None:
+    """Raises AssertionError where a column of a printed table does not end below its title."""
+    lines = printed.splitlines()
+    for number, line in enumerate(lines):
+        for titles in (("fitted", "exact", "forecast", "actual"), ("estimate", "standard error")):
+            if all(title in line for title in titles):
+                ends = [line.index(title) + len(title) for title in titles]
+                for row in takewhile(lambda row: row.startswith("  ") or " … " in row, lines[number + 1 :]):
+                    assert all(row[:end].strip() and row[end - 1] != " " for end in ends), row
+                    assert all(row[end : end + 1] in ("", " ") for end in ends), row
 
 
 def segments(lines: list[str]) -> list[list[str]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pages import assert_shown
+from tests.pages import PAGES, ROOT, assert_aligned, assert_shown
 
 SHOWN = """\
 fitting 442 rows, 10 features
@@ -94,3 +94,20 @@ def test_several_parts_are_left_out() -> None:
     assert_shown(printed, "epoch 0 loss 0.5\n…\n")
     with pytest.raises(AssertionError):
         assert_shown(printed, "epoch 0 loss 0.5\n…\nepoch 4 loss 4.9\n…\nepoch 8 loss 8.5\n")
+
+
+TABLE = """\
+          fitted        exact   forecast  actual
+  W      3.65699        3.657        344     350
+  b  -0.00238792            0     4.4e10       -
+gap      0.00235 above
+"""
+
+
+def test_columns_end_below_their_titles() -> None:
+    assert_aligned(TABLE)
+    assert_aligned(TABLE + "\n".join((ROOT / page).read_text() for page in PAGES))
+    for aligned, moved in (("W      3", "W     3"), ("344 ", "344  "), ("4.4e10", "4.4e10 "), ("fitted ", "fitted")):
+        assert aligned in TABLE
+        with pytest.raises(AssertionError):
+            assert_aligned(TABLE.replace(aligned, moved))

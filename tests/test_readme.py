@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import linreg, outside_make
-from tests.pages import PAGES, ROOT, assert_shown, blocks, console_blocks, make_clone, run
+from tests.pages import PAGES, ROOT, assert_aligned, assert_shown, blocks, console_blocks, make_clone, run
 
 IN_PAGES = {name: (ROOT / name).read_text() for name in PAGES}
 
@@ -25,6 +25,7 @@ def test_commands_print_what_is_shown(name: str, clone: Path) -> None:
         code, printed = run(command, clone)
         assert code == (2 if shown.startswith("linreg: ") else 0), printed
         assert_shown(printed, shown)
+        assert_aligned(printed)
 
 
 def test_readme_shows_the_main_commands() -> None:
