@@ -186,9 +186,14 @@ def test_data_defaults_do_not_leak(tmp_path: Path) -> None:
 
 
 def test_run_without_files(tmp_path: Path) -> None:
-    for arguments in (("--trainer.logger", "false", "--trainer.max_epochs", "1"), ("--trainer.fast_dev_run", "true")):
+    for steps, arguments in (
+        (2, ("--trainer.logger", "false", "--trainer.max_epochs", "1")),
+        (1, ("--trainer.fast_dev_run", "true")),
+    ):
         result = linreg("fit", *arguments, cwd=tmp_path)
         assert result.code == 0, result.stderr
+        assert result.stdout.startswith(f"fitting 10000 rows, 1 feature, 1 target: {steps} steps, 2 an epoch\n")
+        assert f"fitted in {steps} steps" in result.stdout
         assert list(tmp_path.iterdir()) == []
 
 

@@ -71,7 +71,7 @@ def fit(job: Job) -> None:
             enable_progress_bar=job.bar is not None,
             **validation_settings(settings, job.data),
         )
-        print_heading(job, steps, planned)
+        print_heading(job, trainer.max_steps, planned)  # --trainer.fast_dev_run shortens it
         train(job, trainer, report, folder)
         print_summary(report, folder, planned)
 
