@@ -132,3 +132,34 @@ def test_changed_descent_overrides_optimizer(trained: Path) -> None:
     assert (group["lr"], group["momentum"]) == (7.0, 0.5)
     contents.change_descent(DescentSettings(lr=2e-4, momentum=0.5))
     assert (group["lr"], group["momentum"]) == (2e-4, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("linreg_pl_format", "2"), ("descent", 0.1), ("exact", {"loss": 1.0}), ("progress", 0.5)]
+)
+def test_entries_of_other_types_are_refused(key: str, value: Any, trained: Path, tmp_path: Path) -> None:
+    torch.save({**newest(trained), key: value}, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match=r"other\.ckpt: this is no checkpoint of a linear regression"):
+        read_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_hyper_parameters_are_no_data_state(trained: Path) -> None:
+    """A data module may have the names of its columns as hyper-parameters."""
+    settings = {"feature_names": ["x"], "target_names": ["y"]}
+    saved = newest(trained)
+    state = saved.pop("SyntheticDataModule")
+    contents = CheckpointContents.from_dict({**saved, "datamodule_hyper_parameters": settings, "Rows": state})
+    assert contents.datamodule_hyper_parameters == settings
+    assert contents.data is not None
+    assert (contents.data.class_name, contents.data.values) == ("Rows", state)
+
+
+def test_checkpoint_of_lightnings_cli_is_evaluated(trained: Path, tmp_path: Path) -> None:
+    """A `LightningCLI` adds to the hyper-parameters the name of the function that builds the model."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    saved, path = newest(tmp_path), checkpoints(tmp_path / RUN)[-1].relative_to(tmp_path)
+    evaluated = linreg("validate", "--ckpt_path", str(path), cwd=tmp_path)
+    saved["hyper_parameters"]["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
+    torch.save(saved, tmp_path / path)
+    assert linreg("validate", "--ckpt_path", str(path), cwd=tmp_path) == evaluated
+    assert (evaluated.code, evaluated.stderr) == (0, "")

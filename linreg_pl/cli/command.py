@@ -146,7 +146,8 @@ class LinregCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Takes the model's settings from the checkpoint to evaluate; a resumed run has them in its config."""
         if self.start.checkpoint is not None and self.start.resumption is None:
-            model = self.start.checkpoint.contents.hyper_parameters
+            saved = self.start.checkpoint.contents.hyper_parameters
+            model = {name: value for name, value in saved.items() if name != "_instantiator"}  # of Lightning's own CLI
             self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
 
     # ---- what is run ----

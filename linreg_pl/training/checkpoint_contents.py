@@ -20,7 +20,7 @@ A checkpoint is Lightning's dict of plain types and tensors, so `torch.load(path
 Format 1 had neither version. Format 2 has them.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any, ClassVar, Self
@@ -126,13 +126,20 @@ class CheckpointContents:
             InputError: it is no checkpoint of a linear regression.
         """
         required = {"state_dict", "global_step", "hyper_parameters", "pytorch-lightning_version"}
+        foreign = "this is no checkpoint of a linear regression; another program saved it"
         if (
             not isinstance(checkpoint, dict)
             or not required <= checkpoint.keys()
             or not is_linear_regression(checkpoint["state_dict"])
         ):
-            raise InputError("this is no checkpoint of a linear regression; another program saved it")
-        entries = dict(checkpoint)
+            raise InputError(foreign)
+        try:
+            return cls._from_entries(dict(checkpoint))
+        except (TypeError, AttributeError) as error:  # another program may use our keys for entries of other types
+            raise InputError(foreign) from error
+
+    @classmethod
+    def _from_entries(cls, entries: dict[str, Any]) -> Self:
         format_version, program_version = entries.pop("linreg_pl_format", 1), entries.pop("linreg_pl_version", None)
         if format_version > cls.newest_format:
             raise NewerFormatError(
@@ -140,25 +147,25 @@ class CheckpointContents:
                 f" {own_version()}, reads formats up to {cls.newest_format}: install linreg_pl {program_version} or"
                 " later"
             )
-        data = next((DataState(name, values) for name, values in entries.items() if is_data_state(values)), None)
-        if data is not None:
-            del entries[data.class_name]
-        return cls(
+        contents = cls(
             state_dict=entries.pop("state_dict"),
             global_step=entries.pop("global_step"),
             hyper_parameters=entries.pop("hyper_parameters"),
             lightning_version=entries.pop("pytorch-lightning_version"),
             datamodule_hyper_parameters=entries.pop("datamodule_hyper_parameters", {}),
             optimizer_states=entries.pop("optimizer_states", []),
-            data=data,
             format_version=format_version,
             program_version=program_version,
             descent=DescentSettings.from_dict(entries.pop("descent")) if "descent" in entries else None,
             exact=ExactState.from_dict(entries.pop("exact")) if "exact" in entries else None,
             progress=Progress.from_dict(entries.pop("progress", {})),
             points=entries.pop("points", {}),
-            others=entries,
         )
+        # Looked for last: a data module's hyper-parameters may have the names of columns too.
+        data = next((DataState(name, values) for name, values in entries.items() if is_data_state(values)), None)
+        if data is not None:
+            del entries[data.class_name]
+        return replace(contents, data=data, others=entries)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns Lightning's dict, for Lightning to load. Entries that are empty are left out."""
