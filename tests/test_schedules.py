@@ -86,6 +86,14 @@ def test_schedule_needs_a_run_with_an_end() -> None:
         LinearRegression(tail_averaging=1.5)
 
 
+def test_schedule_can_be_set_later() -> None:
+    models = [LinearRegression(10, schedule="cosine", learning_rate=0.1), LinearRegression(10, learning_rate=0.1)]
+    models[1].schedule = "cosine"
+    for model in models:
+        plain_trainer(5).fit(model, TableDataModule(str(DIABETES), "progression"))
+    assert torch.equal(models[0].W, models[1].W)
+
+
 def small_problem(num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Returns x with a column of ones, y = x θ + noise, and the least-squares estimate of θ."""
     generator = torch.Generator().manual_seed(1)

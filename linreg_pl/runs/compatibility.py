@@ -76,7 +76,7 @@ def require_same_length(checkpoint: CheckpointFile, model: LinearRegression, ste
         InputError: it differs.
     """
     planned = checkpoint.contents.progress.total_steps
-    if model.settings.depends_on_length and planned is not None and planned != steps:
+    if model.depends_on_length and planned is not None and planned != steps:
         raise InputError(
             f"{checkpoint.path}: the run's schedule or average was planned for {planned} steps, and now there are"
             f" {steps}. To go on with the new length, add --allow_changed_settings true; to go on unchanged, leave it"

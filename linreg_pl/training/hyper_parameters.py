@@ -59,8 +59,3 @@ class HyperParameters:
             "learning_rate auto": self.learning_rate == "auto",
         }
         return [name for name, needed in needs.items() if needed]
-
-    @property
-    def depends_on_length(self) -> bool:
-        """Returns whether a step depends on the length of the run."""
-        return self.schedule != "constant" or self.tail_averaging > 0

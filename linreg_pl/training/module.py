@@ -119,6 +119,11 @@ class LinearRegression(PreparedModule):
             self.register_buffer("num_averaged", torch.zeros((), dtype=torch.int64))
 
     @property
+    def depends_on_length(self) -> bool:
+        """Returns whether a step depends on the length of the run."""
+        return self.schedule != "constant" or self.tail_averaging > 0
+
+    @property
     def newest_step(self) -> objective.Step | None:
         """Returns J and its gradient before the newest update; None before the first."""
         return self._newest.step
@@ -141,7 +146,7 @@ class LinearRegression(PreparedModule):
             InputError: the run has no end.
         """
         self._is_new = False
-        if not self.settings.depends_on_length:
+        if not self.depends_on_length:
             return
         steps = self.trainer.estimated_stepping_batches
         if steps == math.inf:
