@@ -96,7 +96,7 @@ class LinregCLI(LightningCLI):
         parser.link_arguments("data.num_targets", "model.num_targets", apply_on="instantiate")
 
     def num_features(self, data: BatchDataModule) -> int:
-        """Returns D of data that knows what the checkpoint's data has learnt: its categories are columns."""
+        """Returns D after the data has adopted the checkpoint's state, as its categories are columns."""
         if self.shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
         if self.start.checkpoint is not None:
@@ -105,7 +105,7 @@ class LinregCLI(LightningCLI):
 
     @property
     def shows_bar(self) -> bool:
-        """Tells whether there is a progress bar: at a terminal, unless the settings turn it off."""
+        """Returns whether there is a progress bar: at a terminal, unless the settings turn it off."""
         wanted = self.config[self.config.subcommand].trainer.enable_progress_bar is not False
         return wanted and sys.stdout.isatty()
 
@@ -126,14 +126,14 @@ class LinregCLI(LightningCLI):
         if settings.get("resume") and self.start.resumption is None:
             raise InputError("resume is set by a config file or the environment: give --resume on the command line")
         require_possible(settings.trainer)
-        settings.pop("resume", None)  # config.yaml is that of a run, whether or not it was interrupted
+        settings.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = settings.pop("allow_changed_settings", False)
         if command not in ("fit", "solve") and self.start.checkpoint is None:
             raise InputError(f"linreg {command}: give --ckpt_path a checkpoint, RUN/checkpoints/step=….ckpt")
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Any:
-        # The defaults of one data module must not become settings of another that has parameters of the same name:
-        # see which one is chosen, and where it is another, make it the default, and parse again.
+        # Data modules share parameter names, and the defaults of one must not become settings of another. So parse once
+        # to learn which one is chosen; if it is not the default, make it the default, and parse again.
         without_printing = [arg for arg in args if not arg.startswith("--print_config")]
         config = parser.parse_args(without_printing)
         chosen = config[config.subcommand].data.class_path

@@ -117,7 +117,7 @@ def run_loggers(logger: Any, folder: Path, steps: int) -> list[Any]:
 
 
 def run_callbacks(job: Job, exact: ExactAnswer | None, report: Report) -> list[Callback]:
-    """Builds what watches the run, in the order in which Lightning calls it."""
+    """Builds the callbacks, in the order in which Lightning calls them."""
     saving = EpochCheckpoints(job.settings.checkpoint_every_n_epochs)
     saving.saves_start = job.allow_changed_settings
     executions = Executions(job.settings.steps_per_execution)
@@ -174,7 +174,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def train(job: Job, trainer: Trainer, report: Report, folder: Path | None) -> None:
-    """Trains, and says after an interruption or a divergence what to do.
+    """Trains; after an interruption or a divergence, prints what to do.
 
     Raises:
         InputError: nothing can be written.

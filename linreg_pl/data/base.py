@@ -22,14 +22,14 @@ from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
 
 if TYPE_CHECKING:
-    import pyarrow as pa  # which a fit without a table does not import
+    import pyarrow as pa  # only tables import it
 
 
 class BatchDataModule(LightningDataModule, ABC):
     """Rows with D named features and K named targets, cut into `steps_per_epoch` training batches an epoch."""
 
     target_names: list[str]
-    batch_size: int  # known, as the rows are, after `setup("fit")`
+    batch_size: int  # known after `setup("fit")`, like the rows
     watch: Watch = staticmethod(unwatched)
     """Observes each pass over all rows; set it before the first one."""
     _groups: StepGroups | None = None
@@ -138,7 +138,7 @@ class BatchDataModule(LightningDataModule, ABC):
         }
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
-        """Takes over what the checkpoint's data learnt from the rows it was fitted on; may come before `setup`."""
+        """Adopts what the checkpoint's data learnt from its rows; may be called before `setup`."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Adopts the checkpoint's state, and compares the checkpoint's columns with the data's.

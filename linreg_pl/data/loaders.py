@@ -16,7 +16,7 @@ EVALUATION_BATCH_SIZE = 65_536
 
 
 class BatchSource(Protocol):
-    """What a loader of training batches needs to know of a data module."""
+    """The part of a data module that a loader of training batches uses."""
 
     batch_size: int
 
@@ -83,7 +83,7 @@ class TrainingBatches:
     def state_dict(self) -> dict[str, Any]:
         """Returns an empty state: the checkpoint's optimizer step is the position.
 
-        Lightning takes a loader that has this method for one that can resume within an epoch.
+        Lightning assumes that a loader with this method can resume within an epoch.
         """
         return {}
 
@@ -92,7 +92,7 @@ class TrainingBatches:
 
 
 class Summary:
-    """All rows of a validation as one batch: their triangle, from which J follows at any W and b. It is its own loader.
+    """Holds all validation rows as one batch: their triangle, which gives J at any W and b. It is its own loader.
 
     Lightning moves only tensors and their collections to the device, and passes this batch on unchanged.
     """

@@ -13,8 +13,8 @@ from linreg_pl.errors import InputError
 class ActsWhenDue(Protocol):
     """A callback that acts only after certain steps, or whenever an execution happens to end.
 
-    A callback without this method that has a hook around steps gets control after every step, and one that has a hook
-    around epochs after every epoch.
+    Other callbacks get control after every step if they override a step hook. With an epoch hook, they get it after
+    every epoch.
     """
 
     def next_due(self, trainer: Trainer, step: int) -> float:
@@ -69,9 +69,9 @@ class AtPoints(Callback):
 
 
 class PointsWithin:
-    """The points that fall within one execution: after a step that is not its last.
+    """Draws the points of the curves that fall within one execution, after any step but its last.
 
-    `next_step` is the step of the next one; infinity if no callback draws points.
+    `next_step` is the step of the next point; infinity if no callback draws points.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -118,7 +118,7 @@ def next_multiple(interval: int, step: int) -> int:
 def next_due(trainer: Trainer, step: int) -> int:
     """Returns the first step after `step` at whose end Lightning or a callback needs control.
 
-    Lightning's `Timer` has a hook around steps, but it reads the clock, whatever the step.
+    Ignores the step hook of Lightning's `Timer`, which only reads the clock, at whatever step.
     """
     step_hooks = ("on_train_batch_start", "on_train_batch_end", "on_before_optimizer_step", "on_before_zero_grad")
     epoch_end = next_multiple(int(trainer.num_training_batches), step)

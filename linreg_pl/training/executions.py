@@ -1,8 +1,8 @@
-"""Groups optimizer steps into executions: one `training_step` of Lightning takes all the steps of one.
+"""Groups optimizer steps into executions, each taken by a single `training_step` of Lightning.
 
-Lightning's work around a `training_step` costs more than an optimizer step. So an execution goes on to the next step at
-which something is shown, saved or validated, as with Keras's `steps_per_execution`. The arithmetic is that of one step
-at a time, to the bit.
+Lightning's work around a `training_step` costs more than an optimizer step. So an execution ends only where
+something is shown, saved or validated, as with Keras's `steps_per_execution`. The results have the same bits as with
+one step at a time.
 """
 
 import time
@@ -22,8 +22,8 @@ class Executions:
     """Decides which steps make up an execution; `BatchDataModule.group_steps` hands it to the training loader.
 
     Args:
-        steps_per_execution: Steps in one training_step of Lightning at most; auto takes as many as there are before
-            something is to be printed, validated or saved. A callback that looks at each step gets each.
+        steps_per_execution: Most steps in one training_step; auto continues until something is printed,
+            validated or saved. A callback that looks at each step gets each.
 
     Raises:
         InputError: `steps_per_execution` is below 1.
@@ -57,7 +57,7 @@ class Executions:
 
 
 class Execution:
-    """The batches of one execution. Iteration fetches each only when the step before it is done.
+    """Yields the batches of one execution, and fetches each only when the previous step is done.
 
     Iteration stops early when `Executions.end` is called, and when its time is up.
     """

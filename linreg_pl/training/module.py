@@ -29,34 +29,34 @@ from linreg_pl.training.tail_average import TailAverage
 class LinearRegression(PreparedModule):
     """Linear regression by mini-batch gradient descent on `mean((X W + b - y)²) + l2 · sum(W²)`.
 
-    Trains under any `lightning.Trainer` on batches `(x, y)` of shapes (N, D) and (N, K), or `(x, y, weights)` with
-    weights (N, 1), where J is `mean(weights · (X W + b - y)²) + l2 · sum(W²)`. The step is Lightning's manual
-    optimization with the gradient in closed form, which takes half the time of autograd.
+    Trains under any `lightning.Trainer` on batches `(x, y)` of shapes (N, D) and (N, K). With weights (N, 1), a batch
+    is `(x, y, weights)`, and J is `mean(weights · (X W + b - y)²) + l2 · sum(W²)`. Steps use Lightning's manual
+    optimization and a gradient in closed form, which takes half the time of autograd.
 
     Args:
         num_features: D, columns of X.
         num_targets: K, columns of y.
         learning_rate: Step size of SGD; `auto` takes half of the largest stable one, once the data is known.
-        l2: Factor of the penalty on W as it is trained, standardized or not (see standardize); not on b.
+        l2: Factor of the penalty on W, in the units in which W is trained (see standardize); b has no penalty.
         momentum: Momentum coefficient, as in `torch.optim.SGD`; 0 is plain SGD.
         schedule: Learning rate over the run's steps: constant, cosine (down to 0), or one_cycle (up and down).
         tail_averaging: Fraction of the run, at its end, over which W and b are averaged; 0 keeps the last step's.
         fit_intercept: Train b; it is 0 otherwise.
         fold_bias: Penalise b too, as if it were the weight of a column of ones.
-        standardize: Train on features of mean 0 and standard deviation 1, and penalise their weights, as scikit-learn's
-            `StandardScaler` followed by `Ridge(alpha=N*K*l2)` does; means and scales are buffers of the module, and
-            `forward` takes x as it is.
-        start_at_mean: Start b at the targets' means, where it ends too if the features' means are 0; a module that was
-            trained or loaded keeps its own b.
-        init_std: W and b start from a normal distribution with this standard deviation, truncated at twice that.
-        init_seed: Seed of that start; whole number from 0 to 2^63 - 1.
+        standardize: Train on features of mean 0 and standard deviation 1, and penalise their weights, like
+            scikit-learn's `StandardScaler` followed by `Ridge(alpha=N*K*l2)`. The module stores means and scales as
+            buffers; `forward` takes x in its own units.
+        start_at_mean: Start b at the targets' means, its exact value if the features' means are 0. A trained or loaded
+            module keeps its b.
+        init_std: Standard deviation of the normal distribution of the initial W and b, truncated at twice that.
+        init_seed: Seed of the initial W and b; whole number from 0 to 2^63 - 1.
 
     Raises:
         InputError: a value that cannot be used for training.
     """
 
     largest_update = 1e15
-    """A larger step has diverged: no sane one is so long, and the next squares leave float32, which ends at 3e38."""
+    """A longer step counts as divergence, before its squares exceed the largest float32, 3e38."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class LinearRegression(PreparedModule):
         )
         self.save_hyperparameters()
         self.automatic_optimization = False
-        self._total_steps = 0  # of the run, if it has a schedule or an average
+        self._total_steps = 0  # length of the run; 0 without a schedule or an average
         self._tail: TailAverage | None = None
         self._newest = NewestStep()
         self.learning_rate = math.nan if learning_rate == "auto" else learning_rate
@@ -131,7 +131,7 @@ class LinearRegression(PreparedModule):
     def newest_losses(self) -> dict[str, Tensor]:
         """Returns J and its mean squared error before the newest update; empty before the first.
 
-        Sums with the threads of a training step: with others, the sum over a large batch rounds differently.
+        Uses as many threads as a training step: another number would round the sum over a large batch differently.
         """
         step = self._newest.step
         if step is None:
@@ -155,12 +155,12 @@ class LinearRegression(PreparedModule):
         if self.tail_averaging:
             self._tail = TailAverage(self.tail_averaging, self._total_steps)
             if int(self.num_averaged) != self._tail.num_averaged(self.trainer.global_step):
-                self.num_averaged.zero_()  # the average is of an earlier run, or of one with another length
+                self.num_averaged.zero_()  # the average belongs to an earlier run, or to another length
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns torch's SGD, fused: one call updates both parameters.
 
-        It has no `weight_decay`: the penalty is part of J, which does not penalise b.
+        It has no `weight_decay`, which would penalise b too: the penalty is part of J.
         """
         return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum, fused=True)
 
@@ -168,7 +168,7 @@ class LinearRegression(PreparedModule):
         """Takes one optimizer step for each batch; returns J and its mean squared error before the last update.
 
         Raises:
-            Diverged: the numbers leave float32; W and b are those before that step.
+            Diverged: a number exceeds float32; W and b keep their values from before that step.
         """
         optimizer, schedulers = self.optimizers(), self._schedulers()
         assert isinstance(optimizer, LightningOptimizer)
@@ -194,7 +194,7 @@ class LinearRegression(PreparedModule):
         """Takes one step of SGD; `update` is the optimizer's step.
 
         Raises:
-            Diverged: the numbers leave float32; W and b are those before this step.
+            Diverged: a number exceeds float32; W and b keep their values from before this step.
         """
         (x, y, *rest), W, b = batch, self.W, self.b
         weights = rest[0] if rest else None
@@ -236,11 +236,11 @@ class LinearRegression(PreparedModule):
 
 @dataclass
 class NewestStep:
-    """Holds the newest step outside the module's attributes, as nn.Module's `__setattr__` costs a tenth of a step."""
+    """Holds the newest step in a plain attribute: `nn.Module.__setattr__` would cost a tenth of a step."""
 
     step: objective.Step | None = None
 
 
 def truncated_normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
-    """Returns a sample of a normal distribution with standard deviation `std`, redrawn beyond two of them."""
+    """Returns a sample of a normal distribution, truncated at twice its standard deviation `std`."""
     return std * nn.init.trunc_normal_(torch.empty(shape), a=-2, b=2, generator=generator)

@@ -1,4 +1,4 @@
-"""Prepares the model for a run: what it takes from the data, and what from a checkpoint."""
+"""Prepares the model for a run, from the data and from a checkpoint."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class PreparedModule(EvaluatedModule):
         return self._problem[2]
 
     def setup(self, stage: str) -> None:
-        """Takes from the data what the settings leave to it.
+        """Sets what depends on the data: means and scales, the initial b, the learning rate.
 
         Raises:
             InputError: the settings need the data, and it does not come from a `BatchDataModule`.
@@ -53,7 +53,7 @@ class PreparedModule(EvaluatedModule):
         self.learn_from(data)
 
     def learn_from(self, data: BatchDataModule) -> None:
-        """Takes from the data what the settings leave to it: means and scales, the start, the learning rate."""
+        """Sets means and scales, the initial b, and the learning rate from the data, as the settings ask."""
         if self.standardize and self.x_scale.isnan().any():  # otherwise W and b are in these units already
             self.standardize_like(data)
         if self.settings.start_at_mean and self.fit_intercept and self._is_new:
@@ -74,10 +74,10 @@ class PreparedModule(EvaluatedModule):
         return super().load_state_dict(*args, **kwargs)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps this module's learning rate and momentum, where the saved optimizer's differ, and its tail average.
+        """Keeps this module's learning rate, momentum and tail averaging, where the checkpoint's differ.
 
-        In 64-true the module becomes float64 here: Lightning would load the weights first, and lose half their bits.
-        Means and scales are the checkpoint's before the learning rate is learnt from the data, which may be other data.
+        With 64-true, converts the module to float64 before Lightning loads the weights, which would lose half their
+        bits. Loads means and scales before computing the learning rate from the data, which may be other data.
         """
         contents = CheckpointContents.from_dict(checkpoint)
         for name in ("mean_theta", "num_averaged"):

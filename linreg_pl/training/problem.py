@@ -1,4 +1,4 @@
-"""Computes before the first step what a run converges to, how large its learning rate may be, and how long it takes.
+"""Computes a run's exact solution, largest stable learning rate and length, before its first step.
 
 One pass over the rows gives the exact solution. The Hessians of an epoch's batches give the largest stable learning
 rate. If batches are drawn anew at every epoch, a rare row may be in any of them, and a second pass accounts for that.
@@ -27,7 +27,7 @@ from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError, quoted
 
 TARGET_GAP = 1e-3
-"""A run whose length this program chooses ends within this share of the variance explained of the exact J."""
+"""Distance from the exact J at which a run of automatic length ends, as a fraction of the variance explained."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +91,9 @@ class Problem:
     def instability(self, learning_rate: float, momentum: float = 0.0) -> str:
         """Returns a warning if a learning rate is too high, else an empty string.
 
-        A run diverges above the bound of its cycle, or of all rows. Above the bound of the worst batch it may
-        converge, as other batches make up for that one; above the bound of the mean square it may until a rare row is
-        drawn.
+        A run diverges above the bound of its cycle, or of all rows. Above the bound of the worst batch, it may
+        converge, because other batches compensate. Above the bound of the mean square, it may converge until a rare
+        row is drawn.
         """
         rates, bound = self.stable_learning_rates(momentum), self.largest_stable_learning_rate(momentum)
         if learning_rate <= bound:
@@ -199,9 +199,9 @@ def problem(
         fit_intercept: Whether b is trained.
         fold_bias: Whether b is penalised.
         scaling: Of the W and b that are trained.
-        num_samples: Batches that stand for all of an epoch, if these are too many or drawn anew at every epoch.
-        max_cycle_work: Limit of the number of batches times P³. The bound of a cycle takes some hundred products of
-            that many multiplications, and with momentum some four hundred of eight times as many: seconds.
+        num_samples: Size of the sample of batches, if an epoch has too many, or draws new ones each time.
+        max_cycle_work: Limit of the number of batches times P³. The bound of a cycle takes about 100 products of that
+            many multiplications. With momentum, it takes about 400 products, each eight times as large: seconds.
     """
     penalty = penalty_rows(data.num_features, l2, fold_bias, scaling)
     count, size = data.steps_per_epoch, data.num_features + fit_intercept

@@ -1,7 +1,7 @@
-"""A data module for tables of any size: in memory if the table fits, else read anew at every epoch.
+"""Provides batches from tables of any size: held in memory if they fit, else read again at every epoch.
 
 x (N, D) are the features and y (N, K) the targets, in the units of the file; text columns are one-hot encoded. Weights
-are scaled so that their mean over the rows that are trained on is 1.
+are scaled to a mean of 1 over the training rows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ from linreg_pl.errors import InputError
 
 
 class TableDataModule(BatchDataModule):
-    """Features and targets from the columns of a table.
+    """Reads features and targets from the columns of a table.
 
     `fit` and `solve` use the rows that are not held out. `validate` and `test` use their held-out rows: a fraction of
     the table, or files of their own. Without held-out rows they use all rows. `predict` uses all rows, and needs no
@@ -44,10 +44,10 @@ class TableDataModule(BatchDataModule):
         target: Name of the column to predict, or a list of names.
         features: Names of the columns to predict from. By default those of the checkpoint; without a checkpoint, all
             columns except the targets, the weight and pandas' index.
-        weight: Name of the column that says how much each row counts in J, 0 or more. By default all rows count alike.
+        weight: Name of the column of weights, 0 or more: how much a row counts in J. By default all rows count alike.
             For standard errors, a weight is the inverse noise variance. Predictions need no weights.
-        batch_size: Rows in a mini-batch. By default all rows up to 4096; more rows are cut into equal batches of at
-            most 4096.
+        batch_size: Rows in a mini-batch. By default all rows, or equal batches of at most 4096 if there are
+            more.
         shuffle: Draw a new random order of the rows at every epoch.
         val_fraction: Fraction of the rows to hold out for validation, drawn at random.
         test_fraction: Fraction of the rows to hold out for the test, drawn at random.
@@ -121,7 +121,7 @@ class TableDataModule(BatchDataModule):
 
     @property
     def _tables(self) -> SplitTable:
-        """Returns the table, which opens its files when rows are first needed; by then `watch` is set."""
+        """Returns the table, opened when rows are first needed, so that `watch` can be set before."""
         if self._opened is None:
             fitted = FittedTable(self._design, self._held_out.split, self._memory_limit, self.watch)
             shuffled_by = self._seed if self.shuffle else None
@@ -142,7 +142,7 @@ class TableDataModule(BatchDataModule):
         return self._source.paths
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns names, fingerprint, what was learnt of the columns, and whether the rows are streamed."""
+        """Returns names, fingerprint, learnt categories and means, and whether the rows are streamed."""
         return {**super().state_dict(), "design": self._tables.fitted.learnt, "streams": self._streams}
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
@@ -192,7 +192,7 @@ class TableDataModule(BatchDataModule):
         num_drawn = rows.num_rows if self.shuffle else rows.num_rows // self.batch_size * self.batch_size
         summary: Triangle | None = None
         checksum: str | Future[str] = ""
-        if self._streams:  # one pass over the file for both
+        if self._streams:  # one pass over the file gives the summary and the checksum
             summary = triangle_of(first_rows(fingerprint.noting(rows.in_order()), num_drawn))
             total_weight, checksum = summary.total_weight, fingerprint.hex
         else:
@@ -226,16 +226,16 @@ class TableDataModule(BatchDataModule):
 
     @property
     def holds_out_rows(self) -> bool:
-        """Says whether there are rows to validate on while fitting."""
+        """Returns whether there are rows to validate on while fitting."""
         return self._held_out.has("val")
 
     @property
     def has_fixed_batches(self) -> bool:
-        """Says whether every epoch has the same batches: without shuffling, or with one batch of all rows."""
+        """Returns whether every epoch has the same batches: without shuffling, or with one batch of all rows."""
         return not self.shuffle or self.batch_size == self._training.rows.num_rows
 
     def rows(self) -> Iterator[Batch]:
-        """Yields the rows to fit in the table's order, without a remainder that no batch contains."""
+        """Yields the rows to fit in the table's order; without shuffling, drops those after the last full batch."""
         return first_rows(self._training.rows.in_order(), self._training.num_drawn)
 
     def batch(self, epoch: int, index: int) -> Batch:
@@ -266,12 +266,12 @@ class TableDataModule(BatchDataModule):
         return self._loader
 
     def as_written(self, columns: Sequence[str] | None) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """Returns types and rows of some columns, or of all; columns of a CSV file are its text."""
+        """Returns types and rows of these columns, all if None; a CSV file's values stay text, as written there."""
         chosen = self._source.columns if columns is None else list(columns)
         require_columns(self._source.name, self._source.columns, chosen, "--keep_columns")
         return self._source.as_written(chosen)
 
 
 def equal_batch_size(num_rows: int, largest: int = 4096) -> int:
-    """Returns the size of equal batches of at most `largest` rows: enough that Lightning's overhead is small."""
+    """Returns the size of equal batches: at most `largest` rows, which amortises Lightning's overhead."""
     return num_rows // -(-num_rows // largest)
