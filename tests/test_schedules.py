@@ -216,7 +216,7 @@ def test_run_on_schedule_keeps_its_length(tmp_path: Path) -> None:
     longer = ("fit", "--resume", str(RUN), "--trainer.max_epochs", "40")
     refused = linreg(*longer, cwd=tmp_path)
     assert refused.code == 2
-    assert "laid out over 30 steps, and now there are 40" in refused.stderr
+    assert "planned for 30 steps, and now there are 40" in refused.stderr
     allowed = linreg(*longer, "--allow_changed_settings", "true", cwd=tmp_path)
     assert (allowed.code, allowed.stderr) == (0, "")
     other = ("--model.schedule", "constant", "--model.tail_averaging", "0.5", "--trainer.max_epochs", "60")
