@@ -50,14 +50,6 @@ JOBS["default"] = (  # whose rate and length follow from the data
 )
 
 
-def for_solve(*flags: str) -> tuple[str, ...]:
-    """Leaves out the flags of `PLAIN` that have no effect in `linreg solve`, which refuses them."""
-    pairs = zip(flags, (*flags[1:], ""), strict=True)
-    positions = [index for index, pair in enumerate(pairs) if pair in zip(PLAIN[4::2], PLAIN[5::2], strict=True)]
-    dropped = {*positions, *(index + 1 for index in positions)}
-    return tuple(flag for index, flag in enumerate(flags) if index not in dropped)
-
-
 def curves(run: Path) -> Curves:
     """Reads every point of every curve, with TensorBoard's own reader."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()

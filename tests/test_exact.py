@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from linreg_pl import InputError, LinearRegression, SyntheticDataModule, TableDataModule
 from tests.commands import linreg
 from tests.problems import problem
-from tests.runs import PLAIN, for_solve
+from tests.runs import PLAIN
 from tests.trainers import plain_trainer
 
 EXAMPLE = str(Path(__file__).parents[1] / "examples" / "diabetes.csv")
@@ -34,7 +34,7 @@ def diabetes() -> tuple[np.ndarray, np.ndarray]:
 def solved(*args: str, folder: Path) -> Any:
     """Returns the output of `linreg solve --json`, which writes no file."""
     before = sorted(folder.iterdir())
-    result = linreg("solve", *for_solve(*args), "--json", cwd=folder)
+    result = linreg("solve", *args, "--json", cwd=folder)
     assert (result.code, result.stderr) == (0, "")
     assert sorted(folder.iterdir()) == before
     return json.loads(result.stdout)
@@ -116,8 +116,7 @@ def test_solve_names_dependent_columns(tmp_path: Path) -> None:
     assert estimates == pytest.approx([0.2, -1, 0.4], abs=1e-12), "of w + 2 v = 1 the smallest w² + v²"
     assert solution["condition_number"] is None
     for command in ("solve", "fit"):
-        chosen = for_solve(*flags) if command == "solve" else flags
-        printed = linreg(command, *chosen, "--model.l2", "0", cwd=tmp_path).stdout
+        printed = linreg(command, *flags, "--model.l2", "0", cwd=tmp_path).stdout
         assert re.search(r"^WARNING +'a', 'twice_a' are collinear: ", printed, re.MULTILINE)
 
 
@@ -171,7 +170,7 @@ def test_solve_names_slow_directions(tmp_path: Path) -> None:
     assert "No direction converges slowly" in linreg("solve", "--model.standardize", "true", cwd=tmp_path).stdout
 
     def printed_by(*flags: str) -> str:
-        return linreg("solve", *for_solve(*DIABETES), "--model.learning_rate", "0.2", *flags, cwd=tmp_path).stdout
+        return linreg("solve", *DIABETES, "--model.learning_rate", "0.2", *flags, cwd=tmp_path).stdout
 
     assert "W/s1 - W/s2 converges slowly: these columns are almost collinear" in printed_by()
     assert "W/s1 - W/s2 converges slowly: these columns are almost collinear" in printed_by("--model.momentum", "0.5")
@@ -356,11 +355,11 @@ def test_no_intercept_keeps_b_zero() -> None:
 def test_solve_warns_of_collinear_columns(tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal(50)
     flags = write_table(tmp_path / "t.csv", {"x": x, "double": 2 * x, "other": x**2, "y": x + x**2})
-    printed = linreg("solve", *for_solve(*flags), cwd=tmp_path).stdout
+    printed = linreg("solve", *flags, cwd=tmp_path).stdout
     assert (
         "WARNING  'x', 'double' are collinear: only the penalty, --model.l2 1e-10, determines their values" in printed
     )
-    meant = linreg("solve", *for_solve(*flags), "--model.l2", "0.1", cwd=tmp_path).stdout
+    meant = linreg("solve", *flags, "--model.l2", "0.1", cwd=tmp_path).stdout
     assert "WARNING" not in meant
 
 

@@ -20,7 +20,7 @@ from linreg_pl import InputError, LinearRegression, TableDataModule
 from linreg_pl.data.table.encoded_rows import EncodedRows
 from tests.commands import linreg
 from tests.problems import problem
-from tests.runs import DIABETES, PLAIN, RUN, assert_same_run, curves, for_solve
+from tests.runs import DIABETES, PLAIN, RUN, assert_same_run, curves
 from tests.trainers import Trajectory, plain_trainer
 
 FLAGS = ("--data", "TableDataModule", "--data.target", "y", *PLAIN, "--model.learning_rate", "0.1")
@@ -119,7 +119,7 @@ def test_fit_and_solve_skip_held_out(tmp_path: Path) -> None:
     flags = ("--data.path", "t.csv", "--data.val_fraction", "0.2", "--data.test_fraction", "0.3")
     chosen = content.take(sorted(parts(content, val_fraction=0.2, test_fraction=0.3)["fit"]))
     exact = Exact().fit(np.stack([chosen["row"], chosen["x"]], axis=1), chosen["y"])
-    solved = linreg("solve", *for_solve(*FLAGS, *flags), "--model.l2", "0", "--json", cwd=tmp_path)
+    solved = linreg("solve", *FLAGS, *flags, "--model.l2", "0", "--json", cwd=tmp_path)
     solution = json.loads(solved.stdout)
     assert solution["num_rows"] == len(chosen)
     assert solution["coefficients"]["x"]["estimate"] == pytest.approx(exact.coef_[1], rel=1e-9)

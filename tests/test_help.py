@@ -106,32 +106,13 @@ def test_part_of_help_is_known(tmp_path: Path) -> None:
     assert (result.code, result.stderr) == (2, "linreg: --help model: give --help, or --help=trainer\n")
 
 
-@pytest.mark.parametrize(
-    ("command", "flag"),
-    [
-        ("solve", "--trainer.max_epochs=3"),
-        ("solve", "--model.schedule=cosine"),
-        ("solve", "--model.init_seed=1"),
-        ("validate", "--trainer.log_every_n_steps=1"),
-        ("test", "--trainer.limit_predict_batches=1"),
-        ("predict", "--trainer.logger=false"),
-        ("predict", "--trainer.max_steps=1"),
-    ],
-)
-def test_flag_without_effect_is_refused(command: str, flag: str, tmp_path: Path) -> None:
-    for arguments in ((flag,), flag.split("=")):
-        result = linreg(command, *arguments, cwd=tmp_path)
-        name = flag.split("=")[0]
-        message = f"linreg: there is no setting {name} in linreg {command}: leave it out; see linreg {command} --help\n"
-        assert result == Result(2, "", message)
-
-
-def test_files_and_environment_may_set_it(tmp_path: Path) -> None:
+def test_settings_without_effect_are_accepted(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("trainer:\n  max_epochs: 3\nmodel:\n  schedule: cosine\n  l2: 0.5\n")
     expected = linreg("solve", "--model.l2", "0.5", cwd=tmp_path).stdout
     environment = {"LINREG_SOLVE__TRAINER__MAX_STEPS": "3", "LINREG_SOLVE__MODEL__INIT_SEED": "1"}
     for result in (
         linreg("solve", "--config", "settings.yaml", cwd=tmp_path),
+        linreg("solve", "--model.l2", "0.5", "--model.schedule", "cosine", "--trainer.max_epochs=3", cwd=tmp_path),
         linreg("solve", "--model.l2", "0.5", cwd=tmp_path, env=environment),
     ):
         assert result == Result(0, expected, "")

@@ -27,7 +27,7 @@ from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.memory import MemoryRows
 from linreg_pl.data.table.streamed import StreamedRows
 from tests.commands import linreg
-from tests.runs import PLAIN, for_solve
+from tests.runs import PLAIN
 from tests.test_bad_input import of_table
 from tests.trainers import StopAt, plain_trainer
 
@@ -534,7 +534,7 @@ def test_streamed_run_equals_run_in_memory(counted: Path, tmp_path: Path) -> Non
         assert (result.code, result.stderr) == (0, "")
         reports.append((folder / RUN / "report.json").read_bytes())
         solved = linreg(
-            "solve", *for_solve(*data, *settings), "--data.memory_limit", limit, "--model.l2", "0", "--json", cwd=folder
+            "solve", *data, *settings, "--data.memory_limit", limit, "--model.l2", "0", "--json", cwd=folder
         )
         assert (solved.code, solved.stderr) == (0, "")
         reports.append(solved.stdout.encode())

@@ -34,7 +34,7 @@ from linreg_pl.plots.run_data import record
 from tests.commands import linreg
 from tests.problems import Problem, problem, problems
 from tests.rationals import Paraboloid, rational, with_ones
-from tests.runs import PLAIN, RUN, assert_same_run, for_solve
+from tests.runs import PLAIN, RUN, assert_same_run
 from tests.test_bad_input import refuse
 from tests.trainers import plain_trainer
 
@@ -190,7 +190,7 @@ WEIGHT = ("--data.weight", "w")
 
 
 def solved(path: str, *more: str, cwd: Path) -> dict[str, Any]:
-    result = linreg("solve", *for_solve(*flags(path, *more)), "--json", cwd=cwd)
+    result = linreg("solve", *flags(path, *more), "--json", cwd=cwd)
     assert (result.code, result.stderr) == (0, "")
     solution: dict[str, Any] = json.loads(result.stdout)
     return solution

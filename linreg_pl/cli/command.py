@@ -119,7 +119,6 @@ class LinregCLI(LightningCLI):
         """
         assert isinstance(args, list)
         self.start, with_settings = with_run_settings(args)
-        require_effect(args)
         self.config = self._parse(parser, with_settings)
         command = self.config.subcommand
         settings = self.config[command]
@@ -177,18 +176,3 @@ class LinregCLI(LightningCLI):
             "solve": evaluate.solve,
         }
         functions[subcommand](job)
-
-
-def require_effect(args: list[str]) -> None:
-    """Refuses a flag of the model or the trainer that would have no effect in the subcommand; config files may have it.
-
-    Raises:
-        InputError: there is one.
-    """
-    command = next((arg for arg in args if arg in COMMANDS), None)
-    for arg in args:
-        flag = arg.split("=")[0].removesuffix("+")
-        if command and flag.startswith(("--model.", "--trainer.")) and not COMMANDS[command].uses(flag[2:]):
-            raise InputError(
-                f"there is no setting {flag} in linreg {command}: leave it out; see linreg {command} --help"
-            )
