@@ -80,6 +80,16 @@ def test_flags_have_an_effect(command: str, tmp_path: Path) -> None:
     assert sorted(listed) == sorted(EXPECTED[command] | COMMON)
 
 
+@pytest.mark.parametrize("command", ["fit", *EXPECTED])
+def test_sections_have_flags(command: str, tmp_path: Path) -> None:
+    sections = help_of(tmp_path, command, "--help").split("\n\n")
+    titled = [index for index, text in enumerate(sections) if re.match(r"\w+:\n", text)]
+    assert len(titled) >= 4
+    for index in titled:
+        flags = flags_in(sections[index]) or flags_in(sections[index + 1])
+        assert flags, sections[index]
+
+
 def test_fit_lists_every_flag(tmp_path: Path) -> None:
     first, more = flags_in(help_of(tmp_path, "fit", "--help")), flags_in(help_of(tmp_path, "fit", "--help=trainer"))
     assert {flag for flag in first if flag.startswith("--model.")} == {

@@ -105,7 +105,7 @@ def help_of_command(parser: LightningArgumentParser, command: str) -> HelpPage:
     return HelpPage(
         f"linreg {command} [flags]",
         parser.description,
-        sections,
+        [section for section in sections if section._group_actions],  # an evaluation has no flags of the model
         f"{more}Each flag is also a setting of a YAML file for --config, and an environment variable:"
         f" {variable} and the flag's name in capitals, with __ for each dot.",
     )

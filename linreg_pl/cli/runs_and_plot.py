@@ -26,12 +26,15 @@ def run_folder_command(name: str, args: list[str]) -> None:
     Raises:
         InputError: the arguments can't be used.
     """
-    parser = FolderParser(f"linreg {name}", description=COMMANDS[name].summary)
+    parser = FolderParser(f"linreg {name}", description=COMMANDS[name].summary, add_help=False)
+    parser.add_argument("-h", "--help", action="help", help="Print this help, and exit.")
     if name == "runs":
-        parser.add_argument("folder", nargs="?", default=".", type=Path, help="the parent folder of lightning_logs")
+        parser.add_argument(
+            "folder", nargs="?", default=".", type=Path, help="The folder of lightning_logs (default: .)."
+        )
         print_runs(parser.parse_args(args).folder, as_typed("linreg"))
     else:
-        parser.add_argument("RUN", type=Path, help="the run's folder, such as lightning_logs/version_0")
+        parser.add_argument("RUN", type=Path, help="The run's folder, such as lightning_logs/version_0.")
         draw_run(parser.parse_args(args).RUN)
 
 
