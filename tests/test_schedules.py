@@ -15,13 +15,19 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
 from linreg_pl.core.forecast import course
-from linreg_pl.core.learning_rate_schedules import Schedule, learning_rates
+from linreg_pl.core.learning_rate_schedules import Schedule, ScheduledRate
 from linreg_pl.core.run_length import ExpectedDescent
 from tests.commands import linreg
 from tests.runs import DIABETES, RUN
 from tests.trainers import Trajectory, plain_trainer
 
 TABLE = ("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression")
+
+
+def learning_rates(learning_rate: float, schedule: Schedule, steps: int) -> Tensor:
+    """Returns the learning rate of each step of a run."""
+    rate = ScheduledRate(learning_rate, schedule, steps)
+    return torch.tensor([rate.at(step) for step in range(steps)], dtype=torch.float64)
 
 
 def scheduler_of(schedule: Schedule, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
@@ -110,12 +116,12 @@ def small_problem(num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
 def test_course_matches_descent(schedule: Schedule, momentum: float) -> None:
     x, y, exact = small_problem(50)
     theta, velocity, path = torch.zeros_like(exact), torch.zeros_like(exact), [-exact]
-    rates = learning_rates(0.1, schedule, 20)
-    for rate in rates.tolist():
+    for rate in learning_rates(0.1, schedule, 20).tolist():
         velocity = momentum * velocity + 2 * x.T @ (x @ theta - y) / len(x)
         theta = theta - rate * velocity
         path.append(theta - exact)
-    errors = course(x / len(x) ** 0.5, -exact, rates, momentum, every_n_steps=4)
+    planned = ScheduledRate(0.1, schedule, 20)
+    errors = course(x / len(x) ** 0.5, -exact, planned.at, momentum, every_n_steps=4, count=5)
     torch.testing.assert_close(errors, torch.stack(path[::4]), rtol=1e-10, atol=1e-12)
 
 

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from linreg_pl.core.learning_rate_schedules import learning_rates
+from linreg_pl.core.learning_rate_schedules import ScheduledRate
 from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import InputError
 from linreg_pl.solve.epochs_in_words import MOST_NAMED, forecast_in_words
@@ -182,9 +182,9 @@ class ExactAnswer(AtPoints):
         """
         module, steps = trained_module(trainer), trainer.max_steps
         every = -(-steps // most_samples)
-        rates = learning_rates(module.learning_rate, module.schedule, steps)
+        rate = ScheduledRate(module.learning_rate, module.schedule, steps)
         scaling, free = self.problem.scaling, self.problem.optimum.free
-        errors, _ = self.problem.course(scaling.inverse @ start, every, rates, module.momentum)
+        errors, _ = self.problem.course(scaling.inverse @ start, every, steps // every, rate.at, module.momentum)
         errors = scaling.matrix[free][:, free] @ errors
         is_far = errors.abs() > self.remaining_error * errors[0].abs()
         numbers = torch.arange(1, len(errors) + 1).view(-1, 1, 1)

@@ -13,7 +13,9 @@ slow directions.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -145,31 +147,65 @@ def forecast_of_gap(factor: Tensor, epoch: Tensor, errors: Tensor, every_n_epoch
     return gaps
 
 
-def course(factor: Tensor, errors: Tensor, learning_rates: Tensor, momentum: float, every_n_steps: int) -> Tensor:
-    """Computes the errors at the start and after each `every_n_steps` steps of descent on all rows, on any schedule.
+def course(
+    factor: Tensor,
+    errors: Tensor,
+    learning_rate_at: Callable[[float], float],
+    momentum: float,
+    every_n_steps: int,
+    count: int,
+    most_transfers: int = 4000,
+) -> Tensor:
+    """Computes the errors at the start, and `count` times after `every_n_steps` steps each, on any schedule.
+
+    Descent is on all rows. A run of at most `most_transfers` steps is followed step by step. A longer one is divided
+    into so many parts, or one for each value if those are more. Each part takes its steps at the learning rate of its
+    middle, by one power of their matrix, so the cost does not depend on the number of steps. The error of this is
+    quadratic in a part's share of the run.
 
     Args:
         factor: (P, P), from `Optimum.factor_of`.
         errors: θ - θ* at the start, (P, K).
-        learning_rates: Of each step, (n,).
+        learning_rate_at: Returns the learning rate after so many steps, which need not be whole.
         momentum: As in `torch.optim.SGD`.
         every_n_steps: Steps from one value to the next.
+        count: Number of values after the first.
+        most_transfers: Number of parts, at most.
 
     Returns:
-        (1 + n // every_n_steps, P, K)
+        (1 + count, P, K); an error too large for float64 is 1e300.
     """
     _, lengths, Vt = torch.linalg.svd(factor)
-    eigenvalues = 2 * lengths.square().unsqueeze(1).numpy()
-    coordinates = (Vt @ errors).numpy()  # along each eigenvector; NumPy is faster than torch in such small steps
-    velocity = np.zeros_like(coordinates)
-    recorded = [coordinates]
-    for number, learning_rate in enumerate(learning_rates.tolist(), start=1):
-        velocity = momentum * velocity + eigenvalues * coordinates
-        coordinates = coordinates - learning_rate * velocity
-        if number % every_n_steps == 0:
-            recorded.append(coordinates)
-    errors_in_time: Tensor = Vt.T @ torch.from_numpy(np.stack(recorded))
+    eigenvalues = 2 * lengths.square().numpy()
+    parts = max(1, min(every_n_steps, most_transfers // max(1, count)))
+    bounds = [every_n_steps * part // parts for part in range(parts + 1)]
+    state = np.zeros((len(eigenvalues), 2, errors.shape[1]))  # e along an eigenvector, and u; velocity is λ u
+    state[:, 0] = (Vt @ errors).numpy()
+    recorded = [state[:, 0]]
+    chunk = max(1, 100_000 // len(eigenvalues))  # values whose matrices are held at once
+    with np.errstate(over="ignore", invalid="ignore"):
+        for first in range(0, count, chunk):
+            starts = every_n_steps * np.arange(first, min(first + chunk, count))
+            whole = np.broadcast_to(np.eye(2), (len(starts), len(eigenvalues), 2, 2))
+            for begin, end in pairwise(bounds):
+                middles = starts + (begin + end - 1) / 2
+                rates = np.array([learning_rate_at(middle) for middle in middles.tolist()])
+                whole = np.linalg.matrix_power(_step_matrices(rates, eigenvalues, momentum), end - begin) @ whole
+            for transfer in whole:
+                state = transfer @ state
+                recorded.append(state[:, 0])
+    coordinates = np.nan_to_num(np.stack(recorded), nan=1e300, posinf=1e300, neginf=-1e300)
+    errors_in_time: Tensor = Vt.T @ torch.from_numpy(coordinates)
     return errors_in_time
+
+
+def _step_matrices(learning_rates: np.ndarray, eigenvalues: np.ndarray, momentum: float) -> np.ndarray:
+    """Returns the matrices of u ← momentum · u + e; e ← e - learning_rate · λ · u on (e, u): (n, P, 2, 2)."""
+    pulls = learning_rates[:, None] * eigenvalues
+    matrices = np.empty((*pulls.shape, 2, 2))
+    matrices[..., 0, 0], matrices[..., 0, 1] = 1 - pulls, -momentum * pulls
+    matrices[..., 1, 0], matrices[..., 1, 1] = 1, momentum
+    return matrices
 
 
 def _rate(w: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ save.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -34,9 +35,17 @@ def shares(schedule: Schedule, count: int) -> torch.Tensor:
     return torch.tensor([share(schedule, (part + 0.5) / count) for part in range(count)], dtype=torch.float64)
 
 
-def learning_rates(learning_rate: float, schedule: Schedule, steps: int) -> torch.Tensor:
-    """Returns the learning rate of each step of a run of so many steps, (steps,), float64."""
-    return learning_rate * torch.tensor([share(schedule, taken / steps) for taken in range(steps)], dtype=torch.float64)
+@dataclass(frozen=True)
+class ScheduledRate:
+    """The learning rate at every step of a run of `total_steps` steps."""
+
+    learning_rate: float
+    schedule: Schedule
+    total_steps: int
+
+    def at(self, step: float) -> float:
+        """Returns the learning rate after `step` steps, which need not be whole."""
+        return self.learning_rate * share(self.schedule, step / self.total_steps)
 
 
 def _half_cosine(start: float, end: float, progress: float) -> float:

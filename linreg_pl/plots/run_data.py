@@ -9,7 +9,7 @@ from lightning.pytorch.cli import instantiate_class
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, EventAccumulator
 from torch import Tensor
 
-from linreg_pl.core.learning_rate_schedules import learning_rates
+from linreg_pl.core.learning_rate_schedules import ScheduledRate
 from linreg_pl.core.scaling import theta_of
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
@@ -55,8 +55,9 @@ class Record:
         solution, problem, intervals = self.solution, self.solution.problem, 400
         if solution.model.schedule != "constant":
             every = -(-self.step // intervals)
-            rates = learning_rates(solution.learning_rate, solution.model.schedule, self.total_steps)[: self.step]
-            _, gaps = problem.course(problem.errors(*self.start), every, rates, solution.model.momentum)
+            rate = ScheduledRate(solution.learning_rate, solution.model.schedule, self.total_steps)
+            errors, momentum = problem.errors(*self.start), solution.model.momentum
+            _, gaps = problem.course(errors, every, self.step // every, rate.at, momentum)
             return torch.stack([every * torch.arange(len(gaps), dtype=torch.float64), gaps], 1)
         epochs = self.step // problem.steps_per_epoch
         every = max(1, -(-epochs // intervals))

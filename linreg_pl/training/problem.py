@@ -4,6 +4,7 @@ One pass over the rows gives the exact solution. The Hessians of an epoch's batc
 rate. If batches are drawn anew at every epoch, a rare row may be in any of them, and a second pass accounts for that.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import ClassVar
@@ -170,14 +171,19 @@ class Problem:
         return forecast_of_gap(factor, epoch, errors[free], every_n_epochs, count)
 
     def course(
-        self, errors: Tensor, every_n_steps: int, learning_rates: Tensor, momentum: float = 0.0
+        self,
+        errors: Tensor,
+        every_n_steps: int,
+        count: int,
+        learning_rate_at: Callable[[float], float],
+        momentum: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
-        """Computes θ - θ*, (n, P, K), and J - J*, (n,), at the start and after each `every_n_steps` steps.
+        """Computes θ - θ*, (1 + count, P, K), and J - J*, (1 + count,), at the start and after `every_n_steps` each.
 
         Each step takes all rows and has its own learning rate; batches follow this course on average.
         """
         factor = self.optimum.factor_of(self.scaling)
-        errors = course(factor, errors[self.optimum.free], learning_rates, momentum, every_n_steps)
+        errors = course(factor, errors[self.optimum.free], learning_rate_at, momentum, every_n_steps, count)
         return errors, (factor @ errors).square().sum(dim=(1, 2))
 
 
