@@ -212,7 +212,7 @@ SETTINGS = {
     "fit --model.init_seed -1": "init_seed is -1|--model.init_seed",
     "fit --model.num_features 3": "--model.num_features|data|leave it out",
     "fit --trainer.max_epochs 0": "max_epochs is 0|--trainer.max_epochs",
-    "fit --trainer.max_epochs -1": "max_epochs is -1|--trainer.max_epochs",
+    "fit --trainer.max_epochs -1": "max_epochs is -1|--trainer.max_time|--stop.gap|--trainer.max_epochs 1 or more",
     "fit --trainer.max_steps 5 --trainer.max_epochs 0": "max_epochs is 0|--trainer.max_epochs",
     "fit --model.init_seed 99999999999999999999": "init_seed is 99999999999999999999|--model.init_seed",
     "fit --model.momentum 1": "momentum is 1.0|--model.momentum|below 1",

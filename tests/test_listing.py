@@ -30,6 +30,10 @@ JOBS = {
         ("--stop.gap", "1e9", "--stop.grad_norm", "1e-9", *EPOCHS),
         f"fit --resume {RUN} --stop.gap null --stop.grad_norm null",
     ),
+    "endless": (
+        (*TABLE, "--trainer.max_epochs", "-1", "--trainer.max_time", "00:00:00:01"),
+        f"fit --resume {RUN} --trainer.max_time 00:00:00:02",
+    ),
     "out of time": (TIME_IS_UP, f"fit --resume {RUN} --trainer.max_time null"),
 }
 

@@ -12,7 +12,7 @@ from linreg_pl.callbacks.run_end import has_ended
 from linreg_pl.runs.durable_files import unfinished_files
 from linreg_pl.runs.folder import checkpoint_folder, checkpoints, run_folder, step_of
 from linreg_pl.training.checkpoint_contents import CheckpointContents
-from linreg_pl.training.due import Interval, next_multiple, validation_follows
+from linreg_pl.training.due import Interval, validation_follows
 
 
 class EpochCheckpoints(Checkpoint):
@@ -54,7 +54,8 @@ class EpochCheckpoints(Checkpoint):
 
     def next_due(self, trainer: Trainer, step: int) -> int:
         """Returns the next step after `step` that is saved."""
-        return next_multiple(self.interval.epochs(trainer) * int(trainer.num_training_batches), step)
+        steps_per_epoch = int(trainer.num_training_batches)
+        return self.interval.next_due(trainer, step // steps_per_epoch) * steps_per_epoch
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

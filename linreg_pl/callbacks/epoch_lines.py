@@ -23,8 +23,7 @@ class EpochLines(Callback):
     def next_due(self, trainer: Trainer, step: int) -> int:
         """Returns the next step after `step` that is printed."""
         steps_per_epoch = int(trainer.num_training_batches)
-        epochs = step // steps_per_epoch
-        return (epochs + 1 + -epochs % self.interval.epochs(trainer)) * steps_per_epoch
+        return (self.interval.next_due(trainer, step // steps_per_epoch - 1) + 1) * steps_per_epoch
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -14,12 +14,13 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from linreg_pl.core.learning_rate_schedules import ScheduledRate
-from linreg_pl.core.statistics import shown_coefficients
+from linreg_pl.core.scaling import theta_of
+from linreg_pl.core.statistics import rounding_of_print, shown_coefficients
 from linreg_pl.errors import InputError
 from linreg_pl.solve.epochs_in_words import MOST_NAMED, forecast_in_words
 from linreg_pl.training.checkpoint_contents import CheckpointContents, ExactState, add_to_checkpoint
-from linreg_pl.training.coefficient_names import named, trained_module
-from linreg_pl.training.due import AtPoints, next_point
+from linreg_pl.training.coefficient_names import named, named_coefficients, trained_module
+from linreg_pl.training.due import AtPoints, has_end, next_point
 from linreg_pl.training.problem import collinearity_warning
 
 
@@ -54,7 +55,7 @@ class ExactAnswer(AtPoints):
     """
 
     remaining_error = 0.01
-    """A coefficient has converged once at most this share of its initial error is left."""
+    """A coefficient has converged once at most this share of its initial error is left, or less than is printed."""
 
     def __init__(self, stop: StopRule) -> None:
         self.points: dict[str, float] = {}
@@ -71,6 +72,8 @@ class ExactAnswer(AtPoints):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Solves the problem, and prints the solution and the forecast."""
         self.problem = trained_module(trainer).problem(trainer.datamodule)  # type: ignore[attr-defined]
+        W, b = shown_coefficients(self.problem.optimum)
+        self._rounding = rounding_of_print(theta_of(W, b))
         if self._start is None:
             self._start = self._errors(trainer).tolist()
         self._forecast = self._epochs_to_convergence(trainer)
@@ -92,13 +95,17 @@ class ExactAnswer(AtPoints):
         self.points = self._measure(trainer)
 
     def _note_converged(self, trainer: Trainer) -> None:
-        limits = self.remaining_error * torch.tensor(self._start, dtype=torch.float64).abs()
+        limits = self._limits(torch.tensor(self._start, dtype=torch.float64))
         is_close = self._errors(trainer).abs() <= limits
         for name, converged in named(trainer, is_close[1:], is_close[0]).items():
             if converged:
                 self._converged.setdefault(name, trainer.global_step)
             else:
                 self._converged.pop(name, None)
+
+    def _limits(self, start: Tensor) -> Tensor:
+        """Returns the largest errors at which coefficients count as converged, (1+D, K)."""
+        return torch.maximum(self.remaining_error * start.abs(), self._rounding)
 
     def _stop_if_close(self, trainer: Trainer) -> None:
         for curve, (flag, limit) in self._stop.limits.items():
@@ -137,6 +144,7 @@ class ExactAnswer(AtPoints):
         """Returns the entries of `report.json`: exact solution, gap, and epochs to convergence, forecast and actual."""
         optimum, steps_per_epoch = self.problem.optimum, self.problem.steps_per_epoch
         gap, explained = self._measure(trainer)["gap/objective"], self.problem.variance_explained
+        converged = self._converged_by_now(trainer)
         return {
             "exact": {
                 "objective": optimum.objective,
@@ -147,11 +155,17 @@ class ExactAnswer(AtPoints):
             "epochs_to_1_percent": {
                 name: {
                     "forecast": epochs if math.isfinite(epochs) else None,
-                    "seen": self._converged[name] / steps_per_epoch if name in self._converged else None,
+                    "seen": converged[name] / steps_per_epoch if name in converged else None,
                 }
                 for name, epochs in self._forecast.items()
             },
         }
+
+    def _converged_by_now(self, trainer: Trainer) -> dict[str, int]:
+        """Returns the steps at which coefficients converged; the newest one for others that print as the exact ones."""
+        shown, exact = named_coefficients(trainer), self.shown(trainer)
+        alike = {name: trainer.global_step for name in exact if f"{shown[name]:.6g}" == f"{exact[name]:.6g}"}
+        return alike | self._converged
 
     def _errors(self, trainer: Trainer) -> Tensor:
         """Returns θ - θ* (1+D, K) in the user's units."""
@@ -167,10 +181,10 @@ class ExactAnswer(AtPoints):
         epochs = torch.zeros_like(start := torch.tensor(self._start, dtype=torch.float64))
         if start.numel() * len(start) > 1_000_000:
             return {}
-        if module.schedule == "constant":
+        if module.schedule == "constant" or not has_end(trainer):
             forecast = self.problem.forecast(module.learning_rate, module.momentum)
             forecast = forecast.in_units(scaling.matrix[free][:, free])
-            epochs[free] = forecast.epochs_until(start[free], self.remaining_error)
+            epochs[free] = forecast.epochs_until(start[free], self.remaining_error, self._rounding[free])
         else:
             epochs[free] = self._epochs_on_schedule(trainer, start)
         return named(trainer, epochs[1:], epochs[0])
@@ -186,7 +200,7 @@ class ExactAnswer(AtPoints):
         scaling, free = self.problem.scaling, self.problem.optimum.free
         errors, _ = self.problem.course(scaling.inverse @ start, every, steps // every, rate.at, module.momentum)
         errors = scaling.matrix[free][:, free] @ errors
-        is_far = errors.abs() > self.remaining_error * errors[0].abs()
+        is_far = errors.abs() > self._limits(start)[free]
         numbers = torch.arange(1, len(errors) + 1).view(-1, 1, 1)
         first_close = (is_far * numbers).amax(dim=0).to(torch.float64)  # the sample after the last one that is far
         is_in_time = first_close < len(errors)
@@ -194,18 +208,19 @@ class ExactAnswer(AtPoints):
 
     def _preface(self, trainer: Trainer) -> list[str]:
         module, optimum = trained_module(trainer), self.problem.optimum
+        has_schedule = module.schedule != "constant" and has_end(trainer)
         exact = self.shown(trainer)
         values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= MOST_NAMED else ""
         forecast = "none, for so many coefficients"
         if self._forecast:
-            length = trainer.max_steps / self.problem.steps_per_epoch
-            forecast = forecast_in_words(self._forecast, length, ends=module.schedule != "constant")
+            length = trainer.max_steps / self.problem.steps_per_epoch if has_end(trainer) else math.inf
+            forecast = forecast_in_words(self._forecast, length, ends=has_schedule)
         lines = [
             f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
             f"forecast  {forecast}",
         ]
         if module.hparams["learning_rate"] == "auto":
-            schedule = "" if module.schedule == "constant" else f", on a {module.schedule} schedule"
+            schedule = f", on a {module.schedule} schedule" if has_schedule else ""
             rate = f"{module.learning_rate:.4g}, half of the largest stable learning rate{schedule}"
             lines.insert(1, f"rate      {rate}")
         if self.problem.dependent_columns:

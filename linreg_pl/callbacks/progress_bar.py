@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ProgressBar, Timer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from linreg_pl.data.progress import Item
+from linreg_pl.training.due import has_end
 
 
 class RunBar(ProgressBar):
@@ -70,7 +71,7 @@ class RunBar(ProgressBar):
             return
         self._first_step, self._start = trainer.global_step, time.monotonic()
         self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn("epoch {task.fields[epoch]}{task.fields[of_epochs]}"),
             BarColumn(bar_width=None),
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("{task.fields[steps_per_second]:,.0f} steps/s"),
@@ -78,13 +79,14 @@ class RunBar(ProgressBar):
             auto_refresh=False,
             transient=True,
         )
-        total_steps = trainer.estimated_stepping_batches
+        completed, total = position(trainer)
+        steps_per_epoch = int(trainer.num_training_batches)
         self._task = self._progress.add_task(
             "fit",
-            total=total_steps,
-            completed=self._first_step,
-            epoch=self._first_step // int(trainer.num_training_batches),
-            epochs=int(total_steps // trainer.num_training_batches),
+            total=total,
+            completed=int(completed),
+            epoch=self._first_step // steps_per_epoch,
+            of_epochs=f"/{int(trainer.estimated_stepping_batches) // steps_per_epoch}" if has_end(trainer) else "",
             loss="-",
             steps_per_second=0.0,
         )
@@ -102,10 +104,10 @@ class RunBar(ProgressBar):
         if self._progress is None or time_now < self._next_update:
             return
         self._next_update = time_now + self.seconds_between_updates
-        step = trainer.global_step
+        step, (completed, _) = trainer.global_step, position(trainer)
         self._progress.update(
             self._task,
-            completed=step,
+            completed=completed,
             epoch=step // int(trainer.num_training_batches),
             loss=f"{outputs['loss'].item():.4g}",
             steps_per_second=(step - self._first_step) / max(time_now - self._start, 1e-9),
@@ -124,3 +126,13 @@ class RunBar(ProgressBar):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+def position(trainer: Trainer) -> tuple[float, float | None]:
+    """Returns how far the run is and how long it is: in steps, or without an end in seconds of `max_time`, if any."""
+    if has_end(trainer):
+        return trainer.global_step, trainer.estimated_stepping_batches
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it with setattr
+    timer = next((callback for callback in callbacks if isinstance(callback, Timer)), None)
+    elapsed, left = (0.0, None) if timer is None else (timer.time_elapsed(), timer.time_remaining())
+    return elapsed, None if left is None else elapsed + left

@@ -17,6 +17,7 @@ from linreg_pl.runs.folder import REPORT, run_folder
 from linreg_pl.solve.epochs_in_words import shown_epochs
 from linreg_pl.training.checkpoint_contents import Progress, add_to_checkpoint
 from linreg_pl.training.coefficient_names import named_coefficients, trained_module
+from linreg_pl.training.due import has_end
 
 
 class Report(Checkpoint):
@@ -78,7 +79,9 @@ class Report(Checkpoint):
         """Returns the report for the terminal; `report.json` has all digits."""
         contents = self.contents
         finished = contents["state"] == "finished"
-        verb = "fitted in" if finished else f"stopped before step {contents['total_steps']}, after"
+        total_steps = contents["total_steps"]
+        before = "stopped after" if total_steps is None else f"stopped before step {total_steps}, after"
+        verb = "fitted in" if finished else before
         loss = contents.get("loss", 0.0)
         first_loss = self._first_loss
         lines = [f"{verb} {contents['global_step']} steps ({contents['epochs']} epochs)"]
@@ -136,6 +139,7 @@ class Report(Checkpoint):
             "global_step": trainer.global_step,
             "epochs": trainer.global_step // int(trainer.num_training_batches),
             **self._progress(trainer).to_dict(),
+            "total_steps": trainer.max_steps if has_end(trainer) else None,
             "coefficients": named_coefficients(trainer),
             **(self._exact.report(trainer) if self._exact else {}),
             **held_out_report(trainer),

@@ -5,6 +5,9 @@ from typing import Protocol, runtime_checkable
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
 
+from linreg_pl.training.checkpoint_contents import Progress
+from linreg_pl.training.due import has_end
+
 
 @runtime_checkable
 class StoppingRule(Protocol):
@@ -28,7 +31,7 @@ def has_ended(trainer: Trainer) -> bool:
 def stopped_by(trainer: Trainer) -> str | None:
     """Returns the rule that stopped the run, and why; None while no rule has.
 
-    `--trainer.max_time` is not a rule: the rest of the run that it stops is still to come.
+    `--trainer.max_time` is a rule only for a run without an end. Otherwise the rest of the run is still to come.
     """
     if not trainer.should_stop:
         return None
@@ -37,7 +40,9 @@ def stopped_by(trainer: Trainer) -> str | None:
         if isinstance(callback, StoppingRule) and callback.stopping_reason_message:
             name = callback.stopping_rule if isinstance(callback, NamedStoppingRule) else type(callback).__name__
             return f"{name}: {callback.stopping_reason_message.removesuffix(' Signaling Trainer to stop.')}"
-    return None if any(isinstance(callback, Timer) for callback in callbacks) else "a callback"
+    if not any(isinstance(callback, Timer) for callback in callbacks):
+        return "a callback"
+    return None if has_end(trainer) else Progress.out_of_time
 
 
 def forget_stop(trainer: Trainer) -> None:

@@ -21,7 +21,7 @@ from linreg_pl.callbacks.interruption import Interrupted, Interruption
 from linreg_pl.callbacks.report import Report
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.job import Job, as_list, require_suitable
-from linreg_pl.cli.run_length import planned_length, total_steps, validation_settings
+from linreg_pl.cli.run_length import other_limits, planned_length, total_steps, validation_settings
 from linreg_pl.cli.runs_and_plot import as_typed
 from linreg_pl.cli.saved_settings import RunConfig
 from linreg_pl.cli.trainer_settings import build_trainer, require_monitored
@@ -33,7 +33,9 @@ from linreg_pl.runs.lock import lock
 from linreg_pl.runs.resume import Resumption
 from linreg_pl.runs.tensorboard_logger import run_logger
 from linreg_pl.training.checkpoint_contents import Progress
+from linreg_pl.training.due import has_end
 from linreg_pl.training.executions import Executions
+from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import TARGET_GAP
 
 
@@ -52,7 +54,8 @@ def fit(job: Job) -> None:
         raise InputError("--stop needs the exact answer, and --exact is false: leave one of them out")
     planned = planned_length(job.model, job.data, job.settings.trainer)
     settings = with_settings(job.settings.trainer, planned)
-    steps = total_steps(settings, job.data.steps_per_epoch, job.start.steps, job.start.run)
+    others = other_limits(settings, job.settings.stop)
+    steps = total_steps(settings, job.data.steps_per_epoch, job.start.steps, job.start.run, others)
     if job.start.checkpoint is not None and not job.allow_changed_settings:
         require_same_length(job.start.checkpoint, job.model, steps)
     keeps_files = settings.logger is not False and not settings.fast_dev_run
@@ -71,9 +74,13 @@ def fit(job: Job) -> None:
             enable_progress_bar=job.bar is not None,
             **validation_settings(settings, job.data),
         )
-        print_heading(job, trainer.max_steps, planned)  # --trainer.fast_dev_run shortens it
+        # --trainer.fast_dev_run shortens the run
+        length = f"{trainer.max_steps} steps" if has_end(trainer) else f"steps until {' or '.join(others)}"
+        print_heading(job, length, planned)
+        if not has_end(trainer):
+            print_left_out(job.model)
         train(job, trainer, report, folder)
-        print_summary(report, folder, planned)
+        print_summary(report, folder, planned, or_null=", or null" if has_end(trainer) else "")
 
 
 def require_resumable(job: Job) -> None:
@@ -150,7 +157,7 @@ def with_settings(settings: Namespace, changes: dict[str, int]) -> Namespace:
     return copy
 
 
-def print_heading(job: Job, steps: int, planned: dict[str, int]) -> None:
+def print_heading(job: Job, length: str, planned: dict[str, int]) -> None:
     """Prints the size of the problem and the length of the run."""
     data, run = job.data, job.start.run
     resumed = f", from step {job.start.steps} of {run}" if run else ""
@@ -162,10 +169,18 @@ def print_heading(job: Job, steps: int, planned: dict[str, int]) -> None:
             (data.num_targets, "target"),
         )
     )
-    print(f"fitting {size}: {steps} steps, {data.steps_per_epoch} an epoch{resumed}")
+    print(f"fitting {size}: {length}, {data.steps_per_epoch} an epoch{resumed}")
     if planned:
-        length = counted(planned["max_epochs"], "epoch")
-        print(f"length    {length}, to end within {100 * TARGET_GAP:g}% of the variance explained")
+        epochs = counted(planned["max_epochs"], "epoch")
+        print(f"length    {epochs}, to end within {100 * TARGET_GAP:g}% of the variance explained")
+
+
+def print_left_out(model: LinearRegression) -> None:
+    """Prints which settings of the model have no effect in a run without an end."""
+    if model.schedule != "constant":
+        print(f"schedule  none, as {model.schedule} needs a run with an end: the learning rate keeps its full value")
+    if model.tail_averaging:
+        print("average   none, as tail_averaging needs a run with an end")
 
 
 def counted(number: int, noun: str) -> str:
@@ -186,7 +201,8 @@ def train(job: Job, trainer: Trainer, report: Report, folder: Path | None) -> No
             trainer.fit(job.model, datamodule=job.data, ckpt_path=job.start.path, weights_only=True)
     except Interrupted:
         if folder is not None and not report.contents:
-            step = f"step {trainer.global_step} of {trainer.max_steps}"
+            length = f" of {trainer.max_steps}" if has_end(trainer) else ""
+            step = f"step {trainer.global_step}{length}"
             resume = f"{as_typed('linreg')} fit --resume {shlex.quote(str(folder))}"
             print(f"interrupted at {step}; to go on: {resume}", file=sys.stderr)
         raise
@@ -196,14 +212,16 @@ def train(job: Job, trainer: Trainer, report: Report, folder: Path | None) -> No
         raise Diverged(f"{error}; {last}; give a smaller --model.learning_rate") from error
 
 
-def print_summary(report: Report, folder: Path | None, planned: dict[str, int]) -> None:
+def print_summary(report: Report, folder: Path | None, planned: dict[str, int], or_null: str) -> None:
     """Prints the result, and the commands for the next step.
+
+    `or_null` follows the advice to raise `--trainer.max_time`, where the run ends without it.
 
     Raises:
         InputError: no step was taken.
     """
     if not report.contents:
-        raise InputError("no step was taken: --trainer.max_time is used up; give it more, or null")
+        raise InputError(f"no step was taken: --trainer.max_time is used up; give it more{or_null}")
     print(*report.lines(), sep="\n")
     share = report.contents.get("gap_of_variance_explained")
     if planned and share is not None and share > TARGET_GAP:

@@ -14,7 +14,7 @@ from linreg_pl.cli.flags import COMMANDS, ON_TABLES, data_classes, data_flags
 from linreg_pl.errors import InputError
 
 TRAINER_TEXTS = {
-    "max_epochs": "Epochs to train; null trains as long as the forecast says.",
+    "max_epochs": "Epochs to train; null trains as long as the forecast says, -1 until max_time or a --stop rule.",
     "max_steps": "Optimizer steps to train, or -1 for no such limit.",
     "max_time": "Time after which training stops, as DD:HH:MM:SS; the run can be resumed.",
     "log_every_n_steps": "Steps from one point of the curves to the next; 50 if not given.",

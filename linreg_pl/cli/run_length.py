@@ -4,9 +4,11 @@ Lightning's count of epochs is off by one after some resumes: with `max_epochs=4
 last batch train 50 steps. Its count of steps is right after every resume, so Lightning gets steps only.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from linreg_pl.callbacks.exact_answer import StopRule
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.module import LinearRegression
@@ -27,17 +29,32 @@ def planned_length(model: LinearRegression, data: BatchDataModule, trainer: Any)
     return {"max_epochs": epochs, "log_every_n_steps": points}
 
 
-def total_steps(trainer: Any, steps_per_epoch: int, done: int, run: Path | None) -> int:
+def other_limits(trainer: Any, stop: StopRule) -> list[str]:
+    """Returns the settings that may end a run, apart from its number of steps or epochs, as they are typed."""
+    limits = [] if trainer.max_time is None else [f"--trainer.max_time {trainer.max_time}"]
+    return limits + [f"{flag} {limit:g}" for flag, limit in stop.limits.values()]
+
+
+def total_steps(trainer: Any, steps_per_epoch: int, done: int, run: Path | None, others: Sequence[str] = ()) -> int:
     """Returns the length of a run that has already taken `done` steps, under the `trainer` settings.
 
+    Only with `others`, from `other_limits`, it may be -1, for a run without an end.
+
     Raises:
-        InputError: the run has no length, or is complete.
+        InputError: nothing ends the run, or it is complete.
     """
     limits: dict[str, int] = {}
     if trainer.max_steps != -1:
         if trainer.max_steps < 1:
             raise InputError(f"max_steps is {trainer.max_steps}: give --trainer.max_steps 1 or more, or -1 for none")
         limits["max_steps"] = trainer.max_steps
+    if trainer.max_epochs == -1 and not limits:
+        if others:
+            return -1
+        raise InputError(
+            "max_epochs is -1, and nothing else ends the run: give --trainer.max_time DD:HH:MM:SS, --stop.gap or"
+            " --stop.grad_norm, or give --trainer.max_epochs 1 or more"
+        )
     if trainer.max_epochs not in (None, -1) or not limits:
         if trainer.max_epochs is None or trainer.max_epochs < 1:
             raise InputError(f"max_epochs is {trainer.max_epochs}: give --trainer.max_epochs a whole number, 1 or more")

@@ -15,7 +15,6 @@ slow directions.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -41,7 +40,7 @@ class Forecast:
         directions = matrix.to(self.directions.dtype) @ self.directions
         return replace(self, directions=directions, shares=self.shares @ inverse)
 
-    def epochs_until(self, errors: Tensor, share: float = 0.01) -> Tensor:
+    def epochs_until(self, errors: Tensor, share: float = 0.01, least: Tensor | None = None) -> Tensor:
         """Returns the epochs until each coefficient's error is below `share` of its initial error, and stays there.
 
         A coefficient's error is the sum of its terms along the directions. Their magnitudes are added, so the result
@@ -50,6 +49,7 @@ class Forecast:
         Args:
             errors: θ - θ* at the start, (P, K).
             share: Of the initial error.
+            least: An error of this size is small enough, whatever it was at the start: (P, K).
 
         Returns:
             (P, K); infinite where a direction with a share in the error does not converge, 0 without an error.
@@ -58,19 +58,21 @@ class Forecast:
         terms = (self.directions.unsqueeze(2) * coordinates.unsqueeze(0)).abs()  # (P of θ, Q directions, K)
         present = terms > 1e-14 * terms.amax(dim=1, keepdim=True)
         allowed = share * errors.abs()
+        allowed = allowed if least is None else torch.maximum(allowed, least)
 
         def is_above(epochs: Tensor) -> Tensor:
             remaining = terms * torch.exp(-self.rates.view(1, -1, 1) * epochs.unsqueeze(1).clamp(min=1e-300))
             return torch.where(present, remaining, 0.0).sum(dim=1) > allowed
 
         below, above = torch.zeros_like(errors), torch.ones_like(errors)
+        is_close = ~is_above(below) | (allowed == 0)
         while (grows := is_above(above) & (above < 1e30)).any():
             above = torch.where(grows, above * 2, above)
         for _ in range(60):
             middle = (below + above) / 2
             too_early = is_above(middle)
             below, above = torch.where(too_early, middle, below), torch.where(too_early, above, middle)
-        return torch.where(allowed == 0, 0.0, torch.where(above >= 1e30, torch.inf, above))
+        return torch.where(is_close, 0.0, torch.where(above >= 1e30, torch.inf, above))
 
 
 def forecast(factor: Tensor, learning_rate: float, steps_per_epoch: int = 1, momentum: float = 0.0) -> Forecast:
@@ -178,7 +180,6 @@ def course(
     _, lengths, Vt = torch.linalg.svd(factor)
     eigenvalues = 2 * lengths.square().numpy()
     parts = max(1, min(every_n_steps, most_transfers // max(1, count)))
-    bounds = [every_n_steps * part // parts for part in range(parts + 1)]
     state = np.zeros((len(eigenvalues), 2, errors.shape[1]))  # e along an eigenvector, and u; velocity is λ u
     state[:, 0] = (Vt @ errors).numpy()
     recorded = [state[:, 0]]
@@ -187,7 +188,8 @@ def course(
         for first in range(0, count, chunk):
             starts = every_n_steps * np.arange(first, min(first + chunk, count))
             whole = np.broadcast_to(np.eye(2), (len(starts), len(eigenvalues), 2, 2))
-            for begin, end in pairwise(bounds):
+            for part in range(parts):
+                begin, end = every_n_steps * part // parts, every_n_steps * (part + 1) // parts
                 middles = starts + (begin + end - 1) / 2
                 rates = np.array([learning_rate_at(middle) for middle in middles.tolist()])
                 whole = np.linalg.matrix_power(_step_matrices(rates, eigenvalues, momentum), end - begin) @ whole

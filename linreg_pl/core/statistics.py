@@ -62,6 +62,12 @@ def statistics(solution: Optimum) -> Statistics:
     )
 
 
+def rounding_of_print(values: Tensor, digits: int = 6) -> Tensor:
+    """Returns half a unit of the last of so many significant digits of each value; 0 for 0."""
+    exponents = values.abs().log10().floor()
+    return torch.where(values == 0, 0.0, 0.5 * 10.0 ** (exponents - (digits - 1)))
+
+
 def shown_coefficients(solution: Optimum) -> tuple[Tensor, Tensor]:
     """Returns W (D, K) and b (K,) of the solution for printing, with 0 for what is only rounding."""
     theta, errors = solution.theta.high, statistics(solution).standard_errors

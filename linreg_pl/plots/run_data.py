@@ -27,7 +27,7 @@ class Record:
     """A run, read from its folder."""
 
     step: int  # of its newest good checkpoint
-    total_steps: int  # of the run when it is complete
+    total_steps: int  # of the run when it is complete; -1 for a run without an end
     curves: dict[str, Tensor]  # tag: (n, 2), step and value, float64
     start: tuple[Tensor, Tensor]  # W and b that are trained, before the first step
     solution: Solution  # the exact solution, with the checkpoint's model
@@ -53,7 +53,7 @@ class Record:
     def forecast_of_gap(self) -> Tensor:
         """Forecasts the gap from the start to the last step, (n, 2): step and gap, at about 400 points or fewer."""
         solution, problem, intervals = self.solution, self.solution.problem, 400
-        if solution.model.schedule != "constant":
+        if solution.model.schedule != "constant" and self.total_steps != -1:
             every = -(-self.step // intervals)
             rate = ScheduledRate(solution.learning_rate, solution.model.schedule, self.total_steps)
             errors, momentum = problem.errors(*self.start), solution.model.momentum

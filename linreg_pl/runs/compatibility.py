@@ -77,10 +77,11 @@ def require_same_length(checkpoint: CheckpointFile, model: LinearRegression, ste
     """
     planned = checkpoint.contents.progress.total_steps
     if model.depends_on_length and planned is not None and planned != steps:
+        before = "left out, as the run had no end" if planned == -1 else f"planned for {planned} steps"
+        after = "it has no end" if steps == -1 else f"there are {steps}"
         raise InputError(
-            f"{checkpoint.path}: the run's schedule or average was planned for {planned} steps, and now there are"
-            f" {steps}. To go on with the new length, add --allow_changed_settings true; to go on unchanged, leave it"
-            " out"
+            f"{checkpoint.path}: the run's schedule or average was {before}, and now {after}. To go on"
+            " with the new length, add --allow_changed_settings true; to go on unchanged, leave it out"
         )
 
 

@@ -1,6 +1,7 @@
 """Lists the runs: how far each is, and the command that continues it."""
 
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
 from linreg_pl.errors import InputError
@@ -21,7 +22,7 @@ def print_runs(root: Path, command: str) -> None:
     lines: list[tuple[str, ...]] = [("run", "state", "step", "of", "loss", "to go on")]
     for run in runs:
         state, (step, progress) = run_state(run), read_progress(run)
-        length = "-" if progress.total_steps is None else str(progress.total_steps)
+        length = "-" if progress.total_steps in (None, -1) else str(progress.total_steps)
         loss = "-" if progress.loss is None else f"{progress.loss:.6g}"
         _, next_command = next_step(run, state, progress, command)
         lines.append((str(run), state, str(step), length, loss, next_command))
@@ -46,23 +47,35 @@ def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[
     try:
         settings = read_settings(run)
         model, trainer, data = settings["model"], settings["trainer"], settings["data"]["init_args"]
-        if state == "interrupted":
-            flags = "" if trainer["max_time"] is None else " --trainer.max_time null"  # it may be used up
+        has_end = (trainer["max_epochs"], trainer["max_steps"]) != (-1, -1)
+        if state == "interrupted":  # before its end; and then max_time may be used up
+            flags = " --trainer.max_time null" if has_end and trainer["max_time"] is not None else ""
         elif state == "diverged":
             flags = " --allow_changed_settings true --model.learning_rate R"
         elif state != "finished":
             return "", ""
+        elif progress.stopped_by == Progress.out_of_time:
+            flags = f" --trainer.max_time {twice(trainer['max_time'])}"
         elif progress.stopped_by is not None:  # before its full length
             flags = "".join(f" --stop.{rule} null" for rule, limit in settings["stop"].items() if limit is not None)
+            flags += "" if has_end or trainer["max_time"] is not None else " --trainer.max_time DD:HH:MM:SS"
         elif model["schedule"] == "constant" and not model["tail_averaging"]:
             limit = "max_steps" if trainer["max_steps"] == progress.total_steps else "max_epochs"
             flags = f" --trainer.{limit} {2 * trainer[limit]}"
         else:
             [newest], rows = checkpoints(run)[-1:], " --data.path FILE" if "path" in data else ""
             return "predict", f"{command} predict --ckpt_path {shlex.quote(str(newest))}{rows}"
-    except (InputError, KeyError, TypeError, ValueError):
+    except (InputError, KeyError, TypeError, ValueError, AttributeError):
         return "", ""
     return "go on", resume + flags
+
+
+def twice(max_time: str) -> str:
+    """Returns twice the time that DD:HH:MM:SS stands for, in the same form."""
+    days, hours, minutes, seconds = map(int, max_time.split(":"))
+    time = 2 * timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    minutes, seconds = divmod(time.seconds, 60)
+    return f"{time.days:02}:{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
 
 
 def read_progress(run: Path) -> tuple[int, Progress]:

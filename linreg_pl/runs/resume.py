@@ -38,7 +38,7 @@ def find_resumption(name: str, root: Path) -> Resumption:
         if not interrupted:
             raise InputError(
                 f"{root / RUNS}: there is no interrupted run to resume; linreg runs lists the runs, and"
-                " --resume RUN_FOLDER --trainer.max_epochs N continues a finished run"
+                " --resume RUN_FOLDER continues a finished run, with more --trainer.max_epochs or --trainer.max_time"
             )
         return newest_good_checkpoint(interrupted[-1])
     path = Path(name)

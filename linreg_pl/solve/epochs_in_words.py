@@ -13,28 +13,25 @@ def forecast_in_words(epochs: dict[str, float], length: float, ends: bool = Fals
 
     Args:
         epochs: Epochs until each coefficient keeps less than 1% of its initial error; infinite for never.
-        length: Epochs of the run.
+        length: Epochs of the run; infinite for a run without an end.
         ends: The learning rate's schedule ends with the run, so no coefficient converges later.
     """
+    has_end = math.isfinite(length)
+    never = "will still be more than 1% off when this run ends" if has_end else "does not converge"
     ordered = sorted(epochs.items(), key=lambda item: item[1])
     if len(ordered) <= MOST_NAMED:
-        (name, soonest), *others = ordered
-        first = f"is within 1% by epoch {shown_epochs(soonest)}" if math.isfinite(soonest) else _by(soonest)
-        return "; ".join([f"{name} {first}", *(f"{name} {_by(needed)}" for name, needed in others)])
-    in_time = sum(needed <= length for _, needed in ordered)
-    never = sum(not math.isfinite(needed) for _, needed in ordered)
+        by = [f"by {shown_epochs(needed)}" if math.isfinite(needed) else never for _, needed in ordered]
+        soonest = by[0].replace("by", "is within 1% by epoch", 1) if by[0] != never else never
+        return "; ".join(f"{name} {words}" for (name, _), words in zip(ordered, [soonest, *by[1:]], strict=True))
+    in_time = sum(needed <= length and math.isfinite(needed) for _, needed in ordered)
+    num_never = sum(not math.isfinite(needed) for _, needed in ordered)
     name, last = ordered[-1]
+    when = " by the run's end" if has_end else ""
+    share = f"{in_time} of {len(ordered)} coefficients {'are' if has_end else 'come'} within 1%{when}"
     if ends and in_time < len(ordered):
-        return f"{in_time} of {len(ordered)} coefficients are within 1% by the run's end"
-    rest = f"{never} never converge" if never else f"the last, {name}, by epoch {shown_epochs(last)}"
-    return f"{in_time} of {len(ordered)} coefficients are within 1% by the run's end; {rest}"
-
-
-def _by(epochs: float) -> str:
-    """Returns `by 4.6e10`, or what an infinite forecast means: the run diverges, or its schedule ends too early."""
-    return (
-        f"by {shown_epochs(epochs)}" if math.isfinite(epochs) else "will still be more than 1% off when this run ends"
-    )
+        return share
+    rest = f"{num_never} never converge" if num_never else f"the last, {name}, by epoch {shown_epochs(last)}"
+    return f"{share}; {rest}"
 
 
 def shown_epochs(epochs: float) -> str:

@@ -72,7 +72,10 @@ class ExactState(Part):
 class Progress(Part):
     """How far the run is. A report has the same entries."""
 
-    total_steps: int | None = None
+    out_of_time: ClassVar[str] = "--trainer.max_time"
+    """The rule that stopped a run without an end when its time was used up."""
+
+    total_steps: int | None = None  # -1 for a run without an end
     loss: float | None = None  # of the last batch, before its update
     mse: float | None = None
     stopped_by: str | None = None  # the rule that stopped the run, and why

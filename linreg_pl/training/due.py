@@ -21,8 +21,21 @@ class ActsWhenDue(Protocol):
         """Returns the first step after `step` at which the callback needs control; infinity if it can wait."""
 
 
+def has_end(trainer: Trainer) -> bool:
+    """Returns whether the run has a number of steps or epochs at which it ends."""
+    return trainer.max_steps != -1 or trainer.max_epochs != -1
+
+
+def may_be_stopped(trainer: Trainer) -> bool:
+    """Returns whether a callback may end the run: the timer of `max_time`, or a rule, which gives its reason."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets the attribute from elsewhere
+    return any(isinstance(callback, Timer) or hasattr(callback, "stopping_reason_message") for callback in callbacks)
+
+
 class Interval:
     """A number of epochs, by default a twentieth of the run.
+
+    In a run without an end, something is due after 1, 2, 3 … 10, 20, 30 … 100, 200 … epochs by default.
 
     Args:
         name: Name of the setting.
@@ -40,9 +53,15 @@ class Interval:
             raise InputError(f"{name} is {epochs}: give --{name} a whole number of epochs, 1 or more")
         self._epochs = epochs
 
-    def epochs(self, trainer: Trainer) -> int:
-        """Returns the number of epochs for this run."""
-        return self._epochs or max(1, trainer.max_steps // int(trainer.num_training_batches) // self.num_intervals)
+    def next_due(self, trainer: Trainer, epochs: int) -> int:
+        """Returns the first number of epochs after `epochs` at which something is due."""
+        if self._epochs is not None:
+            interval = self._epochs
+        elif has_end(trainer):
+            interval = max(1, trainer.max_steps // int(trainer.num_training_batches) // self.num_intervals)
+        else:
+            interval = 10 ** (len(str(max(1, epochs))) - 1)
+        return next_multiple(interval, epochs)
 
 
 class AtPoints(Callback):

@@ -18,7 +18,7 @@ from linreg_pl.core.learning_rate_schedules import Schedule, share
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.threads import threads_that_pay
 from linreg_pl.errors import Diverged, InputError
-from linreg_pl.training.due import PointsWithin
+from linreg_pl.training.due import PointsWithin, may_be_stopped
 from linreg_pl.training.executions import Execution
 from linreg_pl.training.hyper_parameters import HyperParameters
 from linreg_pl.training.lightning_counters import count_batches, counted_step
@@ -142,15 +142,21 @@ class LinearRegression(PreparedModule):
     def on_train_start(self) -> None:
         """Reads the run's length, if a schedule or an average depends on it.
 
+        In a run that only a callback can end, the learning rate keeps its full value, and there is no average.
+
         Raises:
-            InputError: the run has no end.
+            InputError: the run has no end at all.
         """
-        self._is_new = False
+        self._is_new, self._total_steps, self._tail = False, 0, None
         if not self.depends_on_length:
             return
         steps = self.trainer.estimated_stepping_batches
         if steps == math.inf:
-            raise InputError("a schedule and an average need a run with an end: give max_epochs or max_steps")
+            if not may_be_stopped(self.trainer):
+                raise InputError("a schedule and an average need a run with an end: give max_epochs or max_steps")
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = self.learning_rate  # a checkpoint may have another, of a run with an end
+            return
         self._total_steps = int(steps)
         if self.tail_averaging:
             self._tail = TailAverage(self.tail_averaging, self._total_steps)
