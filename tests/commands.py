@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.waiting import PATIENCE
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["linreg_pl.cli.main", "linreg_pl.plots.plot"])
+_context.set_forkserver_preload(["tests.preload"])
 
 
 @dataclass(frozen=True)

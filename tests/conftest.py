@@ -1,11 +1,26 @@
-"""Sets up hypothesis and the flags of all tests."""
+"""Sets up hypothesis, the threads and the flags of all tests."""
+
+import gc
+import os
 
 import pytest
 from hypothesis import settings
 
+# Parallel tests share the processors. Twice as many threads would mostly wait for each other, and spin meanwhile.
+# torch reads this when it is imported, here and in the server that forks the commands.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
+gc.disable()  # until all tests are imported, which takes a quarter longer with it
+
 # No deadline: a busy machine can stall any example.
 settings.register_profile("linreg", deadline=None, derandomize=True)
 settings.load_profile("linreg")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,4 +1,4 @@
-"""Disturbs a command from inside: a kill at a point of a save, a signal in a phase, a full disk.
+"""Changes a command from inside: a kill at a point of a save, a signal in a phase, threads, a full disk.
 
 Each is a callable for `tests.commands.start(…, before=…)`, which calls it in the process itself.
 """
@@ -150,6 +150,18 @@ class SignalInPhase:
             before(LinearRegression, "validation_step", nth=self.validation)
         else:
             before(torch, "save")
+
+
+@dataclass
+class Threads:
+    """Computes with this many threads: parallel tests otherwise leave few to each command (`tests/conftest.py`)."""
+
+    number: int
+
+    def __call__(self) -> None:
+        import torch
+
+        torch.set_num_threads(self.number)
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 import inspect
 import re
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from lightning.pytorch import Trainer
@@ -33,11 +35,13 @@ IMPOSSIBLE = {
 }
 
 
-def help_of(folder: Path, *args: str) -> str:
+@cache
+def help_of(*args: str) -> str:
     """Returns what `linreg args…` prints on a screen of 100 columns."""
-    result = linreg(*args, cwd=folder, env={"COLUMNS": "100"})
+    with TemporaryDirectory() as name:
+        result = linreg(*args, cwd=Path(name), env={"COLUMNS": "100"})
+        assert list(Path(name).iterdir()) == [], "a help leaves no files"
     assert (result.code, result.stderr) == (0, "")
-    assert list(folder.iterdir()) == [], "a help leaves no files"
     return result.stdout
 
 
@@ -52,14 +56,14 @@ def names_of(owner: type) -> set[str]:
     return set(inspect.signature(owner).parameters)
 
 
-def test_each_command_is_named(tmp_path: Path) -> None:
-    text = help_of(tmp_path, "--help")
+def test_each_command_is_named() -> None:
+    text = help_of("--help")
     assert re.findall(r"^  (\w+) +[A-Z]\w+", text, re.MULTILINE) == list(ALL)
     assert len(text.splitlines()) <= 40
 
 
-def test_fit_fits_three_screens(tmp_path: Path) -> None:
-    lines = help_of(tmp_path, "fit", "--help").splitlines()
+def test_fit_fits_three_screens() -> None:
+    lines = help_of("fit", "--help").splitlines()
     assert len(lines) <= 120
     assert max(map(len, lines)) <= 100
     sections = [line[:-1] for line in lines if re.fullmatch(r"\w+:", line)]
@@ -67,22 +71,22 @@ def test_fit_fits_three_screens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["", *ALL])
-def test_help_is_plain(command: str, tmp_path: Path) -> None:
-    text = help_of(tmp_path, *command.split(), "--help")
+def test_help_is_plain(command: str) -> None:
+    text = help_of(*command.split(), "--help")
     assert [word for word in ("ARG:", "ENV:", "Union", "Literal", "``", ":class:", "<class") if word in text] == []
     assert len(re.findall(r"environment variable", text)) == (0 if command in ("runs", "plot") else 1)
     assert len(text.splitlines()) <= 120
 
 
 @pytest.mark.parametrize("command", EXPECTED)
-def test_flags_have_an_effect(command: str, tmp_path: Path) -> None:
-    listed = flags_in(help_of(tmp_path, command, "--help"))
+def test_flags_have_an_effect(command: str) -> None:
+    listed = flags_in(help_of(command, "--help"))
     assert sorted(listed) == sorted(EXPECTED[command] | COMMON)
 
 
 @pytest.mark.parametrize("command", ["fit", *EXPECTED])
-def test_sections_have_flags(command: str, tmp_path: Path) -> None:
-    sections = help_of(tmp_path, command, "--help").split("\n\n")
+def test_sections_have_flags(command: str) -> None:
+    sections = help_of(command, "--help").split("\n\n")
     titled = [index for index, text in enumerate(sections) if re.match(r"\w+:\n", text)]
     assert len(titled) >= 4
     for index in titled:
@@ -90,8 +94,8 @@ def test_sections_have_flags(command: str, tmp_path: Path) -> None:
         assert flags, sections[index]
 
 
-def test_fit_lists_every_flag(tmp_path: Path) -> None:
-    first, more = flags_in(help_of(tmp_path, "fit", "--help")), flags_in(help_of(tmp_path, "fit", "--help=trainer"))
+def test_fit_lists_every_flag() -> None:
+    first, more = flags_in(help_of("fit", "--help")), flags_in(help_of("fit", "--help=trainer"))
     assert {flag for flag in first if flag.startswith("--model.")} == {
         f"--model.{name}" for name in names_of(LinearRegression) - {"num_features", "num_targets"}
     }
@@ -101,12 +105,12 @@ def test_fit_lists_every_flag(tmp_path: Path) -> None:
     assert own | {"--steps_per_execution", "--exact", "--stop.gap", "--stop.grad_norm"} <= set(first)
 
 
-def test_help_names_the_data_flags(tmp_path: Path) -> None:
-    text = " ".join(help_of(tmp_path, "solve", "--help").split())
+def test_help_names_the_data_flags() -> None:
+    text = " ".join(help_of("solve", "--help").split())
     for data in (SyntheticDataModule, TableDataModule):
         listed = text.partition(f"{data.__name__}: ")[2].partition(". ")[0]
         assert set(listed.split(", ")) == {f"--data.{name}" for name in names_of(data)}
-        page = help_of(tmp_path, "fit", "--data.help", data.__name__)
+        page = help_of("fit", "--data.help", data.__name__)
         assert page.startswith(f"usage: linreg COMMAND --data {data.__name__} [flags]\n")
         assert flags_in(page) == [f"--data.{name}" for name in inspect.signature(data).parameters]
 

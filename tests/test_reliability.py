@@ -30,8 +30,11 @@ from linreg_pl.runs.folder import checkpoints, read_report, run_state
 from linreg_pl.runs.resume import newest_good_checkpoint
 from tests.commands import linreg, start
 from tests.runs import DIABETES, JOBS, PLAIN, RUN, assert_same_end, curves, equal, newest
-from tests.sabotage import PHASES, POINTS, ForbidFolder, FullDisk, KillInSave, SignalInPhase
+from tests.sabotage import PHASES, POINTS, ForbidFolder, FullDisk, KillInSave, SignalInPhase, Threads
 from tests.waiting import wait_until
+
+PARALLEL = {job: Threads(2) for job in ("exact", "default")}
+"""Jobs of several threads: each sums in another order, and every process of a run needs as many."""
 
 
 def resume_to_the_end(folder: Path, job: str) -> None:
@@ -39,7 +42,8 @@ def resume_to_the_end(folder: Path, job: str) -> None:
     begun = (folder / RUN / "config.yaml").exists()
     if not begun:
         shutil.rmtree(folder / "lightning_logs", ignore_errors=True)
-    result = linreg("fit", *(("--resume", str(RUN)) if begun else JOBS[job]), cwd=folder)
+    arguments = ("--resume", str(RUN)) if begun else JOBS[job]
+    result = linreg("fit", *arguments, cwd=folder, before=PARALLEL.get(job))
     assert (result.code, result.stderr) == (0, "")
 
 
@@ -51,7 +55,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     def run(job: str) -> Path:
         if job not in folders:
             folders[job] = tmp_path_factory.mktemp(job)
-            result = linreg("fit", *JOBS[job], cwd=folders[job])
+            result = linreg("fit", *JOBS[job], cwd=folders[job], before=PARALLEL.get(job))
             assert (result.code, result.stderr) == (0, "")
         return folders[job]
 
@@ -62,7 +66,8 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path, torture: bool) -> None:
     """Kills runs up to 8 times at random moments, from the start of the process to past its end."""
     whole = untouched(job)
-    duration = seconds_of("fit", *JOBS[job], folder=tmp_path / "timed")
+    before = PARALLEL.get(job)
+    duration = seconds_of("fit", *JOBS[job], folder=tmp_path / "timed", before=before)
     chance, kills, chain = random.Random(job), 0, 0
     while kills < (1000 if torture else 36) / len(JOBS):
         (folder := tmp_path / f"chain_{chain}").mkdir()
@@ -74,27 +79,27 @@ def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path
             if not begun:
                 shutil.rmtree(folder / "lightning_logs", ignore_errors=True)
             command = ("fit", *(("--resume", "auto") if begun else JOBS[job]))
-            kills += killed_after(chance.uniform(0, duration), *command, folder=folder)
+            kills += killed_after(chance.uniform(0, duration), *command, folder=folder, before=before)
         if not (folder / RUN / "config.yaml").exists() or run_state(folder / RUN) != "finished":
             resume_to_the_end(folder, job)
         assert_same_end(whole, folder)
         shutil.rmtree(folder)
 
 
-def seconds_of(*command: str, folder: Path) -> float:
+def seconds_of(*command: str, folder: Path, before: Threads | None = None) -> float:
     """Returns how long a command takes, and removes what it wrote."""
     folder.mkdir(exist_ok=True)
     began = time.monotonic()
-    result = linreg(*command, cwd=folder)
+    result = linreg(*command, cwd=folder, before=before)
     duration = time.monotonic() - began
     assert result.code == 0, result.stderr
     shutil.rmtree(folder)
     return duration
 
 
-def killed_after(seconds: float, *command: str, folder: Path) -> bool:
+def killed_after(seconds: float, *command: str, folder: Path, before: Threads | None = None) -> bool:
     """Starts a command and kills it; returns False if it ended before."""
-    running = start(*command, cwd=folder)
+    running = start(*command, cwd=folder, before=before)
     running.process.join(seconds)
     running.process.kill()
     result = running.wait()
