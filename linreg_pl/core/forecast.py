@@ -162,7 +162,7 @@ def course(
 
     Descent is on all rows. A run of at most `most_transfers` steps is followed step by step. A longer one is divided
     into so many parts, or one for each value if those are more. Each part takes its steps at the learning rate of its
-    middle, by one power of their matrix, so the cost does not depend on the number of steps. The error of this is
+    middle, by one power of a step's matrix, so the cost does not depend on the number of steps. The error of this is
     quadratic in a part's share of the run.
 
     Args:
@@ -178,36 +178,43 @@ def course(
         (1 + count, P, K); an error too large for float64 is 1e300.
     """
     _, lengths, Vt = torch.linalg.svd(factor)
-    eigenvalues = 2 * lengths.square().numpy()
+    eigenvalues = 2 * lengths.square().unsqueeze(1).numpy()
     parts = max(1, min(every_n_steps, most_transfers // max(1, count)))
-    state = np.zeros((len(eigenvalues), 2, errors.shape[1]))  # e along an eigenvector, and u; velocity is λ u
-    state[:, 0] = (Vt @ errors).numpy()
-    recorded = [state[:, 0]]
-    chunk = max(1, 100_000 // len(eigenvalues))  # values whose matrices are held at once
+    bounds = [every_n_steps * part // parts for part in range(parts + 1)]
+    coordinates = (Vt @ errors).numpy()  # along each eigenvector; NumPy is faster than torch in such small steps
+    mean_gradient = np.zeros_like(coordinates)  # the velocity, divided by the eigenvalue
+    recorded = [coordinates]
     with np.errstate(over="ignore", invalid="ignore"):
-        for first in range(0, count, chunk):
-            starts = every_n_steps * np.arange(first, min(first + chunk, count))
-            whole = np.broadcast_to(np.eye(2), (len(starts), len(eigenvalues), 2, 2))
+        for number in range(count):
             for part in range(parts):
-                begin, end = every_n_steps * part // parts, every_n_steps * (part + 1) // parts
-                middles = starts + (begin + end - 1) / 2
-                rates = np.array([learning_rate_at(middle) for middle in middles.tolist()])
-                whole = np.linalg.matrix_power(_step_matrices(rates, eigenvalues, momentum), end - begin) @ whole
-            for transfer in whole:
-                state = transfer @ state
-                recorded.append(state[:, 0])
-    coordinates = np.nan_to_num(np.stack(recorded), nan=1e300, posinf=1e300, neginf=-1e300)
-    errors_in_time: Tensor = Vt.T @ torch.from_numpy(coordinates)
+                first, steps = every_n_steps * number + bounds[part], bounds[part + 1] - bounds[part]
+                pulls = learning_rate_at(first + (steps - 1) / 2) * eigenvalues
+                after_step = momentum * mean_gradient + coordinates
+                moved = coordinates - pulls * after_step
+                if steps > 1:
+                    now, before = _powers(pulls, momentum, steps)
+                    moved = now * moved - before * coordinates
+                    after_step = now * after_step - before * mean_gradient
+                coordinates, mean_gradient = moved, after_step
+            recorded.append(coordinates)
+    finite = np.nan_to_num(np.stack(recorded), nan=1e300, posinf=1e300, neginf=-1e300)
+    errors_in_time: Tensor = torch.einsum("qp,nqk->npk", Vt, torch.from_numpy(finite))
     return errors_in_time
 
 
-def _step_matrices(learning_rates: np.ndarray, eigenvalues: np.ndarray, momentum: float) -> np.ndarray:
-    """Returns the matrices of u ← momentum · u + e; e ← e - learning_rate · λ · u on (e, u): (n, P, 2, 2)."""
-    pulls = learning_rates[:, None] * eigenvalues
-    matrices = np.empty((*pulls.shape, 2, 2))
-    matrices[..., 0, 0], matrices[..., 0, 1] = 1 - pulls, -momentum * pulls
-    matrices[..., 1, 0], matrices[..., 1, 1] = 1, momentum
-    return matrices
+def _powers(pulls: np.ndarray, momentum: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns p and q for which p A - q is the power of so many steps of A, the matrix of a step on (e, u).
+
+    u ← momentum · u + e and e ← e - pull · u. A has the trace 1 + momentum - pull and the determinant momentum, so both
+    follow from its eigenvalues (Cayley and Hamilton).
+    """
+    half = (1 + momentum - pulls) / 2
+    root = np.sqrt(half * half - momentum + 0j)
+    root = np.where(np.abs(root) > 1e-6, root, 1e-6)  # equal eigenvalues would divide by 0
+    large, small = half + root, half - root
+    now = (large**steps - small**steps) / (2 * root)
+    before = (large ** (steps - 1) - small ** (steps - 1)) / (2 * root)
+    return now.real, momentum * before.real
 
 
 def _rate(w: Tensor) -> Tensor:
