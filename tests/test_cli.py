@@ -4,10 +4,12 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 import yaml
 
 from linreg_pl import LinearRegression, SyntheticDataModule
-from tests.commands import linreg
+from tests.commands import linreg, start
 from tests.runs import PLAIN
 
 RUN = Path("lightning_logs") / "version_0"
@@ -197,29 +199,36 @@ def test_run_without_files(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
-def in_terminal(*command: str, cwd: Path) -> tuple[int, str]:
-    """Runs a command in a terminal of 100 columns; returns its exit code and all that it drew."""
+@dataclass
+class InTerminal:
+    """Connects the process to a terminal."""
+
+    name: str
+
+    def __call__(self) -> None:
+        terminal = os.open(self.name, os.O_RDWR | os.O_NOCTTY)
+        for stream in (0, 1, 2):
+            os.dup2(terminal, stream)
+
+
+def in_terminal(*args: str, cwd: Path) -> tuple[int, str]:
+    """Runs `linreg args…` in a terminal of 100 columns; returns its exit code and all that it drew."""
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
-    process = subprocess.Popen(command, cwd=cwd, stdin=slave, stdout=slave, stderr=slave, env=environment)
+    environment = {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    running = start(*args, cwd=cwd, env=environment, before=InTerminal(os.ttyname(slave)))
+    drawn, alive = b"", True
+    while alive or select.select([master], [], [], 0)[0]:
+        alive = running.process.is_alive()
+        if select.select([master], [], [], 0.1)[0]:
+            drawn += os.read(master, 65536)
     os.close(slave)
-    drawn = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not part:
-            break
-        drawn += part
     os.close(master)
-    return process.wait(), drawn.decode()
+    return running.wait().code, drawn.decode()
 
 
 def test_terminal_has_one_bar(tmp_path: Path) -> None:
-    script = str(Path(sys.executable).with_name("linreg"))
     length = ("--trainer.max_epochs", "3000", "--display_every_n_epochs", "500")  # of a second, some ten frames
-    code, drawn = in_terminal(script, "fit", *length, cwd=tmp_path)
+    code, drawn = in_terminal("fit", *length, cwd=tmp_path)
     assert code == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).replace("\r\n", "\n").replace("\r", "\n")
     bars = re.findall(r"epoch (\d+)/3000 .*?loss \S+ +([\d,]+) steps/s +\S+", text)

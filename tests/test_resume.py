@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +23,34 @@ from tests.trainers import plain_trainer
 from tests.waiting import wait_until
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Returns a function that fits with some flags without interruption, once, and gives the folder."""
+
+    @cache
+    def run(*flags: str) -> Path:
+        folder = tmp_path_factory.mktemp("whole")
+        result = linreg("fit", *flags, cwd=folder)
+        assert result.code == 0, result.stderr
+        return folder
+
+    return run
+
+
 @pytest.mark.parametrize("job", ["synthetic", "table"])
 @pytest.mark.parametrize(
     "stops",
     [(5,), (12,), (12, 24), (1, 2, 3, 4), (11, 12, 13)],
     ids=["mid-epoch", "epoch's end", "two epochs' ends", "each step", "around an epoch's end"],
 )
-def test_resumed_run_is_bitwise_equal(job: str, stops: tuple[int, ...], tmp_path: Path) -> None:
-    (whole := tmp_path / "whole").mkdir()
+def test_resumed_run_is_bitwise_equal(
+    job: str, stops: tuple[int, ...], whole_run: Callable[..., Path], tmp_path: Path
+) -> None:
     (parts := tmp_path / "parts").mkdir()
     steps = 36  # 12 epochs
-    start = ("fit", *JOBS[job], "--trainer.max_epochs", "100")
-    assert linreg(*start, "--trainer.max_steps", str(steps), cwd=whole).code == 0
-    assert linreg(*start, "--trainer.max_steps", str(stops[0]), cwd=parts).code == 0
+    start = (*JOBS[job], "--trainer.max_epochs", "100")
+    whole = whole_run(*start, "--trainer.max_steps", str(steps))
+    assert linreg("fit", *start, "--trainer.max_steps", str(stops[0]), cwd=parts).code == 0
     for stop in (*stops[1:], steps):
         resumed = linreg("fit", "--resume", str(RUN), "--trainer.max_steps", str(stop), cwd=parts)
         assert resumed.code == 0, resumed.stderr
@@ -64,10 +81,9 @@ def test_killed_run_keeps_its_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("saves", [1, 7, 19])
-def test_killed_default_run_is_bitwise_equal(saves: int, tmp_path: Path) -> None:
-    (whole := tmp_path / "whole").mkdir()
+def test_killed_default_run_is_bitwise_equal(saves: int, whole_run: Callable[..., Path], tmp_path: Path) -> None:
+    whole = whole_run(*JOBS["default"])
     (killed := tmp_path / "killed").mkdir()
-    assert linreg("fit", *JOBS["default"], cwd=whole).code == 0
     kill = KillInSave("before it is renamed", saves)
     assert linreg("fit", *JOBS["default"], cwd=killed, before=kill).code == -signal.SIGKILL
     resumed = linreg("fit", "--resume", "auto", cwd=killed)
