@@ -30,7 +30,6 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.page import Page, flags_of, ratios, report_progress, show, silent_trainer, spread
 from linreg_pl import LinearRegression, TableDataModule
-from linreg_pl.cli.flags import ON_TABLES
 from linreg_pl.core.optimum import optimum, penalty_rows
 from linreg_pl.training.executions import Executions
 
@@ -133,8 +132,7 @@ def sgd(rows: Rows, epochs: float) -> Iterator[Coefficients]:
 
 
 def descent(data: TableDataModule, epochs: float) -> Iterator[Coefficients]:
-    settings = {name.removeprefix("model."): value for name, value in ON_TABLES.items()}
-    model = LinearRegression(NUM_FEATURES, **settings)  # type: ignore[arg-type]
+    model = LinearRegression(NUM_FEATURES)
     data.group_steps(Executions())
     steps = max(1, round(epochs * data.steps_per_epoch))
     trainer = silent_trainer(max_epochs=-1, max_steps=steps)

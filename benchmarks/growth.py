@@ -87,7 +87,7 @@ def epoch(x: torch.Tensor, y: torch.Tensor) -> float:
     columns = {f"x{index}": column.numpy() for index, column in enumerate(x.T)} | {"y": y[:, 0].numpy()}
     data, model, timer = (
         TableDataModule(pa.table(columns), "y"),
-        LinearRegression(NUM_FEATURES, learning_rate=1e-3),
+        LinearRegression.tutorial(NUM_FEATURES, learning_rate=1e-3),
         Timer(),
     )
     data.group_steps(Executions())

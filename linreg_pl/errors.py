@@ -1,6 +1,7 @@
 """The errors that the user can mend, and how their messages quote names and texts."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -24,3 +25,8 @@ def quoted(names: Sequence[str], most: int = 8) -> str:
 def shortened(text: str, most: int = 40) -> str:
     """Returns a text's first characters, in quotes."""
     return repr(text if len(text) <= most else f"{text[:most]}…")
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Returns the names that occur more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from linreg_pl.core.objective import objective, penalty
 from linreg_pl.core.optimum import penalty_rows
-from linreg_pl.core.scaling import users_units
 from linreg_pl.core.stability import batch_hessian
 from tests.problems import problem
 
@@ -40,7 +39,10 @@ class Descent(NamedTuple):
         """Returns the program's Hessians of the batches, (n, P, P)."""
         D, K = self.x.shape[1], self.y.shape[1]
         rows = penalty_rows(D, self.l2, self.fold_bias).high
-        hessians = [batch_hessian(x, rows, K, users_units(D), self.fit_intercept) for x, _ in self.batches]
+        hessians = [
+            batch_hessian(x, rows, K, torch.eye(1 + D).double()[:, 0 if self.fit_intercept else 1 :])
+            for x, _ in self.batches
+        ]
         return torch.stack(hessians)
 
     def epochs(self, start: Tensor, velocity: Tensor, learning_rate: float, count: int = 1) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ DIABETES = Path(__file__).parent.parent / "examples" / "diabetes.csv"
 
 PLAIN = (
     *("--model.standardize", "false", "--model.momentum", "0", "--model.schedule", "constant"),
-    *("--model.start_at_mean", "false"),
+    *("--model.start_at_mean", "false", "--model.precondition", "false", "--model.l2", "1e-10"),
 )
 """The tutorial's plain gradient descent for a table, in the units of its columns."""
 

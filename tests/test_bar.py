@@ -1,8 +1,8 @@
 """The progress bar of a pass over the rows: shown at a terminal if the pass is long, and removed at its end."""
 
 import re
-import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,16 +12,21 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from linreg_pl.callbacks import progress_bar as bar
 from linreg_pl.callbacks.progress_bar import RunBar
 from tests.commands import linreg
 from tests.test_cli import in_terminal
 
 NUM_ROWS = 150_000
-IMPATIENT = (
-    "import sys; from linreg_pl.callbacks import progress_bar as bar; from linreg_pl.cli.main import main;"
-    " bar.RunBar.seconds_before_pass_shows = bar.RunBar.seconds_between_updates = 0; sys.exit(main())"
-)
+
+
+@dataclass
+class SecondsBeforeBar:
+    """Shows the bar of a pass after this many seconds, and then every frame."""
+
+    seconds: float
+
+    def __call__(self) -> None:
+        RunBar.seconds_before_pass_shows = RunBar.seconds_between_updates = self.seconds
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def shown(drawn: str) -> list[tuple[str, str]]:
     ids=["a streamed table", "a file of text", "a streamed run with rows to drop"],
 )
 def test_passes_are_counted(command: tuple[str, ...], passes: int, unknown: bool, folder: Path) -> None:
-    code, drawn = in_terminal(sys.executable, "-c", IMPATIENT, *command, cwd=folder)
+    code, drawn = in_terminal(*command, cwd=folder, before=SecondsBeforeBar(0))
     assert code == 0, drawn
     rows = [(int(done.replace(",", "")), of_all) for done, of_all in shown(drawn)]
     assert {of_all for _, of_all in rows} == ({"150,000", ""} if unknown else {"150,000"})
@@ -68,21 +73,17 @@ def test_passes_are_counted(command: tuple[str, ...], passes: int, unknown: bool
 
 @pytest.mark.parametrize("more", [(), ("--trainer.enable_progress_bar", "false")], ids=["over at once", "unwanted"])
 def test_no_bar_if_short_or_unwanted(more: tuple[str, ...], folder: Path) -> None:
-    patient = IMPATIENT if more else IMPATIENT.replace("= 0", "= 1e9")
-    code, drawn = in_terminal(sys.executable, "-c", patient, "solve", *table("t.parquet", *STREAMED, *more), cwd=folder)
+    bar = SecondsBeforeBar(0 if more else 1e9)
+    code, drawn = in_terminal("solve", *table("t.parquet", *STREAMED, *more), cwd=folder, before=bar)
     assert code == 0, drawn
     assert shown(drawn) == []
     assert "\x1b[?25l" not in drawn
 
 
 def test_no_bar_without_a_terminal(folder: Path) -> None:
-    result = linreg("solve", *table("t.parquet", *STREAMED), cwd=folder, before=_hurry)
+    result = linreg("solve", *table("t.parquet", *STREAMED), cwd=folder, before=SecondsBeforeBar(0))
     assert (result.code, result.stderr) == (0, "")
     assert "━" not in result.stdout
-
-
-def _hurry() -> None:
-    bar.RunBar.seconds_before_pass_shows = bar.RunBar.seconds_between_updates = 0
 
 
 def test_nested_and_abandoned_passes() -> None:

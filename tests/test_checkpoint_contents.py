@@ -59,7 +59,7 @@ def test_contents_round_trip(trained: Path) -> None:
 
 def test_checkpoint_names_its_format(trained: Path) -> None:
     saved = newest(trained)
-    assert saved["linreg_pl_format"] == CheckpointContents.newest_format == 2
+    assert saved["linreg_pl_format"] == CheckpointContents.newest_format == 3
     assert saved["linreg_pl_version"] == version("linreg_pl")
 
 
@@ -77,7 +77,7 @@ def test_newer_format_is_refused(trained: Path, tmp_path: Path) -> None:
     """Even if an older checkpoint could be used: a run that goes on from there would remove the newer one."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     path = checkpoints(tmp_path / RUN)[-1].relative_to(tmp_path)
-    torch.save({**newest(tmp_path), "linreg_pl_format": 3, "linreg_pl_version": "9.1.0"}, tmp_path / path)
+    torch.save({**newest(tmp_path), "linreg_pl_format": 4, "linreg_pl_version": "9.1.0"}, tmp_path / path)
     before = {file: file.read_bytes() for file in (tmp_path / RUN).rglob("*") if file.is_file()}
     longer = ("--trainer.max_epochs", "8")
     for command in (
@@ -89,8 +89,8 @@ def test_newer_format_is_refused(trained: Path, tmp_path: Path) -> None:
         refused = linreg(*command, cwd=tmp_path)
         assert (refused.code, refused.stdout) == (2, "")
         assert refused.stderr == (
-            f"linreg: {path}: linreg_pl 9.1.0 wrote this checkpoint in format 3, and this version,"
-            f" {version('linreg_pl')}, reads formats up to 2: install linreg_pl 9.1.0 or later\n"
+            f"linreg: {path}: linreg_pl 9.1.0 wrote this checkpoint in format 4, and this version,"
+            f" {version('linreg_pl')}, reads formats up to 3: install linreg_pl 9.1.0 or later\n"
         )
     assert {file: file.read_bytes() for file in (tmp_path / RUN).rglob("*") if file.is_file()} == before
     with pytest.raises(NewerFormatError, match=r"linreg_pl 9\.1\.0 wrote this"):
@@ -135,7 +135,7 @@ def test_changed_descent_overrides_optimizer(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("linreg_pl_format", "2"), ("descent", 0.1), ("exact", {"loss": 1.0}), ("progress", 0.5)]
+    ("key", "value"), [("linreg_pl_format", "3"), ("descent", 0.1), ("exact", {"loss": 1.0}), ("progress", 0.5)]
 )
 def test_entries_of_other_types_are_refused(key: str, value: Any, trained: Path, tmp_path: Path) -> None:
     torch.save({**newest(trained), key: value}, tmp_path / "other.ckpt")

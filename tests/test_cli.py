@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,10 @@ def test_tutorial_names_the_next_steps(tutorial: tuple[Path, str]) -> None:
     first, header, *end = tutorial[1].splitlines()[-9:]
     assert first == "fitted in 4000 steps (2000 epochs)"
     assert header.strip() == "epoch when 99% of the initial error is gone:"
-    assert end[0].split() == ["fitted", "exact", "forecast", "actual"]
+    assert end[0].split() == ["fitted", "exact", "s.e.", "off", "forecast", "actual"]
     # 51.72 epochs halve the error in W: log2(100) of them leave 1%, and the run measures it every 25.
-    assert re.fullmatch(r"  W +3\.65\d+ +3\.657 +344 +350", end[1])
-    assert re.fullmatch(r"  b +-?0\.0\d+ +0 +4\.\de10 +-", end[2])
+    assert re.fullmatch(r"  W +3\.65\d+ +3\.657 +\d+\.\d{3} +344 +350", end[1])
+    assert re.fullmatch(r"  b +-?0\.0\d+ +0 +0\.\d{3} +4\.\de10 +-", end[2])
     assert re.fullmatch(r"gap +0\.00\d+ above the exact loss, 0\.1089: \d\.\d+e-09% of the variance explained", end[3])
     assert re.fullmatch(rf"run +{RUN}", end[4])
     assert re.fullmatch(r"curves +\S*tensorboard --logdir lightning_logs --host 127\.0\.0\.1", end[5])
@@ -102,6 +103,7 @@ def test_checkpoint_contents(tutorial: tuple[Path, str]) -> None:
         "fit_intercept": True,
         "fold_bias": False,
         "standardize": False,
+        "precondition": False,
         "start_at_mean": False,
         "init_std": 0.01,
         "init_seed": 0,
@@ -201,21 +203,24 @@ def test_run_without_files(tmp_path: Path) -> None:
 
 @dataclass
 class InTerminal:
-    """Connects the process to a terminal."""
+    """Connects the process to a terminal, and then calls `before`."""
 
     name: str
+    before: Callable[[], None] | None
 
     def __call__(self) -> None:
         terminal = os.open(self.name, os.O_RDWR | os.O_NOCTTY)
         for stream in (0, 1, 2):
             os.dup2(terminal, stream)
+        if self.before is not None:
+            self.before()
 
 
-def in_terminal(*args: str, cwd: Path) -> tuple[int, str]:
+def in_terminal(*args: str, cwd: Path, before: Callable[[], None] | None = None) -> tuple[int, str]:
     """Runs `linreg args…` in a terminal of 100 columns; returns its exit code and all that it drew."""
     master, slave = pty.openpty()
     environment = {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
-    running = start(*args, cwd=cwd, env=environment, before=InTerminal(os.ttyname(slave)))
+    running = start(*args, cwd=cwd, env=environment, before=InTerminal(os.ttyname(slave), before))
     drawn, alive = b"", True
     while alive or select.select([master], [], [], 0)[0]:
         alive = running.process.is_alive()

@@ -36,13 +36,19 @@ def test_forecast_of_an_error_below_the_print() -> None:
     assert looser[1].item() == pytest.approx(math.log(0.1) / math.log(0.8))
 
 
+def table_around_0(path: Path) -> None:
+    """Writes a table whose feature has the mean 0 to rounding, and whose target has the mean 5.1."""
+    rows = [(x, 5.1 + 2 * x + noise) for x in (-1.1, -0.3, 0.3, 1.1) for noise in (0.5, -0.5)]
+    path.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in rows))
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("fine", ["true", "false"])
 def test_coefficient_that_starts_at_its_exact_value(schedule: str, fine: str, tmp_path: Path) -> None:
     """The feature's mean is 0 to rounding, so b starts at its exact value, 5.1, but for what float32 rounds."""
-    rows = [(x, 5.1 + 2 * x + noise) for x in (-1.1, -0.3, 0.3, 1.1) for noise in (0.5, -0.5)]
-    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in rows))
-    settings = ("--model.schedule", schedule, "--model.standardize", fine, "--model.momentum", "0")
+    table_around_0(tmp_path / "t.csv")
+    plain = ("--model.precondition", "false", "--model.momentum", "0")
+    settings = ("--model.schedule", schedule, "--model.standardize", fine, *plain)
     result = linreg("fit", *TABLE, *settings, "--trainer.max_epochs", "40", cwd=tmp_path)
     assert (result.code, result.stderr) == (0, "")
     [line] = re.findall(r"^forecast +(.*)$", result.stdout, re.M)
@@ -53,10 +59,29 @@ def test_coefficient_that_starts_at_its_exact_value(schedule: str, fine: str, tm
         fitted, exact = report["coefficients"][name], report["exact"]["coefficients"][name]
         assert f"{fitted:.6g}" == f"{exact:.6g}" or name == "W"
         assert report["epochs_to_1_percent"][name]["seen"] is not None
-        [row] = re.findall(rf"^  {name} +(\S+) +(\S+) +(\S+) +(\S+)$", result.stdout, re.M)
+        [row] = re.findall(rf"^  {name} +(\S+) +(\S+) +(\S+) +(\S+) +(\S+)$", result.stdout, re.M)
         assert row[0] == row[1] or name == "W"
-        assert row[2].isdigit()
+        assert name == "W" or row[2] == "0.000"
         assert row[3].isdigit()
+        assert row[4].isdigit()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("standardize", ["true", "false"])
+def test_start_is_exact_if_preconditioned(schedule: str, standardize: str, tmp_path: Path) -> None:
+    """All coefficients arrive and the table, without epochs, shows them at distance 0."""
+    table_around_0(tmp_path / "t.csv")
+    settings = ("--model.schedule", schedule, "--model.standardize", standardize)
+    result = linreg("fit", *TABLE, *settings, "--trainer.max_epochs", "40", cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    assert "never" not in result.stdout
+    report = json.loads((tmp_path / RUN / "report.json").read_text())
+    for name in ("W", "b"):
+        fitted, exact = report["coefficients"][name], report["exact"]["coefficients"][name]
+        assert f"{fitted:.6g}" == f"{exact:.6g}"
+        assert report["epochs_to_1_percent"][name]["seen"] is not None
+        [row] = re.findall(rf"^  {name} +(\S+) +(\S+) +(\S+)$", result.stdout, re.M)
+        assert row == (f"{exact:.6g}", f"{exact:.6g}", "0.000")
 
 
 def test_forecast_without_an_end_in_words() -> None:

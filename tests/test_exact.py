@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression as OrdinaryLeastSquares
 from sklearn.linear_model import Ridge
 from torch.utils.data import DataLoader, TensorDataset
 
-from linreg_pl import InputError, LinearRegression, SyntheticDataModule, TableDataModule
+from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from tests.commands import linreg
 from tests.problems import problem
 from tests.runs import PLAIN
@@ -198,7 +198,7 @@ def test_unstable_learning_rate_warns(tmp_path: Path) -> None:
 )
 def test_cycle_bound_is_sharp(learning_rate: float, contracts: bool) -> None:
     """In ten epochs of the tutorial's two batches, W's error shrinks below the bound and grows above it."""
-    model, data = LinearRegression(learning_rate=learning_rate), SyntheticDataModule()
+    model, data = LinearRegression.tutorial(learning_rate=learning_rate), SyntheticDataModule()
     errors = [abs(model.W.item() - 3.657)]
     trainer = plain_trainer(10)
     trainer.fit(model, data)
@@ -233,7 +233,7 @@ def test_run_stops_at_the_limit(flag: str, curve: str, tmp_path: Path) -> None:
         """Computes the gap or the norm of the gradient after some steps, in float64 by NumPy."""
         data = TableDataModule(EXAMPLE, "progression", seed=0)
         data.setup("fit")
-        model = LinearRegression(num_features=10, learning_rate=0.2, l2=0.01)
+        model = LinearRegression.tutorial(num_features=10, learning_rate=0.2, l2=0.01)
         W, b = model.W.detach().double().numpy(), model.b.detach().double().numpy()
         ridge = Ridge(alpha=442 * 0.01, solver="svd").fit(x, y)
         for _ in range(step):
@@ -295,21 +295,14 @@ def test_auto_learning_rate(tmp_path: Path) -> None:
     assert predicted.code == 0, predicted.stderr
 
 
-def test_data_module_is_required() -> None:
-    loader = DataLoader(TensorDataset(torch.ones(4, 1), torch.ones(4, 1)), batch_size=2)
-    for model in (LinearRegression(learning_rate="auto"), LinearRegression(standardize=True)):
-        with pytest.raises(InputError, match="takes a pass over the data"):
-            plain_trainer(1).fit(model, loader)
-
-
 # ---- options of the module ----
 
 
 def test_fold_bias_adds_a_column() -> None:
     """A column of ones appended to x, its weight penalised as the others, gives the same trajectory up to rounding."""
     x, y, *_ = (tensor.float() for tensor in problem(64, 3, 2, 0.0, 0)[:2])
-    folded = LinearRegression(num_features=3, num_targets=2, learning_rate=0.05, l2=0.3, fold_bias=True)
-    appended = LinearRegression(num_features=4, num_targets=2, learning_rate=0.05, l2=0.3, fit_intercept=False)
+    folded = LinearRegression.tutorial(num_features=3, num_targets=2, learning_rate=0.05, l2=0.3, fold_bias=True)
+    appended = LinearRegression.tutorial(num_features=4, num_targets=2, learning_rate=0.05, l2=0.3, fit_intercept=False)
     with torch.no_grad():
         appended.W.copy_(torch.cat([folded.W, folded.b.unsqueeze(0)]))
     for model, columns in ((folded, x), (appended, torch.cat([x, torch.ones(64, 1)], dim=1))):
@@ -336,7 +329,7 @@ def test_standardize_keeps_the_users_units(tmp_path: Path) -> None:
         assert [coefficients["W/big"], coefficients["W/small"]] == pytest.approx(list(W), rel=close)
     checkpoint = tmp_path / RUN / "checkpoints" / "step=100.ckpt"
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
-    assert set(state) == {"W", "b", "x_mean", "x_scale"}
+    assert set(state) == {"W", "b", "x_mean", "x_scale", "y_mean"}
     model = LinearRegression.load_from_checkpoint(checkpoint, weights_only=True)
     rows = torch.tensor(x, dtype=torch.float32)
     expected = ridge.predict((x - x.mean(axis=0)) / scales).reshape(-1, 1)
@@ -346,7 +339,7 @@ def test_standardize_keeps_the_users_units(tmp_path: Path) -> None:
 
 
 def test_no_intercept_keeps_b_zero() -> None:
-    model = LinearRegression(learning_rate="auto", fit_intercept=False)
+    model = LinearRegression.tutorial(learning_rate="auto", fit_intercept=False)
     plain_trainer(20).fit(model, SyntheticDataModule())
     assert model.b.item() == 0
     assert model.W.item() == pytest.approx(3.657, rel=1e-6)

@@ -16,6 +16,7 @@ from linreg_pl.data.loaders import Batch
 from linreg_pl.runs.checkpoint_file import read_checkpoint
 from linreg_pl.runs.folder import checkpoints
 from linreg_pl.training.executions import Executions
+from linreg_pl.tutorial import model_settings
 from tests.commands import linreg
 from tests.runs import JOBS, RUN, assert_same_end, curves, equal
 from tests.sabotage import SignalInPhase, Threads
@@ -68,7 +69,7 @@ class Recording(LinearRegression):
     """Records the cost of each step, and W and b after it."""
 
     def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
+        super().__init__(**{**model_settings(), **arguments})
         self.seen: list[tuple[float, float, float]] = []
         self.training_steps = 0
 
@@ -197,7 +198,7 @@ class CountedFetches(SyntheticDataModule):
 
 def first_item(data: SyntheticDataModule, executions: Executions) -> tuple[LinearRegression, Any]:
     """Returns a model after a run of 12 steps, and the item that the training loader yielded at its start."""
-    model, trainer = LinearRegression(learning_rate=1e-4), plain_trainer(-1, max_steps=12, limit_val_batches=0)
+    model, trainer = LinearRegression.tutorial(learning_rate=1e-4), plain_trainer(-1, max_steps=12, limit_val_batches=0)
     items: list[Any] = []
 
     class TakeItem(Callback):

@@ -172,8 +172,10 @@ def test_metrics_equal_scikit_learn(in_files: bool, weighted: bool, memory_limit
         assert_metrics(metrics, stage, held_out[command], report, l2=0.01)
     reported = {f"val/{name}": report["held_out"][name] for name in ("loss", "mse", "r2")}
     assert_metrics(reported, "val", held_out["validate"], report, l2=0.01)
-    assert report["held_out"]["num_rows"] == len(held_out["validate"])
-    assert f"over {len(held_out['validate'])} rows" in fitted.stdout
+    validated = held_out["validate"]
+    num_weighted = np.count_nonzero(validated["w"]) if weighted else len(validated)
+    assert report["held_out"]["num_rows"] == num_weighted, "rows of weight 0 do not count"
+    assert f"over {num_weighted} rows" in fitted.stdout
     for tag, value in reported.items():
         step, drawn = curves(tmp_path / RUN)[tag][-1]
         assert step == steps
@@ -185,7 +187,7 @@ def test_validation_reads_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     content = table()
     data = TableDataModule(content, "y", batch_size=50, val_fraction=0.3, memory_limit=0.0)
     data.setup("fit")
-    model = LinearRegression(2, learning_rate=0.1)
+    model = LinearRegression.tutorial(2, learning_rate=0.1)
     held_out = content.take(sorted(set(range(400)) - {*parts(content, val_fraction=0.3)["fit"]}))
     x, y = np.stack([held_out["row"], held_out["x"]], axis=1), held_out["y"].to_numpy()
     validations: list[dict[str, float]] = []
@@ -218,7 +220,7 @@ def test_plain_trainer_validates_dataloader(precision: Any) -> None:
     """Uses batches of unequal sizes, whose means need weights."""
     x, y, *_ = problem(53, 3, 2, 0.0, seed=1)
     rows = TensorDataset(x.float(), y.float() + 5)
-    model = LinearRegression(3, 2, learning_rate=0.05, l2=0.1)
+    model = LinearRegression.tutorial(3, 2, learning_rate=0.05, l2=0.1)
     trainer = plain_trainer(3, precision=precision)
     trainer.fit(model, DataLoader(rows, batch_size=10), DataLoader(rows, batch_size=7))
     prediction = (x @ model.W.double() + model.b).detach().numpy()

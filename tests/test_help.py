@@ -23,7 +23,7 @@ EVALUATING = {
 EXPECTED = {
     "solve": {
         *("--model.learning_rate", "--model.l2", "--model.momentum", "--model.fit_intercept", "--model.fold_bias"),
-        *("--model.standardize", "--trainer.enable_progress_bar", "--json"),
+        *("--model.standardize", "--model.precondition", "--trainer.enable_progress_bar", "--json"),
     },
     "validate": EVALUATING | {"--trainer.limit_val_batches"},
     "test": EVALUATING | {"--trainer.limit_test_batches"},

@@ -9,7 +9,7 @@ import linreg_pl
 
 PACKAGE = Path(linreg_pl.__file__).parent
 LAYERS = [
-    {"errors", "core"},
+    {"errors", "tutorial", "core"},
     {"data"},
     {"training"},
     {"solve", "runs"},
@@ -88,6 +88,7 @@ def test_core_is_mathematics() -> None:
             "concurrent",
             "dataclasses",
             "functools",
+            "itertools",
             "os",  # `register_at_fork`, nothing of files
             "torch",
             "numpy",

@@ -24,7 +24,8 @@ def test_metrics_equal_scikit_learns(num_targets: int, weighted: bool) -> None:
     prediction = (x @ W + b).numpy()
     theta, weights = theta_of(W, b), [weights_of(x)] if weighted else []
     w = weights[0][:, 0] if weighted else None
-    for result in (evaluation(x, y, theta, *weights), evaluation_of(triangle_of([(x, y, *weights)]), theta)):
+    residual = x @ W + b - y
+    for result in (evaluation(residual, y, *weights), evaluation_of(triangle_of([(x, y, *weights)]), theta)):
         assert result.mse == pytest.approx(mean_squared_error(y, prediction, sample_weight=w), rel=1e-12)
         r2 = r2_score(y, prediction, sample_weight=w, multioutput="variance_weighted")
         assert result.r2 == pytest.approx(r2, rel=1e-12)
@@ -40,9 +41,10 @@ def test_merged_rows_equal_all_rows(given_problem: Problem, weighted: bool) -> N
     """Also where a row has no weight."""
     x, y, W, b, _ = given_problem
     theta, rows = theta_of(W, b), (x, y, *([weights_of(x)] if weighted else []))
-    whole = evaluation(x, y, theta, *rows[2:])
-    each = zip(*(tensor.split(1) for tensor in rows), strict=True)
-    evaluations = [evaluation(x, y, theta, *w) for x, y, *w in each]
+    residual = x @ W + b - y
+    whole = evaluation(residual, y, *rows[2:])
+    each = zip(*(tensor.split(1) for tensor in (residual, *rows[1:])), strict=True)
+    evaluations = [evaluation(*row) for row in each]
     merged = evaluations[0]
     for other in evaluations[1:]:
         merged = merged.merge(other)
@@ -55,12 +57,15 @@ def test_merged_rows_equal_all_rows(given_problem: Problem, weighted: bool) -> N
 def test_constant_target_has_no_r2() -> None:
     x, theta = torch.randn(7, 2, dtype=torch.float64), torch.ones(3, 1, dtype=torch.float64)
     y = torch.full((7, 1), 0.1, dtype=torch.float64)  # whose sum rounds
-    halves = evaluation(x[:3], y[:3], theta).merge(evaluation(x[3:], y[3:], theta))
-    for result in (evaluation(x, y, theta), evaluation_of(triangle_of([(x, y)]), theta), halves):
+    residual = x @ theta[1:] + theta[0] - y
+    halves = evaluation(residual[:3], y[:3]).merge(evaluation(residual[3:], y[3:]))
+    for result in (evaluation(residual, y), evaluation_of(triangle_of([(x, y)]), theta), halves):
         assert math.isnan(result.r2)
         assert result.mse == pytest.approx(np.mean((x.numpy() @ [1, 1] + 1 - 0.1) ** 2))
 
 
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="y has shape"):
-        evaluation(torch.ones(3, 1), torch.ones(3), torch.ones(2, 1, dtype=torch.float64))
+        evaluation(torch.ones(3, 1), torch.ones(3))
+    with pytest.raises(ValueError, match="weights has shape"):
+        evaluation(torch.ones(3, 1), torch.ones(3, 1), torch.ones(3))

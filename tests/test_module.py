@@ -19,7 +19,7 @@ from tests.trainers import Trajectory, plain_trainer
 
 def test_start_is_a_truncated_normal() -> None:
     """Truncation at twice the standard deviation leaves 0.8796 of it (scipy.stats.truncnorm(-2, 2).std())."""
-    W = LinearRegression(num_features=100_000, init_std=0.01).W.detach()
+    W = LinearRegression.tutorial(num_features=100_000, init_std=0.01).W.detach()
     assert W.abs().max() <= 0.02
     assert W.abs().max() > 0.0199, "100 000 draws come near the bound"
     assert W.mean().item() == pytest.approx(0, abs=5 * 0.0088 / math.sqrt(100_000))
@@ -28,9 +28,12 @@ def test_start_is_a_truncated_normal() -> None:
 
 def test_start_is_a_function_of_the_seed() -> None:
     torch.manual_seed(1)
-    first = LinearRegression(num_features=3, init_seed=5)
+    first = LinearRegression.tutorial(num_features=3, init_seed=5)
     torch.manual_seed(2)  # the global generator must not matter
-    again, other = LinearRegression(num_features=3, init_seed=5), LinearRegression(num_features=3, init_seed=6)
+    again, other = (
+        LinearRegression.tutorial(num_features=3, init_seed=5),
+        LinearRegression.tutorial(num_features=3, init_seed=6),
+    )
     assert torch.equal(first.W, again.W)
     assert torch.equal(first.b, again.b)
     assert not torch.equal(first.W, other.W)
@@ -38,7 +41,7 @@ def test_start_is_a_function_of_the_seed() -> None:
 
 
 def test_forward_is_differentiable() -> None:
-    module = LinearRegression(num_features=2)
+    module = LinearRegression.tutorial(num_features=2)
     module(torch.ones(4, 2)).sum().backward()
     assert module.W.grad is not None
     assert module.W.grad.flatten().tolist() == [4.0, 4.0]
@@ -47,7 +50,7 @@ def test_forward_is_differentiable() -> None:
 def test_plain_trainer_and_dataloader() -> None:
     """Compares training on `(x, y)` from a DataLoader with gradient descent written out in float64."""
     x, y, *_ = problem(40, 3, 2, 0.0, seed=1)
-    module = LinearRegression(num_features=3, num_targets=2, learning_rate=0.05, l2=0.1)
+    module = LinearRegression.tutorial(num_features=3, num_targets=2, learning_rate=0.05, l2=0.1)
     W, b = module.W.detach().double(), module.b.detach().double()
     seen = Trajectory()
     plain_trainer(3, seen).fit(module, DataLoader(TensorDataset(x.float(), y.float()), batch_size=10))
@@ -66,14 +69,14 @@ def test_second_fit_continues_the_first(loaded: bool) -> None:
     """Compares with a module that learns nothing from the data, and whose W and b are copied by hand."""
     data = TableDataModule(str(DIABETES), "progression", batch_size=100, shuffle=False)
     settings: dict[str, Any] = {"num_features": 10, "learning_rate": 0.1, "momentum": 0.5, "tail_averaging": 0.5}
-    first = LinearRegression(start_at_mean=True, **settings)
+    first = LinearRegression.tutorial(start_at_mean=True, **settings)
     plain_trainer(3).fit(first, data)
-    by_hand = LinearRegression(**settings)
+    by_hand = LinearRegression.tutorial(**settings)
     by_hand.W.data.copy_(first.W)
     by_hand.b.data.copy_(first.b)
     again = first
     if loaded:
-        again = LinearRegression(start_at_mean=True, **settings)
+        again = LinearRegression.tutorial(start_at_mean=True, **settings)
         again.load_state_dict(first.state_dict())
     for model in (by_hand, again):
         plain_trainer(2).fit(model, data)
@@ -100,21 +103,21 @@ def test_second_fit_continues_the_first(loaded: bool) -> None:
 )
 def test_unusable_values_are_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        LinearRegression(**arguments)  # type: ignore[arg-type]
+        LinearRegression.tutorial(**arguments)  # type: ignore[arg-type]
 
 
 def test_hyper_parameters_are_the_arguments() -> None:
     """Checkpoints hold the same names and values, as plain types."""
     names = [field.name for field in fields(HyperParameters)]
     assert names == list(signature(LinearRegression).parameters)
-    model = LinearRegression(
+    model = LinearRegression.tutorial(
         num_features=np.int64(3),  # type: ignore[arg-type]
-        learning_rate=np.float32(0.5),  # type: ignore[arg-type]
-        init_seed=np.int32(7),  # type: ignore[arg-type]
+        learning_rate=np.float32(0.5),
+        init_seed=np.int32(7),
         fit_intercept=False,
     )
     assert dict(model.hparams) == asdict(model.settings)
     assert [type(value) for value in model.hparams_initial.values()] == [
-        *(int, int, float, float, float, str, float, bool, bool, bool, bool, float, int)
+        *(int, int, float, float, float, str, float, bool, bool, bool, bool, bool, float, int)
     ]
     assert (model.settings.num_features, model.settings.learning_rate, model.settings.init_seed) == (3, 0.5, 7)

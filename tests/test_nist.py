@@ -52,6 +52,7 @@ def test_coefficients(nist_set: NistSet) -> None:
     assert first_digits >= DIGITS[nist_set.name][0]
     assert refined_digits >= DIGITS[nist_set.name][1]
     assert not first.dependent, "even Filip's ten powers are independent"
+    assert not first.constant
 
 
 def test_standard_errors_and_residuals(nist_set: NistSet) -> None:

@@ -191,15 +191,16 @@ def test_ridge_equals_scikit_learns(num_targets: int, standardize: bool, fold_bi
     np.testing.assert_allclose(W_z, np.atleast_2d(peer.coef_)[:, -4:], rtol=0, atol=1e-11)
 
 
-DEPENDENT = {  # the linearly dependent columns of [1, x]
+DEPENDENT = {  # the linearly dependent columns of [1, x], apart from the constant ones
     "more features than rows": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     "a column twice": [2, 4],
     "a combination": [1, 3, 4],
-    "a constant column": [0, 2],
+    "a constant column": [],
     "shifted and in other units": [0, 1, 3],
     "one of each kind": [0, 1, 2, 3, 4],
-    "no difference": [1, 2, 3, 4],
+    "no difference": [],
 }
+CONSTANT = {"a constant column": [2], "no difference": [1, 2, 3, 4]}
 
 
 def deficient(kind: str) -> tuple[Tensor, Tensor]:
@@ -231,7 +232,8 @@ def test_smallest_of_many_solutions(kind: str) -> None:
     np.testing.assert_allclose(solution.W.numpy(), W, rtol=0, atol=1e-6 if "units" in kind else 1e-11)
     b = y.mean(0).numpy() - x.mean(0).numpy() @ solution.W.numpy()
     np.testing.assert_allclose(solution.b.numpy(), b, rtol=0, atol=1e-10)
-    assert solution.dependent == DEPENDENT[kind]
+    assert solution.dependent == solution.unidentified == DEPENDENT[kind]
+    assert solution.constant == CONSTANT.get(kind, [])
     J = objective.objective(x, y, solution.W, solution.b, 0.0).item()
     assert solution.objective == pytest.approx(J, rel=1e-12, abs=1e-20)
 
@@ -252,19 +254,22 @@ def test_smallest_is_the_limit_of_ridge(kind: str) -> None:
 
 @pytest.mark.parametrize("num_rows", [100, 5000])
 @pytest.mark.parametrize("num_features", [1, 6])
-def test_constant_column_is_dependent(num_rows: int, num_features: int) -> None:
+def test_constant_column_is_named_apart(num_rows: int, num_features: int) -> None:
     x, y, *_ = problem(num_rows, num_features, 1, 0.0, seed=5)
     x[:, 0] = 0.1
     solution = optimum(triangle_of([(x, y)]), penalty_rows(num_features, 0.0))
-    assert solution.dependent == [0, 1]
-    assert solution.W[0].abs() < 1e-12, "b already explains it"
+    assert (solution.constant, solution.dependent, solution.unidentified) == ([1], [], [])
+    assert solution.W[0] == 0, "b already explains it"
 
 
 def test_penalty_makes_the_solution_unique() -> None:
     x, y = deficient("a column twice")
     solution = optimum(triangle_of([(x, y)]), penalty_rows(4, 1e-6))
-    assert not solution.dependent
+    assert solution.dependent == [2, 4], "by the data alone"
     torch.testing.assert_close(solution.W[1], solution.W[3], rtol=0, atol=1e-9)  # 1e-16 by a condition of 1e3
+    assert not optimum(triangle_of([(x, y)]), penalty_rows(4, 1e-5)).unidentified
+    hardly = optimum(triangle_of([(x, y)]), penalty_rows(4, 1e-10))
+    assert hardly.dependent == hardly.unidentified == [2, 4]
 
 
 def test_dependent_columns_without_an_intercept() -> None:

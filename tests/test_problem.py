@@ -23,7 +23,7 @@ def data() -> SyntheticDataModule:
 
 def fitted(epochs: int, **settings: Any) -> tuple[LinearRegression, Problem]:
     """Returns a module after some epochs, and its problem."""
-    module, rows = LinearRegression(init_std=1, **settings), data()
+    module, rows = LinearRegression.tutorial(init_std=1, **settings), data()
     if epochs:
         plain_trainer(epochs).fit(module, datamodule=rows)
     else:
@@ -34,7 +34,9 @@ def fitted(epochs: int, **settings: Any) -> tuple[LinearRegression, Problem]:
 def errors(module: LinearRegression, known: Problem) -> torch.Tensor:
     """Returns θ - θ* (2, 1), in the units in which W and b are trained."""
     theta = torch.cat([module.b.detach().unsqueeze(0), module.W.detach()]).double()
-    return theta - module.scaling.inverse @ known.optimum.theta.high
+    centered = module.scaling.inverse @ torch.cat([known.optimum.b.unsqueeze(0), known.optimum.W])
+    centered[0] -= module.scaling.target_means
+    return theta - centered
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
@@ -43,6 +45,7 @@ def test_run_converges_as_forecast(standardize: bool, momentum: float) -> None:
     settings = {"learning_rate": "auto", "momentum": momentum, "standardize": standardize, "l2": 0.0}
     module, known = fitted(0, **settings)
     start = errors(module, known)
+    torch.testing.assert_close(known.errors(module.W, module.b), start, rtol=1e-12, atol=1e-12)
     epochs = known.forecast(module.learning_rate, momentum).epochs_until(start)
     last = math.ceil(epochs.max().item())
     module, _ = fitted(last, **settings)
@@ -76,7 +79,7 @@ def test_stable_rate_accounts_for_rare_rows(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("x,y\n" + "".join(f"{value},1\n" for value in values))
     table = TableDataModule(str(tmp_path / "table.csv"), "y", batch_size=20)
     table.setup("fit")
-    known = LinearRegression(l2=0.0).problem(table)
+    known = LinearRegression.tutorial(l2=0.0).problem(table)
     rates = known.stable_learning_rates()
     steepest = 2 * sum(value**2 for value in values) / 2000  # and a little more for the intercept
     assert rates["full_batch"] == pytest.approx(2 / steepest, rel=1e-3)
@@ -94,9 +97,9 @@ def test_run_may_converge_above_worst_batch(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b,c,y\n" + rows)
     table = TableDataModule(str(tmp_path / "table.csv"), "y", batch_size=10)
     table.setup("fit")
-    rates = LinearRegression(num_features=3).problem(table).stable_learning_rates()
+    rates = LinearRegression.tutorial(num_features=3).problem(table).stable_learning_rates()
     between = (rates["worst_batch"] + min(rates["full_batch"], 1.1 * rates["worst_batch"])) / 2
-    module = LinearRegression(num_features=3, learning_rate=between)
+    module = LinearRegression.tutorial(num_features=3, learning_rate=between)
     assert "may diverge" in module.problem(table).instability(between)
     plain_trainer(100).fit(module, datamodule=table)
     assert module.problem(table).optimum.gap(*module.coefficients()) < 10, "noisy, but bounded"

@@ -18,6 +18,7 @@ VERBS = set(
     Prepends Prints Puts Raises Reads Refuses Removes Replaces Reports Restores Resumes Returns Runs Saves Says
     Selects Sets Shows Skips Solves Sorts Splits Stacks Starts Stops Stores Subtracts Sums Takes Tells Tests
     Trains Turns Updates Validates Waits Writes Yields
+    Asks Forgets Learns Standardizes Undoes
     """,
     )
 )

@@ -22,15 +22,21 @@ def tall(given_problem: Problem) -> tuple[Tensor, Tensor]:
     return pad(given_problem.x, missing), pad(given_problem.y, missing)
 
 
+def errors_of(T: Tensor) -> Tensor:
+    """Returns bounds on the errors of the columns: a few roundings of their lengths."""
+    errors: Tensor = 32 * EPS * torch.linalg.vector_norm(T, dim=0)
+    return errors
+
+
 @given(problems())
 @settings(max_examples=40)
 def test_solution_is_stationary(given_problem: Problem) -> None:
     """T'(T θ - right) = 0, also with fewer rows than columns."""
     T, right = tall(given_problem)
-    inverse = PseudoInverse(T, 32 * EPS)
+    inverse = PseudoInverse(T, errors_of(T))
     theta = inverse.solve(right)
     torch.testing.assert_close(T.T @ (T @ theta - right), torch.zeros_like(theta), rtol=0, atol=1e-9)
-    torch.testing.assert_close(inverse.solve_normal(T.T @ right), theta, **CLOSE)
+    torch.testing.assert_close(inverse.half @ (inverse.half.T @ (T.T @ right)), theta, **CLOSE)
 
 
 @given(problems(), st.integers(-100, 100))
@@ -39,7 +45,7 @@ def test_units_change_no_digit(given_problem: Problem, exponent: int) -> None:
     T, right = tall(given_problem)
     scaled = T.clone()
     scaled[:, 0] *= 2.0**exponent
-    one, other = PseudoInverse(T, 32 * EPS), PseudoInverse(scaled, 32 * EPS)
+    one, other = PseudoInverse(T, errors_of(T)), PseudoInverse(scaled, errors_of(scaled))
     expected = one.solve(right)
     expected[0] /= 2.0**exponent
     torch.testing.assert_close(other.solve(right), expected, rtol=1e-12, atol=0)
@@ -47,20 +53,20 @@ def test_units_change_no_digit(given_problem: Problem, exponent: int) -> None:
 
 def test_shortest_equals_numpys() -> None:
     T, right = tall(problem(4, 6, 2, 0.0, seed=18))
-    inverse = PseudoInverse(T, 32 * EPS)
-    ours = inverse.shortest(inverse.solve(right), slice(None))
+    inverse = PseudoInverse(T, errors_of(T))
+    ours = inverse.shortest(inverse.solve(right), torch.ones(6).double())
     np.testing.assert_allclose(ours.numpy(), np.linalg.pinv(T.numpy()) @ right.numpy(), rtol=0, atol=1e-12)
     assert inverse.dependent.all()
 
 
-def test_shortest_of_some_rows() -> None:
-    """Only θ₀ + 3 θ₁ is determined; where only θ₁ counts, it is 0."""
+def test_shortest_in_other_units() -> None:
+    """Only θ₀ + 3 θ₁ is determined, to be 5: the shortest in units of 1 and 2 is (20, 15) / 13."""
     T, right = torch.tensor([[1.0, 3.0], [0, 0]]).double(), torch.tensor([[5.0], [0]]).double()
-    inverse = PseudoInverse(T, 32 * EPS)
-    ours = inverse.shortest(inverse.solve(right), slice(1, None))
-    torch.testing.assert_close(ours.flatten(), torch.tensor([5.0, 0.0]).double(), rtol=0, atol=1e-14)
+    inverse = PseudoInverse(T, errors_of(T))
+    ours = inverse.shortest(inverse.solve(right), torch.tensor([1.0, 2.0]).double())
+    torch.testing.assert_close(ours.flatten(), torch.tensor([20.0, 15.0]).double() / 13, rtol=0, atol=1e-14)
 
 
 def test_zero_matrix_gives_zero() -> None:
-    inverse = PseudoInverse(torch.zeros(3, 2, dtype=torch.float64), EPS)
+    inverse = PseudoInverse(torch.zeros(3, 2, dtype=torch.float64), torch.zeros(2).double())
     assert torch.equal(inverse.solve(torch.ones(3, 1).double()), torch.zeros(2, 1).double())

@@ -110,7 +110,8 @@ def test_hessian_equals_autograds(fit_intercept: bool, fold_bias: bool) -> None:
         return loss + (penalty(b, 0.3) if fold_bias else 0)
 
     expected = torch.autograd.functional.hessian(J, torch.zeros(2 + fit_intercept, dtype=torch.float64))
-    hessian = batch_hessian(x, penalty_rows(2, 0.3, fold_bias, scaling).high, 3, scaling, fit_intercept)
+    coordinates = scaling.matrix[:, 0 if fit_intercept else 1 :]
+    hessian = batch_hessian(x, penalty_rows(2, 0.3, fold_bias, scaling).high, 3, coordinates)
     torch.testing.assert_close(hessian, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -176,7 +177,8 @@ Rows = list[tuple[torch.Tensor, ...]]
 
 def noise(rows: Rows, batch_size: int, scaling: Scaling | None = None, fit_intercept: bool = True) -> float:
     scaling = scaling or users_units(rows[0][0].shape[1])
-    return curvature_noise(rows, triangle_of(rows), batch_size, scaling, fit_intercept)
+    coordinates, data = scaling.matrix[:, 0 if fit_intercept else 1 :], triangle_of(rows)
+    return curvature_noise(rows, data, batch_size, coordinates, data.total_weight / data.num_rows)[0]
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
+from linreg_pl.core.scaling import standardization
 from linreg_pl.data.table import memory, rows
 from linreg_pl.data.table import order as row_orders
 from linreg_pl.data.table.csv import Csv
@@ -152,7 +153,7 @@ def test_values_equal_the_file(tmp_path: Path) -> None:
         + [np.array(content["color"].to_pylist()) == color for color in ("blue", "green", "red")]
         + [content["on"].to_numpy(), content["y"].to_numpy()]
     )
-    assert np.array_equal(everything(data).numpy(), expected.astype(np.float32))
+    assert np.array_equal(everything(data).numpy(), expected), "to all of float64's digits"
 
 
 def test_csv_delimiter_and_header(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_frames_by_arrow_interface() -> None:
         for column in (texts.cast(kind), dictionary):
             data = loaded(Frame(content.set_column(1, "color", column)), val_fraction=0.1)
             assert_same_rows(data, expected)
-    model = LinearRegression(data.num_features, learning_rate=1e-6)
+    model = LinearRegression.tutorial(data.num_features, learning_rate=1e-6)
     plain_trainer(2).fit(model, data)
     assert data.hparams["path"] == "the Frame"
 
@@ -373,7 +374,7 @@ def test_checkpoint_keeps_categories_and_means(tmp_path: Path) -> None:
 
 def test_plain_trainer_keeps_categories(tmp_path: Path) -> None:
     data = loaded(table(), batch_size=100)
-    model = LinearRegression(data.num_features, learning_rate=1e-5)
+    model = LinearRegression.tutorial(data.num_features, learning_rate=1e-5)
     trainer = plain_trainer(2)
     trainer.fit(model, data)
     trainer.save_checkpoint(tmp_path / "model.ckpt")
@@ -509,7 +510,7 @@ def test_resuming_seeks_to_the_group(counted: Path, small_windows: int, monkeypa
 
 def test_streamed_run_resumes_exactly(counted: Path, small_windows: int, tmp_path: Path) -> None:
     def model() -> LinearRegression:
-        return LinearRegression(2, learning_rate=1e-8, momentum=0.9)
+        return LinearRegression.tutorial(2, learning_rate=1e-8, momentum=0.9)
 
     untouched = model()
     plain_trainer(3).fit(untouched, streamed(counted))
@@ -605,20 +606,50 @@ def test_shuffled_rows_stay_whole(
     for module in (row_orders, memory):
         monkeypatch.setattr(module, "LARGE_TABLE_ROWS", 8)
     monkeypatch.setattr(rows, "LARGE_TABLE_VALUES", many_values)
-    tensors = tuple(torch.rand(50, width) for width in (num_features, num_targets, 1))
-    held = MemoryRows(tensors, shuffled_by=3)
-    for epoch in (0, 1, 5):
-        order = row_orders.row_order(3, epoch, 50)
-        assert torch.equal(order.sort().values, torch.arange(50))
-        for start in (0, 20, 40):
-            batch = held.batch(epoch, slice(start, start + 20))
-            for drawn, tensor in zip(batch, tensors, strict=True):
-                assert torch.equal(drawn, tensor[order[start : start + 20]])
+    monkeypatch.setattr(memory, "evaluation_batch_size", lambda num_columns: 8)
+    widths = (num_features, num_targets, 1)
+    tensors = tuple(torch.rand(50, width, dtype=torch.float64) for width in widths)
+    held = MemoryRows(lambda size: zip(*(torch.split(t, size) for t in tensors), strict=True), widths, shuffled_by=3)
+    for dtype in (torch.float64, torch.float32, torch.float64):
+        for epoch in (0, 1, 5):
+            order = row_orders.row_order(3, epoch, 50)
+            assert torch.equal(order.sort().values, torch.arange(50))
+            for start in (0, 20, 40):
+                batch = held.batch(epoch, slice(start, start + 20))
+                for drawn, tensor in zip(batch, tensors, strict=True):
+                    assert torch.equal(drawn, tensor[order[start : start + 20]].to(dtype))
+        if dtype == torch.float64:  # the rows as they were read
+            assert torch.equal(torch.cat([x for x, *_ in held.in_order()]), tensors[0])
+            held.prepare(None, torch.float32)
+        else:
+            with pytest.raises(RuntimeError, match="call restore"):
+                next(held.in_order())
+            held.restore()
+
+
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+def test_rows_are_prepared_and_restored(memory_limit: float | None) -> None:
+    """Batches are standardized in float64 and rounded once; restored, they have all their digits again."""
+    content = table()
+    content = content.set_column(0, "x", pa.array(1.7e9 + content["x"].to_numpy()))
+    raw, data = (loaded(content, batch_size=90, memory_limit=memory_limit) for _ in range(2))
+    scaling = standardization(data.triangle)
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        data.prepare(scaling, dtype)
+        for index in (0, 2):
+            x, y = raw.batch(1, index)
+            z, deviations = data.batch(1, index)
+            assert torch.equal(z, ((x - scaling.means) / scaling.scales).to(dtype))
+            assert torch.equal(deviations, (y - scaling.target_means).to(dtype))
+    data.restore()
+    assert_same_rows(raw, data)
+    for ours, theirs in zip(raw.batch(1, 2), data.batch(1, 2), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_checkpoint_after_test_of_streamed_table(tmp_path: Path) -> None:
     """The checkpoint keeps the fingerprint of the rows to fit."""
-    data, module = loaded(table(), memory_limit=0), LinearRegression(num_features=5, learning_rate=1e-6)
+    data, module = loaded(table(), memory_limit=0), LinearRegression.tutorial(num_features=5, learning_rate=1e-6)
     trainer = plain_trainer(1)
     trainer.fit(module, data)
     fitted = data.fingerprint

@@ -76,7 +76,7 @@ JOBS = {
         flags=(),
         epochs=150,
         data=SyntheticDataModule,
-        module=LinearRegression,
+        module=LinearRegression.tutorial,
         parameters=("W", "b"),
         train_steps=[2, 50, 100, 150, 200, 250, 300],  # two steps an epoch
         val_steps=[],
@@ -90,7 +90,7 @@ JOBS = {
         ),
         epochs=210,
         data=lambda: TableDataModule(DIABETES, "progression", val_fraction=0.2),
-        module=lambda: LinearRegression(num_features=10, learning_rate=0.1),
+        module=lambda: LinearRegression.tutorial(num_features=10, learning_rate=0.1),
         parameters=(*(f"W/{name}" for name in ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]), "b"),
         train_steps=[1, 50, 100, 150, 200, 210],  # one step an epoch; the last is no multiple of 50
         val_steps=list(range(10, 211, 10)),

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from linreg_pl.core.learning_rate_schedules import ScheduledRate
 from linreg_pl.core.scaling import theta_of
-from linreg_pl.core.statistics import rounding_of_print, shown_coefficients
+from linreg_pl.core.statistics import Statistics, rounding_of_print, shown_coefficients, statistics
 from linreg_pl.errors import InputError
 from linreg_pl.solve.epochs_in_words import MOST_NAMED, forecast_in_words
 from linreg_pl.training.checkpoint_contents import CheckpointContents, ExactState, add_to_checkpoint
-from linreg_pl.training.coefficient_names import named, named_coefficients, trained_module
+from linreg_pl.training.coefficient_names import column_names, named, named_coefficients, trained_module
+from linreg_pl.training.data_warnings import data_warnings
 from linreg_pl.training.due import AtPoints, has_end, next_point
-from linreg_pl.training.problem import collinearity_warning
 
 
 class StopRule:
@@ -69,13 +69,18 @@ class ExactAnswer(AtPoints):
         self._converged: dict[str, int] = {}  # the step, by name
         self._forecast: dict[str, float] = {}  # epochs until each coefficient converges
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Asks for the problem before the rows are prepared for training."""
+        trained_module(trainer).poses_problem = True
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Solves the problem, and prints the solution and the forecast."""
-        self.problem = trained_module(trainer).problem(trainer.datamodule)  # type: ignore[attr-defined]
+        self.problem = trained_module(trainer).problem_of_run()
+        self.fit: Statistics = statistics(self.problem.optimum)
         W, b = shown_coefficients(self.problem.optimum)
         self._rounding = rounding_of_print(theta_of(W, b))
         if self._start is None:
-            self._start = self._errors(trainer).tolist()
+            self._start = self._in_users_units(trainer, self._errors(trainer)).tolist()
         self._forecast = self._epochs_to_convergence(trainer)
         if trainer.is_global_zero:
             print(*self._preface(trainer), sep="\n")
@@ -86,17 +91,18 @@ class ExactAnswer(AtPoints):
 
     def on_point(self, trainer: Trainer) -> None:
         """Measures the gap, and stops the run if it is small enough."""
-        self.points = self._measure(trainer)
-        self._note_converged(trainer)
+        errors = self._errors(trainer)
+        self.points = self._measure(errors)
+        self._note_converged(trainer, errors)
         self._stop_if_close(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the gap at the end, which need not be a point."""
-        self.points = self._measure(trainer)
+        self.points = self._measure(self._errors(trainer))
 
-    def _note_converged(self, trainer: Trainer) -> None:
+    def _note_converged(self, trainer: Trainer, errors: Tensor) -> None:
         limits = self._limits(torch.tensor(self._start, dtype=torch.float64))
-        is_close = self._errors(trainer).abs() <= limits
+        is_close = self._in_users_units(trainer, errors).abs() <= limits
         for name, converged in named(trainer, is_close[1:], is_close[0]).items():
             if converged:
                 self._converged.setdefault(name, trainer.global_step)
@@ -114,20 +120,18 @@ class ExactAnswer(AtPoints):
                 self.stopping_rule = f"{flag} {limit:g}"
                 self.stopping_reason_message = f"{curve} is {self.points[curve]:.3g}"
 
-    def _measure(self, trainer: Trainer) -> dict[str, float]:
-        module, optimum = trained_module(trainer), self.problem.optimum
-        W, b = module.coefficients()
-        gradient = module.scaling.matrix.T @ optimum.gradient(W, b)
+    def _measure(self, errors: Tensor) -> dict[str, float]:
         return {
-            "gap/objective": optimum.gap(W, b),
-            "gap/grad_norm": float(torch.linalg.vector_norm(gradient[optimum.free])),
+            "gap/objective": self.problem.gap(errors),
+            "gap/grad_norm": float(torch.linalg.vector_norm(self.problem.gradient(errors))),
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the start, the steps of convergence and the rows' triangle, which prediction intervals need."""
         assert self._start is not None
         rows = self.problem.optimum.data
-        exact = ExactState(self._start, self._converged, rows.R, rows.num_rows, rows.total_weight)
+        center = rows.center.tolist()
+        exact = ExactState(self._start, self._converged, rows.R, rows.num_rows, rows.total_weight, center)
         add_to_checkpoint(checkpoint, exact=exact)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -143,13 +147,18 @@ class ExactAnswer(AtPoints):
     def report(self, trainer: Trainer) -> dict[str, Any]:
         """Returns the entries of `report.json`: exact solution, gap, and epochs to convergence, forecast and actual."""
         optimum, steps_per_epoch = self.problem.optimum, self.problem.steps_per_epoch
-        gap, explained = self._measure(trainer)["gap/objective"], self.problem.variance_explained
+        trained = self._errors(trainer)
+        gap, explained = self.problem.gap(trained), self.problem.variance_explained
+        errors = self.fit.known_errors
+        distances = self._in_users_units(trainer, trained).abs() / errors
         converged = self._converged_by_now(trainer)
         return {
             "exact": {
                 "objective": optimum.objective,
                 "coefficients": named(trainer, optimum.W, optimum.b),
+                "standard_errors": finite(named(trainer, errors[1:], errors[0])),
             },
+            "distance_in_standard_errors": finite(named(trainer, distances[1:], distances[0])),
             "gap": gap,
             "gap_of_variance_explained": gap / explained if explained else None,
             "epochs_to_1_percent": {
@@ -168,22 +177,26 @@ class ExactAnswer(AtPoints):
         return alike | self._converged
 
     def _errors(self, trainer: Trainer) -> Tensor:
-        """Returns θ - θ* (1+D, K) in the user's units."""
+        """Returns θ - θ* (1+D, K) in the units in which W and b are trained."""
         module = trained_module(trainer)
-        return self.problem.scaling.matrix @ self.problem.errors(module.W, module.b)
+        return self.problem.errors(module.W, module.b)
+
+    def _in_users_units(self, trainer: Trainer, errors: Tensor) -> Tensor:
+        return trained_module(trainer).scaling.matrix @ errors
 
     def _epochs_to_convergence(self, trainer: Trainer) -> dict[str, float]:
         """Returns the forecast number of epochs until each coefficient converges, by name.
 
         Empty if there are very many coefficients: above a million coefficients times directions it takes a minute.
         """
-        module, free, scaling = trained_module(trainer), self.problem.optimum.free, self.problem.scaling
+        module, free, problem = trained_module(trainer), self.problem.optimum.free, self.problem
         epochs = torch.zeros_like(start := torch.tensor(self._start, dtype=torch.float64))
         if start.numel() * len(start) > 1_000_000:
             return {}
         if module.schedule == "constant" or not has_end(trainer):
-            forecast = self.problem.forecast(module.learning_rate, module.momentum)
-            forecast = forecast.in_units(scaling.matrix[free][:, free])
+            matrix, inverse = (part[free][:, free] for part in (module.scaling.matrix, module.scaling.inverse))
+            forecast = problem.forecast(module.learning_rate, module.momentum)
+            forecast = forecast.in_units(matrix @ problem.coordinates, problem.to_coordinates @ inverse)
             epochs[free] = forecast.epochs_until(start[free], self.remaining_error, self._rounding[free])
         else:
             epochs[free] = self._epochs_on_schedule(trainer, start)
@@ -194,10 +207,11 @@ class ExactAnswer(AtPoints):
 
         Samples the errors at up to `most_samples` steps.
         """
-        module, steps = trained_module(trainer), trainer.max_steps
+        module = trained_module(trainer)
+        steps = int(module.total_steps())
         every = -(-steps // most_samples)
         rate = ScheduledRate(module.learning_rate, module.schedule, steps)
-        scaling, free = self.problem.scaling, self.problem.optimum.free
+        scaling, free = module.scaling, self.problem.optimum.free
         errors, _ = self.problem.course(scaling.inverse @ start, every, steps // every, rate.at, module.momentum)
         errors = scaling.matrix[free][:, free] @ errors
         is_far = errors.abs() > self._limits(start)[free]
@@ -212,8 +226,10 @@ class ExactAnswer(AtPoints):
         exact = self.shown(trainer)
         values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= MOST_NAMED else ""
         forecast = "none, for so many coefficients"
-        if self._forecast:
-            length = trainer.max_steps / self.problem.steps_per_epoch if has_end(trainer) else math.inf
+        if module.settings.precondition and self.problem.is_preconditioned:
+            forecast = "the error shrinks alike in every direction, as steps are preconditioned"
+        elif self._forecast:
+            length = module.total_steps() / self.problem.steps_per_epoch
             forecast = forecast_in_words(self._forecast, length, ends=has_schedule)
         lines = [
             f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
@@ -221,11 +237,17 @@ class ExactAnswer(AtPoints):
         ]
         if module.hparams["learning_rate"] == "auto":
             schedule = f", on a {module.schedule} schedule" if has_schedule else ""
-            rate = f"{module.learning_rate:.4g}, half of the largest stable learning rate{schedule}"
+            is_largest = module.learning_rate >= self.problem.safe_learning_rate(module.momentum)
+            reason = "half of the largest stable learning rate" if is_largest else "as little as this length allows"
+            rate = f"{module.learning_rate:.4g}, {reason}{schedule}"
             lines.insert(1, f"rate      {rate}")
-        if self.problem.dependent_columns:
-            lines.append(f"WARNING   {collinearity_warning(self.problem)}")
+        lines += [f"WARNING   {warning}" for warning in data_warnings(self.problem, self.fit, column_names(trainer)[1])]
         unstable = self.problem.instability(module.learning_rate, module.momentum)
         if unstable:
             lines.append(f"WARNING   {unstable}; give --model.learning_rate auto, or less")
         return lines
+
+
+def finite(values: dict[str, float]) -> dict[str, float | None]:
+    """Converts numbers for JSON, which has no infinity and no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

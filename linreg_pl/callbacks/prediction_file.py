@@ -12,7 +12,7 @@ from linreg_pl.core.prediction_interval import PredictionInterval
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
-from linreg_pl.errors import InputError, quoted
+from linreg_pl.errors import InputError, quoted, repeated
 from linreg_pl.runs.checkpoint_file import CheckpointFile
 from linreg_pl.runs.durable_files import begin_durably, end_durably
 from linreg_pl.training.coefficient_names import column_names
@@ -79,10 +79,10 @@ class PredictionFile(Callback):
         for target in targets:
             names.append(f"{target}_predicted" if target in kept.names else target)
             names += [f"{target}_lower", f"{target}_upper"] if self._interval else []
-        doubled = sorted({name for name in names if names.count(name) > 1})
+        doubled = repeated(names)
         if doubled:
             raise InputError(f"{self.path}: {quoted(doubled)} would name two columns; leave it out of --keep_columns")
-        return pa.schema([*kept, *(pa.field(name, pa.float32()) for name in names[len(kept) :])])
+        return pa.schema([*kept, *(pa.field(name, pa.float64()) for name in names[len(kept) :])])
 
     def on_predict_batch_end(
         self,
@@ -100,7 +100,7 @@ class PredictionFile(Callback):
         if self._interval:
             reach = self._interval.reach(batch if isinstance(batch, Tensor) else batch[0]).unsqueeze(2)
             values = torch.cat([values, values - reach, values + reach], dim=2)
-        columns = [pa.array(column) for column in values.flatten(1).float().T.contiguous().numpy()]
+        columns = [pa.array(column) for column in values.flatten(1).double().T.contiguous().numpy()]
         self._writer.write_table(pa.table([*self._kept.next(len(outputs)), *columns], schema=self._schema))
         self.num_rows += len(outputs)
 
@@ -173,7 +173,12 @@ def prediction_interval(checkpoint: CheckpointFile, model: LinearRegression, pro
             f"{path}: --interval needs the exact solution of the run, which --exact false left out; leave --interval"
             " out"
         )
-    triangle = Triangle(rows.R, rows.num_rows, len(model.W), rows.total_weight)
+    center = (
+        torch.zeros(len(rows.R) - 1, dtype=torch.float64)
+        if rows.center is None
+        else torch.tensor(rows.center, dtype=torch.float64)
+    )
+    triangle = Triangle(rows.R, rows.num_rows, len(model.W), rows.total_weight, center)
     try:
         return PredictionInterval(triangle, model.fit_intercept, probability)
     except ValueError as error:

@@ -43,6 +43,7 @@ class Report(Checkpoint):
         self.contents: dict[str, Any] = {}
         self._first_loss: float | None = None
         self._exact_for_printing: dict[str, float] = {}
+        self._shows_epochs = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Removes the report of a run that is resumed."""
@@ -89,10 +90,8 @@ class Report(Checkpoint):
             lines.append(f"stopped by {contents['stopped_by']}")
         lines += self._table()
         if "exact" in contents:
-            fraction = contents["gap_of_variance_explained"]
-            share = "" if fraction is None else f": {100 * fraction:.3g}% of the variance explained"
             objective = contents["exact"]["objective"]
-            lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {objective:.6g}{share}")
+            lines.append(f"gap      {contents['gap']:.3g} above the exact loss, {objective:.6g}{self._nearness()}")
         if "held_out" in contents:
             rows = contents["held_out"]
             r2 = "unknown" if rows["r2"] is None else f"{rows['r2']:.6g}"
@@ -102,9 +101,19 @@ class Report(Checkpoint):
                 f"the loss has grown from {first_loss:.6g} to {loss:.6g}: the run diverges; start a new run with a"
                 " smaller --model.learning_rate"
             )
-        if first_loss is not None and abs(loss - first_loss) < self.least_change * first_loss:
+        is_exact = contents.get("gap", math.inf) <= self.least_change * loss  # there is no more to learn
+        if first_loss is not None and not is_exact and abs(loss - first_loss) < self.least_change * first_loss:
             lines.append(f"the loss has hardly moved from {loss:.6g}: give a larger --model.learning_rate")
         return lines
+
+    def _nearness(self) -> str:
+        """Returns how close the coefficients are to the exact ones, in standard errors or by the variance explained."""
+        distances = self.contents["distance_in_standard_errors"]
+        known = {name: distance for name, distance in distances.items() if distance is not None}
+        fraction = self.contents["gap_of_variance_explained"]
+        if known and not self._shows_epochs:
+            return f": each coefficient within {max(0.001, *known.values()):.2g} standard errors"
+        return "" if fraction is None else f": {100 * fraction:.3g}% of the variance explained"
 
     def _table(self) -> list[str]:
         """Returns the coefficients, with their exact values and the epochs to convergence if they are known."""
@@ -115,19 +124,23 @@ class Report(Checkpoint):
         if "exact" not in self.contents:
             rows = [f"  {name:{width}} {self.contents['coefficients'][name]:12.6g}" for name in shown]
         else:
-            rows = [
-                f"  {'':{width}} {'':>12} {'':>12}   epoch when 99% of the initial error is gone:",
-                f"  {'':{width}} {'fitted':>12} {'exact':>12}   {'forecast':>8}  {'actual':>6}",
-            ]
-            for name in shown:
-                epochs = self.contents["epochs_to_1_percent"].get(name, {})
-                forecast, actual = (
-                    shown_epochs(epochs[key]) if epochs.get(key) is not None else "-" for key in ("forecast", "seen")
-                )
-                fitted, exact = self.contents["coefficients"][name], self._exact_for_printing[name]
-                rows.append(f"  {name:{width}} {fitted:12.6g} {exact:12.6g}   {forecast:>8}  {actual:>6}")
+            above = f"  {'':{width}} {'':>12} {'':>12}  {'':>8}  epoch when 99% of the initial error is gone:"
+            titles = f"  {'':{width}} {'fitted':>12} {'exact':>12}  {'s.e. off':>8}"
+            rows = [above, f"{titles}  {'forecast':>8}  {'actual':>6}"] if self._shows_epochs else [titles]
+            rows += [self._row(name, width) for name in shown]
         num_left_out = len(names) - len(shown)
         return [*rows, *([f"  and {num_left_out} more in {REPORT}"] if num_left_out else [])]
+
+    def _row(self, name: str, width: int) -> str:
+        contents = self.contents
+        fitted, exact = contents["coefficients"][name], self._exact_for_printing[name]
+        distance, epochs = contents["distance_in_standard_errors"][name], contents["epochs_to_1_percent"].get(name, {})
+        apart = "-" if distance is None else f"{distance:.3f}" if distance < 1000 else f"{distance:.2g}"
+        forecast, actual = (
+            shown_epochs(epochs[key]) if epochs.get(key) is not None else "-" for key in ("forecast", "seen")
+        )
+        row = f"  {name:{width}} {fitted:12.6g} {exact:12.6g}  {apart:>8}"
+        return f"{row}  {forecast:>8}  {actual:>6}" if self._shows_epochs else row
 
     def _progress(self, trainer: Trainer) -> Progress:
         losses = {name: value.item() for name, value in trained_module(trainer).newest_losses().items()}
@@ -145,6 +158,7 @@ class Report(Checkpoint):
             **held_out_report(trainer),
         }
         self._exact_for_printing = self._exact.shown(trainer) if self._exact else {}
+        self._shows_epochs = not trained_module(trainer).precondition
         run = run_folder(trainer)
         if trainer.is_global_zero and run is not None and state != "interrupted":
             write_durably(run / REPORT, (json.dumps(self.contents, indent=2) + "\n").encode())

@@ -21,6 +21,7 @@ from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.module import LinearRegression
+from linreg_pl.tutorial import NUM_EPOCHS, model_settings
 
 
 class LinregCLI(LightningCLI):
@@ -39,7 +40,7 @@ class LinregCLI(LightningCLI):
             BatchDataModule,
             subclass_mode_data=True,
             trainer_defaults={
-                "max_epochs": 2000,  # the tutorial's
+                "max_epochs": NUM_EPOCHS,
                 "devices": 1,  # more would be other processes, which sum in another order
                 "enable_model_summary": False,
                 "num_sanity_val_steps": 0,
@@ -92,6 +93,7 @@ class LinregCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Makes the tutorial's data the default, and links the model's size to the data."""
         parser.set_defaults({"data": {"class_path": SyntheticDataModule.__name__}})
+        parser.set_defaults({f"model.{name}": value for name, value in model_settings().items()})
         parser.link_arguments("data", "model.num_features", compute_fn=self.num_features, apply_on="instantiate")
         parser.link_arguments("data.num_targets", "model.num_targets", apply_on="instantiate")
 

@@ -21,7 +21,7 @@ from linreg_pl.callbacks.interruption import Interrupted, Interruption
 from linreg_pl.callbacks.report import Report
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.job import Job, as_list, require_suitable
-from linreg_pl.cli.run_length import other_limits, planned_length, total_steps, validation_settings
+from linreg_pl.cli.run_length import PlannedRun, other_limits, planned_length, total_steps, validation_settings
 from linreg_pl.cli.runs_and_plot import as_typed
 from linreg_pl.cli.saved_settings import RunConfig
 from linreg_pl.cli.trainer_settings import build_trainer, require_monitored
@@ -32,11 +32,11 @@ from linreg_pl.runs.listing import next_step
 from linreg_pl.runs.lock import lock
 from linreg_pl.runs.resume import Resumption
 from linreg_pl.runs.tensorboard_logger import run_logger
+from linreg_pl.solve.epochs_in_words import counted
 from linreg_pl.training.checkpoint_contents import Progress
 from linreg_pl.training.due import has_end
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
-from linreg_pl.training.problem import TARGET_GAP
 
 
 def fit(job: Job) -> None:
@@ -53,7 +53,8 @@ def fit(job: Job) -> None:
     if job.settings.stop.limits and not job.settings.exact:
         raise InputError("--stop needs the exact answer, and --exact is false: leave one of them out")
     planned = planned_length(job.model, job.data, job.settings.trainer)
-    settings = with_settings(job.settings.trainer, planned)
+    lengths = planned.settings if planned else {}
+    settings = with_settings(job.settings.trainer, lengths)
     others = other_limits(settings, job.settings.stop)
     steps = total_steps(settings, job.data.steps_per_epoch, job.start.steps, job.start.run, others)
     if job.start.checkpoint is not None and not job.allow_changed_settings:
@@ -67,7 +68,10 @@ def fit(job: Job) -> None:
             settings,
             job.parser,
             checkpoint=job.start.checkpoint,
-            callbacks=[*run_callbacks(job, exact, report), *config_callback(job, planned, folder)],
+            callbacks=[
+                *run_callbacks(job, exact, report),
+                *config_callback(job, planned.settings if planned else {}, folder),
+            ],
             logger=settings.logger if folder is None else run_loggers(settings.logger, folder, job.start.steps),
             max_epochs=-1,
             max_steps=steps,
@@ -80,7 +84,7 @@ def fit(job: Job) -> None:
         if not has_end(trainer):
             print_left_out(job.model)
         train(job, trainer, report, folder)
-        print_summary(report, folder, planned, or_null=", or null" if has_end(trainer) else "")
+        print_summary(report, folder, or_null=", or null" if has_end(trainer) else "")
 
 
 def require_resumable(job: Job) -> None:
@@ -157,7 +161,7 @@ def with_settings(settings: Namespace, changes: dict[str, int]) -> Namespace:
     return copy
 
 
-def print_heading(job: Job, length: str, planned: dict[str, int]) -> None:
+def print_heading(job: Job, length: str, planned: PlannedRun | None) -> None:
     """Prints the size of the problem and the length of the run."""
     data, run = job.data, job.start.run
     resumed = f", from step {job.start.steps} of {run}" if run else ""
@@ -171,8 +175,7 @@ def print_heading(job: Job, length: str, planned: dict[str, int]) -> None:
     )
     print(f"fitting {size}: {length}, {data.steps_per_epoch} an epoch{resumed}")
     if planned:
-        epochs = counted(planned["max_epochs"], "epoch")
-        print(f"length    {epochs}, to end within {100 * TARGET_GAP:g}% of the variance explained")
+        print(*planned.lines(), sep="\n")
 
 
 def print_left_out(model: LinearRegression) -> None:
@@ -181,11 +184,6 @@ def print_left_out(model: LinearRegression) -> None:
         print(f"schedule  none, as {model.schedule} needs a run with an end: the learning rate keeps its full value")
     if model.tail_averaging:
         print("average   none, as tail_averaging needs a run with an end")
-
-
-def counted(number: int, noun: str) -> str:
-    """Returns a number with its noun: `1 epoch`, `2 epochs`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def train(job: Job, trainer: Trainer, report: Report, folder: Path | None) -> None:
@@ -212,7 +210,7 @@ def train(job: Job, trainer: Trainer, report: Report, folder: Path | None) -> No
         raise Diverged(f"{error}; {last}; give a smaller --model.learning_rate") from error
 
 
-def print_summary(report: Report, folder: Path | None, planned: dict[str, int], or_null: str) -> None:
+def print_summary(report: Report, folder: Path | None, or_null: str) -> None:
     """Prints the result, and the commands for the next step.
 
     `or_null` follows the advice to raise `--trainer.max_time`, where the run ends without it.
@@ -223,9 +221,6 @@ def print_summary(report: Report, folder: Path | None, planned: dict[str, int], 
     if not report.contents:
         raise InputError(f"no step was taken: --trainer.max_time is used up; give it more{or_null}")
     print(*report.lines(), sep="\n")
-    share = report.contents.get("gap_of_variance_explained")
-    if planned and share is not None and share > TARGET_GAP:
-        print(f"WARNING  that is more than {100 * TARGET_GAP:g}%: give --trainer.max_epochs more")
     if folder is not None:
         print(f"run      {folder}")
         print(f"curves   {as_typed('tensorboard')} --logdir {shlex.quote(str(folder.parent))} --host 127.0.0.1")

@@ -12,6 +12,8 @@ from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import StopRule
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.training.executions import Executions
+from linreg_pl.training.module import LinearRegression
+from linreg_pl.tutorial import model_settings
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ COMMANDS = {
     "predict": evaluation("Write predictions to a file, from a checkpoint.", "predict"),
     "solve": Command(
         "Print the exact solution, its standard errors, and how fast gradient descent converges; trains nothing.",
-        model=frozenset({"learning_rate", "l2", "momentum", "fit_intercept", "fold_bias", "standardize"}),
+        model=frozenset(
+            {"learning_rate", "l2", "momentum", "fit_intercept", "fold_bias", "standardize", "precondition"}
+        ),
         trainer=frozenset({"enable_progress_bar"}),
     ),
     "runs": Command("List the runs and their states.", has_settings=False),
@@ -53,24 +57,25 @@ COMMANDS = {
 
 
 def default_settings(command: str, data: str) -> dict[str, Any]:
-    """Returns the defaults of a subcommand where the data is not the tutorial's; they suit any units of the columns."""
+    """Returns the defaults of a subcommand for a data class: the tutorial's, or else those of `LinearRegression`."""
     settings: dict[str, Any] = {"data": {"class_path": data}}
-    if command not in ("fit", "solve") or data.endswith("SyntheticDataModule"):
+    if command not in ("fit", "solve"):
         return settings
-    if command == "fit":  # as many epochs as are needed, and a line and a checkpoint every twentieth of them
+    is_tutorial = data.endswith("SyntheticDataModule")
+    settings |= {f"model.{name}": value for name, value in model_defaults(is_tutorial).items()}
+    if command == "fit" and not is_tutorial:  # as many epochs as are needed, and twenty lines and checkpoints
         lengths = ("trainer.max_epochs", "display_every_n_epochs", "checkpoint_every_n_epochs")
         settings |= dict.fromkeys(lengths)
-    return settings | ON_TABLES
+    return settings
 
 
-ON_TABLES = {
-    "model.standardize": True,
-    "model.learning_rate": "auto",
-    "model.momentum": 0.9,
-    "model.schedule": "cosine",
-    "model.start_at_mean": True,
-}
-"""The model's defaults on tables: with them a fit converges, whatever the columns' units."""
+def model_defaults(is_tutorial: bool) -> dict[str, Any]:
+    """Returns the defaults of the model's settings that differ between the tutorial and other data."""
+    tutorial = model_settings()
+    if is_tutorial:
+        return tutorial
+    parameters = inspect.signature(LinearRegression).parameters
+    return {name: parameters[name].default for name in tutorial if parameters[name].default != tutorial[name]}
 
 
 def mentions_data(args: list[str]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from jsonargparse import DefaultHelpFormatter, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from linreg_pl.cli.flags import COMMANDS, ON_TABLES, data_classes, data_flags
+from linreg_pl.cli.flags import COMMANDS, data_classes, data_flags, model_defaults
 from linreg_pl.errors import InputError
 
 TRAINER_TEXTS = {
@@ -180,8 +180,8 @@ def options(parser: LightningArgumentParser) -> list[argparse.Action]:
 
 def defaults_on_tables(command: str) -> str:
     """Returns the defaults that differ where the data is not the tutorial's, in a sentence."""
-    values = {flag: shown_default(value) for flag, value in ON_TABLES.items() if COMMANDS[command].uses(flag)}
-    settings = ", ".join(f"{flag.removeprefix('model.')} {value}" for flag, value in values.items())
+    values = {name: value for name, value in model_defaults(False).items() if COMMANDS[command].uses(f"model.{name}")}
+    settings = ", ".join(f"{name} {shown_default(value)}" for name, value in values.items())
     return f"The defaults below are those of the tutorial's data; those of tables are {settings}."
 
 

@@ -5,28 +5,58 @@ last batch train 50 steps. Its count of steps is right after every resume, so Li
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from linreg_pl.callbacks.exact_answer import StopRule
+from linreg_pl.core.run_length import CLOSE
+from linreg_pl.core.statistics import statistics
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
+from linreg_pl.solve.epochs_in_words import counted
 from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.planning import most_epochs
 
 
-def planned_length(model: LinearRegression, data: BatchDataModule, trainer: Any) -> dict[str, int]:
-    """Plans `max_epochs` and `log_every_n_steps` from the exact answer and the forecast, where no length is given.
+@dataclass(frozen=True)
+class PlannedRun:
+    """A planned length, the trainer's settings that it gives, and the distance at which the run is expected to end."""
 
-    Returns:
-        The trainer's settings that are planned; none where `trainer` has a length.
-    """
+    settings: dict[str, int]  # max_epochs and log_every_n_steps
+    distance: float  # of the coefficients from the exact ones, in standard errors
+    is_cut: bool  # by the limit on the length of a run
+    has_standard_errors: bool  # for at least one coefficient
+
+    def lines(self) -> list[str]:
+        """Returns what the heading says about the length and why it is chosen."""
+        length = counted(self.settings["max_epochs"], "epoch")
+        if self.is_cut:
+            missing = f"some coefficients may end {self.distance:.2g} standard errors from their exact values"
+            missing = missing if self.has_standard_errors else "the run may end before it reaches the exact solution"
+            return [
+                f"length    {length}, the most that are chosen automatically",
+                f"WARNING   {missing}; to end closer, give a larger --trainer.max_epochs",
+            ]
+        if self.has_standard_errors:
+            return [
+                f"length    {length}, so that coefficients end within {CLOSE:g} standard errors of their exact values"
+            ]
+        return [f"length    {length}, so that the run ends at the exact solution, up to rounding"]
+
+
+def planned_length(model: LinearRegression, data: BatchDataModule, trainer: Any) -> PlannedRun | None:
+    """Plans the length from the exact solution and the forecast; None where `trainer` has a length."""
     if trainer.max_epochs is not None or trainer.max_steps != -1:
-        return {}
-    model.learn_from(data)
-    problem = model.problem(data)
-    epochs = problem.epochs_to_the_optimum(model.W, model.b, model.learning_rate, model.momentum, model.schedule)
-    points = trainer.log_every_n_steps or max(1, min(50, epochs * problem.steps_per_epoch // 100))
-    return {"max_epochs": epochs, "log_every_n_steps": points}
+        return None
+    if str(trainer.precision) in ("64", "64-true"):
+        model.double()  # as in the run itself: W and b must start with the bits that a resumed run computes
+    plan, problem = model.planned(data), model.problem(data)
+    points = trainer.log_every_n_steps or max(1, min(50, plan.epochs * problem.steps_per_epoch // 100))
+    settings = {"max_epochs": plan.epochs, "log_every_n_steps": points}
+    is_cut = plan.epochs >= most_epochs(problem) and plan.distance > CLOSE
+    known = statistics(problem.optimum).known_errors[problem.optimum.free]
+    return PlannedRun(settings, plan.distance, is_cut, not bool(known.isnan().all()))
 
 
 def other_limits(trainer: Any, stop: StopRule) -> list[str]:

@@ -32,6 +32,9 @@ def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
     if command == "fit" and resume is not None:
         resumption = find_resumption(resume, root)
         config = ["--config", str(resumption.run / CONFIG)]
+        saved = {} if resumption.checkpoint is None else resumption.checkpoint.contents.hyper_parameters
+        if saved.get("precondition") is False:  # a config before format 3 says nothing of it
+            config += ["--model.precondition", "false"]
         return Start(resumption.checkpoint, resumption), [*args[: position + 1], *config, *flags]
     if command == "fit" or path is None:
         return Start(), args

@@ -34,11 +34,10 @@ class Forecast:
         """Returns the epochs in which the error along each direction halves, (Q,); infinite where it does not."""
         return torch.where(self.rates > 0, math.log(2) / self.rates, torch.inf)
 
-    def in_units(self, matrix: Tensor) -> "Forecast":
-        """Returns the forecast of `matrix @ errors`, matrix (P, P)."""
-        inverse = torch.linalg.inv(matrix).to(self.shares.dtype)
+    def in_units(self, matrix: Tensor, inverse: Tensor) -> "Forecast":
+        """Returns the forecast of `matrix @ errors`, matrix (P', P), where `inverse` (P, P') gives the errors."""
         directions = matrix.to(self.directions.dtype) @ self.directions
-        return replace(self, directions=directions, shares=self.shares @ inverse)
+        return replace(self, directions=directions, shares=self.shares @ inverse.to(self.shares.dtype))
 
     def epochs_until(self, errors: Tensor, share: float = 0.01, least: Tensor | None = None) -> Tensor:
         """Returns the epochs until each coefficient's error is below `share` of its initial error, and stays there.
@@ -65,7 +64,7 @@ class Forecast:
             return torch.where(present, remaining, 0.0).sum(dim=1) > allowed
 
         below, above = torch.zeros_like(errors), torch.ones_like(errors)
-        is_close = ~is_above(below) | (allowed == 0)
+        is_close = (torch.where(present, terms, 0.0).sum(dim=1) <= allowed) | (allowed == 0)
         while (grows := is_above(above) & (above < 1e30)).any():
             above = torch.where(grows, above * 2, above)
         for _ in range(60):

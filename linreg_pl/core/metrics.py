@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from linreg_pl.core.objective import residuals, weighted
+from linreg_pl.core.objective import weighted
 from linreg_pl.core.triangle import Triangle
 
 
@@ -33,8 +33,8 @@ class Evaluation:
     @property
     def r2(self) -> float:
         """Computes R²; NaN where no target varies."""
-        # A target whose standard deviation is 1e-12 of its mean is constant but for float64's rounding.
-        varies = self.squares > self.total_weight * (1e-12 * self.means).square()
+        # A target that deviates from its mean by no more than float64's rounding is constant.
+        varies = self.squares > self.total_weight * (torch.finfo(torch.float64).eps * self.means).square()
         return 1 - float(self.residual_squares.sum()) / float(self.squares.sum()) if varies.any() else torch.nan
 
     def merge(self, other: "Evaluation") -> "Evaluation":
@@ -54,31 +54,32 @@ class Evaluation:
         )
 
 
-def evaluation(x: Tensor, y: Tensor, theta: Tensor, weights: Tensor | None = None) -> Evaluation:
-    """Evaluates θ = (b; W) (1+D, K), float64, on the CPU, on rows x (N, D), y (N, K).
+def evaluation(residual: Tensor, y: Tensor, weights: Tensor | None = None) -> Evaluation:
+    """Evaluates predictions by their residuals (N, K) and the targets y (N, K), in float64, on the CPU.
 
     Weights (N, 1) may have any scale.
 
     Raises:
         ValueError: the shapes do not fit.
     """
-    x, y = x.to("cpu", torch.float64), y.to("cpu", torch.float64)
+    if residual.shape != y.shape:
+        raise ValueError(f"y has shape {tuple(y.shape)}, but the residuals {tuple(residual.shape)}: give one of each")
+    residual, y = residual.to("cpu", torch.float64), y.to("cpu", torch.float64)
     weights = None if weights is None else weights.to("cpu", torch.float64)
-    residual = residuals(x, y, theta[1:], theta[0])
     residual_squares = (residual * weighted(residual, weights)).sum(dim=0)
     total_weight = float(len(y) if weights is None else weights.sum())
-    means = weighted(y, weights).sum(dim=0) / total_weight
+    means = y[0] + weighted(y - y[0], weights).sum(dim=0) / total_weight
     deviations = y - means
     return Evaluation(total_weight, residual_squares, means, (deviations * weighted(deviations, weights)).sum(dim=0))
 
 
 def evaluation_of(triangle: Triangle, theta: Tensor) -> Evaluation:
-    """Computes the same from the rows' triangle alone."""
+    """Computes the same from the rows' triangle alone, for θ = (b; W) (1+D, K) of columns less its center."""
     residual = triangle.R[:, : len(theta)] @ theta - triangle.R[:, len(theta) :]
-    deviations = triangle.R[1:, len(theta) :]
     return Evaluation(
         triangle.total_weight,
         residual.square().sum(dim=0),
         triangle.means[triangle.num_features :],
-        deviations.square().sum(dim=0),
+        # A constant target has scale 0: the factorization's rounding grows with its distance from the center.
+        triangle.total_weight * triangle.scales[triangle.num_features :].square(),
     )

@@ -13,9 +13,6 @@ Where rows have weights w (N, 1), each square is multiplied by its row's:
 
 Weights are scaled once, to be 1 on average over all rows, so J over all rows is the weighted mean. A batch divides by
 its number of rows, not by its total weight, so the mean of J over batches of equal size is J over all rows.
-
-Where features are divided by `scales` (D,), W is divided instead of x: (x / scales) W = x (W / scales). That takes D·K
-divisions in place of N·D.
 """
 
 import math
@@ -101,26 +98,15 @@ def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Te
     return (residual * weighted(residual, weights)).mean() + penalty(W, l2)
 
 
-def value_and_gradient(
-    x: Tensor,
-    y: Tensor,
-    W: Tensor,
-    b: Tensor,
-    l2: float,
-    weights: Tensor | None = None,
-    scales: Tensor | None = None,
-) -> Step:
+def value_and_gradient(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Step:
     """Computes J's gradient in closed form, and keeps the residuals, from which J follows without another pass.
 
-    Autograd would take longer. With `scales` the features are x / scales.
+    Autograd would take longer.
     """
-    residual = residuals(x, y, W if scales is None else W / scales.unsqueeze(1), b)
+    residual = residuals(x, y, W, b)
     weighted_residual = weighted(residual, weights)
     factor = 2 / residual.numel()
-    if scales is None:
-        grad_W = torch.addmm(W, x.T, weighted_residual, beta=2 * l2, alpha=factor)
-    else:
-        grad_W = torch.addcdiv(2 * l2 * W, x.T @ weighted_residual, scales.unsqueeze(1), value=factor)
+    grad_W = torch.addmm(W, x.T, weighted_residual, beta=2 * l2, alpha=factor)
     return Step(grad_W, factor * weighted_residual.sum(dim=0), residual, weighted_residual, W.clone(), l2)
 
 

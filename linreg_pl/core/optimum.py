@@ -16,16 +16,20 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.double_double import DoubleDouble, double_double, square_root
-from linreg_pl.core.pseudo_inverse import PseudoInverse
+from linreg_pl.core.pseudo_inverse import INVOLVED, PseudoInverse
 from linreg_pl.core.scaling import Scaling, theta_of, users_units
 from linreg_pl.core.triangle import Triangle, upper_triangle
+
+NEARLY_SINGULAR = 1e6
+"""From this condition number on, a penalty that makes collinear columns identifiable is hardly meant to do so."""
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """The minimum of J, and J around it; all in the user's units.
+    """The minimum of J, and J around it.
 
-    Coefficients are the rows of one matrix θ (1+D, K): b, then W. Without an intercept b is 0, and not part of J.
+    Coefficients are the rows of one matrix θ (1+D, K): b, then W. Without an intercept b is 0, and not part of J. They
+    belong to the columns that the triangle was made of: X and y less its center.
     """
 
     theta: DoubleDouble  # (1+D, K), θ*
@@ -33,8 +37,13 @@ class Optimum:
     factor: Tensor  # T (P, 1+D), where P is 1+D, or D without an intercept
     penalty: DoubleDouble  # √l2·P (1+D, 1+D)
     data: Triangle
-    inverse: PseudoInverse  # of T's free columns
     free: slice  # rows of θ that are fitted: all, or all but b
+    half: Tensor  # (1+D, rank); half @ half.T is (T'T)⁺
+    null: Tensor  # (1+D, nullity), directions in which J does not change
+    constant: list[int]  # columns of [1, X] that are constant, whose W is 0; the column of ones is number 0
+    dependent: list[int]  # columns of [1, X] that are linearly dependent
+    unidentified: list[int]  # those of them whose coefficients no penalty determines either, or hardly
+    condition: float  # of T'T, see `PseudoInverse`
 
     @property
     def W(self) -> Tensor:
@@ -43,72 +52,120 @@ class Optimum:
 
     @property
     def b(self) -> Tensor:
-        """Returns b (K,) at the minimum."""
-        return self.theta.high[0]
+        """Returns b (K,) at the minimum, in the user's units."""
+        if not self.fit_intercept:
+            return self.theta.high[0]
+        center, W = self.data.center.unsqueeze(1), self.theta.rows(slice(1, None))
+        shift = (double_double(-center[: len(W.high)]) * W).sum_of_rows() if len(W.high) else None
+        b = DoubleDouble(self.theta.high[0], self.theta.low[0]) + double_double(center[len(W.high) :, 0])
+        return b.high if shift is None else (b + shift).high
 
     @property
     def fit_intercept(self) -> bool:
         """Tells whether b is fitted."""
         return bool(self.free.start == 0)
 
-    @property
-    def dependent(self) -> list[int]:
-        """Returns the linearly dependent columns of [1, X]; the column of ones is number 0."""
-        return [self.free.start + int(column) for column in self.inverse.dependent.nonzero()]
-
     def factor_of(self, scaling: Scaling) -> Tensor:
         """Returns T for the fitted W and b of `scaling`, (P, P); J's Hessian is twice its Gram matrix."""
         factor: Tensor = (self.factor @ scaling.matrix)[:, self.free]
-        if self.dependent:  # only rounding is left of the directions in which T θ does not change
-            _, lengths, Vt = torch.linalg.svd(factor)
-            lengths[len(lengths) - self.inverse.nullity :] = 0
-            factor = lengths.unsqueeze(1) * Vt
+        if self.null.shape[1]:  # only rounding is left of the directions in which T θ does not change
+            null = torch.linalg.qr((scaling.inverse @ self.null)[self.free]).Q
+            factor = factor - (factor @ null) @ null.T
         return factor
 
     def gap(self, W: Tensor, b: Tensor) -> float:
         """Computes J(W, b) - J*, in O(D²·K); never negative."""
-        return float((self.factor @ self._error(W, b)).square().sum())
+        return self.gap_of(self._error(W, b))
+
+    def gap_of(self, error: Tensor) -> float:
+        """Computes J(θ) - J* from θ - θ* (1+D, K)."""
+        return float((self.factor @ error).square().sum())
 
     def gradient(self, W: Tensor, b: Tensor) -> Tensor:
         """Computes dJ/dθ (1+D, K) over all rows: dJ/db, then dJ/dW."""
-        return 2 * self.factor.T @ (self.factor @ self._error(W, b))
+        return self.gradient_of(self._error(W, b))
+
+    def gradient_of(self, error: Tensor) -> Tensor:
+        """Computes the same from θ - θ* (1+D, K)."""
+        return 2 * self.factor.T @ (self.factor @ error)
 
     def _error(self, W: Tensor, b: Tensor) -> Tensor:
         return (theta_of(W, b) - self.theta.high) - self.theta.low
 
 
-def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True) -> Optimum:
+def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, units: Tensor | None = None) -> Optimum:
     """Computes the minimum of J over the rows of the triangle `data`.
 
-    Where columns are linearly dependent and nothing is penalised, J has many minima. This returns the one with the
-    smallest sum(W²), the limit of ridge regression as l2 goes to 0.
+    W is solved for on columns less their means, and b follows from W. Where columns are linearly dependent and nothing
+    is penalised, J has many minima. This returns the one with the smallest sum of (units · W)², the limit of ridge
+    regression as l2 goes to 0.
 
     Args:
         data: Triangle of the rows.
         penalty: From `penalty_rows`.
         fit_intercept: Whether b is fitted; 0 otherwise.
+        units: Scales of the features that are penalised, (D,); 1 if not given.
     """
-    free = slice(0 if fit_intercept else 1, 1 + data.num_features)
-    data_rows = data.R / (data.total_weight * data.num_targets) ** 0.5
-    no_targets = torch.zeros(len(penalty.high), data.num_targets, dtype=torch.float64)
-    penalty_rows = torch.cat([penalty.high, no_targets], dim=1)
-    R = upper_triangle(torch.cat([data_rows, penalty_rows])[:, free.start :])
-    num_free = free.stop - free.start
+    num_columns, num_targets = 1 + data.num_features, data.num_targets
+    free = slice(0 if fit_intercept else 1, num_columns)
+    rows = data if fit_intercept else data.centered_at(torch.zeros_like(data.center))
+    scale = (data.total_weight * num_targets) ** 0.5
+    no_targets = torch.zeros(len(penalty.high), num_targets, dtype=torch.float64)
+    stacked = torch.cat([rows.R / scale, torch.cat([penalty.high, no_targets], dim=1)])
+    R = upper_triangle(stacked[:, free.start :])
+    num_free, first = num_columns - free.start, 1 - free.start
     factor, right, rest = R[:num_free, :num_free], R[:num_free, num_free:], R[num_free:, num_free:]
-    inverse = PseudoInverse(factor, data.rounding)
-    solution = inverse.shortest(inverse.solve(right), rows=slice(1 - free.start, None))
-    residual = right - factor @ solution
-    theta = torch.zeros(1 + data.num_features, data.num_targets, dtype=torch.float64)
-    theta[free] = solution
+    errors = rows.errors[1:num_columns] / scale
+    inverse = PseudoInverse(factor[first:, first:], errors)
+    known = _of_rows(rows, fit_intercept, errors) if penalty.high.any() else inverse
+    W = inverse.shortest(
+        inverse.solve(right[first:]), torch.ones(data.num_features).double() if units is None else units
+    )
+    W[known.zero] = 0
+    theta = torch.zeros(num_columns, num_targets, dtype=torch.float64)
+    theta[1:] = W
+    half, null = (torch.nn.functional.pad(each, (0, 0, 1, 0)) for each in (inverse.half, inverse.null))
+    if fit_intercept:
+        theta[0] = (right[0] - factor[0, 1:] @ W) / factor[0, 0]
+        half[0], null[0] = (-factor[0, 1:] @ each / factor[0, 0] for each in (inverse.half, inverse.null))
+        alone = torch.zeros(num_columns, 1, dtype=torch.float64)
+        alone[0] = 1 / factor[0, 0]
+        half = torch.cat([alone, half], dim=1)
+    residual = right - factor @ theta[free]
+    dependent = _dependent(rows, known, fit_intercept)
     return Optimum(
         theta=double_double(theta),
         objective=float(rest.square().sum() + residual.square().sum()),
         factor=torch.cat([torch.zeros(num_free, free.start, dtype=torch.float64), factor], dim=1),
         penalty=penalty,
-        data=data,
-        inverse=inverse,
+        data=rows,
         free=free,
+        half=half,
+        null=null,
+        constant=[1 + int(column) for column in known.zero.nonzero()],
+        dependent=dependent,
+        unidentified=dependent if inverse.nullity or inverse.condition > NEARLY_SINGULAR else [],
+        condition=inverse.condition,
     )
+
+
+def _of_rows(rows: Triangle, fit_intercept: bool, errors: Tensor) -> PseudoInverse:
+    """Returns the pseudo-inverse of the features alone, without a penalty."""
+    scale = (rows.total_weight * rows.num_targets) ** 0.5
+    features = rows.R[:, 1 : 1 + rows.num_features] / scale
+    if fit_intercept:
+        return PseudoInverse(features[1:], errors)
+    return PseudoInverse(features, errors)
+
+
+def _dependent(rows: Triangle, inverse: PseudoInverse, fit_intercept: bool) -> list[int]:
+    """Returns the linearly dependent columns of [1, X]; the column of ones is one of them if others add up to it."""
+    columns = [1 + int(column) for column in inverse.dependent.nonzero()]
+    if not fit_intercept or not columns:
+        return columns
+    terms = rows.means[: rows.num_features].unsqueeze(1) * inverse.null
+    adds_up = terms.sum(dim=0).abs() > INVOLVED * terms.abs().sum(dim=0)
+    return [0, *columns] if adds_up.any() else columns
 
 
 def penalty_rows(num_features: int, l2: float, fold_bias: bool = False, scaling: Scaling | None = None) -> DoubleDouble:

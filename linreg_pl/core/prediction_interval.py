@@ -40,10 +40,10 @@ class PredictionInterval:
         if round(fit.degrees_of_freedom) < 1:
             raise ValueError(f"{triangle.num_rows} rows are too few: fit more rows than coefficients")
         self.fit_intercept = fit_intercept
-        self._half = (
-            solution.inverse.half / (triangle.total_weight * triangle.num_targets) ** 0.5
-        )  # half·half' is (X'wX)⁺
-        self._null = solution.inverse.null
+        free, center = solution.free, solution.data.center[: triangle.num_features]
+        # half·half' is (X'wX)⁺ for columns less their center
+        self._half = solution.half[free] / (triangle.total_weight * triangle.num_targets) ** 0.5
+        self._null, self._center = solution.null[free], center
         self._factor = fit.t(probability) * fit.residual_std
 
     def reach(self, x: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class PredictionInterval:
         NaN where the fitted rows do not determine the prediction: their columns were linearly dependent, and x breaks
         that dependence.
         """
-        x = x.to("cpu", torch.float64)
+        x = x.to("cpu", torch.float64) - self._center
         x = torch.cat([torch.ones(len(x), 1, dtype=x.dtype), x], dim=1) if self.fit_intercept else x
         leverage = (x @ self._half).square().sum(dim=1, keepdim=True)
         unknown = ((x @ self._null).abs() > INVOLVED * (x.abs() @ self._null.abs())).any(dim=1, keepdim=True)

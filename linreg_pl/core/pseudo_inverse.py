@@ -12,22 +12,29 @@ class PseudoInverse:
 
     Args:
         factor: T.
-        rounding: Relative error of a column. Columns are linearly dependent where a combination of the scaled columns
-            is no longer than such errors make it.
+        errors: Bounds on the lengths of the errors of T's columns, (P,). A column that is no longer counts as 0.
+            Columns are linearly dependent where a combination of them is no longer than such errors make it.
     """
 
-    def __init__(self, factor: Tensor, rounding: float) -> None:
+    def __init__(self, factor: Tensor, errors: Tensor) -> None:
         norms = torch.linalg.vector_norm(factor, dim=0)
-        scales = torch.where(norms > 0, norms, 1.0).unsqueeze(1)
-        U, lengths, Vt = torch.linalg.svd(factor / scales.T, full_matrices=False)
-        kept = lengths > rounding * len(lengths) ** 0.5
+        self.zero = norms <= errors
+        """(P,), which columns are 0 but for errors."""
+        present = (~self.zero).nonzero().flatten()
+        scales, identity = norms[present], torch.eye(len(norms), dtype=factor.dtype)[:, present]
+        U, lengths, Vt = torch.linalg.svd(factor[:, present] / scales, full_matrices=False)
+        kept = lengths > torch.linalg.vector_norm(Vt * (errors[present] / scales), dim=1) * len(lengths) ** 0.5
         self._U = U[:, kept]
-        self.half = Vt[kept].T / lengths[kept] / scales
+        self.half = identity @ (Vt[kept].T / lengths[kept] / scales.unsqueeze(1))
         """(P, rank); half @ half.T is (T'T)⁺."""
-        self.null = Vt[~kept].T / scales
-        """(P, P - rank), directions in which T θ does not change."""
-        self.dependent = torch.linalg.vector_norm(Vt[~kept], dim=0) > INVOLVED
-        """(P,), which columns are linearly dependent."""
+        self.null = identity @ (Vt[~kept].T / scales.unsqueeze(1))
+        """(P, nullity), directions of the other columns in which T θ does not change."""
+        self.dependent = torch.linalg.vector_norm(identity @ Vt[~kept].T, dim=1) > INVOLVED
+        """(P,), which columns are linearly dependent, apart from those that are 0."""
+
+        independent = lengths[kept]
+        self.condition = float((independent[0] / independent[-1]).square()) if len(independent) else 1.0
+        """Condition number of T'T with scaled columns, apart from the directions in which it is 0."""
 
     @property
     def nullity(self) -> int:
@@ -39,15 +46,11 @@ class PseudoInverse:
         solution: Tensor = self.half @ (self._U.T @ right)
         return solution
 
-    def solve_normal(self, right: Tensor) -> Tensor:
-        """Returns a solution (P, K) of T'T θ = right, `right` (P, K)."""
-        solution: Tensor = self.half @ (self.half.T @ right)
-        return solution
-
-    def shortest(self, solution: Tensor, rows: slice) -> Tensor:
-        """Returns the equally good solution (P, K) whose `rows` have the smallest sum of squares."""
+    def shortest(self, solution: Tensor, units: Tensor) -> Tensor:
+        """Returns the equally good solution (P, K) that is shortest where its rows are multiplied by `units` (P,)."""
         if not self.nullity:
             return solution
-        null = torch.linalg.qr(self.null).Q
-        shortest: Tensor = solution - null @ (torch.linalg.pinv(null[rows]) @ solution[rows])
+        null = torch.linalg.qr(units.unsqueeze(1) * self.null).Q
+        scaled = units.unsqueeze(1) * solution
+        shortest: Tensor = (scaled - null @ (null.T @ scaled)) / units.unsqueeze(1)
         return shortest

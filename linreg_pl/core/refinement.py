@@ -29,24 +29,30 @@ def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]]) -> Optimum:
     """
     rows_per_block = 8192  # their pairs of numbers fit the processor's cache
     theta, data = solution.theta, solution.data
+    center_x, center_y = (
+        double_double(-part) for part in (data.center[: data.num_features], data.center[data.num_features :])
+    )
     count = torch.tensor(float(data.total_weight * data.num_targets), dtype=torch.float64)
     # Half of J's gradient, times N·K, with the opposite sign. The terms of rows and penalty cancel, so both are pairs.
-    total = _products(solution.penalty, torch.zeros_like(theta.high), theta) * double_double(count)
+    total = _products(solution.penalty, double_double(torch.zeros_like(theta.high)), theta) * double_double(count)
     for x, y, *weights in chunks:
-        pairs = x if isinstance(x, DoubleDouble) else double_double(x)
         for start in range(0, len(y), rows_per_block):
             rows = slice(start, start + rows_per_block)
-            total = total + _products(pairs.rows(rows).after_ones(), y[rows], theta, *(w[rows] for w in weights))
+            columns = x.rows(rows) if isinstance(x, DoubleDouble) else double_double(x[rows])
+            columns, targets = (columns + center_x).after_ones(), double_double(y[rows]) + center_y
+            total = total + _products(columns, targets, theta, *(w[rows] for w in weights))
     right = total.high / count
     change = torch.zeros_like(right)
-    change[solution.free] = solution.inverse.solve_normal(right[solution.free])
+    change[solution.free] = (solution.half @ (solution.half.T @ right))[solution.free]
     return replace(solution, theta=two_sum(theta.high, theta.low + change))
 
 
-def _products(columns: DoubleDouble, y: Tensor, theta: DoubleDouble, weights: Tensor | None = None) -> DoubleDouble:
+def _products(
+    columns: DoubleDouble, y: DoubleDouble, theta: DoubleDouble, weights: Tensor | None = None
+) -> DoubleDouble:
     """Computes A'(y - A θ) (1+D, K) for columns A (n, 1+D), each row times its weight (n, 1)."""
     each_column = [columns.columns(slice(j, j + 1)) for j in range(columns.high.shape[1])]
-    residual = double_double(y)
+    residual = y
     for j, column in enumerate(each_column):
         residual = residual + -(column * theta.rows(slice(j, j + 1)))
     residual = residual if weights is None else residual * double_double(weights)

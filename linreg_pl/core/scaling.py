@@ -1,12 +1,13 @@
-"""Converts W and b between the user's units and those of standardized features.
+"""Converts W and b between the user's units and those of standardized features and centered targets.
 
-    z = (x - means) / scales        prediction = z W_z + b_z = x W + b
-    W = W_z / scales                b = b_z - means · W
+    z = (x - means) / scales        prediction = z W_z + b_z + target_means = x W + b
+    W = W_z / scales                b = b_z + target_means - means · W
 
-With θ = (b; W) this is one matrix: θ = M θ_z, and [1, z] = [1, x] M.
+With θ = (b; W), apart from the target's means, this is one matrix: θ = M θ_z, and [1, z] = [1, x] M.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,16 +17,34 @@ from linreg_pl.core.triangle import Triangle
 
 @dataclass(frozen=True)
 class Scaling:
-    """Means and scales of the D features, float64; a scale is never 0."""
+    """Means and scales of the D features, and means of the K targets, float64; a scale is never 0."""
 
     means: Tensor  # (D,)
     scales: Tensor  # (D,)
+    target_means: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))  # (K,), or one for all
 
     def equals(self, other: "Scaling") -> bool:
         """Tests whether both are the same to the bit."""
-        return torch.equal(self.means, other.means) and torch.equal(self.scales, other.scales)
+        return (
+            torch.equal(self.means, other.means)
+            and torch.equal(self.scales, other.scales)
+            and torch.equal(self.target_means, other.target_means)
+        )
+
+    def center(self, num_targets: int) -> Tensor:
+        """Returns the means of all columns of X and y, (D+K,)."""
+        return torch.cat([self.means, self.target_means.expand(num_targets)])
 
     @property
+    def centered(self) -> "Scaling":
+        """Returns the scaling of columns whose means have been subtracted already."""
+        return replace(self, means=torch.zeros_like(self.means), target_means=torch.zeros_like(self.target_means))
+
+    def standardized(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes z (n, D), and y (n, K) less its means, in float64."""
+        return (x.double() - self.means) / self.scales, y.double() - self.target_means
+
+    @cached_property
     def matrix(self) -> Tensor:
         """Returns M, (1+D, 1+D)."""
         M = torch.eye(1 + len(self.means), dtype=torch.float64)
@@ -33,7 +52,7 @@ class Scaling:
         M.diagonal()[1:] = 1 / self.scales
         return M
 
-    @property
+    @cached_property
     def inverse(self) -> Tensor:
         """Returns M⁻¹, (1+D, 1+D)."""
         M = torch.eye(1 + len(self.means), dtype=torch.float64)
@@ -57,6 +76,6 @@ def standardization(data: Triangle, fit_intercept: bool = True) -> Scaling:
 
     A constant feature is divided by 1.
     """
-    scales = data.scales[: data.num_features]
-    means = data.means[: data.num_features] if fit_intercept else torch.zeros_like(scales)
-    return Scaling(means, torch.where(scales > 0, scales, 1.0))
+    scales, means = data.scales[: data.num_features], data.means
+    means = means if fit_intercept else torch.zeros_like(means)
+    return Scaling(means[: data.num_features], torch.where(scales > 0, scales, 1.0), means[data.num_features :])

@@ -18,24 +18,25 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle, triangle_of
 
 
 def batch_hessian(
-    x: Tensor,
-    penalty: Tensor,
-    num_targets: int,
-    scaling: Scaling,
-    fit_intercept: bool = True,
-    weights: Tensor | None = None,
+    z: Tensor, penalty: Tensor, num_targets: int, coordinates: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """Returns the Hessian of J on a batch x (n, D) for the W and b of `scaling`, (P, P), the same for each target."""
-    columns = torch.cat([torch.ones(len(x), 1, dtype=torch.float64), x.to(torch.float64)], dim=1)
+    """Returns the Hessian of J on a batch, (Q, Q), the same for each target.
+
+    Args:
+        z: Features as they are trained on, (n, D).
+        penalty: Its product with θ = (b; W) has the penalty as its sum of squares, (1+D, 1+D).
+        num_targets: K.
+        coordinates: Of descent: θ = coordinates · u, with u (Q,).
+        weights: Of the rows, (n, 1).
+    """
+    columns = torch.cat([torch.ones(len(z), 1, dtype=torch.float64), z.to(torch.float64)], dim=1)
     columns = columns if weights is None else columns * weights.double().sqrt()
-    rows = torch.cat([columns / (len(x) * num_targets) ** 0.5, penalty]) @ scaling.matrix
-    free = rows[:, 0 if fit_intercept else 1 :]
-    return 2 * free.T @ free
+    rows = torch.cat([columns / (len(z) * num_targets) ** 0.5, penalty]) @ coordinates
+    return 2 * rows.T @ rows
 
 
 def largest_stable_learning_rate(hessians: Tensor, momentum: float = 0.0) -> float:
@@ -81,40 +82,95 @@ def largest_in_mean_square(steepest: float, noise: float, momentum: float = 0.0)
 
 
 def curvature_noise(
-    rows: Iterable[tuple[Tensor, ...]], data: Triangle, batch_size: int, scaling: Scaling, fit_intercept: bool = True
-) -> float:
+    rows: Iterable[tuple[Tensor, ...]],
+    data: Triangle,
+    batch_size: float,
+    coordinates: Tensor,
+    mean_weight: float = 1.0,
+) -> tuple[float, Triangle]:
     """Computes variance / mean of the curvature along the noisiest direction, over batches of randomly drawn rows.
 
-    A row z (P,) of weight w has the Hessian h = 2 w z zᵀ / K. The variance of a batch of B such rows is at most
-    E[h²] / B, where E[h²] = 4 E[w² |z|² z zᵀ] / K². Divided by the mean, 2 E[w z zᵀ] / K, it is at most the largest
-    generalized eigenvalue of the two. Both come from triangles, that of E[h²] from a pass with weights w² |z|².
+    A row q (Q,) of weight w has the Hessian h = 2 w q qᵀ / K. The variance of a batch of B such rows is at most
+    E[h²] / B, where E[h²] = 4 E[w² |q|² q qᵀ] / K². Divided by the mean, 2 E[w q qᵀ] / K, it is at most the largest
+    generalized eigenvalue of the two. Both come from triangles, that of E[h²] from a pass with weights w² |q|².
 
     Args:
-        rows: Chunks x (n, D), y (n, K), and weights (n, 1) of any scale, if rows have some.
-        data: The triangle of these rows.
+        rows: Chunks z (n, D), y (n, K), and weights (n, 1) of any scale, if rows have some.
+        data: The triangle of these rows, about 0.
         batch_size: B.
-        scaling: Of the features that are trained on; |z| is in its units.
-        fit_intercept: Whether z has a 1 beside the features.
+        coordinates: Of descent, (1+D, Q): q = (1, z) · coordinates.
+        mean_weight: Mean weight of the rows.
+
+    Returns:
+        The noise, and the triangle of the rows with weights w² |q|².
     """
-    free = slice(0 if fit_intercept else 1, 1 + data.num_features)
-    squared = triangle_of(_with_squared_weights(rows, scaling, fit_intercept)).R[:, free]
-    lengths = data.R[:, free].norm(dim=0)  # the rank is that of columns scaled to length 1
-    lengths = torch.where(lengths > 0, lengths, 1.0)
-    _, sizes, Vt = torch.linalg.svd(data.R[:, free] / lengths, full_matrices=False)
-    known = sizes > data.rounding * sizes[0]
-    whitened = (squared / lengths) @ (Vt[known].T / sizes[known])
+    features = slice(0, 1 + data.num_features)
+    weighted = triangle_of(_with_squared_weights(rows, coordinates))
+    squared = weighted.R[:, features] @ coordinates
+    _, sizes, Vt = torch.linalg.svd(data.R[:, features] @ coordinates, full_matrices=False)
+    known = sizes > len(data.R) * torch.finfo(torch.float64).eps * sizes[0]
+    whitened = squared @ (Vt[known].T / sizes[known])
     steepest = float(torch.linalg.matrix_norm(whitened, 2).square()) if known.any() else 0.0
-    return 2 * steepest * data.num_rows / data.total_weight / data.num_targets / batch_size
+    return 2 * steepest / mean_weight / data.num_targets / batch_size, weighted
 
 
-def _with_squared_weights(
-    rows: Iterable[tuple[Tensor, ...]], scaling: Scaling, fit_intercept: bool
-) -> Iterator[tuple[Tensor, ...]]:
+def noise_bias(
+    weighted: Triangle, theta: Tensor, batch_size: float, coordinates: Tensor, mean_weight: float, num_rows: int
+) -> Tensor:
+    """Computes how far the mean of θ stays off θ*, (1+D, K), at a constant learning rate of 1, to first order.
+
+    The noise of a batch's gradient, 2 w q r / K with the residual r, is correlated with that of its Hessian where steep
+    rows have residuals of one sign. Batches of one epoch have no row in common, so in coordinates in which the Hessian
+    is I the mean settles at -E[h g] / 2. The result has the opposite sign.
+
+    Args:
+        weighted: From `curvature_noise`.
+        theta: θ*, (1+D, K).
+        batch_size: As for `curvature_noise`.
+        coordinates: Likewise.
+        mean_weight: Likewise.
+        num_rows: Number of rows that batches are drawn from.
+    """
+    features, targets = weighted.R[:, : len(theta)], weighted.R[:, len(theta) :]
+    products = coordinates.T @ (features.T @ (features @ theta - targets)) / mean_weight**2 / num_rows
+    bias: Tensor = coordinates @ products * (2 / weighted.num_targets**2 / batch_size)
+    return bias
+
+
+def noise_ratio(batches: Iterable[tuple[Tensor, ...]], theta: Tensor, mse: Tensor, coordinates: Tensor) -> float:
+    """Computes the worst coefficient's noise variance, divided by that of residuals with equal variance in all rows.
+
+    It is the ratio of White's covariance to the classical one ("A heteroskedasticity-consistent covariance matrix
+    estimator", Econometrica 48, 1980), for the W of a sample of batches; at least 1.
+
+    Args:
+        batches: z (n, D), y (n, K), and weights (n, 1) of mean 1, if rows have some.
+        theta: θ*, (1+D, K).
+        mse: Mean squared residual of each target, (K,).
+        coordinates: Of descent, (1+D, Q), in which the Hessian is I.
+    """
+    total, num_rows = torch.zeros(theta.shape[1], coordinates.shape[1], coordinates.shape[1]).double(), 0
+    for z, y, *weights in batches:
+        q = torch.addmm(coordinates[0], z.double(), coordinates[1:])
+        residuals = torch.addmm(theta[0], z.double(), theta[1:]) - y
+        residuals = residuals * weights[0].double() if weights else residuals
+        for k, residual in enumerate(residuals.T):
+            rows = residual.unsqueeze(1) * q
+            total[k] += rows.T @ rows
+        num_rows += len(z)
+    W = coordinates[1:]
+    robust = ((W @ total) * W).sum(dim=2) * (2 / len(mse) / num_rows)  # (K, D)
+    classical = mse.unsqueeze(1) * W.square().sum(dim=1)
+    known = classical > 0
+    return max(1.0, float((robust[known] / classical[known]).max())) if known.any() else 1.0
+
+
+def _with_squared_weights(rows: Iterable[tuple[Tensor, ...]], coordinates: Tensor) -> Iterator[tuple[Tensor, ...]]:
     for chunk in rows:
-        for x, y, *weights in zip(*(torch.split(tensor, 65_536) for tensor in chunk), strict=True):  # bounds the memory
-            z = (x.double() - scaling.means) / scaling.scales
-            squares = z.square().sum(dim=1, keepdim=True) + float(fit_intercept)
-            yield x, y, squares * weights[0].double().square() if weights else squares
+        for z, y, *weights in zip(*(torch.split(tensor, 65_536) for tensor in chunk), strict=True):  # bounds the memory
+            q = torch.addmm(coordinates[0], z.double(), coordinates[1:])
+            squares = q.square().sum(dim=1, keepdim=True)
+            yield z, y, squares * weights[0].double().square() if weights else squares
 
 
 def spectral_radius(hessians: Tensor, learning_rate: float, momentum: float = 0.0) -> float:

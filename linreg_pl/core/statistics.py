@@ -6,15 +6,17 @@ is the trace of the matrix that maps y to its prediction.
 
 For standard errors, a weight w is the inverse noise variance: the row's ε has the standard deviation σ / √w. The
 residual deviation estimates σ, for a row of weight 1, as √(sum of w · residual² / degrees_of_freedom). R² uses weighted
-squares about the weighted mean. Each row counts as one, whatever its weight, as in statsmodels' WLS.
+squares about the weighted mean. Each row of weight above 0 counts as one, whatever its weight; rows of weight 0 count
+as absent. statsmodels' WLS counts these too.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from linreg_pl.core.optimum import Optimum
+from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.student_t import student_quantile
 
 
@@ -22,14 +24,27 @@ from linreg_pl.core.student_t import student_quantile
 class Statistics:
     """Statistics of an exact solution.
 
-    NaN where there are no more rows than parameters, where the targets do not vary, and for the coefficients of
-    linearly dependent columns, which are not unique.
+    NaN where there are no more rows than parameters, where the targets do not vary, and for the coefficients that the
+    rows do not determine: those of constant and of linearly dependent columns.
     """
 
     standard_errors: Tensor  # (1+D, K), of b, then of W
     residual_std: Tensor  # (K,), √(RSS / degrees_of_freedom), of a row of weight 1
     r_squared: Tensor  # (K,), 1 - RSS / TSS; TSS is about the mean, or about 0 without an intercept
     degrees_of_freedom: float  # num_rows less the effective number of parameters
+    is_constant: Tensor  # (K,), whether the target does not vary
+    is_perfect: Tensor  # (K,), whether rounding alone explains the residuals of least squares
+    rounding_errors: Tensor  # (1+D, K), what the standard errors would be if rounding made all residuals
+
+    @property
+    def is_saturated(self) -> bool:
+        """Returns whether no degree of freedom is left, so that the residuals tell nothing about the noise."""
+        return self.degrees_of_freedom <= 0.5
+
+    @cached_property
+    def known_errors(self) -> Tensor:
+        """Returns the standard errors (1+D, K), with NaN also for targets whose residuals are only rounding."""
+        return torch.where(self.is_perfect, torch.nan, self.standard_errors)
 
     def t(self, probability: float = 0.95) -> float:
         """Returns the half width of a confidence interval, in standard errors."""
@@ -38,27 +53,31 @@ class Statistics:
 
 def statistics(solution: Optimum) -> Statistics:
     """Computes standard errors, residual deviation and R² of an exact solution."""
-    data, free = solution.data, solution.free
-    features, targets = slice(0, 1 + data.num_features), slice(1 + data.num_features, None)
-    rows = data.R[:, free] / (data.total_weight * data.num_targets) ** 0.5
-    influence = rows @ solution.inverse.half  # its columns are orthonormal where nothing is penalised
+    data, D = solution.data, solution.data.num_features
+    rows, targets = data.R / (data.total_weight * data.num_targets) ** 0.5, slice(1 + D, None)
+    influence = rows[:, : 1 + D] @ solution.half  # its columns are orthonormal where nothing is penalised
     degrees_of_freedom = data.num_rows - float(influence.square().sum())
-    residuals = data.R[:, features] @ solution.theta.high - data.R[:, targets]
+    residuals = data.R[:, : 1 + D] @ solution.theta.high - data.R[:, targets]
     residual_squares = residuals.square().sum(dim=0)
     deviations = data.R[1 if solution.fit_intercept else 0 :, targets]
-    lengths = torch.linalg.vector_norm(data.R[:, targets], dim=0)
-    varies = torch.linalg.vector_norm(deviations, dim=0) > data.rounding * lengths
+    varies = torch.linalg.vector_norm(deviations, dim=0) > data.errors[targets]
     undefined = torch.full_like(residual_squares, torch.nan)
     residual_std = (residual_squares / degrees_of_freedom).sqrt() if degrees_of_freedom > 0.5 else undefined
-    spread = torch.zeros(1 + data.num_features, dtype=torch.float64)
-    spread[free] = torch.linalg.vector_norm(solution.inverse.half @ influence.T, dim=1)
-    spread[solution.dependent] = torch.nan
+    half = solution.half.clone()
+    half[0] -= data.center[:D] @ half[1:]  # b in the user's units
+    spread = torch.linalg.vector_norm(half @ influence.T, dim=1)
+    spread[[*solution.constant, *solution.unidentified]] = torch.nan
     spread /= (data.total_weight * data.num_targets) ** 0.5
+    rounding = residual_rounding(solution)
+    is_perfect = smallest_residuals(solution, residual_squares) <= rounding
     return Statistics(
         standard_errors=spread.unsqueeze(1) * residual_std,
         residual_std=residual_std,
         r_squared=torch.where(varies, 1 - residual_squares / deviations.square().sum(dim=0), undefined),
         degrees_of_freedom=degrees_of_freedom,
+        is_constant=~varies,
+        is_perfect=is_perfect,
+        rounding_errors=spread.unsqueeze(1) * rounding / max(degrees_of_freedom, 1.0) ** 0.5,
     )
 
 
@@ -68,9 +87,42 @@ def rounding_of_print(values: Tensor, digits: int = 6) -> Tensor:
     return torch.where(values == 0, 0.0, 0.5 * 10.0 ** (exponents - (digits - 1)))
 
 
+def residual_rounding(solution: Optimum) -> Tensor:
+    """Returns bounds on the lengths of the residuals that rounding alone makes, (K,): columns' errors times θ."""
+    data, D = solution.data, solution.data.num_features
+    errors = (data.centered_at(data.means) if solution.fit_intercept else data).errors
+    rounding: Tensor = errors[1 + D :] + errors[1 : 1 + D] @ solution.W.abs()
+    return rounding
+
+
+def smallest_residuals(solution: Optimum, residual_squares: Tensor, almost_perfect: float = 1e-6) -> Tensor:
+    """Returns the lengths of the residuals without the penalty, (K,), as a penalty keeps them above rounding.
+
+    Args:
+        solution: The exact solution.
+        residual_squares: Sums of its squared residuals, (K,).
+        almost_perfect: Share of the targets' squares below which the solution without the penalty is looked at.
+    """
+    data, D = solution.data, solution.data.num_features
+    squares = data.R[1 if solution.fit_intercept else 0 :, 1 + D :].square().sum(dim=0)
+    if solution.penalty.high.any() and (residual_squares < almost_perfect * squares).any():
+        solution = optimum(data, penalty_rows(D, 0.0), solution.fit_intercept)
+        residuals = data.R[:, : 1 + D] @ solution.theta.high - data.R[:, 1 + D :]
+        residual_squares = residuals.square().sum(dim=0)
+    return residual_squares.sqrt()
+
+
 def shown_coefficients(solution: Optimum) -> tuple[Tensor, Tensor]:
     """Returns W (D, K) and b (K,) of the solution for printing, with 0 for what is only rounding."""
-    theta, errors = solution.theta.high, statistics(solution).standard_errors
+    theta, fit = torch.cat([solution.b.unsqueeze(0), solution.W]), statistics(solution)
     # Of a coefficient that is a millionth of its standard error, rounding decides every digit.
-    theta = torch.where(theta.abs() < 1e-6 * errors, 0.0, theta)
+    smallest = torch.where(fit.is_perfect, fit.rounding_errors, 1e-6 * fit.standard_errors)
+    theta = torch.where(theta.abs() < smallest, 0.0, theta)
     return theta[1:], theta[0]
+
+
+def worst_in_standard_errors(solution: Optimum, change: Tensor) -> float:
+    """Returns the largest entry of a change of W (D, K), divided by its standard error; 0 where none is known."""
+    errors = statistics(solution).standard_errors[1:]
+    known = errors > 0
+    return float((change[known] / errors[known]).abs().max()) if known.any() else 0.0

@@ -1,6 +1,9 @@
-"""Reduces the rows, in one pass, to the triangle R of a QR factorization of `[1, X, y]`, in float64.
+"""Reduces the rows, in one pass, to the triangle R of a QR factorization of `[1, X - c_x, y - c_y]`, in float64.
 
-    [1, X, y] = Q R,   Q'Q = I          R (1+D+K, 1+D+K), upper triangular
+    [1, X - c_x, y - c_y] = Q R,   Q'Q = I          R (1+D+K, 1+D+K), upper triangular
+
+The center c is a first estimate of the means, or 0. Columns far from 0 would lose their digits otherwise. Another
+center changes only the first row of R.
 
 `R'R` is the Gram matrix of all columns, so R holds all means, scales and sums of products, without the squaring that
 can cost a Gram matrix half its digits. It is built in chunks: the triangle so far is stacked on the next rows and
@@ -31,12 +34,14 @@ ROWS_PER_TASK = 131_072
 
 @dataclass(frozen=True)
 class Triangle:
-    """The triangle R of `num_rows` rows of `[1, X, y]`, where X has D = `num_features` columns."""
+    """The triangle R of `num_rows` rows of `[1, X - c_x, y - c_y]`, where X has D = `num_features` columns."""
 
     R: Tensor  # (1+D+K, 1+D+K), float64
-    num_rows: int
+    num_rows: int  # of weight above 0
     num_features: int
     total_weight: float  # of the rows; without weights, their number
+    center: Tensor  # (D+K,), float64: c_x, c_y
+    rounding: float | Tensor = torch.finfo(torch.float64).eps  # of the columns' values, relative; (D+K,) if they differ
 
     @property
     def num_targets(self) -> int:
@@ -44,18 +49,25 @@ class Triangle:
         return len(self.R) - 1 - self.num_features
 
     @property
-    def rounding(self) -> float:
-        """Returns a bound on the relative error of R's columns: a float64 rounding for each row factored together.
+    def errors(self) -> Tensor:
+        """Returns bounds on the lengths of the errors of R's columns, (1+D+K,).
 
-        Householder's error grows with these rows (Higham, "Accuracy and Stability of Numerical Algorithms", 2002,
-        theorem 19.4). Of columns of 4000 equal values, the measured error was a fortieth of this.
+        The factorization adds a float64 rounding for each row that is factored together. Householder's error grows with
+        these rows (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, theorem 19.4); of columns of 4000
+        equal values, the measured error was a fortieth of this. The values themselves were rounded
+        before the center was subtracted.
         """
-        return (min(self.num_rows, ROWS_PER_FACTORIZATION) + len(self.R)) * torch.finfo(torch.float64).eps
+        eps = torch.finfo(torch.float64).eps
+        factorization = (min(self.num_rows, ROWS_PER_FACTORIZATION) + len(self.R)) * eps
+        errors: Tensor = factorization * torch.linalg.vector_norm(self.R, dim=0)
+        lengths = torch.linalg.vector_norm(self.centered_at(torch.zeros_like(self.center)).R[:, 1:], dim=0)
+        errors[1:] += self.rounding * lengths
+        return errors
 
     @property
     def means(self) -> Tensor:
-        """Returns the means of the columns of X and y, (D+K,): the first row of R is √total_weight times them."""
-        return self.R[0, 1:] / self.R[0, 0]
+        """Returns the means of the columns of X and y, (D+K,)."""
+        return self.center + self.R[0, 1:] / self.R[0, 0]
 
     @property
     def scales(self) -> Tensor:
@@ -64,18 +76,30 @@ class Triangle:
         0 for a column that is constant but for rounding.
         """
         deviations = torch.linalg.vector_norm(self.R[1:, 1:], dim=0)
-        rounding = self.rounding * torch.linalg.vector_norm(self.R[:, 1:], dim=0)
-        scales: Tensor = torch.where(deviations > rounding, deviations, 0) / self.total_weight**0.5
+        scales: Tensor = torch.where(deviations > self.errors[1:], deviations, 0) / self.total_weight**0.5
         return scales
+
+    @property
+    def is_too_small(self) -> Tensor:
+        """Returns which columns of X and y vary so little that float64 cannot hold the squares, (D+K,)."""
+        largest = self.R[1:, 1:].abs().amax(dim=0)
+        return (largest > self.errors[1:]) & (largest < 1e-150)
 
     def variance(self, fit_intercept: bool = True) -> float:
         """Computes the mean of y² over all entries; with an intercept, of y less its column's mean."""
-        deviations = self.R[1 if fit_intercept else 0 :, 1 + self.num_features :]
+        rows = self if fit_intercept else self.centered_at(torch.zeros_like(self.center))
+        deviations = rows.R[1 if fit_intercept else 0 :, 1 + self.num_features :]
         return float(deviations.square().sum()) / (self.total_weight * self.num_targets)
 
+    def centered_at(self, center: Tensor) -> "Triangle":
+        """Returns the triangle of the same rows about another center (D+K,)."""
+        R = self.R.clone()
+        R[0, 1:] += R[0, 0] * (self.center - center)
+        return replace(self, R=R, center=center)
+
     def merge(self, other: "Triangle") -> "Triangle":
-        """Returns the triangle of the rows of both."""
-        stacked = torch.cat([self.R, other.R])
+        """Returns the triangle of the rows of both, about this one's center."""
+        stacked = torch.cat([self.R, other.centered_at(self.center).R])
         num_rows, total_weight = self.num_rows + other.num_rows, self.total_weight + other.total_weight
         return replace(self, R=upper_triangle(stacked), num_rows=num_rows, total_weight=total_weight)
 
@@ -90,11 +114,15 @@ class Triangle:
         return replace(self, R=upper_triangle(torch.cat([self.R, noise])))
 
 
-def triangle_of(chunks: Iterable[tuple[Tensor, ...]]) -> Triangle:
+def triangle_of(chunks: Iterable[tuple[Tensor, ...]], center: Tensor | None = None) -> Triangle:
     """Factors all rows of `chunks`: x (n, D), y (n, K), and weights (n, 1) if rows have some.
 
     Slices of the rows are factored in parallel, each on one thread, and merged in order: the result has the same bits
     on any number of threads.
+
+    Args:
+        chunks: The rows.
+        center: Of the columns of X and y, (D+K,), float64; 0 if not given.
 
     Raises:
         ValueError: there is no chunk.
@@ -107,7 +135,7 @@ def triangle_of(chunks: Iterable[tuple[Tensor, ...]]) -> Triangle:
         torch.set_num_threads(1)  # in this thread too: torch's threads spin for a while after each merge
         with libraries().limit(limits=1, user_api="blas"):  # NumPy's
             for rows in slices:
-                pending.append(workers(num_threads).submit(_factored, *rows))
+                pending.append(workers(num_threads).submit(_factored, center, *rows))
                 if len(pending) > 2 * num_threads:
                     total = _merged(total, pending.popleft().result())
             for task in pending:
@@ -140,6 +168,18 @@ def _merged(total: Triangle | None, addend: Triangle) -> Triangle:
     return addend if total is None else total.merge(addend)
 
 
+def center_of(x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Returns the means of the columns of some rows x (n, D) and y (n, K), (D+K,), float64.
+
+    Rows whose `weights` (n, 1) are 0 count as absent: their values may be far from all others. The center of a constant
+    column is its value to the last digit, so nothing is left of it about its center.
+    """
+    rows = torch.cat([x, y], dim=1).double()
+    if weights is not None and weights.any():
+        rows = rows[weights[:, 0] > 0]
+    return rows[0] + (rows - rows[0]).mean(dim=0)
+
+
 def weight_of(chunks: Iterable[tuple[Tensor, ...]]) -> float:
     """Sums all weights, or without weights counts the rows; `chunks` as in `triangle_of`.
 
@@ -148,15 +188,17 @@ def weight_of(chunks: Iterable[tuple[Tensor, ...]]) -> float:
     return sum((float(w[0].numpy().sum(dtype=np.float64)) if w else float(len(x)) for x, _, *w in chunks), 0.0)
 
 
-def _factored(x: Tensor, y: Tensor, *weights: Tensor) -> Triangle:
+def _factored(center: Tensor | None, x: Tensor, y: Tensor, *weights: Tensor) -> Triangle:
     """Factors some rows: many by Cholesky, where that is as accurate, else by Householder."""
     roots = weights[0].double().sqrt() if weights else None
-    R = _by_cholesky(x, y, roots) if len(x) > ROWS_PER_FACTORIZATION else None
-    R = _by_householder(x, y, roots) if R is None else R
-    return Triangle(R, len(x), x.shape[1], weight_of([(x, y, *weights)]))
+    center = torch.zeros(x.shape[1] + y.shape[1], dtype=torch.float64) if center is None else center
+    R = _by_cholesky(x, y, center, roots) if len(x) > ROWS_PER_FACTORIZATION else None
+    R = _by_householder(x, y, center, roots) if R is None else R
+    num_rows = int((weights[0] > 0).sum()) if weights else len(x)
+    return Triangle(R, num_rows, x.shape[1], weight_of([(x, y, *weights)]), center)
 
 
-def _by_cholesky(x: Tensor, y: Tensor, roots: Tensor | None = None) -> Tensor | None:
+def _by_cholesky(x: Tensor, y: Tensor, center: Tensor, roots: Tensor | None = None) -> Tensor | None:
     """Computes R from the Gram matrix of the columns, less their means over the first rows; None where that is unsafe.
 
     Rows are multiplied by `roots`, √w (n, 1).
@@ -177,7 +219,7 @@ def _by_cholesky(x: Tensor, y: Tensor, roots: Tensor | None = None) -> Tensor | 
             return None
     R = _root(gram)
     if R is not None:
-        R[0] += R[0, 0] * torch.cat(means)
+        R[0, 1:] += R[0, 0] * (torch.cat(means[1:]) - center)
     return R
 
 
@@ -193,7 +235,7 @@ def _root(gram: np.ndarray) -> Tensor | None:
     return R if not failed and (R.diagonal() >= 0.01 * lengths).all() else None
 
 
-def _by_householder(x: Tensor, y: Tensor, roots: Tensor | None = None) -> Tensor:
+def _by_householder(x: Tensor, y: Tensor, center: Tensor, roots: Tensor | None = None) -> Tensor:
     """Factors some rows, stacking a few of them at a time below the triangle so far."""
     num_features, size = x.shape[1], 1 + x.shape[1] + y.shape[1]
     stack = torch.zeros(
@@ -203,8 +245,8 @@ def _by_householder(x: Tensor, y: Tensor, roots: Tensor | None = None) -> Tensor
         block = slice(start, start + ROWS_PER_FACTORIZATION)
         filled = stack[: size + len(x[block])]
         filled[size:, 0] = 1
-        filled[size:, 1 : 1 + num_features] = x[block]
-        filled[size:, 1 + num_features :] = y[block]
+        torch.sub(x[block], center[:num_features], out=filled[size:, 1 : 1 + num_features])
+        torch.sub(y[block], center[num_features:], out=filled[size:, 1 + num_features :])
         if roots is not None:
             filled[size:] *= roots[block]
         stack[:size] = torch.linalg.qr(filled, mode="r").R

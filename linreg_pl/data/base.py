@@ -9,13 +9,15 @@ by one takes two hundred times as long.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch import LightningDataModule
 
+from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.loaders import Batch, StepGroups, TrainingBatches
 from linreg_pl.data.progress import Watch, unwatched
@@ -44,6 +46,11 @@ class BatchDataModule(LightningDataModule, ABC):
         """Returns the names of x's columns."""
 
     @property
+    def complete_categories(self) -> list[list[str]]:
+        """Returns groups of features that add up to 1 in every row: all categories of a text column."""
+        return []
+
+    @property
     def num_features(self) -> int:
         """Returns D."""
         return len(self.feature_names)
@@ -63,9 +70,24 @@ class BatchDataModule(LightningDataModule, ABC):
         """Returns the number of full batches in an epoch; known after `setup("fit")`. Drops the rows left over."""
         return self.num_rows_to_fit // self.batch_size
 
+    preparation: tuple[Scaling | None, torch.dtype] | None = None
+    """The arguments of the last `prepare`; None for rows as they were read."""
+
+    @abstractmethod
+    def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
+        """Standardizes the rows of training batches in float64, and rounds them to `dtype`. Call it after `setup`."""
+
+    @abstractmethod
+    def restore(self) -> None:
+        """Undoes `prepare`: batches and rows are in the user's units again, with all their digits."""
+
     @abstractmethod
     def batch(self, epoch: int, index: int) -> Batch:
         """Returns training batch `index` of `epoch`: always the same for these two numbers."""
+
+    def batches(self, indices: Iterable[int]) -> Iterator[Batch]:
+        """Yields these training batches of the first epoch."""
+        return (self.batch(0, index) for index in indices)
 
     @property
     @abstractmethod
@@ -75,6 +97,8 @@ class BatchDataModule(LightningDataModule, ABC):
     @abstractmethod
     def rows(self) -> Iterator[Batch]:
         """Yields all rows that training draws from, in chunks, without the noise that each epoch draws anew.
+
+        They are in the user's units; call `restore` before, if `prepare` was called.
 
         Weights may have any scale: the exact solution does not depend on it.
         """
@@ -169,6 +193,11 @@ def checked_batch_size(batch_size: int, num_rows: int, rows: str) -> int:
             f" from 1 to {num_rows}"
         )
     return batch_size
+
+
+def equal_batch_size(num_rows: int, largest: int = 4096) -> int:
+    """Returns the size of equal batches: at most `largest` rows, which amortises Lightning's overhead."""
+    return num_rows // -(-num_rows // largest)
 
 
 def checked_seed(seed: int) -> int:

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle, triangle_of
 from linreg_pl.data.base import BatchDataModule, checked_batch_size, checked_seed
 from linreg_pl.data.loaders import Batch, ConsecutiveSlices
 from linreg_pl.data.random_streams import Purpose, stream
 from linreg_pl.errors import InputError
+from linreg_pl.tutorial import BATCH_SIZE, DATA_LENGTH
 
 
 class SyntheticDataModule(BatchDataModule):
@@ -38,8 +40,8 @@ class SyntheticDataModule(BatchDataModule):
 
     def __init__(
         self,
-        num_rows: int = 10_000,
-        batch_size: int = 5_000,
+        num_rows: int = DATA_LENGTH,
+        batch_size: int = BATCH_SIZE,
         slope: float = 3.657,
         noise_std: float = 0.33,
         seed: int = 0,
@@ -59,8 +61,8 @@ class SyntheticDataModule(BatchDataModule):
         x = np.arange(num_rows, dtype=np.float64)
         self._line = slope * x
         self._x = torch.from_numpy(x.astype(np.float32)).unsqueeze(1)
-        self._epoch = -1  # the epoch of `_y`
-        self._y = torch.empty(0)
+        self._epoch = -1  # the epoch of `_batches`
+        self._batches: Batch = ()
 
     @property
     def feature_names(self) -> list[str]:
@@ -72,12 +74,30 @@ class SyntheticDataModule(BatchDataModule):
         """Returns the number of rows."""
         return len(self._x)
 
+    def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
+        """Standardizes the rows of training batches; see `BatchDataModule`."""
+        self.preparation, self._epoch = (scaling, dtype), -1
+
+    def restore(self) -> None:
+        """Undoes `prepare`."""
+        self.preparation, self._epoch = None, -1
+
     def batch(self, epoch: int, index: int) -> Batch:
         """Returns batch `index`, with the noise of (seed, epoch), which does not depend on the batch size."""
         if epoch != self._epoch:
-            self._epoch, self._y = epoch, self._noisy(Purpose.NOISE, epoch)
+            self._epoch, self._batches = epoch, self._prepared(Purpose.NOISE, epoch)
+        x, y = self._batches
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        return self._x[rows], self._y[rows]
+        return x[rows], y[rows]
+
+    def _prepared(self, purpose: Purpose, position: int) -> Batch:
+        x, y = self._x, self._noisy(purpose, position)
+        if self.preparation is None:
+            return x, y
+        scaling, dtype = self.preparation
+        if scaling is not None:
+            x, y = scaling.standardized(x, y)
+        return x.to(dtype), y.to(dtype)
 
     @property
     def has_fixed_batches(self) -> bool:

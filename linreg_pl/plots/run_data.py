@@ -78,8 +78,9 @@ class Record:
             return None
         theta = torch.zeros(1 + self.data.num_features, len(points[0]), dtype=torch.float64)
         theta[problem.optimum.free] = torch.stack(points)
-        W, b = self.start
-        path = torch.cat([theta_of(W, b), problem.scaling.inverse @ theta], dim=1)
+        scaling, (W, b) = self.solution.model.scaling, self.start
+        theta[0] -= scaling.target_means
+        path = torch.cat([theta_of(W, b), scaling.inverse @ theta], dim=1)
         return path[problem.optimum.free].T
 
 
@@ -97,11 +98,12 @@ def record(run: Path) -> Record:
     contents = checkpoint.contents
     module, data = LinearRegression(**contents.hyper_parameters), run_dataset(run, contents)
     module.learn_from(data)
-    start = (module.W.detach().clone(), module.b.detach().clone())
+    W, b, target_means = module.W.detach().clone(), module.b.detach().clone(), module.scaling.target_means
     module.to(contents.state_dict["W"].dtype).load_state_dict(contents.state_dict)
     changes = changed_settings(contents, module, data, "64-true" if module.W.dtype == torch.float64 else "32-true")
     if changes:
         raise InputError(f"{run}: its data has changed since it was fitted: {'; '.join(changes)}")
+    start = W, b + (target_means - module.scaling.target_means)  # up to format 2, targets were not centered
     solution = Solution(data, module, module.problem(data))
     total_steps = contents.progress.total_steps or contents.global_step
     return Record(contents.global_step, total_steps, curves_of(run), start, solution)

@@ -102,7 +102,7 @@ def changed_settings(
     changes = [f"{name}: {saved[name]}, now {current[name]}" for name in names]
     if checkpoint.data.fingerprint != data.fingerprint:
         changes.append(f"contents of the data: {checkpoint.data.fingerprint}, now {data.fingerprint}")
-    bits = 64 if checkpoint.state_dict["W"].dtype == torch.float64 else 32
-    if bits != (64 if "64" in str(precision) else 32):
+    bits, needed = 64 if checkpoint.state_dict["W"].dtype == torch.float64 else 32, 64 if "64" in str(precision) else 32
+    if bits < needed or (bits > needed and not model.precondition):  # a preconditioned run may choose 64 by itself
         changes.append(f"precision: {bits}-true, now {precision}")
     return changes

@@ -42,3 +42,8 @@ def shown_epochs(epochs: float) -> str:
         return str(math.ceil(epochs))
     mantissa, exponent = f"{epochs:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun: `1 epoch`, `2 epochs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -14,11 +14,9 @@ from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import standardization
 from linreg_pl.core.statistics import Statistics, statistics
 from linreg_pl.data.base import BatchDataModule
+from linreg_pl.training.data_warnings import data_warnings
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import Problem
-
-NEARLY_SINGULAR = 1e6
-"""From this condition number on, a penalty that makes collinear columns identifiable is hardly meant to do so."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,21 @@ class Solution:
             return self.model.learning_rate
         return self.problem.safe_learning_rate(self.model.momentum)
 
+    @property
+    def is_preconditioned(self) -> bool:
+        """Returns whether the steps of descent are preconditioned, so that all directions converge alike."""
+        return self.model.precondition and self.problem.is_preconditioned
+
     @cached_property
     def halving_epochs(self) -> list[tuple[str, float]]:
         """Returns the epochs in which the error along each direction of (b, W) halves, by the direction's name.
 
-        The fastest come first. With momentum an error shrinks in two modes at once; the slower one counts.
+        The fastest come first. With momentum an error shrinks in two modes at once; the slower one counts. With
+        preconditioning all directions are one entry.
         """
         forecast = self.problem.forecast(self.learning_rate, self.model.momentum)
+        if self.is_preconditioned:
+            return [("every direction", float(forecast.halving_epochs.amax()))] if len(forecast.rates) else []
         named_epochs = [
             (direction_name(direction, self.coefficient_names), float(epochs))
             for direction, epochs in zip(forecast.directions.T, forecast.halving_epochs, strict=True)
@@ -78,13 +84,14 @@ class Solution:
             "stable_learning_rates": {name: finite(rate) for name, rate in rates.items()},
             "halving_epochs": [{"direction": name, "epochs": finite(epochs)} for name, epochs in self.halving_epochs],
             "dependent_columns": self.problem.dependent_columns,
-            "advice": self.advice(),
+            "advice": " ".join(filter(None, (*map(sentence, self.warnings()), self.advice()))),
         }
 
     def estimate(self, row: int, target: int) -> dict[str, Any]:
         """Returns an entry of θ (1+D, K) with its standard error and its 95% confidence interval."""
-        estimate = float(self.problem.optimum.theta.high[row, target])
-        error = float(self.statistics.standard_errors[row, target])
+        optimum = self.problem.optimum
+        estimate = float(optimum.W[row - 1, target] if row else optimum.b[target])
+        error = float(self.statistics.known_errors[row, target])
         reach = self.statistics.t(0.95) * error
         return {
             "estimate": estimate,
@@ -96,31 +103,31 @@ class Solution:
         targets = self.data.target_names
         return value(0) if len(targets) == 1 else {name: value(k) for k, name in enumerate(targets)}
 
-    @cached_property
-    def penalty_identified_columns(self) -> list[str]:
-        """Returns the linearly dependent columns, where only the penalty makes their coefficients unique."""
-        if self.problem.dependent_columns or self.problem.condition_number < NEARLY_SINGULAR:
-            return []
-        data, fit_intercept = self.problem.optimum.data, self.model.fit_intercept
-        names = ["the intercept", *self.data.feature_names]
-        unpenalized = optimum(data, penalty_rows(data.num_features, 0.0), fit_intercept)
-        return [names[column] for column in unpenalized.dependent]
-
     def advice(self) -> str:
         """Says in a sentence or two what converges slowly or not at all, and what would help."""
         return " ".join(filter(None, (self._learning_rate_advice(), self._column_advice())))
+
+    def warnings(self) -> list[str]:
+        """Returns a sentence for each reason why coefficients or their standard errors are not determined."""
+        return data_warnings(self.problem, self.statistics, self.data.target_names)
 
     def _learning_rate_advice(self) -> str:
         unstable = self.problem.instability(self.learning_rate, self.model.momentum)
         return f"WARNING: {unstable}; --model.learning_rate auto is safe." if unstable else ""
 
     def _column_advice(self) -> str:
-        dependent = self.problem.dependent_columns or self.penalty_identified_columns
-        if any("=" in name for name in dependent):
-            return "The categories of a text column add up to the intercept: --data.drop_first true drops one of them."
-        if dependent:
-            return "Leave out one of the collinear columns, or penalise them more: a larger --model.l2."
+        if self.statistics.is_saturated:
+            return ""
+        if self.problem.dependent_columns:
+            return self._collinearity_advice()
+        if self.is_preconditioned:
+            return (
+                "Every direction converges alike, whatever the condition number: each step is multiplied by the inverse"
+                " of J's Hessian (--model.precondition true)."
+            )
         condition = self.problem.condition_number
+        if self.problem.constant_columns and condition == math.inf:
+            return ""
         (_, fastest), (slow, slowest) = self.halving_epochs[0], self.halving_epochs[-1]
         if condition <= 100:  # the slowest direction takes at most about 100 times as many epochs as the fastest
             return "No direction converges slowly."
@@ -140,14 +147,30 @@ class Solution:
             " helps, or leaving one of them out."
         )
 
+    def _collinearity_advice(self) -> str:
+        """Says how to end the linear dependence of columns."""
+        dependent, optimum = set(self.problem.dependent_columns), self.problem.optimum
+        groups = [group for group in self.data.complete_categories if dependent.issuperset(group)]
+        advice = []
+        if groups and self.model.fit_intercept:
+            advice.append(
+                "The categories of a text column add up to the intercept: --data.drop_first true drops one of them."
+            )
+        if not advice or optimum.null.shape[1] > len(groups):  # others are dependent too
+            advice.append("Leave out one of the collinear columns, or penalise them more: a larger --model.l2.")
+        return " ".join(advice)
+
     def _standardized_condition(self) -> float:
         """Computes the condition number with standardized features, whose weights are then those penalised."""
         data, fit_intercept = self.problem.optimum.data, self.model.fit_intercept
         scaling = standardization(data, fit_intercept)
+        rows, scaling = data.centered_at(scaling.center(data.num_targets)), scaling.centered
         penalty = penalty_rows(data.num_features, self.model.l2, self.model.fold_bias, scaling)
-        standardized = optimum(data, penalty, fit_intercept)
+        standardized = optimum(rows, penalty, fit_intercept)
+        if standardized.null.shape[1] or standardized.constant:
+            return float("inf")
         lengths = torch.linalg.svdvals(standardized.factor_of(scaling))
-        return float("inf") if standardized.dependent else float((lengths[0] / lengths[-1]).square())
+        return float((lengths[0] / lengths[-1]).square())
 
 
 def solve(data: BatchDataModule, model: LinearRegression) -> Solution:
@@ -167,6 +190,11 @@ def direction_name(direction: Tensor, names: list[str]) -> str:
     for i in chosen[1:]:
         name += f" {'+' if relative[i] > 0 else '-'} {names[i]}"
     return name
+
+
+def sentence(text: str) -> str:
+    """Returns a text with a capital letter and a full stop, unless it asks a question."""
+    return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
 
 
 def finite(number: Any) -> float | None:

@@ -5,10 +5,8 @@ import math
 from torch import Tensor
 
 from linreg_pl.core.statistics import shown_coefficients
-from linreg_pl.errors import quoted
-from linreg_pl.solve.epochs_in_words import shown_epochs
+from linreg_pl.solve.epochs_in_words import counted, shown_epochs
 from linreg_pl.solve.solution import Solution
-from linreg_pl.training.problem import collinearity_warning
 
 
 def solution_lines(solution: Solution) -> list[str]:
@@ -22,24 +20,28 @@ def solution_lines(solution: Solution) -> list[str]:
     }
     rates = problem.stable_learning_rates(solution.model.momentum)
     lines = [line for target in range(solution.data.num_targets) for line in _table(solution, target)]
-    if problem.dependent_columns:
-        lines.append(f"WARNING  {collinearity_warning(problem)}")
-    elif solution.penalty_identified_columns:
-        lines.append(
-            f"WARNING  {quoted(solution.penalty_identified_columns)} are collinear: only the penalty, --model.l2"
-            f" {solution.model.l2:g}, determines their values"
-        )
+    lines += [f"WARNING  {warning}" for warning in solution.warnings()]
+    rows = counted(problem.optimum.data.num_rows, "row")
     return [
         *lines,
-        f"{problem.optimum.data.num_rows} rows, loss {problem.optimum.objective:.6g},"
+        f"{rows}, loss {problem.optimum.objective:.6g},"
         f" R² {_listed(statistics.r_squared)}, residual deviation {_listed(statistics.residual_std)}",
         "",
-        f"condition number {problem.condition_number:.4g}",
+        _condition_line(solution),
         "largest stable learning rate " + ", ".join(f"{rate:.5g} {rate_labels[name]}" for name, rate in rates.items()),
-        f"epochs in which an error halves, at learning rate {solution.learning_rate:.4g}:",
         *_direction_lines(solution),
-        solution.advice(),
+        *filter(None, [solution.advice()]),
     ]
+
+
+def _condition_line(solution: Solution) -> str:
+    """Returns the condition number: of the standardized columns where steps are preconditioned."""
+    problem = solution.problem
+    if solution.is_preconditioned:
+        apart = problem.optimum.constant or problem.optimum.null.shape[1]
+        rest = ", apart from the constant and the collinear directions" if apart else ""
+        return f"condition number of the standardized columns {problem.optimum.condition:.4g}{rest}"
+    return f"condition number {problem.condition_number:.4g}"
 
 
 def _table(solution: Solution, target: int) -> list[str]:
@@ -61,16 +63,22 @@ def _table(solution: Solution, target: int) -> list[str]:
 
 
 def _direction_lines(solution: Solution, most: int = 12) -> list[str]:
-    """Returns a line a direction; of more than `most`, only the fastest and the slowest, as the JSON has them all."""
+    """Returns a line a direction below a heading; none where steps are preconditioned.
+
+    Of more than `most`, only the fastest and the slowest are shown, as the JSON has them all.
+    """
+    if solution.is_preconditioned:
+        return []
+    heading = f"epochs in which an error halves, at learning rate {solution.learning_rate:.4g}:"
     width = max(len(name) for name, _ in solution.halving_epochs)
     lines = [
         f"  {name:{width}}  {f'{epochs:.1f}' if epochs < 1e4 else shown_epochs(epochs):>9}"
         for name, epochs in solution.halving_epochs
     ]
     if len(lines) <= most:
-        return lines
+        return [heading, *lines]
     half = most // 2
-    return [*lines[:half], f"  and {len(lines) - 2 * half} more in between", *lines[-half:]]
+    return [heading, *lines[:half], f"  and {len(lines) - 2 * half} more in between", *lines[-half:]]
 
 
 def _listed(values: Tensor) -> str:

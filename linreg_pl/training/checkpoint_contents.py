@@ -16,8 +16,9 @@ A checkpoint is Lightning's dict of plain types and tensors, so `torch.load(path
     exact                         how the run compares with the exact solution
     progress                      the run's length, its last loss, and what stopped it
     points                        values of the curves at this step
+    loader                        what was learnt of a loader that is no data module's
 
-Format 1 had neither version. Format 2 has them.
+Format 1 had neither version. Format 2 has them. Format 3 has float64 means and centered targets.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -25,6 +26,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from linreg_pl.errors import InputError
@@ -57,6 +59,15 @@ class DescentSettings(Part):
     momentum: float
 
 
+@dataclass(frozen=True)
+class LoaderState(Part):
+    """One epoch of a user's own loader, as the first passes over its rows found it."""
+
+    steps_per_epoch: int
+    batch_size: float  # mean number of rows in a batch
+    mean_weight: float = 1.0  # of the rows
+
+
 @dataclass(frozen=True, eq=False)
 class ExactState(Part):
     """How the run compares with the exact solution θ*; θ is b over W."""
@@ -66,6 +77,7 @@ class ExactState(Part):
     R: Tensor | None = None  # triangle of the rows, on which prediction intervals rest
     num_rows: int | None = None
     total_weight: float | None = None
+    center: list[float] | None = None  # of the rows' columns in R, (D+K,); 0 up to format 2
 
 
 @dataclass(frozen=True)
@@ -113,12 +125,13 @@ class CheckpointContents:
     program_version: str | None = None  # unknown for format 1
     descent: DescentSettings | None = None
     exact: ExactState | None = None
+    loader: LoaderState | None = None
     progress: Progress = field(default_factory=Progress)
     points: dict[str, float] = field(default_factory=dict)
     others: dict[str, Any] = field(default_factory=dict)
     """The entries that only Lightning reads."""
 
-    newest_format: ClassVar[int] = 2
+    newest_format: ClassVar[int] = 3
 
     @classmethod
     def from_dict(cls, checkpoint: Any) -> Self:
@@ -150,6 +163,11 @@ class CheckpointContents:
                 f" {own_version()}, reads formats up to {cls.newest_format}: install linreg_pl {program_version} or"
                 " later"
             )
+        if format_version < 3:  # their gradients were not preconditioned
+            entries["hyper_parameters"] = {"precondition": False, **entries["hyper_parameters"]}
+            weights = entries["state_dict"]
+            if "x_mean" in weights:  # their targets were not centered
+                weights.setdefault("y_mean", torch.zeros_like(weights["b"], dtype=torch.float64))
         contents = cls(
             state_dict=entries.pop("state_dict"),
             global_step=entries.pop("global_step"),
@@ -161,6 +179,7 @@ class CheckpointContents:
             program_version=program_version,
             descent=DescentSettings.from_dict(entries.pop("descent")) if "descent" in entries else None,
             exact=ExactState.from_dict(entries.pop("exact")) if "exact" in entries else None,
+            loader=LoaderState.from_dict(entries.pop("loader")) if "loader" in entries else None,
             progress=Progress.from_dict(entries.pop("progress", {})),
             points=entries.pop("points", {}),
         )
@@ -178,6 +197,7 @@ class CheckpointContents:
             "linreg_pl_version": self.program_version,
             "descent": self.descent and self.descent.to_dict(),
             "exact": self.exact and self.exact.to_dict(),
+            "loader": self.loader and self.loader.to_dict(),
             "progress": self.progress.to_dict(),
             "points": self.points,
         }
@@ -211,13 +231,14 @@ def add_to_checkpoint(
     *,
     descent: DescentSettings | None = None,
     exact: ExactState | None = None,
+    loader: LoaderState | None = None,
     progress: Progress | None = None,
     points: dict[str, float] | None = None,
 ) -> None:
     """Adds parts to the dict that Lightning is about to save, and the versions of format and program."""
     checkpoint["linreg_pl_format"] = CheckpointContents.newest_format
     checkpoint["linreg_pl_version"] = own_version()
-    parts: dict[str, Part | None] = {"descent": descent, "exact": exact, "progress": progress}
+    parts: dict[str, Part | None] = {"descent": descent, "exact": exact, "loader": loader, "progress": progress}
     checkpoint |= {key: part.to_dict() for key, part in parts.items() if part is not None}
     if points is not None:
         checkpoint["points"] = points

@@ -109,8 +109,8 @@ class PointsWithin:
 def next_point(trainer: Trainer, step: int) -> int:
     """Returns the step of the next point after `step`: every `log_every_n_steps`, and the first epoch's end."""
     interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
-    steps_per_epoch = int(trainer.num_training_batches)
-    return steps_per_epoch if step < steps_per_epoch < interval else next_multiple(interval, step)
+    steps_per_epoch = trainer.num_training_batches  # infinite if the loader has no length
+    return int(steps_per_epoch) if step < steps_per_epoch < interval else next_multiple(interval, step)
 
 
 def has_point(trainer: Trainer) -> bool:

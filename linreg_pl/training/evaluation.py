@@ -9,7 +9,9 @@ from torch import Tensor
 from linreg_pl.core import objective
 from linreg_pl.core.metrics import Evaluation, evaluation, evaluation_of
 from linreg_pl.core.scaling import Scaling, theta_of, users_units
+from linreg_pl.data.loader_rows import checked_batch
 from linreg_pl.data.loaders import Batch, Summary
+from linreg_pl.errors import InputError
 
 
 class EvaluatedModule(LightningModule):
@@ -20,27 +22,43 @@ class EvaluatedModule(LightningModule):
     l2: float
     fold_bias: bool
     standardize: bool
-    x_mean: Tensor  # (D,), if features are standardized; NaN until the data is known
+    x_mean: Tensor  # (D,), float64, if features are standardized; NaN until the data is known
     x_scale: Tensor  # (D,), likewise
+    y_mean: Tensor  # (K,), likewise
 
     _evaluation: Evaluation | None = None  # of the validation's or test's rows so far
 
     @property
     def scaling(self) -> Scaling:
-        """Returns the map between the user's units and those in which W and b are trained."""
+        """Returns the map between the user's units and those in which W and b are trained.
+
+        It is a copy: loading a checkpoint changes the buffers in place.
+        """
         if not self.standardize:
             return users_units(len(self.W))
-        return Scaling(self.x_mean.to("cpu", torch.float64), self.x_scale.to("cpu", torch.float64))
+        parts = (self.x_mean, self.x_scale, self.y_mean)
+        return Scaling(*(part.to("cpu", torch.float64, copy=True) for part in parts))
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
         """Returns W (D, K) and b (K,) in the user's units, float64, on the CPU."""
-        theta = theta_of(self.W, self.b)
-        theta = self.scaling.matrix @ theta if self.standardize else theta
-        return theta[1:], theta[0]
+        theta, scaling = theta_of(self.W, self.b), self.scaling
+        theta = scaling.matrix @ theta if self.standardize else theta
+        return theta[1:], theta[0] + scaling.target_means
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns predictions `x W + b`, shape (N, K), for `x` (N, D) in the user's units."""
-        return objective.predict((x - self.x_mean) / self.x_scale if self.standardize else x, self.W, self.b)
+        """Returns predictions `x W + b`, shape (N, K), for `x` (N, D) in the user's units.
+
+        They are float64 if features are standardized: means are subtracted and added in float64.
+
+        Raises:
+            InputError: `x` has another shape.
+        """
+        if x.ndim != 2 or x.shape[1] != len(self.W):
+            raise InputError(f"x has shape {tuple(x.shape)}, and the model predicts from (N, {len(self.W)})")
+        if not self.standardize:
+            return objective.predict(x, self.W.to(x.dtype), self.b.to(x.dtype))
+        z = (x.double() - self.x_mean) / self.x_scale
+        return objective.predict(z, self.W.double(), self.b.double()) + self.y_mean
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Returns predictions (N, K); ignores targets in the batch."""
@@ -72,12 +90,18 @@ class EvaluatedModule(LightningModule):
         self._log_metrics("test")
 
     def evaluated(self, batch: Batch | Summary) -> Evaluation:
-        """Returns the evaluation of W and b on some rows, in float64."""
-        theta = theta_of(*self.coefficients())
+        """Returns the evaluation of W and b on some rows, in float64.
+
+        Raises:
+            InputError: a batch can't be used.
+        """
+        scaling, theta = self.scaling, theta_of(self.W, self.b)
         if isinstance(batch, Summary):
-            return evaluation_of(batch.triangle, theta)
-        x, y, *weights = batch
-        return evaluation(x, y, theta, *weights)
+            centered = batch.triangle.centered_at(scaling.center(batch.triangle.num_targets))
+            return evaluation_of(centered, scaling.centered.matrix @ theta)
+        x, y, *weights = (tensor.to("cpu") for tensor in checked_batch(batch, *self.W.shape))
+        z, deviations = scaling.standardized(x, y)
+        return evaluation(objective.residuals(z, deviations, theta[1:], theta[0]), y, *weights)
 
     def metrics(self, rows: Evaluation) -> dict[str, float]:
         """Returns J over the rows, its mean squared error, and R², which is NaN if no target varies."""

@@ -26,6 +26,7 @@ class HyperParameters:
     fit_intercept: bool
     fold_bias: bool
     standardize: bool
+    precondition: bool
     start_at_mean: bool
     init_std: float
     init_seed: int
@@ -55,6 +56,7 @@ class HyperParameters:
         """Returns the settings whose values follow from the data."""
         needs = {
             "standardize": self.standardize,
+            "precondition": self.precondition,
             "start_at_mean": self.start_at_mean,
             "learning_rate auto": self.learning_rate == "auto",
         }

@@ -7,7 +7,7 @@ W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -22,11 +22,12 @@ from linreg_pl.training.due import PointsWithin, may_be_stopped
 from linreg_pl.training.executions import Execution
 from linreg_pl.training.hyper_parameters import HyperParameters
 from linreg_pl.training.lightning_counters import count_batches, counted_step
-from linreg_pl.training.preparation import PreparedModule
+from linreg_pl.training.loader_fit import AnyLoaderModule
 from linreg_pl.training.tail_average import TailAverage
+from linreg_pl.tutorial import model_settings
 
 
-class LinearRegression(PreparedModule):
+class LinearRegression(AnyLoaderModule):
     """Linear regression by mini-batch gradient descent on `mean((X W + b - y)²) + l2 · sum(W²)`.
 
     Trains under any `lightning.Trainer` on batches `(x, y)` of shapes (N, D) and (N, K). With weights (N, 1), a batch
@@ -36,16 +37,21 @@ class LinearRegression(PreparedModule):
     Args:
         num_features: D, columns of X.
         num_targets: K, columns of y.
-        learning_rate: Step size of SGD; `auto` takes half of the largest stable one, once the data is known.
+        learning_rate: Step size of SGD; `auto` takes half of the largest stable one, once the data is known, or less
+            where a preconditioned run on a cosine schedule covers the distance with less.
         l2: Factor of the penalty on W, in the units in which W is trained (see standardize); b has no penalty.
         momentum: Momentum coefficient, as in `torch.optim.SGD`; 0 is plain SGD.
-        schedule: Learning rate over the run's steps: constant, cosine (down to 0), or one_cycle (up and down).
+        schedule: Learning rate over the run's steps: constant, cosine (down to 0), or one_cycle (up and down). The
+            scheduler of a subclass replaces it.
         tail_averaging: Fraction of the run, at its end, over which W and b are averaged; 0 keeps the last step's.
         fit_intercept: Train b; it is 0 otherwise.
         fold_bias: Penalise b too, as if it were the weight of a column of ones.
         standardize: Train on features of mean 0 and standard deviation 1, and penalise their weights, like
-            scikit-learn's `StandardScaler` followed by `Ridge(alpha=N*K*l2)`. The module stores means and scales as
-            buffers; `forward` takes x in its own units.
+            scikit-learn's `StandardScaler` followed by `Ridge(alpha=N*K*l2)`. Targets are centered too. The module
+            stores means and scales as float64 buffers; `forward` takes and gives the user's units.
+        precondition: Multiply each gradient by the inverse of J's Hessian over all rows, so that the error shrinks
+            alike in every direction, whatever the columns' units and correlations. Directions in which the rows do not
+            vary keep the smallest W.
         start_at_mean: Start b at the targets' means, its exact value if the features' means are 0. A trained or loaded
             module keeps its b.
         init_std: Standard deviation of the normal distribution of the initial W and b, truncated at twice that.
@@ -62,15 +68,16 @@ class LinearRegression(PreparedModule):
         self,
         num_features: int = 1,
         num_targets: int = 1,
-        learning_rate: float | Literal["auto"] = 1e-10,
-        l2: float = 1e-10,
+        learning_rate: float | Literal["auto"] = "auto",
+        l2: float = 0.0,
         momentum: float = 0.0,
-        schedule: Schedule = "constant",
+        schedule: Schedule = "cosine",
         tail_averaging: float = 0.0,
         fit_intercept: bool = True,
         fold_bias: bool = False,
-        standardize: bool = False,
-        start_at_mean: bool = False,
+        standardize: bool = True,
+        precondition: bool = True,
+        start_at_mean: bool = True,
         init_std: float = 0.01,
         init_seed: int = 0,
     ) -> None:
@@ -90,6 +97,7 @@ class LinearRegression(PreparedModule):
             fit_intercept=fit_intercept,
             fold_bias=fold_bias,
             standardize=standardize,
+            precondition=precondition,
             start_at_mean=start_at_mean,
             init_std=init_std,
             init_seed=init_seed,
@@ -107,16 +115,31 @@ class LinearRegression(PreparedModule):
         self.fit_intercept = fit_intercept
         self.fold_bias = fold_bias
         self.standardize = standardize
+        self.precondition = precondition
         generator = torch.Generator().manual_seed(init_seed)
         self.W = nn.Parameter(truncated_normal((num_features, num_targets), init_std, generator))
         b = truncated_normal((num_targets,), init_std, generator)
         self.b = nn.Parameter(b if fit_intercept else torch.zeros_like(b))
         if standardize:
-            for name in ("x_mean", "x_scale"):
-                self.register_buffer(name, torch.full((num_features,), torch.nan))
+            for name, size in (("x_mean", num_features), ("x_scale", num_features), ("y_mean", num_targets)):
+                self.register_buffer(name, torch.full((size,), torch.nan, dtype=torch.float64))
+        if precondition:
+            size = 1 + num_features
+            self.register_buffer("preconditioner", torch.full((size, size), torch.nan, dtype=torch.float64))
         if tail_averaging:
             self.register_buffer("mean_theta", torch.zeros(1 + num_features, num_targets))
             self.register_buffer("num_averaged", torch.zeros((), dtype=torch.int64))
+
+    @classmethod
+    def tutorial(cls, num_features: int = 1, num_targets: int = 1, **overrides: Any) -> Self:
+        """Builds the tutorial's model: plain gradient descent on x as it is, with the tutorial's learning rate and l2.
+
+        Args:
+            num_features: D.
+            num_targets: K.
+            overrides: Other arguments of the class.
+        """
+        return cls(num_features, num_targets, **{**model_settings(), **overrides})
 
     @property
     def depends_on_length(self) -> bool:
@@ -150,10 +173,12 @@ class LinearRegression(PreparedModule):
         self._is_new, self._total_steps, self._tail = False, 0, None
         if not self.depends_on_length:
             return
-        steps = self.trainer.estimated_stepping_batches
+        steps = self.total_steps()
         if steps == math.inf:
             if not may_be_stopped(self.trainer):
-                raise InputError("a schedule and an average need a run with an end: give max_epochs or max_steps")
+                has_length = self.trainer.num_training_batches != math.inf
+                missing = "max_epochs or max_steps" if has_length else "max_steps, as the loader has no length"
+                raise InputError(f"a schedule and an average need a run with an end: give {missing}")
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = self.learning_rate  # a checkpoint may have another, of a run with an end
             return
@@ -164,10 +189,11 @@ class LinearRegression(PreparedModule):
                 self.num_averaged.zero_()  # the average belongs to an earlier run, or to another length
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Returns torch's SGD, fused: one call updates both parameters.
+        """Returns torch's SGD, fused: one call updates both parameters. Learns from a user's own loader before.
 
         It has no `weight_decay`, which would penalise b too: the penalty is part of J.
         """
+        self.learn_from_loader()
         return torch.optim.SGD(self.parameters(), lr=self.learning_rate, momentum=self.momentum, fused=True)
 
     def training_step(self, batch: Batch | Execution, batch_idx: int) -> dict[str, Tensor]:
@@ -178,6 +204,8 @@ class LinearRegression(PreparedModule):
         """
         optimizer, schedulers = self.optimizers(), self._schedulers()
         assert isinstance(optimizer, LightningOptimizer)
+        if self._has_raw_batches:
+            batch = self.prepared(batch)
         num_rows = batch.batch_size if isinstance(batch, Execution) else len(batch[0])
         with threads_that_pay(num_rows * self.W.numel()), torch.no_grad():
             if isinstance(batch, Execution):
@@ -204,18 +232,21 @@ class LinearRegression(PreparedModule):
         """
         (x, y, *rest), W, b = batch, self.W, self.b
         weights = rest[0] if rest else None
-        if self.standardize:
-            step = objective.value_and_gradient(x - self.x_mean, y, W, b, self.l2, weights, self.x_scale)
-        else:
-            step = objective.value_and_gradient(x, y, W, b, self.l2, weights)
+        step = objective.value_and_gradient(x, y, W, b, self.l2, weights)
         if self.fold_bias:
             step = objective.with_penalized_bias(step, b, self.l2)
         if not self.fit_intercept:
             step = replace(step, grad_b=torch.zeros_like(step.grad_b))
         self._require_finite(step)
         W.grad, b.grad = step.grad_W, step.grad_b
+        if self._share_of_rows != 1:
+            W.grad, b.grad = self._share_of_rows * step.grad_W, self._share_of_rows * step.grad_b
+        if self.precondition:
+            gradient = torch.cat([b.grad.unsqueeze(0), W.grad]).double()
+            gradient = (self.preconditioner @ (self.preconditioner.T @ gradient)).to(W.dtype)
+            W.grad, b.grad = gradient[1:], gradient[0]
         steps_taken = self.trainer.global_step if self._total_steps else 0
-        if self._total_steps:
+        if self._total_steps and not schedulers:
             rate = self.learning_rate * share(self.schedule, steps_taken / self._total_steps)
             self.trainer.optimizers[0].param_groups[0]["lr"] = rate
         update()

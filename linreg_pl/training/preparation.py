@@ -1,72 +1,140 @@
 """Prepares the model for a run, from the data and from a checkpoint."""
 
+from dataclasses import replace
 from typing import Any
 
+import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
+from linreg_pl.core.learning_rate_schedules import Schedule
+from linreg_pl.core.run_length import Plan
 from linreg_pl.core.scaling import Scaling, standardization
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.base import BatchDataModule
-from linreg_pl.errors import InputError
+from linreg_pl.data.fit_rows import FitRows
 from linreg_pl.training.checkpoint_contents import CheckpointContents, DescentSettings, add_to_checkpoint
 from linreg_pl.training.evaluation import EvaluatedModule
 from linreg_pl.training.hyper_parameters import HyperParameters
+from linreg_pl.training.planning import most_epochs, planned_plain_descent, preconditioned_descent
 from linreg_pl.training.problem import Problem, problem
 
 
 class PreparedModule(EvaluatedModule):
-    """A linear model whose means and scales, start and learning rate may follow from the data."""
+    """A linear model whose means and scales, start, preconditioner and learning rate may follow from the data."""
 
     settings: HyperParameters
     learning_rate: float  # NaN until the data is known, if it follows from it
     momentum: float
     tail_averaging: float
     fit_intercept: bool
+    precondition: bool
+    preconditioner: (
+        Tensor  # C (1+D, 1+D), float64: gradients (b; W) are multiplied by C C'; NaN until the data is known
+    )
+    schedule: Schedule
     mean_theta: Tensor  # (1+D, K), mean of b above W over the steps of the tail, if iterates are averaged
     num_averaged: Tensor  # (), number of these steps
 
+    poses_problem = False
+    """Whether the run needs the problem: rows in memory would be read again if it were posed after `setup`."""
     _is_new = True  # neither trained nor loaded
     _problem: tuple[Triangle, Scaling, Problem] | None = None
 
-    def problem(self, data: BatchDataModule) -> Problem:
+    def problem(self, data: FitRows) -> Problem:
         """Returns the least-squares problem that this data poses; takes a pass over the data, once."""
         scaling = self.scaling
         if self._problem is None or self._problem[0] is not data.triangle or not self._problem[1].equals(scaling):
-            posed = problem(data, self.l2, self.fit_intercept, self.fold_bias, scaling)
+            precondition, preparation = self.settings.precondition, data.preparation
+            posed = problem(data, self.l2, self.fit_intercept, self.fold_bias, scaling, precondition)
+            if preparation is not None:
+                data.prepare(*preparation)
             self._problem = data.triangle, scaling, posed
         return self._problem[2]
 
     def setup(self, stage: str) -> None:
-        """Sets what depends on the data: means and scales, the initial b, the learning rate.
-
-        Raises:
-            InputError: the settings need the data, and it does not come from a `BatchDataModule`.
-        """
-        needs = self.settings.needs_of_data
-        if stage != "fit" or not needs:
+        """Sets what depends on the data module: means and scales, the initial b, the learning rate."""
+        if stage != "fit":
             return
+        if self.trainer.precision == "64-true":
+            self.double()
         data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, BatchDataModule):
-            raise InputError(
-                f"{needs[0]} takes a pass over the data: train with a SyntheticDataModule or TableDataModule"
-            )
-        self.learn_from(data)
+        if isinstance(data, BatchDataModule):
+            if self.settings.needs_of_data:
+                self.learn_from(data, planned_epochs(self.trainer, data))
+            self._prepare(data)
 
-    def learn_from(self, data: BatchDataModule) -> None:
-        """Sets means and scales, the initial b, and the learning rate from the data, as the settings ask."""
+    def _prepare(self, data: BatchDataModule) -> None:
+        if self.poses_problem:
+            self.problem(data)
+        data.prepare(self.scaling if self.standardize else None, self.W.dtype)
+
+    def learn_from(self, data: FitRows, epochs: float | None = None) -> None:
+        """Sets what follows from the data, as the settings ask: units, start, type, preconditioner, learning rate.
+
+        Args:
+            data: Set up for fit.
+            epochs: Length of the run; None if it is not known.
+        """
         if self.standardize and self.x_scale.isnan().any():  # otherwise W and b are in these units already
             self.standardize_like(data)
-        if self.settings.start_at_mean and self.fit_intercept and self._is_new:
-            self.b.data.copy_(data.triangle.means[data.num_features :])
+        posed = self.problem(data) if self.settings.precondition else None
+        if posed is not None and posed.exceeds_float32:
+            self.double()
+        # Planning has moved the start already, if the preconditioner fits: another move would change its last bits.
+        is_ready = posed is not None and self._fits(posed)
+        if self.settings.start_at_mean and self.fit_intercept and self._is_new and not is_ready:
+            self.b.data.copy_(data.triangle.means[data.num_features :] - self.scaling.target_means)
+        if posed is not None and not is_ready:
+            is_first = bool(self.preconditioner.isnan().any())
+            self.preconditioner.copy_(posed.preconditioner)
+            if is_first:
+                self._leave_undetermined_directions(posed)
         if self.settings.learning_rate == "auto":
-            self.learning_rate = self.problem(data).safe_learning_rate(self.momentum)
+            self.learning_rate = self._suitable_learning_rate(data, epochs)
 
-    def standardize_like(self, data: BatchDataModule) -> None:
-        """Takes the features' means and scales from the rows that training draws from."""
+    def _fits(self, posed: Problem) -> bool:
+        """Returns whether the preconditioner is known, and this problem's, not that of other data."""
+        ours, theirs = (C @ C.T for C in (self.preconditioner.to("cpu"), posed.preconditioner))
+        return float(torch.linalg.norm(ours - theirs)) <= 1e-6 * float(torch.linalg.norm(theirs))
+
+    def _suitable_learning_rate(self, data: FitRows, epochs: float | None) -> float:
+        posed = self.problem(data)
+        if epochs is None or not self.covers_distance(posed):
+            return posed.safe_learning_rate(self.momentum)
+        return (
+            preconditioned_descent(posed, self.settings.init_std, self.W.dtype)
+            .of_length(max(1, round(epochs)))
+            .learning_rate
+        )
+
+    def covers_distance(self, posed: Problem) -> bool:
+        """Returns whether the learning rate follows from the distance to cover, and not from stability alone."""
+        return posed.is_preconditioned and self.schedule == "cosine" and not self.momentum
+
+    def planned(self, data: BatchDataModule) -> Plan:
+        """Returns the length of a run that ends close to the exact solution, and its learning rate."""
+        self.learn_from(data)
+        posed = self.problem(data)
+        if self.covers_distance(posed) and self.settings.learning_rate == "auto":
+            return preconditioned_descent(posed, self.settings.init_std, self.W.dtype).planned(most_epochs(posed))
+        return planned_plain_descent(posed, self.W, self.b, self.learning_rate, self.momentum, self.schedule)
+
+    def _leave_undetermined_directions(self, posed: Problem) -> None:
+        """Moves W and b by the part of θ - θ* that no gradient reduces, so that descent ends at θ*."""
+        free, errors = posed.optimum.free, posed.errors(self.W, self.b)[posed.optimum.free]
+        rest = errors - posed.coordinates @ (posed.to_coordinates @ errors)
+        theta = torch.zeros(1 + len(self.W), self.W.shape[1], dtype=torch.float64)
+        theta[free] = rest
+        self.W.data -= theta[1:].to(self.W)
+        self.b.data -= theta[0].to(self.b)
+
+    def standardize_like(self, data: FitRows) -> None:
+        """Takes the means and scales from the rows that training draws from."""
         scaling = standardization(data.triangle, self.fit_intercept)
         self.x_mean.copy_(scaling.means)
         self.x_scale.copy_(scaling.scales)
-        self.x_scale[self.x_scale == 0] = 1  # too small for float32
+        self.y_mean.copy_(torch.zeros_like(scaling.target_means) if self.fold_bias else scaling.target_means)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Loads as torch does; W and b no longer count as a new start."""
@@ -76,8 +144,9 @@ class PreparedModule(EvaluatedModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps this module's learning rate, momentum and tail averaging, where the checkpoint's differ.
 
-        With 64-true, converts the module to float64 before Lightning loads the weights, which would lose half their
-        bits. Loads means and scales before computing the learning rate from the data, which may be other data.
+        Converts the module to float64 if the checkpoint's weights are, before Lightning loads them: they would lose
+        half their bits. Loads means, scales and preconditioner before computing the learning rate from the data, which
+        may be other data.
         """
         contents = CheckpointContents.from_dict(checkpoint)
         for name in ("mean_theta", "num_averaged"):
@@ -85,14 +154,27 @@ class PreparedModule(EvaluatedModule):
                 contents.state_dict.setdefault(name, getattr(self, name))
             else:
                 contents.state_dict.pop(name, None)
-        if self._trainer is not None and self.trainer.precision == "64-true":
+        if contents.format_version < 3 and self.settings.precondition:
+            self._stop_preconditioning()
+        if contents.state_dict["W"].dtype == torch.float64:
             self.double()
         data = getattr(self._trainer, "datamodule", None)
-        if self.standardize and isinstance(data, BatchDataModule) and self.trainer.state.fn == "fit":
-            for name in ("x_mean", "x_scale"):
-                getattr(self, name).copy_(contents.state_dict.get(name, getattr(self, name)))
-            self.learn_from(data)
+        if isinstance(data, BatchDataModule) and self.trainer.state.fn == "fit":
+            for name in ("x_mean", "x_scale", "y_mean", "preconditioner"):
+                if hasattr(self, name):
+                    getattr(self, name).copy_(contents.state_dict.get(name, getattr(self, name)))
+            if self.settings.needs_of_data:
+                self.learn_from(data, planned_epochs(self.trainer, data))
+            if self.settings.precondition:
+                contents.state_dict["preconditioner"] = self.preconditioner.clone()
+            self._prepare(data)
         contents.change_descent(self._descent_settings())
+
+    def _stop_preconditioning(self) -> None:
+        """Turns the setting off: Lightning's `load_from_checkpoint` takes the default where a checkpoint has none."""
+        self.settings = replace(self.settings, precondition=False)
+        self.hparams["precondition"] = self.precondition = False
+        del self.preconditioner
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Saves the learning rate in force, which the hyper-parameters do not hold if they say `auto`."""
@@ -100,3 +182,10 @@ class PreparedModule(EvaluatedModule):
 
     def _descent_settings(self) -> DescentSettings:
         return DescentSettings(lr=self.learning_rate, momentum=self.momentum)
+
+
+def planned_epochs(trainer: Trainer, data: FitRows) -> float | None:
+    """Returns the length of the trainer's run, in epochs; None if it has no end."""
+    lengths = [] if trainer.max_steps == -1 else [trainer.max_steps / data.steps_per_epoch]
+    lengths += [] if trainer.max_epochs in (None, -1) else [float(trainer.max_epochs)]
+    return min(lengths, default=None)

@@ -70,6 +70,8 @@ class EncodedRows:
             if len(self.widths) > 2:
                 self._require_weights(values[:, -1], first)
             values = values if mask is None else values[mask]
+            if self.means is not None:
+                values = values.astype(np.float64)  # as the means are, in any batch
             yield first, values if all_finite or keeps_missing else self._completed(values)
 
     def group_rows(self, part: Part) -> list[int]:
@@ -93,8 +95,7 @@ class EncodedRows:
             raise InputError(self._missing_values())
         if self.means is not None:
             num_features = len(self.means)
-            values = values.copy()
-            np.copyto(values[:, :num_features], self.means.astype(values.dtype), where=missing[:, :num_features])
+            np.copyto(values[:, :num_features], self.means, where=missing[:, :num_features])
             missing = np.isnan(values)
         complete: np.ndarray = values[~missing.any(axis=1)]
         return complete

@@ -46,6 +46,7 @@ class Encoding:
     ) -> None:
         self.columns = [*features, *others]
         self._first_category = int(drop_first)
+        self.categories = categories
         self._categories = {name: pa.array(values, pa.string()) for name, values in categories.items()}
         self.feature_names: list[str] = []
         for name in features:

@@ -19,7 +19,7 @@ from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.rows import evaluation_batch_size, rebatched
 from linreg_pl.data.table.sources import Source
 from linreg_pl.data.table.split import Split
-from linreg_pl.errors import InputError, quoted, shortened
+from linreg_pl.errors import InputError, quoted, repeated, shortened
 
 
 class FittedTable:
@@ -49,6 +49,12 @@ class FittedTable:
         If there are text columns, this takes a pass over the rows to find the categories, unless they are known.
         """
         return self._encoding([]).feature_names if self.design.text else self.design.features
+
+    @property
+    def complete_categories(self) -> list[list[str]]:
+        """Returns the categories of each text column, as features, where none is left out."""
+        categories = {} if self.design.drop_first or not self.design.text else self._encoding([]).categories
+        return [[f"{name}={value}" for value in categories[name]] for name in self.design.text if name in categories]
 
     @cached_property
     def table(self) -> Table:
@@ -96,7 +102,7 @@ class FittedTable:
             self._learnt = replace(self._learnt, categories=categories)
         encoding = Encoding(design.features, others, categories, design.drop_first)
         names = encoding.feature_names
-        doubled = sorted({name for name in names if names.count(name) > 1})
+        doubled = repeated(names)
         if doubled:
             raise InputError(
                 f"{design.source.name}: {quoted(doubled)} is both a column and a category of another column; rename one"
@@ -110,14 +116,17 @@ def learn_means(rows: EncodedRows) -> Tensor:
     Raises:
         InputError: a feature has no value at all.
     """
-    total = torch.zeros(rows.widths[0], dtype=torch.float64)
-    weight = torch.zeros_like(total)
+    total = torch.zeros(rows.widths[0], dtype=torch.float64)  # of the differences from the first value
+    weight, first = torch.zeros_like(total), torch.full_like(total, torch.nan)
     chunks = rows.read("fit", keeps_missing=True)
     # In batches of equal size, so that sums round alike for every file format.
     for x, *others in rebatched(chunks, evaluation_batch_size(sum(rows.widths)), rows.widths, torch.float64):
         complete = ~torch.cat(others, dim=1).isnan().any(dim=1)
         x, weights = x[complete], others[1][complete] if len(others) > 1 else torch.ones(1, 1)
-        total += (weights * x).nansum(dim=0)
+        for column in first.isnan().nonzero().flatten().tolist():
+            known = x[~x[:, column].isnan(), column]
+            first[column] = known[0] if len(known) else torch.nan
+        total += (weights * (x - first)).nansum(dim=0)
         weight += (weights * ~x.isnan()).sum(dim=0, dtype=torch.float64)
     for name, known_weight in zip(rows.encoding.feature_names, weight.tolist(), strict=True):
         if not known_weight:
@@ -125,7 +134,7 @@ def learn_means(rows: EncodedRows) -> Tensor:
                 f"{rows.table.name}: column {shortened(name)} has no value in the rows to fit, so it has no mean;"
                 " leave it out of --data.features"
             )
-    return total / weight
+    return first + total / weight
 
 
 def learn_categories(table: Table, columns: Sequence[str], split: Split, max_categories: int) -> dict[str, list[str]]:

@@ -4,8 +4,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.encoded_rows import EncodedRows
 from linreg_pl.data.table.fitted_table import FittedTable
@@ -67,11 +65,10 @@ class SplitTable:
     memory_limit: float
     shuffled_by: int | None
 
-    def rows_to_fit(self, dtype: torch.dtype, streams: bool | None) -> Rows:
+    def rows_to_fit(self, streams: bool | None) -> Rows:
         """Returns the rows that are not held out: in memory, or streamed if they are larger than the limit.
 
         Args:
-            dtype: Type of the tensors.
             streams: Whether the run has streamed its rows so far; None for a new run. A run never changes it.
 
         Raises:
@@ -80,14 +77,14 @@ class SplitTable:
         self.fitted.design.require_others()
         encoded = self.fitted.encoded(self.fitted.table)
         shuffling = 0 if self.shuffled_by is None else MemoryRows.shuffle_bytes_per_row
-        needed = encoded.table.num_rows * (sum(encoded.widths) * dtype.itemsize + shuffling)
+        needed = encoded.table.num_rows * (sum(encoded.widths) * MemoryRows.bytes_per_value + shuffling)
         if needed > self.memory_limit and streams is False:
             raise InputError(
                 f"{self.fitted.design.source.name}: the run began with the table in memory, which takes"
                 f" {needed / 1e9:.2g} GB; raise --data.memory_limit, or start a new run"
             )
         streams = needed > self.memory_limit or bool(streams)
-        rows = self._streamed(encoded, "fit", dtype) if streams else self._in_memory(encoded, dtype)
+        rows = self._streamed(encoded, "fit") if streams else self._in_memory(encoded)
         self._require_rows("fit", encoded.table, rows.num_rows)
         return rows
 
@@ -129,21 +126,17 @@ class SplitTable:
     def _source(self, part: HeldOutPart) -> Source:
         return open_source(self.held_out.paths[part], self.csv)
 
-    def _in_memory(self, encoded: EncodedRows, dtype: torch.dtype) -> MemoryRows:
-        no_rows = tuple(torch.empty(0, width, dtype=dtype) for width in encoded.widths)
-        tensors = next(rebatched(encoded.read("fit"), encoded.table.num_rows, encoded.widths, dtype), no_rows)
-        return MemoryRows(tensors, self.shuffled_by)
+    def _in_memory(self, encoded: EncodedRows) -> MemoryRows:
+        return MemoryRows(
+            lambda size: rebatched(encoded.read("fit"), size, encoded.widths), encoded.widths, self.shuffled_by
+        )
 
-    def _streamed(self, encoded: EncodedRows, part: Part, dtype: torch.dtype = torch.float32) -> StreamedRows:
+    def _streamed(self, encoded: EncodedRows, part: Part) -> StreamedRows:
         predicts = encoded.widths[1] == 0
         group_rows = encoded.table.group_rows if predicts else encoded.group_rows(part)
         keeps_missing = predicts and encoded.missing == "drop"
         return StreamedRows(
-            lambda groups: encoded.read(part, groups, keeps_missing),
-            group_rows,
-            encoded.widths,
-            dtype,
-            self.shuffled_by,
+            lambda groups: encoded.read(part, groups, keeps_missing), group_rows, encoded.widths, self.shuffled_by
         )
 
     def _require_rows(self, part: Part, table: Table, num_rows: int) -> None:

@@ -1,39 +1,74 @@
 """Rows in memory: an epoch's order is a permutation of all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
+import torch
+from torch import Tensor
+
+from linreg_pl.core.scaling import Scaling
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.prefetch import in_thread
 from linreg_pl.data.table.order import LARGE_TABLE_ROWS, row_order
-from linreg_pl.data.table.rows import Rows, evaluation_batch_size, take_rows
+from linreg_pl.data.table.rows import Rows, evaluation_batch_size, standardized, take_rows
 
 
 class MemoryRows(Rows):
-    """Rows that are tensors in memory.
+    """Rows that are held in memory: as they are read, until they are prepared for training.
 
     Args:
-        tensors: x, y, and the weights if there are any.
+        read: Reads all rows: batches of so many rows, of x, y, and the weights if there are any.
+        widths: Number of columns of x, of y, and of the weights if there are any.
         shuffled_by: Seed of the row order of each epoch; None keeps the table's order.
     """
 
+    bytes_per_value = 8
     shuffle_bytes_per_row = 32
     """Memory that shuffling a large table adds: a row's number, target and weight, for two epochs."""
 
-    def __init__(self, tensors: Batch, shuffled_by: int | None) -> None:
-        self._tensors = tensors
+    def __init__(
+        self, read: Callable[[int], Iterator[Batch]], widths: tuple[int, ...], shuffled_by: int | None
+    ) -> None:
+        self.evaluation_batch_size = evaluation_batch_size(sum(widths))
+        self._read = read
         self._seed = shuffled_by
+        self._chunks: list[Batch] = []  # in the user's units; empty once the rows are prepared
+        self._tensors: Batch = ()  # prepared
         self._shuffled_epochs: dict[int, Future[Batch]] = {}  # this epoch and the next
-        self.num_rows = len(tensors[0])
-        self.evaluation_batch_size = evaluation_batch_size(sum(tensor.shape[1] for tensor in tensors))
+        self.restore()
+        self.num_rows = sum(len(x) for x, *_ in self._chunks)
+
+    def restore(self) -> None:
+        """Reads the rows again if they were prepared; see `Rows`."""
+        if not self._chunks:
+            self._chunks, self._tensors = list(self._read(self.evaluation_batch_size)), ()
+            self._shuffled_epochs = {}
+
+    def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
+        """Replaces each chunk by its prepared rows, so that few are held twice; see `Rows`."""
+        self.restore()
+        tensors = [torch.empty(self.num_rows, part.shape[1], dtype=dtype) for part in self._chunks[0]]
+        self._chunks.reverse()
+        start, cached = 0, 2048  # rows, whose float64 copies stay in the processor's cache
+        while self._chunks:
+            for pieces in zip(*(torch.split(part, cached) for part in self._chunks.pop()), strict=True):
+                prepared = standardized([piece.numpy() for piece in pieces], scaling)
+                for tensor, part in zip(tensors, prepared, strict=True):
+                    tensor.numpy()[start : start + len(part)] = part
+                start += len(prepared[0])
+        self._tensors = tuple(tensors)
 
     def in_order(self) -> Iterator[Batch]:
-        """Yields all rows; see `Rows`."""
-        for start in range(0, self.num_rows, self.evaluation_batch_size):
-            yield tuple(tensor[start : start + self.evaluation_batch_size] for tensor in self._tensors)
+        """Yields all rows, as they were read; see `Rows`."""
+        if not self._chunks:
+            raise RuntimeError("the rows are prepared for training: call restore before reading them")
+        yield from self._chunks
 
     def batch(self, epoch: int, rows: slice) -> Batch:
         """Returns rows of an epoch; see `Rows`."""
+        if not self._tensors:
+            order = torch.arange(self.num_rows) if self._seed is None else row_order(self._seed, epoch, self.num_rows)
+            return self._from_chunks(order[rows])
         if self._seed is None:
             return tuple([tensor[rows] for tensor in self._tensors])
         if self.num_rows < LARGE_TABLE_ROWS:
@@ -41,6 +76,16 @@ class MemoryRows(Rows):
         order, *shuffled = self._shuffled(self._seed, epoch)
         first_shuffled = len(self._tensors) - len(shuffled)
         return (*take_rows(self._tensors[:first_shuffled], order[rows]), *[tensor[rows] for tensor in shuffled])
+
+    def _from_chunks(self, rows: Tensor) -> Batch:
+        """Returns rows by their numbers, as they were read."""
+        result = tuple(torch.empty(len(rows), part.shape[1], dtype=part.dtype) for part in self._chunks[0])
+        numbers, places = rows // self.evaluation_batch_size, rows % self.evaluation_batch_size
+        for number in sorted(set(numbers.tolist())):
+            chosen = numbers == number
+            for tensor, part in zip(result, self._chunks[number], strict=True):
+                tensor[chosen] = part[places[chosen]]
+        return result
 
     def _shuffled(self, seed: int, epoch: int) -> Batch:
         """Returns the order, and y and weights of one column in that order; a thread prepares the next epoch."""

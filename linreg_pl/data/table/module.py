@@ -5,28 +5,28 @@ are scaled to a mean of 1 over the training rows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import torch
 
-from linreg_pl.core.triangle import Triangle, triangle_of, weight_of
-from linreg_pl.data.base import BatchDataModule, checked_batch_size, checked_seed
+from linreg_pl.core.scaling import Scaling
+from linreg_pl.core.triangle import Triangle, center_of, triangle_of
+from linreg_pl.data.base import BatchDataModule, checked_batch_size, checked_seed, equal_batch_size
 from linreg_pl.data.loaders import Batch, Summary
-from linreg_pl.data.prefetch import in_thread
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoding import require_columns
 from linreg_pl.data.table.fingerprint import Fingerprint
 from linreg_pl.data.table.fitted_table import FittedTable
 from linreg_pl.data.table.held_out import HeldOut, SplitTable, memory_bytes
-from linreg_pl.data.table.rows import RowsLoader, require_weight
+from linreg_pl.data.table.rows import RowsLoader
 from linreg_pl.data.table.sources import name_of, open_source, plain_path
 from linreg_pl.data.table.split import Split
 from linreg_pl.data.table.streamed import StreamedRows
-from linreg_pl.data.table.training_rows import TrainingRows, first_rows
+from linreg_pl.data.table.training_rows import TrainingRows, first_rows, learn_rows
 from linreg_pl.errors import InputError
 
 
@@ -118,6 +118,7 @@ class TableDataModule(BatchDataModule):
         self._opened: SplitTable | None = None
         self._streams: bool | None = None  # decided by the first setup for fit or solve, or by the checkpoint
         self._stage: str | None = None
+        self._checksum_type = torch.float64
 
     @property
     def _tables(self) -> SplitTable:
@@ -137,32 +138,45 @@ class TableDataModule(BatchDataModule):
         return self._tables.fitted.feature_names
 
     @property
+    def complete_categories(self) -> list[list[str]]:
+        """Returns the categories of each text column, as features, where none is left out."""
+        return self._tables.fitted.complete_categories
+
+    @property
     def paths(self) -> Sequence[Path]:
         """Returns the files of the table, if there are any."""
         return self._source.paths
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns names, fingerprint, learnt categories and means, and whether the rows are streamed."""
-        return {**super().state_dict(), "design": self._tables.fitted.learnt, "streams": self._streams}
+        """Returns names, fingerprint and its type, learnt categories and means, and whether the rows are streamed."""
+        return {
+            **super().state_dict(),
+            "checksum_type": str(self._checksum_type).removeprefix("torch."),
+            "design": self._tables.fitted.learnt,
+            "streams": self._streams,
+        }
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
-        """Takes columns, categories and means from a checkpoint, and streams the rows if its run did."""
+        """Takes columns, categories and means from a checkpoint, and streams the rows if its run did.
+
+        Checkpoints up to format 2 name no type of the checksum: it is of float32 values.
+        """
+        checksum_type = getattr(torch, state_dict.get("checksum_type", "float32" if state_dict else "float64"))
         design = self._design.with_checkpoint(state_dict.get("design", {}))
         streams = state_dict.get("streams", self._streams)
         known = {} if self._opened is None else self._opened.fitted.learnt
         is_same_design = design.learnt.to_dict().items() <= known.items()
-        if is_same_design and streams == self._streams:
+        if is_same_design and streams == self._streams and checksum_type == self._checksum_type:
             return
         if not is_same_design:
             self._design, self._opened = design, None
+        self._checksum_type = checksum_type
         self._streams, stage, self._stage = streams, self._stage, None
         if stage is not None:
             self.setup(stage)
 
     def setup(self, stage: str) -> None:
         """Opens the rows for a stage: fit, validate, test, predict or solve. A second call for a stage does nothing.
-
-        Rows are float32, as training computes, except for solve, which uses float64.
 
         Raises:
             InputError: the table's contents can't be used, or a batch is larger than the table.
@@ -178,30 +192,43 @@ class TableDataModule(BatchDataModule):
         self._stage = stage
 
     def _set_up_training(self, stage: str) -> None:
-        name, held_out, fingerprint = self._source.name, None, Fingerprint()
-        rows = self._tables.rows_to_fit(torch.float64 if stage == "solve" else torch.float32, self._streams)
+        name, held_out, fingerprint = self._source.name, None, Fingerprint(self._checksum_type)
+        rows = self._tables.rows_to_fit(self._streams)
         self._streams = isinstance(rows, StreamedRows)
+        self.preparation = None
         self._loader = RowsLoader(rows, name)
+        in_order = rows.in_order()
+        first = next(in_order)
+        center, in_order = center_of(*first), chain([first], in_order)
         if stage == "fit":
             self._tables.require_rows_to_test()
             if self.holds_out_rows:
-                self._loader = self._tables.rows_held_out("val")
-                held_out = triangle_of(fingerprint.noting(self._loader))
+                self._loader, in_order = self._tables.rows_held_out("val"), rows.in_order()  # one after the other
+                held_out = triangle_of(fingerprint.noting(self._loader), center)
         batch_size = equal_batch_size(rows.num_rows) if self._chosen_batch_size is None else self._chosen_batch_size
         self.batch_size = checked_batch_size(batch_size, rows.num_rows, f"rows to fit in {name}")
         num_drawn = rows.num_rows if self.shuffle else rows.num_rows // self.batch_size * self.batch_size
-        summary: Triangle | None = None
-        checksum: str | Future[str] = ""
-        if self._streams:  # one pass over the file gives the summary and the checksum
-            summary = triangle_of(first_rows(fingerprint.noting(rows.in_order()), num_drawn))
-            total_weight, checksum = summary.total_weight, fingerprint.hex
-        else:
-            total_weight = weight_of(first_rows(rows.in_order(), num_drawn))
-        require_weight(name, total_weight)
-        if stage == "fit" and not self._streams:
-            checksum = in_thread(fingerprint.after, rows.in_order())
-        mean_weight = total_weight / num_drawn
-        self._training = TrainingRows(rows, num_drawn, mean_weight, held_out, checksum, summary, self.watch)
+        noted = fingerprint if stage == "fit" else None
+        self._training = learn_rows(rows, name, in_order, num_drawn, center, held_out, noted, self.watch)
+
+    def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
+        """Standardizes the rows of training batches; see `BatchDataModule`."""
+        if self._is_prepared(scaling, dtype):
+            return
+        _ = self.triangle, self.fingerprint  # of the rows as they were read
+        self._training.rows.prepare(scaling, dtype)
+        self.preparation = scaling, dtype
+
+    def _is_prepared(self, scaling: Scaling | None, dtype: torch.dtype) -> bool:
+        if self.preparation is None or self.preparation[1] != dtype:
+            return False
+        known = self.preparation[0]
+        return known is scaling or (known is not None and scaling is not None and known.equals(scaling))
+
+    def restore(self) -> None:
+        """Undoes `prepare`."""
+        self._training.rows.restore()
+        self.preparation = None
 
     @property
     def triangle(self) -> Triangle:
@@ -270,8 +297,3 @@ class TableDataModule(BatchDataModule):
         chosen = self._source.columns if columns is None else list(columns)
         require_columns(self._source.name, self._source.columns, chosen, "--keep_columns")
         return self._source.as_written(chosen)
-
-
-def equal_batch_size(num_rows: int, largest: int = 4096) -> int:
-    """Returns the size of equal batches: at most `largest` rows, which amortises Lightning's overhead."""
-    return num_rows // -(-num_rows // largest)

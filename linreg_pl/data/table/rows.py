@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import weight_of
 from linreg_pl.data.loaders import EVALUATION_BATCH_SIZE, Batch
 from linreg_pl.errors import InputError
@@ -28,12 +29,23 @@ class Rows(ABC):
     evaluation_batch_size: int  # rows in each batch of `in_order`
 
     @abstractmethod
+    def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
+        """Standardizes what `batch` returns, in float64, and rounds it to `dtype`."""
+
+    @abstractmethod
+    def restore(self) -> None:
+        """Undoes `prepare`."""
+
+    @abstractmethod
     def in_order(self) -> Iterator[Batch]:
-        """Yields all rows in the table's order, `evaluation_batch_size` at a time."""
+        """Yields all rows in the table's order, `evaluation_batch_size` at a time: in the user's units, float64.
+
+        Rows in memory can't be yielded while they are prepared.
+        """
 
     @abstractmethod
     def batch(self, epoch: int, rows: slice) -> Batch:
-        """Returns consecutive rows of an epoch, in that epoch's order."""
+        """Returns consecutive rows of an epoch, in that epoch's order; unless prepared, in the user's units."""
 
 
 class RowsLoader:
@@ -70,12 +82,25 @@ def evaluation_batch_size(num_columns: int) -> int:
     return max(1, min(EVALUATION_BATCH_SIZE, int(EVALUATION_BATCH_BYTES / 4 / max(1, num_columns))))
 
 
-def rebatched(chunks: Iterator[np.ndarray], size: int, widths: Sequence[int], dtype: torch.dtype) -> Iterator[Batch]:
+def rebatched(
+    chunks: Iterator[np.ndarray],
+    size: int,
+    widths: Sequence[int],
+    dtype: torch.dtype | None = None,
+    scaling: Scaling | None = None,
+) -> Iterator[Batch]:
     """Cuts the rows of `chunks` (n, sum of widths) into batches of `size` rows, the last one shorter.
 
     Yields tensors (size, width), one for each width. NumPy fills them, since this runs beside the training, where
     torch's threads would wait for each other. The memory is torch's, since sums over NumPy's may round differently from
     run to run.
+
+    Args:
+        chunks: The rows.
+        size: Of a batch.
+        widths: Number of columns of x, of y, and of the weights if there are any.
+        dtype: Type of the tensors; by default that of the chunks.
+        scaling: Standardizes x and y, in float64; by default they stay as they are.
     """
     filled, tensors = 0, tuple[Tensor, ...]()
     ends = np.cumsum(widths)
@@ -84,16 +109,27 @@ def rebatched(chunks: Iterator[np.ndarray], size: int, widths: Sequence[int], dt
         start = 0
         while start < len(values):
             if not filled:
-                tensors = tuple(torch.empty(size, width, dtype=dtype) for width in widths)
+                kind = torch.from_numpy(values[:0]).dtype if dtype is None else dtype
+                tensors = tuple(torch.empty(size, width, dtype=kind) for width in widths)
             count = min(size - filled, len(values) - start)
-            for tensor, columns in zip(tensors, column_slices, strict=True):
-                tensor.numpy()[filled : filled + count] = values[start : start + count, columns]
+            pieces = [values[start : start + count, columns] for columns in column_slices]
+            for tensor, piece in zip(tensors, standardized(pieces, scaling), strict=True):
+                tensor.numpy()[filled : filled + count] = piece
             start, filled = start + count, filled + count
             if filled == size:
                 yield tensors
                 filled = 0
     if filled:
         yield tuple(tensor[:filled] for tensor in tensors)
+
+
+def standardized(pieces: Sequence[np.ndarray], scaling: Scaling | None) -> Sequence[np.ndarray]:
+    """Returns x (n, D), y (n, K) and weights, if there are any, with standardized x and y: float64."""
+    if scaling is None:
+        return pieces
+    x, y, *weights = pieces
+    z = (x - scaling.means.numpy()) / scaling.scales.numpy()
+    return [z, y - scaling.target_means.numpy(), *weights]
 
 
 def take_rows(tensors: Sequence[Tensor], rows: Tensor) -> Batch:

@@ -14,7 +14,7 @@ from linreg_pl.data.table.csv import PARQUET_MAGIC, Csv
 from linreg_pl.data.table.encoding import is_numeric, same_type
 from linreg_pl.data.table.files import Files, file_stamp, find_files
 from linreg_pl.data.table.row_groups import RECORD_BATCH_ROWS, ArrowTable, ParquetTable, Table, collected, reading
-from linreg_pl.errors import InputError, quoted
+from linreg_pl.errors import InputError, quoted, repeated
 
 
 @runtime_checkable
@@ -137,6 +137,8 @@ class FileSource(Source):
 
     def schema(self, columns: Sequence[str], text: Collection[str] = ()) -> pa.Schema:
         """Returns the types of some columns; see `Source`."""
+        for file, schema in zip(self._files.files, self._schemas, strict=True):
+            _checked(file.path, schema.names)
         return pa.schema([self._field(name, name in text) for name in columns])
 
     def _field(self, name: str, is_known_text: bool) -> pa.Field:
@@ -144,7 +146,7 @@ class FileSource(Source):
             return self._files.partitions.field(name)
         is_csv, common_type = self._files.format == "csv", None
         for file, schema in zip(self._files.files, self._schemas, strict=True):
-            if name not in _checked(file.path, schema.names):
+            if schema.get_field_index(name) == -1:
                 raise InputError(f"{file.path}: there is no column {name!r}, which {self._files.files[0].path} has")
             file_type = pa.string() if is_known_text and is_csv else schema.field(name).type
             both = file_type if common_type is None else same_type(common_type, file_type)
@@ -264,7 +266,6 @@ def _begins_with(path: Path, magic: bytes) -> bool:
 
 
 def _checked(path: object, names: list[str]) -> list[str]:
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
+    if doubled := repeated(names):
         raise InputError(f"{path}: {quoted(doubled)} occurs more than once in the header; rename all but one")
     return names

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
+from linreg_pl.core.scaling import Scaling
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.prefetch import prefetched
 from linreg_pl.data.random_streams import Purpose, stream
@@ -23,7 +24,6 @@ class StreamedRows(Rows):
         read: Reads groups, in the order given, or all groups for None; yields arrays (n, sum of widths).
         group_rows: Number of rows in each group.
         widths: Number of columns of x, of y, and of the weights if there are any.
-        dtype: Type of the tensors.
         shuffled_by: Seed of the row order of each epoch; None keeps the table's order.
     """
 
@@ -35,11 +35,12 @@ class StreamedRows(Rows):
         read: Callable[[Sequence[int] | None], Iterator[np.ndarray]],
         group_rows: Sequence[int],
         widths: Sequence[int],
-        dtype: torch.dtype,
         shuffled_by: int | None,
     ) -> None:
         self._read, self._group_rows = read, np.array(group_rows, dtype=np.int64)
-        self._widths, self._dtype = widths, dtype
+        self._widths = widths
+        self._scaling: Scaling | None = None
+        self._dtype: torch.dtype | None = None
         self._seed = shuffled_by
         self.num_rows = int(self._group_rows.sum())
         self.evaluation_batch_size = evaluation_batch_size(sum(widths))
@@ -48,9 +49,17 @@ class StreamedRows(Rows):
         self._windows: Iterator[Batch] = iter(())
         self._window: Batch = ()
 
+    def prepare(self, scaling: Scaling | None, dtype: torch.dtype | None) -> None:
+        """Sets how windows are prepared; see `Rows`."""
+        self._scaling, self._dtype, self._next = scaling, dtype, (-1, 0)
+
+    def restore(self) -> None:
+        """Undoes `prepare`; see `Rows`."""
+        self.prepare(None, None)
+
     def in_order(self) -> Iterator[Batch]:
         """Yields all rows; see `Rows`."""
-        return prefetched(self._batches(self._read(None), self.evaluation_batch_size))
+        return prefetched(rebatched(self._read(None), self.evaluation_batch_size, self._widths))
 
     def batch(self, epoch: int, rows: slice) -> Batch:
         """Returns rows of an epoch; see `Rows`."""
@@ -84,11 +93,8 @@ class StreamedRows(Rows):
         start = number * self._window_rows
         first = int(np.searchsorted(group_ends, start, side="right"))
         skipped = start - (int(group_ends[first - 1]) if first else 0)
-        return self._batches(without_first(skipped, self._read(groups[first:].tolist())), self._window_rows)
-
-    def _batches(self, chunks: Iterator[np.ndarray], size: int) -> Iterator[Batch]:
-        """Yields the rows of `chunks`, `size` at a time."""
-        return rebatched(chunks, size, self._widths, self._dtype)
+        chunks = without_first(skipped, self._read(groups[first:].tolist()))
+        return rebatched(chunks, self._window_rows, self._widths, self._dtype, self._scaling)
 
 
 def without_first(num_rows: int, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

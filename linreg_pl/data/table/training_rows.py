@@ -5,10 +5,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 
-from linreg_pl.core.triangle import Triangle, triangle_of
+from torch import Tensor
+
+from linreg_pl.core.triangle import Triangle, triangle_of, weight_of
 from linreg_pl.data.loaders import Batch
+from linreg_pl.data.prefetch import in_thread
 from linreg_pl.data.progress import Watch
-from linreg_pl.data.table.rows import Rows
+from linreg_pl.data.table.fingerprint import Fingerprint
+from linreg_pl.data.table.rows import Rows, require_weight
+from linreg_pl.data.table.streamed import StreamedRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +23,7 @@ class TrainingRows:
     Args:
         rows: The rows to fit.
         num_drawn: Number of rows, from the first on, that batches are drawn from.
+        center: First estimate of the means of the features and targets, (D+K,).
         mean_weight: Mean weight of these rows.
         held_out: Summary of the rows to validate while fitting, if there are any.
         checksum: Checksum of the values to fit and to validate; a thread may still be computing it.
@@ -27,6 +33,7 @@ class TrainingRows:
 
     rows: Rows
     num_drawn: int
+    center: Tensor
     mean_weight: float
     held_out: Triangle | None
     checksum: str | Future[str]
@@ -39,7 +46,46 @@ class TrainingRows:
         if self.summary is not None:
             return self.summary
         drawn = first_rows(self.rows.in_order(), self.num_drawn)
-        return triangle_of(self.watch(drawn, self.rows.num_rows, lambda batch: len(batch[0])))
+        return triangle_of(self.watch(drawn, self.rows.num_rows, lambda batch: len(batch[0])), self.center)
+
+
+def learn_rows(
+    rows: Rows,
+    name: str,
+    in_order: Iterator[Batch],
+    num_drawn: int,
+    center: Tensor,
+    held_out: Triangle | None,
+    fingerprint: Fingerprint | None,
+    watch: Watch,
+) -> TrainingRows:
+    """Learns what training needs to know of the rows; of streamed rows, in the one pass that gives their summary.
+
+    Args:
+        rows: The rows to fit.
+        name: Their name in messages.
+        in_order: A pass over them, in order.
+        num_drawn: As in `TrainingRows`, like the next two.
+        center: Likewise.
+        held_out: Likewise.
+        fingerprint: Takes in the rows, after those held out; None if no checksum is needed.
+        watch: As in `TrainingRows`.
+
+    Raises:
+        InputError: the weights of all rows are 0.
+    """
+    summary: Triangle | None = None
+    checksum: str | Future[str] = ""
+    if isinstance(rows, StreamedRows):
+        in_order = in_order if fingerprint is None else fingerprint.noting(in_order)
+        summary = triangle_of(first_rows(in_order, num_drawn), center)
+        total_weight, checksum = summary.total_weight, "" if fingerprint is None else fingerprint.hex
+    else:
+        total_weight = weight_of(first_rows(in_order, num_drawn))
+    require_weight(name, total_weight)
+    if fingerprint is not None and summary is None:
+        checksum = in_thread(fingerprint.after, rows.in_order())
+    return TrainingRows(rows, num_drawn, center, total_weight / num_drawn, held_out, checksum, summary, watch)
 
 
 def first_rows(batches: Iterator[Batch], num_rows: int) -> Iterator[Batch]:

@@ -1,0 +1,50 @@
+"""Plans the length of a run from the problem that its data poses, so that coefficients end close to the exact ones."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from linreg_pl.core.learning_rate_schedules import Schedule
+from linreg_pl.core.run_length import ExpectedDescent, Plan, PreconditionedDescent
+from linreg_pl.training.problem import Problem
+
+
+def most_epochs(problem: Problem) -> int:
+    """Returns the limit of an automatic length: 3000 steps, or 30 epochs for tables of more than 100 000 rows."""
+    return 30 if problem.num_rows > 100_000 else max(1, 3000 // problem.steps_per_epoch)
+
+
+def preconditioned_descent(problem: Problem, init_std: float, dtype: torch.dtype) -> PreconditionedDescent:
+    """Returns the expected progress of preconditioned descent, from W of standard deviation `init_std` on."""
+    optimum, factor = problem.optimum, problem.optimum.factor_of(problem.scaling)
+    gap = problem.variance_explained + float((2 * init_std * factor[:, int(optimum.fit_intercept) :]).square().sum())
+    size = gap + float((problem.scaling.scales.unsqueeze(1) * optimum.W).square().sum())
+    noise = max(optimum.objective, torch.finfo(dtype).eps ** 2 * size)
+    distance = math.sqrt(gap * problem.num_rows * optimum.W.shape[1] / noise) if noise else 0.0
+    return PreconditionedDescent(
+        problem.steps_per_epoch, problem.safe_learning_rate(), distance, problem.noise_bias, problem.noise_ratio
+    )
+
+
+def planned_plain_descent(
+    problem: Problem, W: Tensor, b: Tensor, learning_rate: float, momentum: float, schedule: Schedule
+) -> Plan:
+    """Plans plain descent from W (D, K) and b (K,) on, in at most `most_epochs`.
+
+    It ends where a coefficient is on average a tenth of a standard error from its exact value.
+    """
+    errors, (_, lengths, Vt) = problem.errors(W, b), torch.linalg.svd(problem.factor, full_matrices=False)
+    descent = ExpectedDescent(
+        eigenvalues=2 * lengths.square(),
+        errors=Vt @ problem.in_coordinates(errors),
+        learning_rate=learning_rate,
+        momentum=momentum,
+        schedule=schedule,
+        noise=problem.optimum.objective / problem.batch_size if problem.steps_per_epoch > 1 else 0.0,
+    )
+    count, gap, close = problem.steps_per_epoch, problem.gap(errors), 0.1
+    # What chance alone explains: a gap of so much is one standard error of each coefficient.
+    unit = max(problem.optimum.objective, torch.finfo(W.dtype).eps ** 2 * gap) * len(lengths) / problem.num_rows
+    steps = descent.steps_to(close**2 * unit, most=most_epochs(problem) * count)
+    return Plan(-(-steps // count), learning_rate, math.sqrt(descent.gap_after(steps) / unit) if unit else 0.0)
