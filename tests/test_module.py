@@ -121,3 +121,16 @@ def test_hyper_parameters_are_the_arguments() -> None:
         *(int, int, float, float, float, str, float, bool, bool, bool, bool, bool, float, int)
     ]
     assert (model.settings.num_features, model.settings.learning_rate, model.settings.init_seed) == (3, 0.5, 7)
+
+
+def test_whole_numbers_keep_the_fractions_of_W() -> None:
+    module = LinearRegression.tutorial(init_std=1)
+    x = torch.tensor([[1], [2]])
+    torch.testing.assert_close(module(x), x * module.W + module.b)
+
+
+def test_wide_models_have_no_preconditioner() -> None:
+    """Beyond 2048 coefficients the matrix would be larger than all else in a checkpoint."""
+    for num_features, is_preconditioned in ((2047, True), (2048, False)):
+        module = LinearRegression(num_features)
+        assert module.precondition == is_preconditioned == ("preconditioner" in module.state_dict())

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from linreg_pl import LinearRegression, TableDataModule
+from linreg_pl.core.refinement import refined
 from linreg_pl.core.run_length import PreconditionedDescent
 from linreg_pl.core.stability import curvature_noise, noise_bias
 from linreg_pl.core.statistics import statistics
@@ -273,3 +274,35 @@ def test_defaults_are_the_good_ones() -> None:
     assert model.precondition
     assert model.standardize
     assert model.settings.start_at_mean
+
+
+@pytest.mark.parametrize("size", [1e12, 1e16, 1e20])
+def test_large_targets_do_not_count_as_divergence(size: float) -> None:
+    """From deviations of 1e15 on the run takes float64, whose squares have room."""
+    random = np.random.default_rng(11)
+    a = random.normal(size=300)
+    rows = pd.DataFrame({"a": a, "y": size * (2 * a + random.normal(size=300))})
+    model = LinearRegression(1)
+    plain_trainer(10).fit(model, TableDataModule(rows, "y"))
+    assert model.coefficients()[0].item() == pytest.approx(np.polyfit(a, rows["y"], 1)[0], rel=1e-6)
+
+
+def test_near_perfect_fit_is_exact_to_its_digits() -> None:
+    """Rounding of a large explained part, 1e10 beside noise of 1, would show in the small coefficients."""
+    random = np.random.default_rng(12)
+    x = random.normal(size=(3000, 2))
+    y = 1e10 * x[:, 0] + x[:, 1] + random.normal(size=3000)
+    data = TableDataModule(pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": y}), "y")
+    data.setup("fit")
+    model = LinearRegression(2)
+    model.learn_from(data)
+    posed = model.problem(data)
+    exact = refined(posed.optimum, data.rows() if data.preparation is None else restored(data))
+    error = (posed.optimum.W - exact.W).abs() / statistics(exact).standard_errors[1:]
+    assert error.max() < 1e-9
+
+
+def restored(data: TableDataModule) -> Any:
+    """Returns the rows in the user's units."""
+    data.restore()
+    return data.rows()

@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from linreg_pl.training.coefficient_names import shown, trained_module
 from linreg_pl.training.due import Interval
+from linreg_pl.tutorial import DISPLAY_STEP
 
 
 class EpochLines(Callback):
@@ -17,7 +18,7 @@ class EpochLines(Callback):
         display_every_n_epochs: Epochs from one printed line to the next; null for a twentieth of the run.
     """
 
-    def __init__(self, display_every_n_epochs: int | None = 100) -> None:
+    def __init__(self, display_every_n_epochs: int | None = DISPLAY_STEP) -> None:
         self.interval = Interval("display_every_n_epochs", display_every_n_epochs)
 
     def next_due(self, trainer: Trainer, step: int) -> int:

@@ -226,7 +226,7 @@ class ExactAnswer(AtPoints):
         exact = self.shown(trainer)
         values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= MOST_NAMED else ""
         forecast = "none, for so many coefficients"
-        if module.settings.precondition and self.problem.is_preconditioned:
+        if module.precondition and self.problem.is_preconditioned:
             forecast = "the error shrinks alike in every direction, as steps are preconditioned"
         elif self._forecast:
             length = module.total_steps() / self.problem.steps_per_epoch

@@ -102,7 +102,8 @@ class Report(Checkpoint):
                 " smaller --model.learning_rate"
             )
         is_exact = contents.get("gap", math.inf) <= self.least_change * loss  # there is no more to learn
-        if first_loss is not None and not is_exact and abs(loss - first_loss) < self.least_change * first_loss:
+        has_moved = contents["global_step"] == 1 or is_exact
+        if first_loss is not None and not has_moved and abs(loss - first_loss) < self.least_change * first_loss:
             lines.append(f"the loss has hardly moved from {loss:.6g}: give a larger --model.learning_rate")
         return lines
 

@@ -56,7 +56,8 @@ class EvaluatedModule(LightningModule):
         if x.ndim != 2 or x.shape[1] != len(self.W):
             raise InputError(f"x has shape {tuple(x.shape)}, and the model predicts from (N, {len(self.W)})")
         if not self.standardize:
-            return objective.predict(x, self.W.to(x.dtype), self.b.to(x.dtype))
+            dtype = torch.promote_types(x.dtype, self.W.dtype)
+            return objective.predict(x.to(dtype), self.W.to(dtype), self.b.to(dtype))
         z = (x.double() - self.x_mean) / self.x_scale
         return objective.predict(z, self.W.double(), self.b.double()) + self.y_mean
 

@@ -52,11 +52,16 @@ class HyperParameters:
             raise InputError(f"init_seed is {self.init_seed}: give --model.init_seed a whole number from 0 to 2^63 - 1")
 
     @property
+    def preconditions(self) -> bool:
+        """Returns whether gradients are preconditioned. For more features the products would outlast the gradient."""
+        return self.precondition and self.num_features < 2048
+
+    @property
     def needs_of_data(self) -> list[str]:
         """Returns the settings whose values follow from the data."""
         needs = {
             "standardize": self.standardize,
-            "precondition": self.precondition,
+            "precondition": self.preconditions,
             "start_at_mean": self.start_at_mean,
             "learning_rate auto": self.learning_rate == "auto",
         }

@@ -51,7 +51,7 @@ class LinearRegression(AnyLoaderModule):
             stores means and scales as float64 buffers; `forward` takes and gives the user's units.
         precondition: Multiply each gradient by the inverse of J's Hessian over all rows, so that the error shrinks
             alike in every direction, whatever the columns' units and correlations. Directions in which the rows do not
-            vary keep the smallest W.
+            vary keep the smallest W. From 2048 features on it has no effect.
         start_at_mean: Start b at the targets' means, its exact value if the features' means are 0. A trained or loaded
             module keeps its b.
         init_std: Standard deviation of the normal distribution of the initial W and b, truncated at twice that.
@@ -62,7 +62,7 @@ class LinearRegression(AnyLoaderModule):
     """
 
     largest_update = 1e15
-    """A longer step counts as divergence, before its squares exceed the largest float32, 3e38."""
+    """A longer step counts as divergence, before its squares exceed the largest float32, 3e38; in float64, 1e150."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class LinearRegression(AnyLoaderModule):
         self.fit_intercept = fit_intercept
         self.fold_bias = fold_bias
         self.standardize = standardize
-        self.precondition = precondition
+        self.precondition = self.settings.preconditions
         generator = torch.Generator().manual_seed(init_seed)
         self.W = nn.Parameter(truncated_normal((num_features, num_targets), init_std, generator))
         b = truncated_normal((num_targets,), init_std, generator)
@@ -123,7 +123,7 @@ class LinearRegression(AnyLoaderModule):
         if standardize:
             for name, size in (("x_mean", num_features), ("x_scale", num_features), ("y_mean", num_targets)):
                 self.register_buffer(name, torch.full((size,), torch.nan, dtype=torch.float64))
-        if precondition:
+        if self.precondition:
             size = 1 + num_features
             self.register_buffer("preconditioner", torch.full((size, size), torch.nan, dtype=torch.float64))
         if tail_averaging:
@@ -237,7 +237,6 @@ class LinearRegression(AnyLoaderModule):
             step = objective.with_penalized_bias(step, b, self.l2)
         if not self.fit_intercept:
             step = replace(step, grad_b=torch.zeros_like(step.grad_b))
-        self._require_finite(step)
         W.grad, b.grad = step.grad_W, step.grad_b
         if self._share_of_rows != 1:
             W.grad, b.grad = self._share_of_rows * step.grad_W, self._share_of_rows * step.grad_b
@@ -245,6 +244,7 @@ class LinearRegression(AnyLoaderModule):
             gradient = torch.cat([b.grad.unsqueeze(0), W.grad]).double()
             gradient = (self.preconditioner @ (self.preconditioner.T @ gradient)).to(W.dtype)
             W.grad, b.grad = gradient[1:], gradient[0]
+        self._require_finite(step, W.grad, b.grad)
         steps_taken = self.trainer.global_step if self._total_steps else 0
         if self._total_steps and not schedulers:
             rate = self.learning_rate * share(self.schedule, steps_taken / self._total_steps)
@@ -260,14 +260,15 @@ class LinearRegression(AnyLoaderModule):
         schedulers = self.lr_schedulers()
         return schedulers if isinstance(schedulers, list) else [] if schedulers is None else [schedulers]
 
-    def _require_finite(self, step: objective.Step) -> None:
-        norm = step.grad_norm
-        if self.learning_rate * norm < self.largest_update and step.is_finite:
+    def _require_finite(self, step: objective.Step, change_of_W: Tensor, change_of_b: Tensor) -> None:
+        norm = math.hypot(torch.linalg.vector_norm(change_of_W), torch.linalg.vector_norm(change_of_b))
+        largest = self.largest_update if change_of_W.dtype == torch.float32 else self.largest_update**10
+        if self.learning_rate * norm < largest and step.is_finite:
             return
         number, steps_per_epoch = self.trainer.global_step + 1, self.trainer.num_training_batches
         raise Diverged(
             f"diverged at step {number} (epoch {(number - 1) // steps_per_epoch:.0f}) with learning_rate"
-            f" {self.learning_rate:g}: the loss is {float(step.loss):.3g}, the gradient's norm {norm:.3g}"
+            f" {self.learning_rate:g}: the loss is {float(step.loss):.3g}, the gradient's norm {step.grad_norm:.3g}"
         )
 
 

@@ -45,7 +45,7 @@ class PreparedModule(EvaluatedModule):
         """Returns the least-squares problem that this data poses; takes a pass over the data, once."""
         scaling = self.scaling
         if self._problem is None or self._problem[0] is not data.triangle or not self._problem[1].equals(scaling):
-            precondition, preparation = self.settings.precondition, data.preparation
+            precondition, preparation = self.settings.preconditions, data.preparation
             posed = problem(data, self.l2, self.fit_intercept, self.fold_bias, scaling, precondition)
             if preparation is not None:
                 data.prepare(*preparation)
@@ -78,7 +78,7 @@ class PreparedModule(EvaluatedModule):
         """
         if self.standardize and self.x_scale.isnan().any():  # otherwise W and b are in these units already
             self.standardize_like(data)
-        posed = self.problem(data) if self.settings.precondition else None
+        posed = self.problem(data) if self.settings.preconditions else None
         if posed is not None and posed.exceeds_float32:
             self.double()
         # Planning has moved the start already, if the preconditioner fits: another move would change its last bits.
@@ -154,7 +154,7 @@ class PreparedModule(EvaluatedModule):
                 contents.state_dict.setdefault(name, getattr(self, name))
             else:
                 contents.state_dict.pop(name, None)
-        if contents.format_version < 3 and self.settings.precondition:
+        if contents.format_version < 3 and self.settings.preconditions:
             self._stop_preconditioning()
         if contents.state_dict["W"].dtype == torch.float64:
             self.double()
@@ -165,7 +165,7 @@ class PreparedModule(EvaluatedModule):
                     getattr(self, name).copy_(contents.state_dict.get(name, getattr(self, name)))
             if self.settings.needs_of_data:
                 self.learn_from(data, planned_epochs(self.trainer, data))
-            if self.settings.precondition:
+            if self.settings.preconditions:
                 contents.state_dict["preconditioner"] = self.preconditioner.clone()
             self._prepare(data)
         contents.change_descent(self._descent_settings())

@@ -221,7 +221,6 @@ def problem(
     *,
     num_samples: int = 16,
     max_cycle_work: float = 2e6,
-    max_preconditioned: int = 2048,
 ) -> Problem:
     """Returns the problem that the data poses under these settings of the model; takes the pass over the data.
 
@@ -237,7 +236,6 @@ def problem(
         num_samples: Size of the sample of batches, if an epoch has too many, or draws new ones each time.
         max_cycle_work: Limit of the number of batches times Q³. The bound of a cycle takes about 100 products of that
             many multiplications. With momentum, it takes about 400 products, each eight times as large: seconds.
-        max_preconditioned: Limit of P, up to which gradients are preconditioned.
 
     Raises:
         InputError: a column's values are so small that their squares are 0 in float64.
@@ -250,11 +248,11 @@ def problem(
     center, scaling = scaling.center(data.num_targets), scaling.centered
     penalty = penalty_rows(data.num_features, l2, fold_bias, scaling)
     solution = optimum(data.triangle.centered_at(center), penalty, fit_intercept, scaling.scales)
-    if solution.condition > 1e12:
+    if solution.condition > 1e12 or solution.objective < 1e-12 * solution.data.variance(fit_intercept):
         solution = refined(solution, data.watched_rows())
     factor = solution.factor_of(scaling)
     coordinates = to_coordinates = torch.eye(len(factor), dtype=torch.float64)
-    if precondition and len(factor) <= max_preconditioned:
+    if precondition:
         coordinates = (scaling.inverse @ solution.half)[solution.free] / 2**0.5
         to_coordinates = 2 * (factor @ coordinates).T @ factor
     of_columns = scaling.matrix[:, solution.free] @ coordinates

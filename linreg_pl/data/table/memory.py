@@ -41,8 +41,8 @@ class MemoryRows(Rows):
     def restore(self) -> None:
         """Reads the rows again if they were prepared; see `Rows`."""
         if not self._chunks:
-            self._chunks, self._tensors = list(self._read(self.evaluation_batch_size)), ()
-            self._shuffled_epochs = {}
+            self._tensors, self._shuffled_epochs = (), {}
+            self._chunks = list(self._read(self.evaluation_batch_size))
 
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
         """Replaces each chunk by its prepared rows, so that few are held twice; see `Rows`."""
