@@ -403,3 +403,17 @@ def test_second_fit_takes_the_new_loader() -> None:
     plain_trainer(30).fit(model, other.loader())
     assert model._loader_rows is None, "a copy of the module would copy the loader"
     assert standard_errors_off(model, other) < 0.3
+
+
+def test_rows_of_weight_0_are_absent() -> None:
+    """Whatever numbers they hold, the center of the columns does not see them."""
+    fitted = []
+    for value in (0.0, 1e17):
+        data = rows(dtype=torch.float64, weighted=True)
+        assert data.weights is not None
+        for tensor, absent in ((data.weights, 0.0), (data.x, value), (data.y, -value)):
+            tensor[::7] = absent
+        model = LinearRegression(data.x.shape[1])
+        plain_trainer(20).fit(model, data.loader())
+        fitted.append(model.coefficients()[0])
+    torch.testing.assert_close(fitted[1], fitted[0], rtol=1e-5, atol=1e-5)

@@ -277,3 +277,18 @@ def test_dependent_columns_without_an_intercept() -> None:
     solution = optimum(triangle_of([(x, y)]), penalty_rows(4, 0.0), fit_intercept=False)
     assert solution.dependent == [2, 4]
     assert torch.equal(solution.b, torch.zeros(2, dtype=torch.float64))
+
+
+def test_penalised_bias_shares_with_a_constant_column() -> None:
+    """The gradient by autograd vanishes there: the constant column's W takes a part of the intercept."""
+    x, y, *_ = problem(60, 3, 1, 0.0, seed=8)
+    x[:, 1], y = 2.0, y + 5
+    solution = optimum(triangle_of([(x, y)]), penalty_rows(3, 0.1, fold_bias=True))
+    W, b = solution.W.clone().requires_grad_(), solution.b.clone().requires_grad_()
+    J = objective.objective(x, y, W, b, 0.1) + 0.1 * b.square().sum()
+    J.backward()
+    assert not solution.constant
+    assert solution.objective == pytest.approx(J.item(), rel=1e-12)
+    for gradient in (W.grad, b.grad):
+        assert gradient is not None
+        assert gradient.abs().max() < 1e-12

@@ -121,7 +121,8 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, u
     W = inverse.shortest(
         inverse.solve(right[first:]), torch.ones(data.num_features).double() if units is None else units
     )
-    W[known.zero] = 0
+    is_constant = known.zero & (penalty.high[0, 0] == 0)  # b explains it, unless b is penalised as W is
+    W[is_constant] = 0
     theta = torch.zeros(num_columns, num_targets, dtype=torch.float64)
     theta[1:] = W
     half, null = (torch.nn.functional.pad(each, (0, 0, 1, 0)) for each in (inverse.half, inverse.null))
@@ -142,7 +143,7 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, u
         free=free,
         half=half,
         null=null,
-        constant=[1 + int(column) for column in known.zero.nonzero()],
+        constant=[1 + int(column) for column in is_constant.nonzero()],
         dependent=dependent,
         unidentified=dependent if inverse.nullity or inverse.condition > NEARLY_SINGULAR else [],
         condition=inverse.condition,

@@ -94,9 +94,7 @@ class LoaderRows:
         first = next(chunks, None)
         if first is None:
             raise InputError("the training loader is empty: it yields no batch; give it rows")
-        triangle = triangle_of(
-            self.watch(after(first, chunks), None, lambda batch: len(batch[0])), center_of(*first[:2])
-        )
+        triangle = triangle_of(self.watch(after(first, chunks), None, lambda batch: len(batch[0])), center_of(*first))
         if triangle.total_weight == 0:
             raise InputError("all weights of the training loader are 0: give some rows a weight above 0")
         with isolate_rng(include_cuda=False):
