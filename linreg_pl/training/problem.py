@@ -248,7 +248,8 @@ def problem(
     center, scaling = scaling.center(data.num_targets), scaling.centered
     penalty = penalty_rows(data.num_features, l2, fold_bias, scaling)
     solution = optimum(data.triangle.centered_at(center), penalty, fit_intercept, scaling.scales)
-    if solution.condition > 1e12 or solution.objective < 1e-12 * solution.data.variance(fit_intercept):
+    explains_most = solution.objective < 1e-12 * solution.data.variance(fit_intercept)
+    if solution.condition > 1e12 or (explains_most and not statistics(solution).is_perfect.all()):
         solution = refined(solution, data.watched_rows())
     factor = solution.factor_of(scaling)
     coordinates = to_coordinates = torch.eye(len(factor), dtype=torch.float64)
