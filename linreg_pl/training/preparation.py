@@ -29,9 +29,7 @@ class PreparedModule(EvaluatedModule):
     tail_averaging: float
     fit_intercept: bool
     precondition: bool
-    preconditioner: (
-        Tensor  # C (1+D, 1+D), float64: gradients (b; W) are multiplied by C C'; NaN until the data is known
-    )
+    preconditioner: Tensor  # C (1+D, 1+D), float64: C C' multiplies gradients (b; W); NaN until the data is known
     schedule: Schedule
     mean_theta: Tensor  # (1+D, K), mean of b above W over the steps of the tail, if iterates are averaged
     num_averaged: Tensor  # (), number of these steps
@@ -102,11 +100,8 @@ class PreparedModule(EvaluatedModule):
         posed = self.problem(data)
         if epochs is None or not self.covers_distance(posed):
             return posed.safe_learning_rate(self.momentum)
-        return (
-            preconditioned_descent(posed, self.settings.init_std, self.W.dtype)
-            .of_length(max(1, round(epochs)))
-            .learning_rate
-        )
+        descent = preconditioned_descent(posed, self.settings.init_std, self.W.dtype)
+        return descent.of_length(max(1, round(epochs))).learning_rate
 
     def covers_distance(self, posed: Problem) -> bool:
         """Returns whether the learning rate follows from the distance to cover, and not from stability alone."""
