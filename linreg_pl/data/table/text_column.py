@@ -1,0 +1,227 @@
+"""Looks through a column of texts and decides what it is: numbers, dates, categories, or of no use."""
+
+import re
+from collections.abc import Hashable
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from linreg_pl.data.table.date_text import date_shape, day_numbers
+from linreg_pl.data.table.date_verdict import date_verdict
+from linreg_pl.data.table.evidence import DateKind, Evidence, has_unit, merged
+from linreg_pl.data.table.number_text import NumberShape, number_shape
+from linreg_pl.data.table.number_verdict import number_verdict
+from linreg_pl.data.table.text_counts import DistinctTexts, Tallies, Tally
+from linreg_pl.data.table.text_shapes import ShapedTexts, cleaned
+from linreg_pl.data.table.verdicts import (
+    Categories,
+    Dates,
+    Doubt,
+    LeftOut,
+    Numbers,
+    Remedy,
+    TextRules,
+    Verdict,
+)
+
+__all__ = ["Categories", "Dates", "Doubt", "LeftOut", "Numbers", "Remedy", "TextColumn", "TextRules", "Verdict"]
+
+
+class TextColumn:
+    """A column of texts that is looked through batch by batch; the verdict depends on its rows alone.
+
+    Memory is bounded: it holds some thousand distinct texts. With `rare_as_other` it holds up to a million.
+
+    Args:
+        rules: The user's choices.
+    """
+
+    most_units = 10
+    """A column with more units than this is text, such as 12 Main Street."""
+
+    def __init__(self, rules: TextRules) -> None:
+        self.rules = rules
+        self.num_rows = 0
+        self._num_null = 0
+        self._num_marks = 0
+        self._tallies = Tallies()
+        limit = 1_000_000 if rules.rare_as_other else 10_000
+        self._distinct = DistinctTexts(max(limit, rules.max_categories))
+
+    @property
+    def num_missing(self) -> int:
+        """Returns the number of rows without a value; after a verdict of numbers or dates, marks such as - count too."""
+        return self._num_null + self._num_marks
+
+    def add(self, texts: pa.Array, first_row: int) -> None:
+        """Looks through a batch of texts, some of them null, whose first is the table's row `first_row`."""
+        if len(texts) > 1 and texts.nbytes > 2_000_000:  # the arrays below need many times this memory
+            half = len(texts) // 2
+            self.add(texts.slice(0, half), first_row)
+            self.add(texts.slice(half), first_row + half)
+            return
+        clean = cleaned(texts, self.rules.missing_values or ())
+        self.num_rows += len(texts)
+        self._num_null += clean.null_count
+        if clean.null_count == len(texts):
+            return
+        rows = first_row + np.flatnonzero(np.asarray(pc.is_valid(clean)))
+        verbatim = texts.cast(pa.string()).filter(pc.is_valid(clean))
+        self._distinct.add(verbatim)
+        kinds, codes = _kinds(ShapedTexts.of(clean.drop_null()), self.rules.missing_values != frozenset())
+        self._tallies.count(kinds, codes, verbatim, rows)
+        self._merge_units()
+
+    def _merge_units(self) -> None:
+        """Takes numbers with units for text once there are more than `most_units` units."""
+        units = [kind for kind in self._tallies if isinstance(kind, NumberShape) and has_unit(kind)]
+        distinct = {(kind.prefix, kind.suffix) for kind in units}
+        if "units" in self._tallies or len(distinct) > self.most_units:
+            total = self._tallies.setdefault("units", Tally())
+            for kind in units:
+                total.merge(self._tallies.pop(kind))
+
+    def verdict(self) -> Verdict:
+        """Returns what the column is."""
+        evidence = self._evidence()
+        num_dates = sum(tally.rows for kind, tally in evidence.dates.items() if kind.kind != "clock")
+        num_clocks = merged(evidence.dates.values()).rows - num_dates
+        num_numbers = merged(evidence.numbers.values()).rows
+        num_values = num_numbers + num_dates + num_clocks + evidence.others.rows
+        self._num_marks = 0
+        if not num_values + evidence.marks.rows:
+            return LeftOut("is empty")
+        if not num_values and not self._marks_are_labels(evidence):
+            self._num_marks = evidence.marks.rows
+            return LeftOut(f"is empty but for {evidence.marks.text!r}")
+        if self.rules.categorical:
+            return self._categories(evidence)
+        if self._is_text(evidence, num_values):
+            if self.rules.categories_allowed and not self.rules.numbers:
+                return self._categories(evidence)
+            return evidence.doubt("contains text", evidence.others if evidence.others.rows else evidence.marks)
+        if num_numbers >= max(num_dates, num_clocks):
+            verdict: Verdict = number_verdict(evidence)
+        else:
+            verdict = date_verdict(evidence, clock=num_clocks > num_dates)
+        if isinstance(verdict, Numbers | Dates):
+            self._num_marks = evidence.marks.rows
+        return verdict
+
+    def _evidence(self) -> Evidence:
+        """Returns the tallies, with kinds that are only labels in this column among the others."""
+        numbers = {kind: tally for kind, tally in self._tallies.items() if isinstance(kind, NumberShape)}
+        dates = {kind: tally for kind, tally in self._tallies.items() if isinstance(kind, DateKind)}
+        others = [self._tallies.get(name, Tally()) for name in ("label", "units", "no month")]
+        # 1998-99 is a season, and so is 2000-01 beside it.
+        if "no month" in self._tallies:
+            others += [dates.pop(kind) for kind in list(dates) if kind.kind == "month"]
+        units = {kind.suffix for kind in numbers if has_unit(kind)}
+        letters = all(len(unit) == 1 and unit.isalpha() for unit in units)
+        if not self.rules.numbers and letters and len(units) > 1 and not units <= set("kKmMbBtTgG"):
+            others += [numbers.pop(kind) for kind in list(numbers) if has_unit(kind)]  # 1a, 1b
+        marks = merged(self._tallies.get(name, Tally()) for name in ("mark", "absent"))
+        return Evidence(self.rules, numbers, dates, merged(others), marks, len(self._distinct))
+
+    def _marks_are_labels(self, evidence: Evidence) -> bool:
+        """Says whether a column of marks alone is one of labels, such as + and -."""
+        return "mark" in self._tallies and len(self._distinct) > 1 and "absent" not in self._tallies
+
+    def _is_text(self, evidence: Evidence, num_values: int) -> bool:
+        """Says whether at least half of the rows, or of a few recurring texts, are neither numbers nor dates."""
+        others = evidence.others
+        if 2 * others.rows >= num_values:
+            return True
+        texts = others.texts or set()
+        return evidence.num_distinct <= min(20, 2 * len(texts)) and 4 * others.rows >= num_values
+
+    def _categories(self, evidence: Evidence) -> Verdict:
+        """Returns the categories of a column of text, or why it has none."""
+        rules, distinct = self.rules, len(self._distinct)
+        rows = self.num_rows - self._num_null
+        differs = (distinct >= 0.9 * rows and distinct > 10) or distinct > max(rules.max_categories, 0.5 * rows)
+        if differs and not (rules.wanted or rules.categorical):
+            number = distinct if self._distinct.counts is not None else f"about {min(distinct, rows)}"
+            return LeftOut(f"differs in {number} of {rows} rows")
+        counts = self._distinct.counts
+        has_other = distinct > rules.max_categories
+        if has_other and (counts is None or not rules.rare_as_other):
+            number = distinct if counts is not None else f"about {distinct}"
+            remedies = [Remedy("exclude")] if rules.rare_as_other else [Remedy("rare", "other"), Remedy("exclude")]
+            remedies += [Remedy("max_categories", distinct)] if counts is not None else []
+            reason = f"has {number} categories, more than {rules.max_categories}"
+            return Doubt(reason, None, None, remedies)
+        assert counts is not None
+        names = sorted(counts)
+        if has_other:
+            names = sorted(sorted(names, key=lambda name: (-counts[name], name))[: rules.max_categories - 1])
+        return Categories(names, has_other, None if rules.categorical else self._remark(evidence))
+
+    def _remark(self, evidence: Evidence) -> str | None:
+        """Returns which of the categories looks like a number or a date."""
+        likely = merged([*evidence.numbers.values(), *evidence.dates.values()])
+        return f"is read as categories; one of them is {likely.text!r}" if likely.rows else None
+
+
+def _kinds(shaped: ShapedTexts, has_marks: bool) -> tuple[list[Hashable], np.ndarray]:
+    """Returns the kinds of texts, and the index of each text's kind: (n,)."""
+    kinds: dict[Hashable, int] = {"label": 0}
+    by_shape = np.zeros(len(shaped.shapes), np.int64)
+    dates = []
+    for index in np.flatnonzero(_candidates(shaped.shapes)).tolist():
+        shape = shaped.shapes[index]
+        kind: Hashable = _mark(shape) if has_marks else None
+        kind = kind or number_shape(shape)
+        if kind is None and date_shape(shape) is not None:
+            dates.append(index)
+        by_shape[index] = kinds.setdefault(kind or "label", len(kinds))
+    codes = by_shape[shaped.codes]
+    for index in dates:
+        positions, kind_codes = _date_codes(shaped, index, kinds)
+        codes[positions] = kind_codes
+    return list(kinds), codes
+
+
+def _candidates(shapes: list[str]) -> np.ndarray:
+    """Returns which shapes may be numbers, dates or marks: (n,). Millions of labels need no slower look."""
+    number = r"^[^09]*[09][09., ']*([eE][+-]?[09]+)?[^09]*$"
+    date = r"^([a-z]{3,9}[., /-]+)*[09]{1,4}(st|nd|rd|th)?([-/.:, ']|[a-z]{3,9}\b|[a-z]{3,9}[09])"
+    words = r"^[-+]?(inf(inity)?|nan)$|^(n/?a|none|null)$|^[#<].*n/?a"
+    pattern = rf"(?i){number}|{date}|{words}|^[^\pL\pN]*$"
+    return np.asarray(pc.match_substring_regex(pa.array(shapes, pa.string()), pattern))
+
+
+def _date_codes(shaped: ShapedTexts, index: int, kinds: dict[Hashable, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the positions of the texts of a date's shape, and the index of each text's kind: two of (m,)."""
+    shape = shaped.shapes[index]
+    parts = date_shape(shape)
+    assert parts is not None
+    positions, digits = shaped.digits(index, len(shape))
+    if parts.kind != "numeric":
+        kind = "month" if parts.kind == "date" and "day" not in parts.fields and not parts.month else parts.kind
+        exists = ~np.isnan(day_numbers(parts, digits, ""))
+        valid = kinds.setdefault(DateKind(kind, parts.zoned, short_year=parts.short_year), len(kinds))
+        invalid = kinds.setdefault("no month" if kind == "month" else "label", len(kinds))
+        return positions, np.where(exists, valid, invalid)
+    orders = ("dmy", "mdy", "ymd")
+    masks = sum(
+        (~np.isnan(day_numbers(parts, digits, order))).astype(np.int64) << bit for bit, order in enumerate(orders)
+    )
+    codes = np.zeros(8, np.int64)
+    for mask in np.unique(masks).tolist():
+        allowed = frozenset(order for bit, order in enumerate(orders) if mask >> bit & 1)
+        separator = parts.separator
+        numeric = DateKind("numeric", parts.zoned, allowed, separator == ".", separator == "/", parts.short_year)
+        codes[mask] = kinds.setdefault(numeric if allowed else "label", len(kinds))
+    return positions, codes[masks]
+
+
+@lru_cache(maxsize=20_000)
+def _mark(shape: str) -> str | None:
+    """Returns whether a shape is "absent" (pandas' texts for missing values), a "mark" such as -, or neither."""
+    absent = "#N/A|#N/A N/A|#NA|-9.#IND|-9.#QNAN|-NaN|-nan|9.#IND|9.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null"
+    if shape in absent.split("|"):
+        return "absent"
+    return "mark" if re.fullmatch(r"[^\w$€£¥%‰]+", shape) else None
