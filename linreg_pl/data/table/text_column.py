@@ -52,11 +52,11 @@ class TextColumn:
 
     @property
     def num_missing(self) -> int:
-        """Returns the number of rows without a value; after a verdict of numbers or dates, marks such as - count too."""
+        """Returns the number of rows without a value; after a verdict of numbers or dates, also marks such as -."""
         return self._num_null + self._num_marks
 
     def add(self, texts: pa.Array, first_row: int) -> None:
-        """Looks through a batch of texts, some of them null, whose first is the table's row `first_row`."""
+        """Counts a batch of texts, some of them null, whose first is the table's row `first_row`."""
         if len(texts) > 1 and texts.nbytes > 2_000_000:  # the arrays below need many times this memory
             half = len(texts) // 2
             self.add(texts.slice(0, half), first_row)

@@ -62,7 +62,9 @@ class ShapedTexts:
         # A zero leads where neither a digit nor a separator is in front of it.
         follows = np.zeros(256, bool)
         follows[list(b"0123456789.,'/:T")] = True
-        before = np.concatenate([[False], follows[data[:-1]]]) if len(data) else np.empty(0, bool)
+        before = np.zeros(len(data), bool)
+        before[1:] = follows[data[:-1]]
+        before[2:] |= (data[1:-1] == ord(" ")) & (table[data[:-2]] == ord("9"))  # 1 000
         before[starts[:-1][starts[:-1] < len(data)]] = False
         shapes[(data == ord("0")) & ~before] = ord("0")
         buffers = [None, pa.py_buffer(starts.astype(np.int32)), pa.py_buffer(shapes)]
