@@ -46,6 +46,10 @@ test: .venv/installed-dev ## run the tests
 torture: .venv/installed-dev ## run the long form of the reliability tests: over a thousand kills, about an hour
 	@$(BIN)/pytest tests/test_reliability.py --torture $(ARGS)
 
+.PHONY: csv-files
+csv-files: .venv/installed-dev ## compare 20,000 made CSV files with Python's csv module: some minutes
+	@$(BIN)/pytest tests/test_csv_records.py --csv-files -s $(ARGS)
+
 .PHONY: variants
 variants: .venv/installed-dev ## run the tests as on other processors, one after the other: some hours
 	@tools/variants $(ARGS)

@@ -79,18 +79,18 @@ CASES: dict[str, tuple[Files, str, str]] = {  # files, flags (the path first), w
     "a file has truth values": (
         {"d/a.csv": HEADER + ROWS, "d/b.csv": HEADER + "true,1\n"},
         "d",
-        "d/b.csv|'x' contains bool|d/a.csv",
+        "d/b.csv: column 'x', row 1: 'true' is not a number",
     ),
     "a file doubles a name": (
         {"d/a.csv": HEADER + ROWS, "d/b.csv": "x,x,y\n1,2,3\n"},
         "d",
-        "d/b.csv|'x'|more than once",
+        "d/b.csv|it has 'x.1', which d/a.csv lacks",
     ),
     "a file is empty": ({"d/a.csv": HEADER + ROWS, "d/b.csv": ""}, "d", "d/b.csv|empty"),
     "a short row in the second file": (
         {"d/a.csv": HEADER + ROWS, "d/b.csv": HEADER + "1,2\n3\n"},
         "d",
-        "d/b.csv: row 2 has 1 values",
+        "d/b.csv: row 2 has 1 value, separated by ','",
     ),
     "a gap in the second file": (
         {"d/a.csv": HEADER + ROWS, "d/b.csv": HEADER + "1,2\n,3\n"},
@@ -155,7 +155,11 @@ CASES: dict[str, tuple[Files, str, str]] = {  # files, flags (the path first), w
         "t.parquet",
         "'x' contains text, '1.5'",
     ),
-    "UTF-16": ({"t.csv": (HEADER + ROWS).encode("utf-16")}, "t.csv", "t.csv|UTF-8"),
+    "UTF-16 without a mark": (
+        {"t.csv": (HEADER + ROWS).encode("utf-16-le")},
+        "t.csv",
+        "t.csv|UTF-8|--data.encoding utf-16",
+    ),
     "a zero byte in a later block": ({"t.csv": ("a,b,y\n" + LARGE + "1,\0,3\n")}, "t.csv", "t.csv|row 500001"),
     "Latin-1 in a later block": (
         {"t.csv": ("a,c,y\n" + "1,b,3\n" * 400_000 + "1,é,3\n").encode("latin-1")},
@@ -238,6 +242,9 @@ def test_many_kinds_of_bad_tables() -> None:
 
 GOOD: dict[str, tuple[bytes, list[list[float]]]] = {
     "byte order mark": (b"\xef\xbb\xbfx,y\n1,2\n", [[1, 2]]),
+    "UTF-16": ("x,y\n1,2\n".encode("utf-16"), [[1, 2]]),
+    "UTF-32, big-endian": (b"\0\0\xfe\xff" + "x,y\n1,2\n".encode("utf-32-be"), [[1, 2]]),
+    "CR as line end": (b"x,y\r1,2\r", [[1, 2]]),
     "Windows' line ends": (b"x,y\r\n1,2\r\n", [[1, 2]]),
     "no newline at the end": (b"x,y\n1,2", [[1, 2]]),
     "quoted numbers": (b'"x","y"\n"1","2"\n', [[1, 2]]),

@@ -1,23 +1,43 @@
-"""Reads CSV files, and explains what is wrong with one that can't be read.
+"""Reads CSV files.
 
 Messages count rows from 1, without the header.
 """
 
-import re
+import codecs
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
-import pyarrow.csv
 
+from linreg_pl.data.table.dialect import Dialect, find_dialect
 from linreg_pl.data.table.files import file_stamp
-from linreg_pl.errors import InputError, shortened
+from linreg_pl.data.table.records import OpenQuote, Records
+from linreg_pl.data.table.segment_parser import Refused, SegmentParser, as_text
+from linreg_pl.data.table.text_stream import UNREADABLE, open_text, usual_delimiter
+from linreg_pl.errors import InputError, quoted, repeated, shortened
 
 PARQUET_MAGIC = b"PAR1"
 """The first bytes of a Parquet file."""
+
+
+class Start(NamedTuple):
+    """What the start of a CSV file shows."""
+
+    dialect: Dialect
+    schema: (
+        pa.Schema
+    )  # names of all columns, and their types as guessed: float64, bool, string, or null without a value
+
+
+class Misfits(Exception):  # noqa: N818 (caught where the types are chosen)
+    """Raised for columns that have values of another type than guessed. They are to be read as text."""
+
+    def __init__(self, columns: set[str]) -> None:
+        super().__init__(columns)
+        self.columns = columns
 
 
 @dataclass(frozen=True)
@@ -25,149 +45,144 @@ class Csv:
     """The format of CSV files, and how to read them.
 
     Args:
-        delimiter: The character between values; a comma if not given, in .tsv files a tab.
+        delimiter: The character between values; sniffed if not given.
         column_names: Names of all columns, for files without a header.
+        encoding: The files' encoding; UTF-8 if not given, or what the byte order mark says.
+        missing_values: Texts that stand for a missing value, as an empty one does; if not given, those of pandas.
+
+    Raises:
+        InputError: an argument can't be used.
     """
 
     segment_bytes: ClassVar[int] = 16_000_000
     """Bytes that are parsed at a time, by all threads. The progress is reported after each."""
+    head_bytes: ClassVar[int] = 1 << 20
+    """Bytes from which the delimiter and the types are guessed."""
 
     delimiter: str | None = None
     column_names: list[str] | None = None
+    encoding: str | None = None
+    missing_values: list[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '\r\n"'):
-            raise InputError(f"delimiter is {self.delimiter!r}: give --data.delimiter one character, such as ';'")
+        if self.delimiter is not None:
+            is_single = len(self.delimiter) == 1 and self.delimiter.isascii()
+            if not is_single or self.delimiter in '\r\n"':
+                raise InputError(f"delimiter is {self.delimiter!r}: give --data.delimiter one character, such as ';'")
+        if doubled := repeated(self.column_names or []):
+            raise InputError(f"column_names has {quoted(doubled)} more than once: give each column its own name")
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError as error:
+                remedy = "give --data.encoding a name such as latin-1 or utf-16"
+                raise InputError(f"encoding is {self.encoding!r}, which Python does not know: {remedy}") from error
 
-    def schema(self, path: Path) -> pa.Schema:
-        """Returns the names of the columns, and their types as guessed from the start of the file.
+    def start(self, path: Path) -> Start:
+        """Returns how the file is written, and its columns with their types as guessed from its first megabyte.
 
         Raises:
-            InputError: the file is not CSV, or has no rows.
+            InputError: the file is not CSV, has no rows, or a row there has too few or too many values.
         """
-        _require_text(path)
-        try:
-            with pyarrow.csv.open_csv(path, self._read_options(), self._parse_options(path)) as reader:
-                schema: pa.Schema = reader.schema
-                schema.names  # noqa: B018 (decodes the names)
-                return schema
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(self._mistake(path, error)) from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: the header is not UTF-8 text; save the file as UTF-8") from error
+        with self._explained(path):
+            head, is_whole, dialect = self._read_head(path)
+            _require_text(path, head)
+            rows, records = head[dialect.start :], Records(dialect.delimiter.all_characters)
+            if not is_whole:
+                rows = rows[: records.complete(rows)]
+            parser = SegmentParser(path, dialect, self.missing_values)
+            try:
+                for segment in records.segments(pa.BufferReader(rows), len(rows) + 1):
+                    guess = parser.guess(segment)
+                    if guess.num_rows:
+                        return Start(dialect, pa.schema([(each.name, _wide(each.type)) for each in guess.schema]))
+            except OpenQuote as error:
+                raise InputError(_open_quote(path, dialect, error.content, 0)) from error
+        if is_whole:
+            raise InputError(without_rows(path))
+        return Start(dialect, pa.schema([(name, pa.float64()) for name in dialect.names]))
 
-    def batches(self, path: Path, schema: pa.Schema, verbatim: bool = False) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, path: Path, schema: pa.Schema, verbatim: bool = False, comments: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Reads all rows of the columns in `schema`, as its types.
 
         Args:
             path: The file.
             schema: Names and types of the columns.
             verbatim: Keep text such as NA as it is, instead of reading it as missing.
+            comments: The comments between the rows are added to it. They are skipped.
 
         Raises:
-            InputError: a row has too few or too many values, or a value does not have its column's type.
+            InputError: a row has too few or too many values.
+            Misfits: at the end of the file, if values don't have their column's type.
         """
-        stamp = file_stamp(path)
-        options = pyarrow.csv.ConvertOptions(
-            column_types=schema, include_columns=schema.names, strings_can_be_null=not verbatim
-        )
-        try:
-            names, parse = self.column_names, self._parse_options(path)
-            for segment in segments(path, self.segment_bytes):
-                # The streaming reader would parse on one thread.
-                file, read = pa.BufferReader(pa.py_buffer(segment)), pyarrow.csv.ReadOptions(column_names=names)
-                yield from pyarrow.csv.read_csv(file, read, parse, options).to_batches()
-                names = names or self.schema(path).names
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(self._wrong_value(path, schema) or self._mistake(path, error)) from error
+        stamp, num_rows = file_stamp(path), 0
+        misfits: set[str] = set()
+        with self._explained(path):
+            _, _, dialect = self._read_head(path)
+            parser = SegmentParser(path, dialect, self.missing_values, verbatim)
+            with open_text(path, self.encoding) as file:
+                _read(file, dialect.start)
+                try:
+                    for segment in Records(dialect.delimiter.all_characters).segments(file, self.segment_bytes):
+                        try:
+                            table = parser.table(segment, schema, num_rows)
+                        except Refused:
+                            misfits |= parser.misfits(segment, schema, num_rows)
+                            schema = as_text(schema, misfits)
+                            table = parser.table(segment, schema, num_rows)
+                        num_rows += table.num_rows
+                        if not misfits:
+                            yield from table.to_batches()
+                except OpenQuote as error:
+                    raise InputError(_open_quote(path, dialect, error.content, num_rows)) from error
         if file_stamp(path) != stamp:
             raise InputError(f"{path}: the file has changed while it was read; start again")
+        if misfits:
+            raise Misfits(misfits)
+        if comments is not None:
+            comments += parser.comments
 
-    def _read_options(self, **more: object) -> pyarrow.csv.ReadOptions:
-        return pyarrow.csv.ReadOptions(column_names=self.column_names, **more)
+    def _read_head(self, path: Path) -> tuple[bytes, bool, Dialect]:
+        """Returns the file's first bytes, whether they are the whole file, and how it is written."""
+        size = self.head_bytes
+        while True:
+            with open_text(path, self.encoding) as file:
+                head = _read(file, size)
+            # A header of thousands of names may be longer than a megabyte.
+            if len(head) < size or head.count(b"\n") + head.count(b"\r") > 3:
+                break
+            size *= 8
+        is_whole = len(head) < size
+        return head, is_whole, find_dialect(head, is_whole, self.delimiter, self.column_names, usual_delimiter(path))
 
-    def _parse_options(self, path: Path, **more: object) -> pyarrow.csv.ParseOptions:
-        return pyarrow.csv.ParseOptions(delimiter=self.delimiter or ("\t" if ".tsv" in path.suffixes else ","), **more)
-
-    def _wrong_value(self, path: Path, schema: pa.Schema) -> str | None:
-        """Returns a message about the first value that does not have its column's type, if any."""
-        typed = [field for field in schema if not pa.types.is_string(field.type)]
-        options = pyarrow.csv.ConvertOptions(
-            column_types={field.name: pa.binary() for field in typed},
-            include_columns=[field.name for field in typed],
-            strings_can_be_null=True,
-        )
-        first_row = 1
-        with suppress(pa.ArrowInvalid, OSError):  # rows of another length: `_mistake` reports them
-            for batch in pyarrow.csv.open_csv(path, self._read_options(), self._parse_options(path), options):
-                for index in range(batch.num_rows):
-                    for field in typed:
-                        value = batch.column(field.name)[index].as_py()
-                        text = (value or b"0").decode(errors="replace").strip()
-                        is_number = pa.types.is_floating(field.type)
-                        if not (parses_as_number(text) if is_number else parses_as_truth_value(text)):
-                            kind = "number" if is_number else "truth value, unlike the values above it"
-                            return wrong_kind(kind, path, field.name, first_row + index, text)
-                first_row += batch.num_rows
-        return None
-
-    def _mistake(self, path: Path, error: Exception) -> str:
-        """Returns a message about a file that Arrow could not read."""
-        broken_rows: list[pyarrow.csv.InvalidRow] = []
-
-        def note(row: pyarrow.csv.InvalidRow) -> str:
-            broken_rows.append(row)
-            return "error"
-
-        # Read again: only a single thread counts rows, and Latin-1 decodes any bytes.
-        with suppress(pa.ArrowInvalid, OSError):
-            options = self._parse_options(path, invalid_row_handler=note)
-            pyarrow.csv.read_csv(path, self._read_options(use_threads=False, encoding="latin-1"), options)
-        if broken_rows:
-            row = broken_rows[0]
-            counts = f"{row.actual_columns} values, but the header has {row.expected_columns}"
-            number, text = (
-                row.number - (0 if self.column_names else 1),
-                row.text.encode("latin-1").decode(errors="replace"),
-            )
-            return f"{path}: row {number} has {counts}: {shortened(text)}; correct that row"
-        if "invalid UTF8" in str(error):
-            return f"{path}: it contains bytes that are not UTF-8 text; save the file as UTF-8"
-        if "Empty CSV" in str(error):
-            return without_rows(path)
-        reason = " ".join(str(error).split())[:120]
-        return f"{path}: this can't be read as CSV ({reason}); correct it, or see --data.delimiter"
+    @contextmanager
+    def _explained(self, path: Path) -> Iterator[None]:
+        """Turns an error of reading in the body into an `InputError` about the file."""
+        try:
+            yield
+        except UnicodeError as error:
+            if self.encoding is not None:
+                raise InputError(f"{path}: this is not {self.encoding} text; give another --data.encoding") from error
+            remedy = "give --data.encoding latin-1 if it is Western European text, or save the file as UTF-8"
+            raise InputError(f"{path}: it contains bytes that are not UTF-8 text; {remedy}") from error
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"{path}: this can't be read as CSV ({reason}); correct it, or see --data.delimiter"
+            ) from error
 
 
-def segments(path: Path, size: int) -> Iterator[memoryview]:
-    """Yields the file's bytes, decompressed, in whole lines of about `size` bytes; no value has a line break.
-
-    Each segment overwrites the one before: allocating memory would cost as much as reading.
-    """
-    memory, filled = bytearray(size), 0
-    not_blank = re.compile(rb"\S").search
-    with pa.input_stream(str(path), compression="detect") as file:
-        while count := file.readinto(memoryview(memory)[filled:]):
-            filled += count
-            end = memory.rfind(b"\n", 0, filled) + 1
-            if end == 0 and filled == len(memory):
-                memory = memory + bytearray(len(memory))
-            if not_blank(memory, 0, end):
-                yield memoryview(memory)[:end]
-            memory[: filled - end], filled = memory[end:filled], filled - end
-    if not_blank(memory, 0, filled):
-        yield memoryview(memory)[:filled]
+def without_rows(path: object) -> str:
+    """Returns a message about a table that has no rows."""
+    return f"{path}: there is not a single row below the header; give --data.path a table with rows"
 
 
 def wrong_kind(kind: str, path: object, column: str, row: int, text: str) -> str:
     """Returns a message about a value that is not of the kind (such as "number") its column needs."""
     remedy = "correct it, or choose other columns with --data.features and --data.target"
     return f"{path}: column {shortened(column)}, row {row}: {shortened(text)} is not a {kind}; {remedy}"
-
-
-def without_rows(path: object) -> str:
-    """Returns a message about a table that has no rows."""
-    return f"{path}: there is not a single row below the header; give --data.path a table with rows"
 
 
 def parses_as_number(text: str) -> bool:
@@ -184,11 +199,35 @@ def parses_as_truth_value(text: str) -> bool:
     return text.lower() in ("true", "false", "1", "0")
 
 
-def _require_text(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(4096)
-    if start.startswith(PARQUET_MAGIC):
+def _wide(guess: pa.DataType) -> pa.DataType:
+    """Returns the type of a column: further down, whole numbers may be fractions."""
+    if pa.types.is_integer(guess) or pa.types.is_floating(guess):
+        return pa.float64()
+    return guess if pa.types.is_boolean(guess) or pa.types.is_null(guess) else pa.string()
+
+
+def _read(file: Any, size: int) -> bytes:
+    """Returns the next `size` bytes, less only at the end of the file."""
+    parts, missing = [], size
+    while missing and (part := file.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def _open_quote(path: object, dialect: Dialect, content: bytes, num_rows: int) -> str:
+    """Returns a message about a quote that is never closed; `content` starts with row `num_rows` + 1."""
+    records, position = Records(dialect.delimiter.all_characters), 0
+    while (end := records.first(content, position)) < len(content):
+        is_row = content[position:end].strip(b" \r\n")
+        position, num_rows = end, num_rows + bool(is_row)
+    text = content[position : position + 60].decode(errors="replace")
+    return f"{path}: row {num_rows + 1} has a quote that is never closed: {shortened(text)}; close or double it"
+
+
+def _require_text(path: Path, head: bytes) -> None:
+    if head.startswith(PARQUET_MAGIC):
         raise InputError(f"{path}: this is a Parquet file; rename it, so that it ends in .parquet")
-    compressed = path.suffix.lower() not in (".csv", ".tsv")
-    if b"\0" in start and not compressed:
-        raise InputError(f"{path}: this is a binary file, not UTF-8 text; give --data.path a CSV file")
+    if b"\0" in head[:4096]:
+        remedy = "give --data.path a CSV file, or --data.encoding utf-16 if it is one"
+        raise InputError(f"{path}: this is a binary file, not UTF-8 text; {remedy}")

@@ -20,13 +20,15 @@ from linreg_pl.errors import InputError, quoted
 FORMATS = {
     ".csv": "csv",
     ".tsv": "csv",
+    ".txt": "csv",
+    ".dat": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".feather": "ipc",
     ".arrow": "ipc",
     ".ipc": "ipc",
 }
-ENDINGS = ".csv, .csv.gz, .csv.bz2, .csv.zst, .tsv, .parquet or .feather"
+ENDINGS = ".csv, .csv.gz, .csv.bz2, .csv.xz, .csv.zst, .tsv, .txt, .dat, .zip, .parquet or .feather"
 
 
 class File(NamedTuple):
@@ -116,7 +118,9 @@ def _partitions(paths: list[Path], base: Path | None) -> tuple[pa.Schema, list[d
 def _format(path: Path) -> str:
     """Returns the format's name; empty if it is unknown."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in (".gz", ".bz2", ".zst"):
+    if suffixes and suffixes[-1] == ".zip":
+        return "csv"
+    if suffixes and suffixes[-1] in (".gz", ".bz2", ".zst", ".xz"):
         # Only CSV is compressed as a whole; the other formats compress inside.
         return "csv" if len(suffixes) > 1 and FORMATS.get(suffixes[-2]) == "csv" else ""
     return FORMATS.get(suffixes[-1], "") if suffixes else ""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.data.progress import Watch
-from linreg_pl.data.table.csv import parses_as_number, without_rows, wrong_kind
+from linreg_pl.data.table.csv import parses_as_number, parses_as_truth_value, without_rows, wrong_kind
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoded_rows import EncodedRows
 from linreg_pl.data.table.encoding import NUMBER_OR_DATE, Encoding, as_text, is_text
@@ -176,14 +176,17 @@ def refuse_text(table: Table, column: str) -> None:
     Raises:
         InputError: always.
     """
-    first_number = ""
+    first_number, kind, parses = "", "number", parses_as_number
     for first, batch in table.all_batches([column]):
         for index, text in enumerate(as_text(batch.column(column)).to_pylist()):
+            if text is None:
+                continue
             name, row = table.place(first + index)
-            if text is not None and not parses_as_number(text):
-                raise InputError(wrong_kind("number", name, column, row, text))
-            if text is not None and not first_number:
-                first_number = f"{shortened(text)} in row {row}"
+            if first + index == 0 and text.lower() in ("true", "false"):
+                kind, parses = "truth value, unlike the values above it", parses_as_truth_value
+            if not parses(text):
+                raise InputError(wrong_kind(kind, name, column, row, text))
+            first_number = first_number or f"{shortened(text)} in row {row}"
     raise InputError(
         f"{table.name}: column {shortened(column)} contains text, {first_number or 'all of it missing'}; write its"
         " values as numbers, or choose other columns with --data.features and --data.target"

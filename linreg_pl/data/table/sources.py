@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from linreg_pl.data.progress import Watch, unwatched
-from linreg_pl.data.table.csv import PARQUET_MAGIC, Csv
+from linreg_pl.data.table.csv import PARQUET_MAGIC, Csv, Misfits
 from linreg_pl.data.table.encoding import is_numeric, same_type
-from linreg_pl.data.table.files import Files, file_stamp, find_files
+from linreg_pl.data.table.files import Files, find_files
+from linreg_pl.data.table.ipc import begins_with, ipc_batches, ipc_schema
 from linreg_pl.data.table.row_groups import RECORD_BATCH_ROWS, ArrowTable, ParquetTable, Table, collected, reading
+from linreg_pl.data.table.segment_parser import as_text
 from linreg_pl.errors import InputError, quoted, repeated
 
 
@@ -32,6 +34,11 @@ class Source(ABC):
     columns: list[str]
     index: frozenset[str]  # the columns of pandas' index: not features, unless the user names them
     paths: Sequence[Path] = ()  # the files, if there are any
+
+    @property
+    def remarks(self) -> list[str]:
+        """Returns lines for the user about the columns' names and about rows that are skipped."""
+        return []
 
     @abstractmethod
     def schema(self, columns: Sequence[str], text: Collection[str] = ()) -> pa.Schema:
@@ -104,21 +111,26 @@ class FileSource(Source):
 
     def __init__(self, files: Files, csv: Csv) -> None:
         self._files, self._csv = files, csv
+        self._nameless: frozenset[str] = frozenset()
+        self._header_remarks: list[str] = []
+        self._comments: list[str] = []
         self._schemas = [self._schema_of(file.path) for file in files.files]
         first = files.files[0].path
         self.name = str(first) if len(files.files) == 1 else f"{first} and {len(files.files) - 1} more"
         self.columns = _checked(first, [*self._schemas[0].names, *files.partitions.names])
         self.index = frozenset().union(*map(_index, self._schemas))
-        if files.format == "csv":
-            self.index |= {""}  # pandas writes its index under this name
+        self.index |= self._nameless
         self.paths = [file.path for file in files.files]
 
     def _schema_of(self, path: Path) -> pa.Schema:
         if self._files.format == "csv":
-            return self._csv.schema(path)
+            dialect, schema = self._csv.start(path)
+            self._nameless |= dialect.left_out
+            self._header_remarks += dialect.remarks
+            return schema
         if self._files.format == "ipc":
-            return _ipc_schema(path)
-        if not _begins_with(path, PARQUET_MAGIC):
+            return ipc_schema(path)
+        if not begins_with(path, PARQUET_MAGIC):
             raise InputError(
                 f"{path}: this is not a Parquet file; if it is a CSV file, rename it, so that it ends in .csv"
             )
@@ -127,8 +139,9 @@ class FileSource(Source):
 
     def require_same_columns(self) -> None:
         """Checks that no file has further columns; see `Source`."""
+        known = {*self.columns, *self.index}
         for file, schema in zip(self._files.files, self._schemas, strict=True):
-            further = [name for name in schema.names if name not in self.columns and name not in self.index]
+            further = [name for name in schema.names if name not in known]
             if further:
                 raise InputError(
                     f"{file.path}: it has {quoted(further)}, which {self._files.files[0].path} lacks; choose the"
@@ -139,7 +152,17 @@ class FileSource(Source):
         """Returns the types of some columns; see `Source`."""
         for file, schema in zip(self._files.files, self._schemas, strict=True):
             _checked(file.path, schema.names)
-        return pa.schema([self._field(name, name in text) for name in columns])
+        known_text = set(text)
+        return pa.schema([self._field(name, name in known_text) for name in columns])
+
+    @property
+    def remarks(self) -> list[str]:
+        """Returns lines about the headers, and about rows that are skipped once the table has been read."""
+        remarks = list(dict.fromkeys(self._header_remarks))
+        if count := len(self._comments):
+            lines = "a line that begins" if count == 1 else f"{count} lines that begin"
+            remarks.append(f"skipped {lines} with #: {quoted(self._comments, 2)}")
+        return remarks
 
     def _field(self, name: str, is_known_text: bool) -> pa.Field:
         if name in self._files.partitions.names:
@@ -150,6 +173,8 @@ class FileSource(Source):
                 raise InputError(f"{file.path}: there is no column {name!r}, which {self._files.files[0].path} has")
             file_type = pa.string() if is_known_text and is_csv else schema.field(name).type
             both = file_type if common_type is None else same_type(common_type, file_type)
+            if both is None and is_csv:
+                return pa.field(name, pa.string())
             if both is None:
                 raise InputError(
                     f"{file.path}: column {name!r} contains {file_type}, but {common_type} in"
@@ -166,7 +191,15 @@ class FileSource(Source):
         if self._files.format == "parquet":
             return ParquetTable(files, schema, watch)
         counts = [0] * len(files)
-        table = collected(watch(self._batches(schema, counts), None, len), schema, memory_limit)
+        try:
+            table = collected(watch(self._batches(schema, counts), None, len), schema, memory_limit)
+        except Misfits as error:
+            misfits = error.columns
+        else:
+            misfits = set()
+        if misfits:
+            schema, counts = as_text(schema, misfits), [0] * len(files)
+            table = collected(watch(self._batches(schema, counts), None, len), schema, memory_limit)
         return ArrowTable(table, [(str(file.path), count) for file, count in zip(files, counts, strict=True)], watch)
 
     def as_written(self, columns: Sequence[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -178,16 +211,29 @@ class FileSource(Source):
         return schema, self._batches(schema, [0] * len(self._files.files), verbatim=True)
 
     def _batches(self, schema: pa.Schema, counts: list[int], verbatim: bool = False) -> Iterator[pa.RecordBatch]:
-        """Reads all files in order, and adds each file's number of rows to `counts`."""
-        in_files = pa.schema([field for field in schema if field.name not in self._files.partitions.names])
+        """Reads all files in order, and adds each file's number of rows to `counts`.
+
+        Raises:
+            Misfits: at the end, if values don't have their column's type. No batch follows the first of them.
+        """
+        partition_names = set(self._files.partitions.names)
+        in_files = pa.schema([field for field in schema if field.name not in partition_names])
+        misfits: set[str] = set()
+        self._comments = []
         for index, (path, partitions) in enumerate(self._files.files):
             if self._files.format == "csv":
-                batches = self._csv.batches(path, in_files, verbatim)
+                batches = self._csv.batches(path, as_text(in_files, misfits), verbatim, self._comments)
             else:
-                batches = _ipc_batches(path, in_files)
-            for batch in batches:
-                counts[index] += batch.num_rows
-                yield _with_partitions(batch, partitions, schema)
+                batches = ipc_batches(path, in_files)
+            try:
+                for batch in batches:
+                    counts[index] += batch.num_rows
+                    if not misfits:
+                        yield _with_partitions(batch, partitions, schema)
+            except Misfits as error:
+                misfits |= error.columns
+        if misfits:
+            raise Misfits(misfits)
 
 
 def open_source(path: "str | Sequence[str] | ArrowStream", csv: Csv) -> Source:
@@ -234,23 +280,6 @@ def _with_partitions(batch: pa.RecordBatch, partitions: dict[str, Any], schema: 
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _ipc_schema(path: Path) -> pa.Schema:
-    if not _begins_with(path, b"ARROW1"):
-        raise InputError(f"{path}: this is not an Arrow IPC file (Feather version 2); write it again, or rename it")
-    with reading(path), pa.OSFile(str(path)) as file:
-        return pa.ipc.open_file(file).schema
-
-
-def _ipc_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    stamp = file_stamp(path)
-    with reading(path), pa.OSFile(str(path)) as file:
-        reader = pa.ipc.open_file(file)
-        for index in range(reader.num_record_batches):
-            yield reader.get_batch(index).select(schema.names)
-    if file_stamp(path) != stamp:
-        raise InputError(f"{path}: the file has changed while it was read; start again")
-
-
 def _index(schema: pa.Schema) -> frozenset[str]:
     """Returns the columns that pandas made of a frame's index; none if the index only counts rows."""
     try:
@@ -258,11 +287,6 @@ def _index(schema: pa.Schema) -> frozenset[str]:
     except ValueError:  # damaged
         return frozenset()
     return frozenset(name for name in names if isinstance(name, str))
-
-
-def _begins_with(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
 
 
 def _checked(path: object, names: list[str]) -> list[str]:

@@ -1,0 +1,99 @@
+"""Opens a text file as a stream of UTF-8 bytes: decompressed, decoded, and without a byte order mark."""
+
+import codecs
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from linreg_pl.errors import InputError, quoted
+
+UNREADABLE = (pa.ArrowInvalid, OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+"""Errors of files that are damaged, or compressed in another way than their name says."""
+
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark is its beginning
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+@contextmanager
+def open_text(path: Path, encoding: str | None) -> Iterator[Any]:
+    """Opens a text file; `read` and `readinto` return its bytes as UTF-8.
+
+    Args:
+        path: The file.
+        encoding: The file's encoding; None stands for UTF-8, or what the byte order mark says.
+
+    Raises:
+        InputError: a .zip file does not contain exactly one table.
+        UnicodeDecodeError: while reading, if the bytes are not text in that encoding.
+    """
+    with _open_bytes(path) as file:
+        mark = file.read(4)
+    if encoding is None:
+        encoding = next((name for bytes_, name in BYTE_ORDER_MARKS.items() if mark.startswith(bytes_)), None)
+    with _open_bytes(path) as file:
+        if encoding is not None and codecs.lookup(encoding).name != "utf-8":
+            yield pa.transcoding_input_stream(file, encoding, "utf-8")
+        else:
+            if mark.startswith(codecs.BOM_UTF8):
+                file.read(len(codecs.BOM_UTF8))
+            yield file
+
+
+def _open_bytes(path: Path) -> Any:
+    """Returns the file's stream, decompressed as its ending says."""
+    suffix = path.suffix.lower()
+    if suffix == ".zip":
+        return _open_member(path)
+    if suffix == ".xz":
+        return closing(pa.PythonFile(lzma.open(path)))
+    return pa.input_stream(str(path), compression="detect")
+
+
+@contextmanager
+def _open_member(path: Path) -> Iterator[Any]:
+    with (
+        zipfile.ZipFile(path) as archive,
+        archive.open(member(path, archive)) as file,
+        pa.PythonFile(file) as stream,
+    ):
+        yield stream
+
+
+def usual_delimiter(path: Path) -> bytes:
+    """Returns the delimiter of files with such an ending: a tab for .tsv, else a comma."""
+    suffixes = path.suffixes
+    if path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            suffixes = PurePosixPath(member(path, archive)).suffixes
+    return b"\t" if ".tsv" in map(str.lower, suffixes) else b","
+
+
+def member(path: Path, archive: zipfile.ZipFile) -> str:
+    """Returns the name of the only table in an archive.
+
+    Raises:
+        InputError: there is no table, or more than one.
+    """
+    names = [name for name in archive.namelist() if not name.endswith("/") and not _is_hidden(name)]
+    tables = [name for name in names if PurePosixPath(name).suffix.lower() in (".csv", ".tsv", ".txt", ".dat")]
+    if len(tables) == 1:
+        return tables[0]
+    if tables:
+        raise InputError(f"{path}: it contains {len(tables)} tables, {quoted(tables)}; unpack it, and name one of them")
+    contents = quoted(names) if names else "nothing"
+    raise InputError(f"{path}: it contains {contents}, but no .csv, .tsv or .txt file; unpack it, and name the table")
+
+
+def _is_hidden(name: str) -> bool:
+    """Says whether it is a note of macOS or a hidden file."""
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
