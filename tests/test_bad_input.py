@@ -153,7 +153,7 @@ CHOICES = {
     "--data.val_fraction 0.999999": "--data.val_fraction 0.999999|20 rows|0 to fit",
     "--data.seed -1": "seed is -1|--data.seed",
     "--data.shuffle maybe": "--data.shuffle|true or false|maybe",
-    "--data.features x": "--data.features|list|found x",
+    "--data.features xs": "there is no column 'xs'|'x', 'z', 'y'|--data.features",
     "--data.batch_size 2.5": "--data.batch_size|whole number|2.5",
 }
 

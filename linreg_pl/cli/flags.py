@@ -10,6 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from linreg_pl.callbacks.checkpoints import EpochCheckpoints
 from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import StopRule
+from linreg_pl.cli.names import read_names
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
@@ -111,6 +112,7 @@ def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
         )
     if command == "predict":
         add_flags_of_predict(parser)
+    read_names(parser)
 
 
 def add_flags_of_fit(parser: LightningArgumentParser) -> None:

@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from linreg_pl.cli.flags import COMMANDS, data_classes, data_flags
 from linreg_pl.cli.help import FlagFormatter, help_page
+from linreg_pl.cli.names import Typed, read_names
 from linreg_pl.errors import InputError
 
 ANSWERS = (
@@ -62,6 +63,17 @@ class Parser(LightningArgumentParser):
             return super().format_help()
         finally:
             self.usage, self.description, self._action_groups, self.epilog = everything
+
+    def add_class_arguments(self, *args: Any, **kwargs: Any) -> Any:
+        """Adds the arguments of a class, of which those that hold names of columns take them as typed."""
+        added = super().add_class_arguments(*args, **kwargs)
+        read_names(self)
+        return added
+
+    def _check_value_key(self, action: argparse.Action, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Checks a setting; a text that `ClassAction` has kept as typed is one like others from here on."""
+        value = str(value) if isinstance(value, Typed) else value
+        return super()._check_value_key(action, value, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the message as one paragraph, with a suggestion.

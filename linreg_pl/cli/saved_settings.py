@@ -5,7 +5,6 @@
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -13,6 +12,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 
 from linreg_pl.cli.flags import COMMANDS
 from linreg_pl.cli.job import Start
+from linreg_pl.cli.names import dumped
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import read_checkpoint
 from linreg_pl.runs.durable_files import write_durably
@@ -68,13 +68,13 @@ def named_run(flags: list[str]) -> tuple[str | None, Path | None, Path]:
 
 
 def saved_data_flag(run: Path) -> str:
-    """Returns the data's part of a run's config, as JSON for `--data`.
+    """Returns the data's part of a run's config, as one line of YAML for `--data`.
 
     Raises:
         InputError: the config is damaged.
     """
     try:
-        return json.dumps(read_data_settings(run))
+        return dumped(read_data_settings(run), default_flow_style=True, width=2**31 - 1)
     except InputError as error:
         raise InputError(f"{error}; take the checkpoint out of the run, and give --data") from error
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -25,6 +25,9 @@ from linreg_pl.errors import InputError, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa  # only tables import it
+
+Column = Annotated[str, "the name of a column"]
+"""The type of an argument whose flag takes any text for a name."""
 
 
 class BatchDataModule(LightningDataModule, ABC):

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from linreg_pl.errors import InputError, quoted, shortened
+from linreg_pl.errors import InputError, quoted, repeated, shortened
 
 NUMBER_OR_DATE = re.compile(
     r"[+-]?[$€£¥]?[\d.,_' ]*\d[\d.,_' ]*(e[+-]?\d+)?[%$€£¥]?|\d+[/.-]\d+[/.-]\d+.*|[+-]?inf(inity)?", re.IGNORECASE
@@ -158,11 +158,17 @@ def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str],
     """
     if not chosen:
         raise InputError(f"{name}: no column is left for {flag}; the file has {quoted(columns)}")
-    doubled = sorted({column for column in chosen if list(chosen).count(column) > 1})
+    doubled = repeated(chosen)
     if doubled:
         raise InputError(f"{flag} names {quoted(doubled)} more than once; name each column once")
-    missing = [column for column in chosen if column not in columns]
+    known = frozenset(columns)
+    missing = [column for column in chosen if column not in known]
     if missing:
+        whole = f"[{', '.join(chosen)}]"
+        if whole in known:
+            raise InputError(
+                f"{name}: there is no column {quoted(missing)}; for the column {whole!r}, give {flag} '[\"{whole}\"]'"
+            )
         close = difflib.get_close_matches(missing[0], columns, n=1)
         meant = f" (did you mean {close[0]!r}?)" if close else ""
         only = " alone (commas must separate columns, or see --data.delimiter)" if len(columns) == 1 else ""

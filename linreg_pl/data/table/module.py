@@ -14,7 +14,7 @@ import torch
 
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle, center_of, triangle_of
-from linreg_pl.data.base import BatchDataModule, checked_batch_size, checked_seed, equal_batch_size
+from linreg_pl.data.base import BatchDataModule, Column, checked_batch_size, checked_seed, equal_batch_size
 from linreg_pl.data.loaders import Batch, Summary
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.design import Design
@@ -76,7 +76,7 @@ class TableDataModule(BatchDataModule):
         path: str | list[str] | Any,
         target: list[str] | str,
         features: list[str] | None = None,
-        weight: str | None = None,
+        weight: Column | None = None,
         batch_size: int | None = None,
         shuffle: bool = True,
         val_fraction: float = 0.0,
