@@ -97,14 +97,14 @@ class TableDataModule(BatchDataModule):
             raise InputError(f"max_categories is {max_categories}: give --data.max_categories a whole number from 1 on")
         self._csv = Csv(delimiter, column_names)
         self._source = open_source(plain_path(path), self._csv)
-        self.target_names = [target] if isinstance(target, str) else list(target)
+        self.target_names = list(map(str, target)) if isinstance(target, list | tuple) else [str(target)]
         if not self.target_names:
             raise InputError(f"{self._source.name}: no column is named as the target; give --data.target at least one")
         self._design = Design(
             source=self._source,
-            chosen=features,
+            chosen=None if features is None else list(map(str, features)),
             targets=self.target_names,
-            weight=[] if weight is None else [weight],
+            weight=[] if weight is None else [str(weight)],
             missing=missing,
             drop_first=drop_first,
             max_categories=max_categories,

@@ -13,6 +13,7 @@ from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.data.table.csv import PARQUET_MAGIC, Csv, Misfits
 from linreg_pl.data.table.encoding import is_numeric, same_type
 from linreg_pl.data.table.files import Files, find_files
+from linreg_pl.data.table.frames import arrow_table
 from linreg_pl.data.table.ipc import begins_with, ipc_batches, ipc_schema
 from linreg_pl.data.table.row_groups import RECORD_BATCH_ROWS, ArrowTable, ParquetTable, Table, collected, reading
 from linreg_pl.data.table.segment_parser import as_text
@@ -85,10 +86,7 @@ class FrameSource(Source):
     """A frame of pandas or polars, or an Arrow table."""
 
     def __init__(self, frame: ArrowStream) -> None:
-        try:
-            self._table = pa.table(frame)
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise InputError(f"Arrow can't read this {type(frame).__name__} as a table ({error})") from error
+        self._table = arrow_table(frame)
         self.name = f"the {type(frame).__name__}"
         self.columns = _checked(self.name, self._table.column_names)
         self.index = _index(self._table.schema)
