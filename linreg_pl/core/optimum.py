@@ -67,6 +67,11 @@ class Optimum:
 
     def factor_of(self, scaling: Scaling) -> Tensor:
         """Returns T for the fitted W and b of `scaling`, (P, P); J's Hessian is twice its Gram matrix."""
+        if self.null.shape[1] > self.half.shape[1]:  # there are fewer directions in which it changes
+            rows = self.factor[self.factor.any(dim=1)]
+            scaled = (rows @ scaling.matrix)[:, self.free]
+            span = torch.linalg.qr(scaled.T @ (rows @ self.half)).Q
+            return torch.nn.functional.pad(scaled @ span @ span.T, (0, 0, 0, len(self.factor) - len(rows)))
         factor: Tensor = (self.factor @ scaling.matrix)[:, self.free]
         if self.null.shape[1]:  # only rounding is left of the directions in which T θ does not change
             null = torch.linalg.qr((scaling.inverse @ self.null)[self.free]).Q

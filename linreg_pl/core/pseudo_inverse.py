@@ -21,15 +21,24 @@ class PseudoInverse:
         self.zero = norms <= errors
         """(P,), which columns are 0 but for errors."""
         present = (~self.zero).nonzero().flatten()
-        scales, identity = norms[present], torch.eye(len(norms), dtype=factor.dtype)[:, present]
-        U, lengths, Vt = torch.linalg.svd(factor[:, present] / scales, full_matrices=False)
-        kept = lengths > torch.linalg.vector_norm(Vt * (errors[present] / scales), dim=1) * len(lengths) ** 0.5
+        scales, columns = norms[present], factor[:, present]
+        self._rows = columns.any(dim=1)
+        """(M,), which rows of T are not 0."""
+        if int(self._rows.sum()) >= len(present):  # of columns that have all their rows, none is dropped
+            self._rows[:] = True
+        U, lengths, Vt = torch.linalg.svd(columns[self._rows] / scales, full_matrices=False)
+        kept = lengths > torch.linalg.vector_norm(Vt * (errors[present] / scales), dim=1) * len(scales) ** 0.5
+        rest = Vt[~kept].T
+        if len(lengths) < len(scales):  # more directions than rows
+            rest = torch.cat([rest, torch.linalg.qr(Vt.T, mode="complete").Q[:, len(lengths) :]], dim=1)
         self._U = U[:, kept]
-        self.half = identity @ (Vt[kept].T / lengths[kept] / scales.unsqueeze(1))
+        self.half = _at(present, Vt[kept].T / lengths[kept] / scales.unsqueeze(1), len(norms))
         """(P, rank); half @ half.T is (T'T)⁺."""
-        self.null = identity @ (Vt[~kept].T / scales.unsqueeze(1))
+        self._span = _at(present, Vt[kept].T * scales.unsqueeze(1), len(norms))
+        """(P, rank), whose columns span T's rows."""
+        self.null = _at(present, rest / scales.unsqueeze(1), len(norms))
         """(P, nullity), directions of the other columns in which T θ does not change."""
-        self.dependent = torch.linalg.vector_norm(identity @ Vt[~kept].T, dim=1) > INVOLVED
+        self.dependent = torch.linalg.vector_norm(_at(present, rest, len(norms)), dim=1) > INVOLVED
         """(P,), which columns are linearly dependent, apart from those that are 0."""
 
         independent = lengths[kept]
@@ -43,14 +52,25 @@ class PseudoInverse:
 
     def solve(self, right: Tensor) -> Tensor:
         """Returns a solution (P, K) of min ‖T θ - right‖, `right` (M, K)."""
-        solution: Tensor = self.half @ (self._U.T @ right)
+        solution: Tensor = self.half @ (self._U.T @ right[self._rows])
         return solution
 
     def shortest(self, solution: Tensor, units: Tensor) -> Tensor:
         """Returns the equally good solution (P, K) that is shortest where its rows are multiplied by `units` (P,)."""
         if not self.nullity:
             return solution
-        null = torch.linalg.qr(units.unsqueeze(1) * self.null).Q
         scaled = units.unsqueeze(1) * solution
+        if self.nullity > self.half.shape[1]:
+            span = torch.linalg.qr(self._span / units.unsqueeze(1)).Q
+            projected: Tensor = span @ (span.T @ scaled) / units.unsqueeze(1)
+            return projected
+        null = torch.linalg.qr(units.unsqueeze(1) * self.null).Q
         shortest: Tensor = (scaled - null @ (null.T @ scaled)) / units.unsqueeze(1)
         return shortest
+
+
+def _at(rows: Tensor, values: Tensor, count: int) -> Tensor:
+    """Returns `values` (n, Q) at these n of `count` rows, and zeros in the others."""
+    spread = torch.zeros(count, values.shape[1], dtype=values.dtype)
+    spread[rows] = values
+    return spread

@@ -34,7 +34,9 @@ def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]]) -> Optimum:
     )
     count = torch.tensor(float(data.total_weight * data.num_targets), dtype=torch.float64)
     # Half of J's gradient, times N·K, with the opposite sign. The terms of rows and penalty cancel, so both are pairs.
-    total = _products(solution.penalty, double_double(torch.zeros_like(theta.high)), theta) * double_double(count)
+    total = double_double(torch.zeros_like(theta.high))
+    if solution.penalty.high.any():
+        total = _products(solution.penalty, total, theta) * double_double(count)
     for x, y, *weights in chunks:
         for start in range(0, len(y), rows_per_block):
             rows = slice(start, start + rows_per_block)

@@ -249,12 +249,18 @@ def _by_householder(x: Tensor, y: Tensor, center: Tensor, roots: Tensor | None =
         torch.sub(y[block], center[num_features:], out=filled[size:, 1 + num_features :])
         if roots is not None:
             filled[size:] *= roots[block]
-        stack[:size] = torch.linalg.qr(filled, mode="r").R
+        is_wide = len(x) < size  # then the triangle of these rows alone has fewer rows
+        stack[:size] = upper_triangle(filled) if is_wide else torch.linalg.qr(filled, mode="r").R
     return upper_triangle(stack[:size])
 
 
 def upper_triangle(rows: Tensor) -> Tensor:
-    """Factors `rows` (n, P), n ≥ P, into R with a nonnegative diagonal."""
-    R: Tensor = torch.linalg.qr(rows, mode="r").R
+    """Factors `rows` (n, P) into R (P, P) with a nonnegative diagonal; rows of zeros do not count.
+
+    Where fewer than P rows are left, so many rows of R are not 0, and the work is O(n²·P) instead of O(P³).
+    """
+    present = rows.any(dim=1)
+    num_present, size = int(present.sum()), rows.shape[1]
+    R: Tensor = torch.linalg.qr(rows if num_present >= size else rows[present], mode="r").R
     signs = torch.where(R.diagonal() < 0, -1.0, 1.0).to(R.dtype)
-    return R * signs.unsqueeze(1)
+    return torch.nn.functional.pad(R * signs.unsqueeze(1), (0, 0, 0, size - len(R)))
