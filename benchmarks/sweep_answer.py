@@ -100,7 +100,7 @@ def least_squares(x: np.ndarray, y: np.ndarray) -> Answer:
     scale[constant], x[:, constant] = 1.0, 0.0
     r = np.asarray(np.linalg.qr(np.column_stack([x / scale, y]), mode="r"))
     u, s, vt = np.linalg.svd(r[:, :-1], full_matrices=False)
-    rounding = max(1e-11, 8 * np.finfo(float).eps * float((size / scale)[~constant].max(initial=0)))
+    rounding = max(1e-13, 8 * np.finfo(float).eps * float((size / scale)[~constant].max(initial=0)))
     rank = int(np.sum(s > rounding * s[0]))
     half = vt[:rank].T / s[:rank]  # (P, rank): half half' is the pseudo-inverse of x'x
     W = half @ (u.T @ r[:, -1])[:rank]
