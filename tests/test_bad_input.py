@@ -80,13 +80,13 @@ CSVS: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "bad.csv|empty|--data.path"),
     "header only": (HEADER, "bad.csv|not a single row"),
     "header without newline": ("x,z,y", "bad.csv|not a single row"),
-    "doubled column": ("x,x,y\n1,2,3\n", "bad.csv|'x'|more than once"),
+    "doubled column": ("x,x,y\n1,inf,3\n", "bad.csv|'x.1'|row 1|inf"),
     "text": (HEADER + "1,2,3\n4,abc,6\n", "bad.csv|'z'|row 2|'abc'|--data.features"),
     "text in row 5000": (HEADER + LONG + "1,2,three\n", "bad.csv|'y'|row 5000|'three'|--data.target"),
     "text in a later block": (HEADER + LARGE + "n.a.,2,3\n", "bad.csv|'x'|row 500001|'n.a.'"),
     "decimal comma": (HEADER + '"1,5",2,3\n', "bad.csv|'x'|row 1|'1,5'"),
     "digits with underscores": (HEADER + "1_000,2,3\n", "bad.csv|'x'|row 1|'1_000'"),
-    "dates": (HEADER + "2026-01-01,2,3\n", "bad.csv|'x'|date|--data.features"),
+    "dates": (HEADER + "2026-01-01,2,3\n", "bad.csv|'x'|row 1|'2026-01-01'|--data.features"),
     "long text": (HEADER + f"1,2,{'word ' * 200}\n", "bad.csv|'y'|row 1|'word word|…'"),
     "NaN": (HEADER + "1,2,3\n1,nan,3\n", "bad.csv|'z'|row 2|NaN|1 of 2 rows|--data.missing"),
     "infinity": (HEADER + "1,2,3\n1,-inf,3\n", "bad.csv|'z'|row 2|-inf"),
@@ -97,13 +97,13 @@ CSVS: dict[str, tuple[str | bytes, str]] = {
     "long row": (HEADER + "1,2,3,4\n", "bad.csv|row 1|4 values|header has 3|'1,2,3,4'"),
     "short row in a later block": (HEADER + LARGE + "1,2\n", "bad.csv|row 500001|2 values|header has 3"),
     "long short row": (",".join(f"column{i}" for i in range(500)) + "\n" + "1," * 300 + "\n", "row 1|301 values|…"),
-    "quote without end": (HEADER + '1,"2,3\n4,5,6\n', "bad.csv|row 1|2 values"),
-    "semicolons": (TABLE.replace(",", ";"), "bad.csv|'y'|'x;z;y'|commas"),
+    "quote without end": (HEADER + '1,"2,3\n4,5,6\n', "bad.csv|row 1|quote that is never closed"),
+    "other delimiters": (TABLE.replace(",", "^"), "bad.csv|'y'|'x^z^y'|commas"),
     "500 columns": (",".join(f"column{i}" for i in range(500)) + "\n", "no column 'y'|'column0'|and 492 more"),
     "blank in a name": (TABLE.replace(",", ", "), "no column 'y'|did you mean ' y'?"),
     "binary": (bytes(range(256)) * 8, "bad.csv|binary|--data.path"),
-    "Latin-1 header": ("x,é,y\n1,2,3\n".encode("latin-1"), "bad.csv|header|UTF-8"),
-    "Latin-1 cell": ((HEADER + "1,é,3\n").encode("latin-1"), "bad.csv|'z'|UTF-8"),
+    "Latin-1 header": ("x,é,y\n1,2,3\n".encode("latin-1"), "bad.csv|UTF-8|--data.encoding latin-1"),
+    "Latin-1 cell": ((HEADER + "1,é,3\n").encode("latin-1"), "bad.csv|'1,é,3'|UTF-8|--data.encoding latin-1"),
     "Parquet": (GOOD, "bad.csv|Parquet|.parquet"),
 }
 PARQUETS = {
@@ -127,7 +127,7 @@ PATHS = {
     "nowhere/table.csv": "nowhere/table.csv|no such file",
     "folder.csv": "folder.csv|folder|--data.path",
     "folder.parquet": "folder.parquet|folder|--data.path",
-    "table.txt": "table.txt|.csv,|.parquet|--data.path",
+    "table.md": "table.md|.csv,|.parquet|--data.path",
     "table": "table|.csv,|.parquet|--data.path",
 }
 CHOICES = {
@@ -172,7 +172,7 @@ def test_parquet(tmp_path: Path, content: bytes, words: str) -> None:
 
 @pytest.mark.parametrize(("path", "words"), PATHS.items(), ids=PATHS)
 def test_path(tmp_path: Path, path: str, words: str) -> None:
-    (tmp_path / "table.txt").write_text(TABLE)
+    (tmp_path / "table.md").write_text(TABLE)
     (tmp_path / "table").write_text(TABLE)
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "folder.parquet").mkdir()

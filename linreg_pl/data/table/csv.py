@@ -16,7 +16,7 @@ from linreg_pl.data.table.dialect import Dialect, find_dialect
 from linreg_pl.data.table.files import file_stamp
 from linreg_pl.data.table.records import OpenQuote, Records
 from linreg_pl.data.table.segment_parser import Refused, SegmentParser, as_text
-from linreg_pl.data.table.text_stream import UNREADABLE, open_text, usual_delimiter
+from linreg_pl.data.table.text_stream import UNREADABLE, first_undecodable, open_text, usual_delimiter
 from linreg_pl.errors import InputError, quoted, repeated, shortened
 
 PARQUET_MAGIC = b"PAR1"
@@ -82,11 +82,10 @@ class Csv:
         """Returns how the file is written, and its columns with their types as guessed from its first megabyte.
 
         Raises:
-            InputError: the file is not CSV, has no rows, or a row there has too few or too many values.
+            InputError: the file is not CSV, is blank, or a row there has too few or too many values.
         """
         with self._explained(path):
             head, is_whole, dialect = self._read_head(path)
-            _require_text(path, head)
             rows, records = head[dialect.start :], Records(dialect.delimiter.all_characters)
             if not is_whole:
                 rows = rows[: records.complete(rows)]
@@ -98,9 +97,9 @@ class Csv:
                         return Start(dialect, pa.schema([(each.name, _wide(each.type)) for each in guess.schema]))
             except OpenQuote as error:
                 raise InputError(_open_quote(path, dialect, error.content, 0)) from error
-        if is_whole:
+        if not dialect.names:
             raise InputError(without_rows(path))
-        return Start(dialect, pa.schema([(name, pa.float64()) for name in dialect.names]))
+        return Start(dialect, pa.schema([(name, pa.null()) for name in dialect.names]))
 
     def batches(
         self, path: Path, schema: pa.Schema, verbatim: bool = False, comments: list[str] | None = None
@@ -154,6 +153,7 @@ class Csv:
             if len(head) < size or head.count(b"\n") + head.count(b"\r") > 3:
                 break
             size *= 8
+        _require_text(path, head)
         is_whole = len(head) < size
         return head, is_whole, find_dialect(head, is_whole, self.delimiter, self.column_names, usual_delimiter(path))
 
@@ -166,7 +166,8 @@ class Csv:
             if self.encoding is not None:
                 raise InputError(f"{path}: this is not {self.encoding} text; give another --data.encoding") from error
             remedy = "give --data.encoding latin-1 if it is Western European text, or save the file as UTF-8"
-            raise InputError(f"{path}: it contains bytes that are not UTF-8 text; {remedy}") from error
+            text = first_undecodable(path)
+            raise InputError(f"{path}: {shortened(text)} is not UTF-8 text; {remedy}") from error
         except UNREADABLE as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(

@@ -220,10 +220,13 @@ def _layout(head: bytes, is_whole: bool, delimiter: Delimiter, column_names: Seq
     if not rows:
         return _Layout(delimiter, [], 0, [], start)
     width = len(rows[0][0])
-    names = delimiter.values(comment.lstrip(b"# \t") or comment)
-    # A comment is the header if it names each value of rows of numbers.
-    if width > 1 and all(len(row) == len(names) for row, _ in rows) and any(map(_is_number, rows[0][0])):
-        return _Layout(delimiter, names, width, [row for row, _ in rows], start)
+    below = _without_comments(rows, width)
+    if width > 1 and any(map(_is_number, rows[0][0])) and all(len(row) == width for row in below):
+        # A comment is the header if it names each value of rows of numbers. A column may be called #.
+        for text in (comment.lstrip(b"# \t"), comment):
+            names = delimiter.values(text)
+            if len(names) == width and all(names):
+                return _Layout(delimiter, names, width, below, start)
     return _Layout(delimiter, rows[0][0], width, _without_comments(rows[1:], width), ends[0])
 
 

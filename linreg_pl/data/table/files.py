@@ -130,12 +130,31 @@ def _require_file(path: Path) -> None:
     if not path.is_file():
         problem = "it is a folder" if path.is_dir() else "there is no such file"
         raise InputError(f"{path}: {problem}; give --data.path a table")
+    if hint := _hint(path):
+        raise InputError(f"{path}: {hint}")
     if not _format(path):
         raise InputError(f"{path}: the name must end in {ENDINGS}, to tell how to read it; see --data.path")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; give --data.path a table with a header and rows")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path}: the file can't be read; change its permissions")
+
+
+def _hint(path: Path) -> str:
+    """Returns how to read a table that another program has to open; empty for other files."""
+    frame = "and pass the frame: TableDataModule(frame, target=...)"
+    csv_file = "or save the table as a CSV file"
+    suffix = path.suffix.lower()
+    if suffix in (".xlsx", ".xls", ".xlsm", ".ods"):
+        return (
+            f"this is a spreadsheet; save the sheet as a CSV file, or read it in Python with pandas.read_excel {frame}"
+        )
+    readers = {".sav": "spss", ".dta": "stata", ".sas7bdat": "sas", ".xpt": "sas"}
+    if suffix in readers:
+        return f"read this file in Python with pandas.read_{readers[suffix]} {frame}, {csv_file}"
+    if suffix in (".db", ".sqlite", ".sqlite3"):
+        return f"this is a database; read it in Python with pandas.read_sql {frame}, {csv_file}"
+    return ""
 
 
 def _is_hidden(file: Path, base: Path) -> bool:

@@ -39,12 +39,11 @@ class SegmentParser:
     def __init__(self, path: Path, dialect: Dialect, missing_values: list[str] | None, verbatim: bool = False) -> None:
         self._path, self._dialect, self._verbatim = path, dialect, verbatim
         marks = self.default_missing if missing_values is None else missing_values
-        # Arrow compares whole values; people write blanks around them.
-        blanks = [" " * count for count in range(16)]
-        self._missing = [
-            *blanks,
-            *(f"{before}{mark}{behind}" for mark in marks for before in ("", " ") for behind in ("", " ")),
-        ]
+        self._missing = ["", *marks]
+        # Arrow compares whole values; people write blanks around them. More marks take longer for each column, so
+        # they are only tried where a value is refused.
+        padded = [f"{before}{mark}{behind}" for mark in marks for before in ("", " ") for behind in ("", " ")]
+        self._missing_with_blanks = [*(" " * count for count in range(16)), *padded]
         self._behind = [self.behind_last_delimiter] if dialect.ends_with_delimiter else []
         self.comments: list[str] = []
 
@@ -55,7 +54,11 @@ class SegmentParser:
             InputError: a row has too few or too many values.
         """
         options = pyarrow.csv.ConvertOptions(null_values=self._missing, strings_can_be_null=True)
-        return self._parsed(segment, options, 0).select(self._dialect.names)
+        table = self._parsed(segment, options, 0)
+        if any(pa.types.is_string(kind) for kind in table.schema.types):
+            options.null_values = self._missing_with_blanks
+            table = self._parsed(segment, options, 0)
+        return table.select(self._dialect.names)
 
     def table(self, segment: Segment, schema: pa.Schema, rows_before: int) -> pa.Table:
         """Returns the rows of the columns in `schema`, as its types.
@@ -69,14 +72,15 @@ class SegmentParser:
             InputError: a row has too few or too many values.
             Refused: a value does not have its column's type.
         """
-        try:
-            return self._converted(segment, schema, rows_before).select(schema.names)
-        except pa.ArrowInvalid as error:
-            if "invalid UTF8" in str(error):
-                raise UnicodeError(str(error)) from error
-            if "conversion error" in str(error):
-                raise Refused(str(error)) from error
-            raise
+        for missing in (self._missing, self._missing_with_blanks):
+            try:
+                return self._converted(segment, schema, rows_before, missing).select(schema.names)
+            except pa.ArrowInvalid as error:
+                if "invalid UTF8" in str(error):
+                    raise UnicodeError(str(error)) from error
+                if "conversion error" not in str(error):
+                    raise
+        raise Refused
 
     def misfits(self, segment: Segment, schema: pa.Schema, rows_before: int) -> set[str]:
         """Returns the names of the columns that have a value of another type than `schema` says.
@@ -86,7 +90,7 @@ class SegmentParser:
         """
         typed = [field for field in schema if not pa.types.is_string(field.type)]
         try:
-            texts = self._converted(segment, as_text(pa.schema(typed)), rows_before, pa.string())
+            texts = self._converted(segment, as_text(pa.schema(typed)), rows_before, self._missing_with_blanks, True)
         except pa.ArrowInvalid as error:
             raise UnicodeError(str(error)) from error
         for name in self._behind:
@@ -97,13 +101,14 @@ class SegmentParser:
         return {field.name for field in typed if not _fits(texts[field.name], field.type)}
 
     def _converted(
-        self, segment: Segment, schema: pa.Schema, rows_before: int, behind: pa.DataType | None = None
+        self, segment: Segment, schema: pa.Schema, rows_before: int, missing: list[str], allows_behind: bool = False
     ) -> pa.Table:
-        types = {field.name: field.type for field in schema} | dict.fromkeys(self._behind, behind or pa.null())
+        types = {field.name: field.type for field in schema}
+        types |= dict.fromkeys(self._behind, pa.string() if allows_behind else pa.null())
         options = pyarrow.csv.ConvertOptions(
             column_types=types,
             include_columns=list(types),
-            null_values=self._missing,
+            null_values=missing,
             strings_can_be_null=not self._verbatim,
         )
         return self._parsed(segment, options, rows_before)

@@ -69,6 +69,23 @@ def _open_member(path: Path) -> Iterator[Any]:
         yield stream
 
 
+def first_undecodable(path: Path) -> str:
+    """Returns the first line that is not UTF-8 text, read as Latin-1."""
+    before, size = b"", 1 << 20
+    with open_text(path, None) as file:
+        while part := file.read(size):
+            content = before + part
+            try:
+                content.decode()
+            except UnicodeDecodeError as error:
+                if error.end < len(content) or error.reason != "unexpected end of data":
+                    start = max(content.rfind(line_end, 0, error.start) for line_end in (b"\n", b"\r")) + 1
+                    line: bytes = (content[start:].splitlines() or [b""])[0]
+                    return line.decode("latin-1")
+            before = content[content.rfind(b"\n") + 1 :][-size:]
+    return before.decode("latin-1")
+
+
 def usual_delimiter(path: Path) -> bytes:
     """Returns the delimiter of files with such an ending: a tab for .tsv, else a comma."""
     suffixes = path.suffixes
