@@ -1,6 +1,7 @@
 """Finds the files that a path names, their format, and the columns that their folder names add.
 
 one file        table.csv, table.csv.gz, table.parquet, table.feather
+a URL           https://host/table.csv, s3://bucket/table.parquet; copied before it is read
 several files   a list of files, a pattern such as data/2024-*.parquet, or a folder; sorted by name
 hive partitions data/year=2024/part.parquet: below a folder or a pattern, each `name=value` is a column
 """
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
 
+from linreg_pl.data.table.remote import downloaded, is_remote
 from linreg_pl.errors import InputError, quoted
 
 FORMATS = {
@@ -55,7 +57,10 @@ def find_files(path: str | Sequence[str]) -> Files:
     if not isinstance(path, str):
         if not path:
             raise InputError("no file is named: give --data.path at least one")
-        return _opened([Path(name) for name in path], None)
+        local = [downloaded(name) if is_remote(name) else [Path(name)] for name in path]
+        return _opened([each for paths in local for each in paths], None)
+    if is_remote(path):
+        return _opened(downloaded(path), None)
     root = Path(path)
     if root.is_dir():
         files = [file for file in sorted(root.rglob("*")) if file.is_file() and not _is_hidden(file, root)]
