@@ -114,7 +114,7 @@ def find_dialect(
     if column_names is not None:
         return Dialect(chosen.delimiter, [*column_names], frozenset(), ends_with_delimiter, chosen.start, [])
     names = [name.decode() for name in chosen.names]
-    if has_one_more and not ends_with_delimiter:
+    if has_one_more and not ends_with_delimiter and len(rows) > 1:  # a single row is more likely wrong
         names = ["", *names]  # R's write.table writes row names without a name for them
     nameless = [index for index, name in enumerate(names) if not name.strip()]
     for index in nameless:
