@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.sweep_answer import Table, distance, least_squares, missed
+from benchmarks.sweep_answer import INTERCEPT, Table, distance, least_squares, missed
 from benchmarks.sweep_tables import Choice, choices_in
 from tests import commands
 
@@ -71,11 +71,9 @@ def fit(choice: Choice, path: Path) -> Result:
         result.steps = int(planned[1].replace(",", "")) if planned else None
         for file in Path(folder).glob("lightning_logs/*/report.json"):
             report = json.loads(file.read_text())
+            names = {"W": choice.features[0], "b": INTERCEPT}  # W is the coefficient of a single feature
             fitted, exact = (
-                {
-                    choice.features[0] if name == "W" else name.removeprefix("W/"): value
-                    for name, value in values.items()
-                }
+                {names.get(name, name.removeprefix("W/")): value for name, value in values.items()}
                 for values in (report["coefficients"], report["exact"]["coefficients"])
             )
             compare(result, Table(path), choice.target, fitted, exact)
@@ -95,7 +93,7 @@ def solve(choice: Choice, path: Path) -> Result:
             output = timed(result, flags, folder)
     if output.code == 0:
         solution = json.loads(output.stdout)
-        estimates = {**solution["coefficients"], "b": solution["intercept"]}
+        estimates = {**solution["coefficients"], INTERCEPT: solution["intercept"]}
         coefficients = {name: value["estimate"] for name, value in estimates.items()}
         table = Table(path, missing=marks(flags))
         compare(result, table, choice.target, coefficients, coefficients, solution["num_rows"])
@@ -134,7 +132,7 @@ def compare(
 ) -> None:
     """Sets the distances from the answer; the message if pandas does not read the same columns."""
     try:
-        x, y = table.rows([name for name in coefficients if name != "b"], target)
+        x, y = table.rows([name for name in coefficients if name != INTERCEPT], target)
         result.columns, result.lost_rows = x.shape[1], len(y) - num_rows if num_rows is not None else 0
         if x.size > most_entries:
             raise ValueError("the table is too large")

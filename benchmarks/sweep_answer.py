@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+INTERCEPT = "(intercept)"
+"""The name of b; a feature may be called b."""
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.sweep import Result, compare, fit, lines, marks, solve
-from benchmarks.sweep_answer import Table, least_squares, numbers
+from benchmarks.sweep_answer import INTERCEPT, Table, least_squares, numbers
 from benchmarks.sweep_tables import Choice, choose
 from tests import commands
 
@@ -85,10 +85,18 @@ def test_solve_is_compared(choice: Choice, tmp_path: Path) -> None:
     assert result.missed < 1e-9
 
 
+def test_feature_named_b(table: pd.DataFrame, tmp_path: Path) -> None:
+    table.rename(columns={"size": "b"}).to_csv(tmp_path / "tables" / "named.csv", index=False)
+    chosen = Choice("named", "y", ["b", "color"], 12, has_all_columns=False)
+    for result in (fit(chosen, chosen.path(tmp_path)), solve(chosen, chosen.path(tmp_path))):
+        assert result.missed is not None
+        assert result.missed < 1e-3
+
+
 def test_wrong_coefficient_shows(choice: Choice, tmp_path: Path) -> None:
     table = Table(choice.path(tmp_path))
     answer = least_squares(*table.rows(["size"], "y"))
-    result, coefficients = Result("some", 12), {"size": float(answer.W[0] + answer.errors[0]), "b": answer.b}
+    result, coefficients = Result("some", 12), {"size": float(answer.W[0] + answer.errors[0]), INTERCEPT: answer.b}
     compare(result, table, "y", coefficients, coefficients, num_rows=11)
     assert result.distance is not None
     assert result.distance[0] == pytest.approx(1)
