@@ -103,6 +103,8 @@ def expected_rows(text: str, delimiter: str) -> list[list[str]] | None:
     rows = [record for record, line in records[1:] if len(record) == width or not is_no_row(line)]
     if rows and all(row[3:] == [""] for row in rows):
         rows = [row[:3] for row in rows]
+    elif len(rows) > 1 and all(len(row) == 4 for row in rows):
+        rows = [row[1:] for row in rows]  # as R writes row names
     return rows if all(len(row) == 3 for row in rows) else None
 
 
