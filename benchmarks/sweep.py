@@ -86,7 +86,7 @@ def solve(choice: Choice, path: Path) -> Result:
     flags = ["solve", "--data=TableDataModule", f"--data.path={path}", f"--data.target={choice.target}", "--json"]
     with tempfile.TemporaryDirectory() as folder:
         output = timed(result, flags, folder)
-        offers = [line.strip() for line in output.stderr.splitlines() if line.strip().startswith("linreg solve")]
+        offers = re.findall(r"^\s*((?:\S*/)?linreg solve .*?)\s*$", output.stderr, re.MULTILINE)
         if output.code and offers:
             result.pasted, result.tries = offers[-1], 2
             flags = [*shlex.split(result.pasted)[1:], "--json"]
@@ -96,7 +96,8 @@ def solve(choice: Choice, path: Path) -> Result:
         estimates = {**solution["coefficients"], INTERCEPT: solution["intercept"]}
         coefficients = {name: value["estimate"] for name, value in estimates.items()}
         table = Table(path, missing=marks(flags))
-        compare(result, table, choice.target, coefficients, coefficients, solution["num_rows"])
+        imputes = re.search(r"--data\.missing[= ]mean", " ".join(flags)) is not None
+        compare(result, table, choice.target, coefficients, coefficients, solution["num_rows"], imputes)
     return result
 
 
@@ -128,11 +129,12 @@ def compare(
     coefficients: dict[str, Any],
     exact: dict[str, Any],
     num_rows: int | None = None,
+    imputes: bool = False,
     most_entries: int = 60_000_000,
 ) -> None:
     """Sets the distances from the answer; the message if pandas does not read the same columns."""
     try:
-        x, y = table.rows([name for name in coefficients if name != INTERCEPT], target)
+        x, y = table.rows([name for name in coefficients if name != INTERCEPT], target, imputes)
         result.columns, result.lost_rows = x.shape[1], len(y) - num_rows if num_rows is not None else 0
         if x.size > most_entries:
             raise ValueError("the table is too large")

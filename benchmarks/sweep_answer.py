@@ -43,15 +43,18 @@ class Table:
     def __init__(self, path: Path, missing: Sequence[str] = ()) -> None:
         self._texts = pd.read_csv(path, dtype=str, na_values=list(missing))
 
-    def rows(self, names: Sequence[str], target: str) -> tuple[np.ndarray, np.ndarray]:
-        """Returns x (N, P) of the columns that the program names, and y (N,): rows without a missing value.
+    def rows(self, names: Sequence[str], target: str, imputes: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Returns x (N, P) of the columns that the program names, and y (N,).
+
+        Rows with a missing value are left out, or with `imputes` only those without a target.
 
         Raises:
             ValueError: if a column has another name or other values than numbers, categories and dates.
         """
-        x = pd.concat([self._feature(name) for name in names], axis=1)
-        y = numbers(self._texts[target])
-        complete = x.notna().all(axis=1) & y.notna()
+        y = numbers(self._texts[target]).dropna()
+        x = pd.concat([self._feature(name) for name in names], axis=1, keys=names).loc[y.index]
+        x = x.fillna(x.mean()) if imputes else x
+        complete = x.notna().all(axis=1)
         return x[complete].to_numpy(), y[complete].to_numpy()
 
     def _feature(self, name: str) -> pd.Series:

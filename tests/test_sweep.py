@@ -85,6 +85,20 @@ def test_solve_is_compared(choice: Choice, tmp_path: Path) -> None:
     assert result.missed < 1e-9
 
 
+def test_imputed_means_are_compared(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table.loc[3, "size"], table.loc[5, "color"], table.loc[7, "y"] = np.nan, None, np.nan
+    path = tmp_path / "tables" / "gaps.csv"
+    table.to_csv(path, index=False)
+    offer = f"linreg solve --data TableDataModule --data.path {path} --data.target y --data.missing mean"
+    answer = commands.linreg(*offer.split()[1:], "--json", cwd=tmp_path)
+    outputs = [commands.Result(2, "", f"linreg: no\n/bin/{offer}\n"), answer]
+    monkeypatch.setattr(commands, "linreg", lambda *_, **__: outputs.pop(0))
+    result = solve(Choice("gaps", "y", ["size", "color"], 9, has_all_columns=True), path)
+    assert (result.tries, result.lost_rows, result.message) == (2, 0, "linreg: no\n/bin/" + offer)
+    assert result.missed is not None
+    assert result.missed < 1e-9
+
+
 def test_feature_named_b(table: pd.DataFrame, tmp_path: Path) -> None:
     table.rename(columns={"size": "b"}).to_csv(tmp_path / "tables" / "named.csv", index=False)
     chosen = Choice("named", "y", ["b", "color"], 12, has_all_columns=False)
