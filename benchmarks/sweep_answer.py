@@ -52,18 +52,23 @@ class Table:
             ValueError: if a column has another name or other values than numbers, categories and dates.
         """
         y = numbers(self._texts[target]).dropna()
-        x = pd.concat([self._feature(name) for name in names], axis=1, keys=names).loc[y.index]
+        x = pd.concat([self._feature(name, names) for name in names], axis=1, keys=names).loc[y.index]
         x = x.fillna(x.mean()) if imputes else x
         complete = x.notna().all(axis=1)
         return x[complete].to_numpy(), y[complete].to_numpy()
 
-    def _feature(self, name: str) -> pd.Series:
-        """Returns a column of numbers, or for a name such as `color=red` the rows of this category."""
+    def _feature(self, name: str, names: Sequence[str]) -> pd.Series:
+        """Returns a column of numbers, or for a name such as `color=red` the rows of this category.
+
+        `color=other` also has the rows of categories without a name.
+        """
         if name in self._texts:
             return numbers(self._texts[name])
         for column, texts in self._texts.items():
             if name.startswith(f"{column}="):
-                return (texts == name.removeprefix(f"{column}=")).astype(float).where(texts.notna())
+                labels = f"{column}=" + texts
+                is_other = ~labels.isin(names) if name == f"{column}=other" else False
+                return ((labels == name) | is_other).astype(float).where(texts.notna())
         raise ValueError(f"no column is named {name}")
 
 
@@ -79,7 +84,7 @@ def numbers(texts: pd.Series) -> pd.Series:
     if known.str.fullmatch(r"\d?\d:\d\d(:\d\d)?").all():
         clock = known.str.split(":", expand=True).astype(float)
         return (clock @ [1 / 24, 1 / 1440, 1 / 86400][: clock.shape[1]]).reindex(texts.index)
-    for form in ("ISO8601", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d.%m.%Y", "%d-%b-%Y", "%d-%b-%y", "%B %d, %Y"):
+    for form in ("ISO8601", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d.%m.%Y", "%d-%b-%Y", "%d-%b-%y", "%m/%d/%Y %H:%M"):
         dates = pd.to_datetime(known, utc=True, format=form, errors="coerce")
         if dates.notna().all():
             days: pd.Series = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)

@@ -61,6 +61,11 @@ def test_categories_are_not_determined(table: pd.DataFrame, choice: Choice, tmp_
     assert np.isnan(answer.errors).tolist() == [False, True, True, True, True]
 
 
+def test_other_categories(choice: Choice, tmp_path: Path) -> None:
+    x, _ = Table(choice.path(tmp_path)).rows(["color=red", "color=other"], "y")
+    assert x.tolist() == [[1, 0], [0, 1], [0, 1]] * 4
+
+
 def test_readings() -> None:
     assert numbers(pd.Series(["1,234.5", "€ 2", "-", None])).tolist()[:2] == [1234.5, 2]
     assert numbers(pd.Series(["TRUE", "false"])).tolist() == [1, 0]
