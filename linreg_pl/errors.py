@@ -1,7 +1,11 @@
 """The errors that the user can mend, and how their messages quote names and texts."""
 
+import json
+import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 class InputError(ValueError):
@@ -9,7 +13,15 @@ class InputError(ValueError):
 
     The message is one short paragraph for the user: what is wrong, where, what was found, what to do. The command line
     prints it and exits with code 2.
+
+    Args:
+        message: The paragraph; or a line for each thing that is wrong.
+        flags: Names and values of the data's flags that would settle everything.
     """
+
+    def __init__(self, message: str, flags: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.flags = dict(flags or {})
 
 
 class Diverged(ArithmeticError):  # noqa: N818 (the field's word)
@@ -30,3 +42,26 @@ def shortened(text: str, most: int = 40) -> str:
 def repeated(names: Iterable[str]) -> list[str]:
     """Returns the names that occur more than once, sorted."""
     return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def flag_text(value: Any) -> str:
+    """Returns a flag's value as it is typed in a shell."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return shlex.quote(f"[{', '.join(map(_name_text, value))}]")
+    return shlex.quote(str(value))
+
+
+def _name_text(name: str) -> str:
+    """Returns a name as an element of a list: in quotes, unless no reader of YAML takes it for something else."""
+    is_plain = re.fullmatch(r"[A-Za-z_]\w*", name) and name.lower() not in (
+        "null",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "on",
+        "off",
+    )
+    return name if is_plain else json.dumps(name, ensure_ascii=False)

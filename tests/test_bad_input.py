@@ -10,6 +10,7 @@ import datetime
 import os
 import pickle
 import re
+import shlex
 import shutil
 import sys
 import zipfile
@@ -42,22 +43,38 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}
 
 
+def offered(result: Result) -> list[str]:
+    """Returns the arguments of the command that a refusal offers; none if it offers none."""
+    _, _, command = result.stderr.partition("\nThis works:\n")
+    return shlex.split(command)[1:]
+
+
 def assert_refused(result: Result, words: str) -> None:
-    """Asserts one short line without jargon that has each of `words`, which `|` separates."""
+    """Asserts short lines without jargon that have each of `words`, which `|` separates.
+
+    Several lines, and a command at the end, are for tables whose faults flags can settle.
+    """
     print(result.stderr, end="")
     assert result.code == 2, result.stderr
-    assert re.fullmatch(r"linreg: [^\n]+\n", result.stderr)
-    assert len(result.stderr) <= LONGEST
+    assert re.fullmatch(r"linreg: [^\n]+\n([^\n]+\n)*This works:\n[^\n]+\n|linreg: [^\n]+\n", result.stderr)
+    assert max(map(len, result.stderr.splitlines())) <= LONGEST
     assert [word for word in JARGON if word in result.stderr] == []
     assert [word for word in words.split("|") if word not in result.stderr] == []
     assert re.fullmatch(r"(fitting [^\n]*\n)?", result.stdout), "nothing was trained"
 
 
 def refuse(*args: str, cwd: Path, words: str, env: Mapping[str, str] | None = None) -> None:
-    """Runs `linreg args…`, and asserts that it is refused and leaves the folder unchanged."""
+    """Runs `linreg args…`, and asserts that it is refused and leaves the folder unchanged.
+
+    If the refusal offers a command, that works.
+    """
     before = contents(cwd)
-    assert_refused(linreg(*args, cwd=cwd, env=env), words)
+    result = linreg(*args, cwd=cwd, env=env)
+    assert_refused(result, words)
     assert contents(cwd) == before
+    if command := offered(result):
+        again = linreg(*command, cwd=cwd, env=env)
+        assert again.code == 0, (command, again.stderr)
 
 
 def parquet(**table: Any) -> bytes:

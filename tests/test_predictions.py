@@ -56,7 +56,9 @@ def predicted(folder: Path, *flags: str, output: str = "out.parquet") -> pa.Tabl
     assert (result.code, result.stderr) == (0, "")
     read = pyarrow.csv.read_csv if output.endswith("csv") else pyarrow.parquet.read_table
     predictions: pa.Table = read(folder / output)
-    assert result.stdout == f"{len(predictions)} predictions in {output}\n"
+    num_empty = sum(value is None or np.isnan(value) for value in predictions["y_predicted"].to_pylist())
+    empty = f", {num_empty} of them empty: a value of these rows is missing, or was not seen by the fit"
+    assert result.stdout == f"{len(predictions)} predictions in {output}{empty if num_empty else ''}\n"
     return predictions
 
 
@@ -102,8 +104,10 @@ def test_features_match_by_name(
     WRITERS[name](mixed, tmp_path / name)
     flags = ("--data.path", str(tmp_path / name), "--data.memory_limit", memory_limit)
     predictions = predicted(folder, *flags, output=output)
-    assert predictions.column_names == ["y"]
-    np.testing.assert_allclose(predictions["y"].to_numpy(), expected(content, coefficients), rtol=1e-5, atol=1e-5)
+    assert predictions.column_names == ["y_predicted"]
+    np.testing.assert_allclose(
+        predictions["y_predicted"].to_numpy(), expected(content, coefficients), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_features_come_from_the_checkpoint(tmp_path: Path) -> None:
@@ -115,7 +119,7 @@ def test_features_come_from_the_checkpoint(tmp_path: Path) -> None:
     W = json.loads((tmp_path / RUN / "report.json").read_text())["coefficients"]
     assert list(W) == ["W/color=blue", "W/color=green", "W/color=red", "W/a", "b"]
     (tmp_path / "new.csv").write_text("id,when,a,color\n7,2026-01-01,0.5,red\n8,2026-01-02,-1,blue\n")
-    predictions = predicted(tmp_path, "--data.path", "new.csv")["y"].to_numpy()
+    predictions = predicted(tmp_path, "--data.path", "new.csv")["y_predicted"].to_numpy()
     values = [W["W/color=red"] + 0.5 * W["W/a"] + W["b"], W["W/color=blue"] - W["W/a"] + W["b"]]
     np.testing.assert_allclose(predictions, values, rtol=1e-5)
     wider = content.add_column(0, "more", pa.array(["?"] * len(content)))
@@ -131,10 +135,12 @@ def test_predictions_keep_the_row_order(fitted_once: tuple[Path, dict[str, float
     content = table(150_000, seed=2).append_column("id", pa.array(np.arange(150_000)))
     pyarrow.parquet.write_table(content, tmp_path / "new.parquet", row_group_size=40_000)
     predictions = predicted(folder, "--data.path", str(tmp_path / "new.parquet"), "--keep_columns", "[id, color]")
-    assert predictions.column_names == ["id", "color", "y"]
+    assert predictions.column_names == ["id", "color", "y_predicted"]
     assert predictions["id"].to_numpy().tolist() == list(range(150_000))
     assert predictions["color"] == content["color"]
-    np.testing.assert_allclose(predictions["y"].to_numpy(), expected(content, coefficients), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        predictions["y_predicted"].to_numpy(), expected(content, coefficients), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet"])
@@ -150,8 +156,8 @@ def test_text_is_copied_unchanged(output: str, fitted_once: tuple[Path, dict[str
         predictions = pyarrow.csv.read_csv(fitted_once[0] / output, convert_options=text)
     else:
         predictions = pyarrow.parquet.read_table(fitted_once[0] / output)
-    assert predictions.column_names == ["id", "country", "a,b", "a", "b", "color", "y"]
-    first, second = predictions.drop_columns(["y"]).to_pylist()
+    assert predictions.column_names == ["id", "country", "a,b", "a", "b", "color", "y_predicted"]
+    first, second = predictions.drop_columns(["y_predicted"]).to_pylist()
     assert first == {"id": "007", "country": "NA", "a,b": 'x, "y"', "a": "1.50", "b": "2", "color": "red"}
     assert second == {"id": "1e5", "country": "", "a,b": "", "a": "2", "b": "1", "color": "blue"}
 
@@ -220,10 +226,10 @@ def test_interval_matches_the_textbook(
     new = table(9, seed=3)
     pyarrow.csv.write_csv(new.select(["color", "b", "a"]), tmp_path / "new.csv")
     predictions = predicted(tmp_path, "--data.path", "new.csv", "--interval", "0.9", output="out.csv")
-    assert predictions.column_names == ["y", "y_lower", "y_upper", "z", "z_lower", "z_upper"]
+    assert predictions.column_names == ["y_predicted", "y_lower", "y_upper", "z_predicted", "z_lower", "z_upper"]
     for target in ("y", "z"):
         centre, reach = textbook(table(), new, target, fit_intercept, weighted)
-        for name, value in {"": centre, "_lower": centre - reach, "_upper": centre + reach}.items():
+        for name, value in {"_predicted": centre, "_lower": centre - reach, "_upper": centre + reach}.items():
             # Descent ends near the exact solution; 0.01 would already be a hundredth of a deviation.
             np.testing.assert_allclose(predictions[target + name].to_numpy(), value, rtol=1e-5, atol=2e-5)
         lower, upper = (predictions[f"{target}_{end}"].to_numpy() for end in ("lower", "upper"))
@@ -234,7 +240,7 @@ def test_interval_of_a_missing_value(tmp_path: Path) -> None:
     fit(tmp_path, "--data.missing", "drop")
     (tmp_path / "new.csv").write_text("a,color,b\n1,red,2\n,red,2\n1,,2\n1,blue,2\n")
     predictions = predicted(tmp_path, "--data.path", "new.csv", "--interval", "0.9", "--data.memory_limit", "0")
-    for name in ("y", "y_lower", "y_upper"):
+    for name in ("y_predicted", "y_lower", "y_upper"):
         assert np.isnan(predictions[name].to_numpy()).tolist() == [False, True, True, False]
 
 
@@ -255,9 +261,21 @@ NEW = "a,color,b\n1,red,2\n"
 REFUSED = {
     "no column": ("a,colour,b\n1,red,2\n", "", "new.csv: there is no column 'color' (did you mean 'colour'?)|'b'"),
     "no columns": ("x\n1\n", "", "new.csv: there is no column 'a', 'color', 'b'"),
-    "new category": (NEW + "1,pink,2\n", "", "new.csv: column 'color', row 2: 'pink' is none of the 3 categories"),
-    "text for numbers": ("a,color,b\nx,red,2\n", "", "new.csv: column 'a', row 1: 'x' is not a number"),
-    "missing value": (NEW + ",red,2\n", "", "new.csv: column 'a', row 2: a value is missing"),
+    "new category": (
+        NEW + "1,pink,2\n",
+        "--data.unseen error",
+        "new.csv: column 'color', row 2: 'pink' is none of the 3 categories",
+    ),
+    "text for numbers": (
+        "a,color,b\nx,red,2\n",
+        "--data.unseen error",
+        "new.csv: column 'a', row 1: 'x' is not a number",
+    ),
+    "no category for the rest": (
+        NEW + "1,pink,2\n",
+        "--data.unseen other",
+        "row 2: 'pink' is none of|--data.rare other",
+    ),
     "no such column to keep": (NEW, "--keep_columns [B]", "new.csv: there is no column 'B'|'b'|--keep_columns"),
     "one to keep twice": (NEW, "--keep_columns [b,b]", "--keep_columns names 'b' more than once"),
     "a bound's name": (
@@ -289,7 +307,8 @@ def test_late_failure_keeps_the_old_file(fitted_once: tuple[Path, dict[str, floa
     content = content.set_column(1, "color", pa.array(colors))
     pyarrow.parquet.write_table(content, path := tmp_path / "new.parquet", row_group_size=30_000)
     (tmp_path / "out.csv").write_text("before")
-    flags = ("--data.path", str(path), "--output", str(tmp_path / "out.csv"), "--keep_columns", "all")
+    paths = ("--data.path", str(path), "--output", str(tmp_path / "out.csv"))
+    flags = (*paths, "--keep_columns", "all", "--data.unseen", "error")
     assert_refused(predict(fitted_once[0], *flags), "new.parquet: column 'color', row 140000: 'pink' is none of")
     assert file_names(tmp_path) == ["new.parquet", "out.csv"]
     assert (tmp_path / "out.csv").read_text() == "before"

@@ -124,7 +124,9 @@ def test_prediction_needs_no_target_column(tmp_path: Path) -> None:
     assert result.stdout == "3 predictions in predictions.csv\n", result.stderr
     W, b = [coefficients["W/a"], coefficients["W/b"]], coefficients["b"]
     expected = np.array([[1, 2], [3, 4], [0, 0]]) @ W + b
-    np.testing.assert_allclose(pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y"].to_numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        pyarrow.csv.read_csv(tmp_path / "predictions.csv")["y_predicted"].to_numpy(), expected, rtol=1e-5
+    )
 
 
 def test_validation_uses_held_out_rows(tmp_path: Path) -> None:

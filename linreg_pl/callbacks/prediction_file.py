@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 class PredictionFile(Callback):
     """Writes a row for each row of the data, in its order: the columns to keep, then the prediction of each target.
 
-    A prediction's column has the target's name, or `target_predicted` if a kept column has that name. With an interval,
-    `target_lower` and `target_upper` follow. Only a batch of rows is held at a time. The file gets its name once it is
-    complete.
+    A prediction's column is `target_predicted`. With an interval, `target_lower` and `target_upper` follow. Only a
+    batch of rows is held at a time. The file gets its name once it is complete.
 
     Args:
         output: Name of the file.
@@ -43,6 +42,7 @@ class PredictionFile(Callback):
     ) -> None:
         self.path = Path(output)
         self.num_rows = 0
+        self.num_empty = 0  # rows without a prediction
         self._file: IO[bytes] | None = None
         if self.path.suffix.lower() not in (".csv", ".parquet"):
             raise InputError(f"{output}: the name must end in .csv or .parquet; see --output")
@@ -77,7 +77,7 @@ class PredictionFile(Callback):
 
         names = list(kept.names)
         for target in targets:
-            names.append(f"{target}_predicted" if target in kept.names else target)
+            names.append(f"{target}_predicted")
             names += [f"{target}_lower", f"{target}_upper"] if self._interval else []
         doubled = repeated(names)
         if doubled:
@@ -103,6 +103,7 @@ class PredictionFile(Callback):
         columns = [pa.array(column) for column in values.flatten(1).double().T.contiguous().numpy()]
         self._writer.write_table(pa.table([*self._kept.next(len(outputs)), *columns], schema=self._schema))
         self.num_rows += len(outputs)
+        self.num_empty += int(outputs.isnan().any(dim=1).sum())
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Removes the incomplete file."""

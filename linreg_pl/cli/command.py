@@ -11,6 +11,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from linreg_pl.callbacks.progress_bar import RunBar
 from linreg_pl.cli import evaluate, fit
+from linreg_pl.cli.describe import describe
 from linreg_pl.cli.flags import COMMANDS, add_own_flags, data_classes, default_settings, mentions_data
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
@@ -95,10 +96,17 @@ class LinregCLI(LightningCLI):
         parser.set_defaults({"data": {"class_path": SyntheticDataModule.__name__}})
         parser.set_defaults({f"model.{name}": value for name, value in model_settings().items()})
         parser.link_arguments("data", "model.num_features", compute_fn=self.num_features, apply_on="instantiate")
-        parser.link_arguments("data.num_targets", "model.num_targets", apply_on="instantiate")
+        parser.link_arguments("data", "model.num_targets", compute_fn=self.num_targets, apply_on="instantiate")
+
+    @staticmethod
+    def num_targets(data: BatchDataModule) -> int:
+        """Returns K; a table without a target can be described, and is refused elsewhere once it is read."""
+        return max(1, data.num_targets)
 
     def num_features(self, data: BatchDataModule) -> int:
         """Returns D after the data has adopted the checkpoint's state, as its categories are columns."""
+        if self.config.subcommand == "describe":
+            return 1  # the table may not be one that a model can be built for
         if self.shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
         if self.start.checkpoint is not None:
@@ -129,7 +137,7 @@ class LinregCLI(LightningCLI):
         require_possible(settings.trainer)
         settings.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = settings.pop("allow_changed_settings", False)
-        if command not in ("fit", "solve") and self.start.checkpoint is None:
+        if command not in ("fit", "solve", "describe") and self.start.checkpoint is None:
             raise InputError(f"linreg {command}: give --ckpt_path a checkpoint, RUN/checkpoints/step=….ckpt")
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Any:
@@ -176,5 +184,6 @@ class LinregCLI(LightningCLI):
             "test": evaluate.test,
             "predict": evaluate.predict,
             "solve": evaluate.solve,
+            "describe": describe,
         }
         functions[subcommand](job)

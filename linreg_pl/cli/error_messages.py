@@ -1,12 +1,15 @@
 """Turns errors that the user can mend into one paragraph."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from linreg_pl.errors import InputError
+from linreg_pl.cli.runs_and_plot import as_typed
+from linreg_pl.errors import InputError, flag_text
 
 
 @contextmanager
@@ -26,13 +29,31 @@ def writing(place: Path, flag: str) -> Iterator[None]:
         raise InputError(f"{where}; make room, or give {flag} another place") from error
 
 
-def message_for(error: BaseException) -> str | None:
-    """Returns one paragraph for an error that the input explains, and None for one that is a bug."""
+def message_for(error: BaseException, args: Sequence[str] = ()) -> str | None:
+    """Returns one paragraph for an error that the input explains, and None for one that is a bug.
+
+    If flags settle it, the paragraph has a line for each thing that is wrong, and the command with these flags follows.
+    """
     chain: BaseException | None = error
     while chain is not None:  # jsonargparse wraps what a constructor raises
         if isinstance(chain, OSError) and chain.filename:
             return f"{chain.filename}: {chain.strerror}"
+        if isinstance(chain, InputError) and chain.flags:
+            return f"{chain}\nThis works:\n{with_flags(args, chain.flags)}"
         if isinstance(chain, InputError | MisconfigurationException | OSError):
             return " ".join(str(chain).split())
         chain = chain.__cause__
     return None
+
+
+def with_flags(args: Sequence[str], flags: Mapping[str, Any]) -> str:
+    """Returns the command line `linreg args…` with some of the data's flags, which replace those of the same names."""
+    names = {f"--data.{name}" for name in flags}
+    kept, skips = list[str](), False
+    for arg in args:
+        name, is_whole = arg.partition("=")[0], "=" in arg
+        if not skips and name not in names:
+            kept.append(shlex.quote(arg))
+        skips = not skips and name in names and not is_whole
+    more = [f"--data.{name} {flag_text(value)}" for name, value in flags.items()]
+    return " ".join([as_typed("linreg"), *kept, *more])

@@ -1,6 +1,7 @@
 """The subcommands that train nothing: `linreg validate`, `test`, `predict` and `solve`."""
 
 import json
+import sys
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
@@ -36,13 +37,18 @@ def predict(job: Job) -> None:
     trainer = evaluation_trainer(job, [predictions])
     with writing(predictions.path, "--output"):
         trainer.predict(**evaluated(job), return_predictions=False)
-    print(f"{predictions.num_rows} predictions in {predictions.path}")
+    empty = predictions.num_empty
+    print(f"{predictions.num_rows} predictions in {predictions.path}", end="\n" if not empty else "")
+    if empty:
+        print(f", {empty} of them empty: a value of these rows is missing, or was not seen by the fit")
 
 
 def solve(job: Job) -> None:
     """Prints the exact solution."""
     job.data.setup("solve")
     solved = solution.solve(job.data, job.model)
+    if job.data.remarks:
+        print(*(f"NOTE     {remark}" for remark in job.data.remarks), sep="\n", file=sys.stderr)
     if job.settings.json:
         print(json.dumps(solved.as_json(), indent=2))
     else:

@@ -174,6 +174,7 @@ def print_heading(job: Job, length: str, planned: PlannedRun | None) -> None:
         )
     )
     print(f"fitting {size}: {length}, {data.steps_per_epoch} an epoch{resumed}")
+    print(*(f"note      {remark}" for remark in data.remarks), sep="\n", end="\n" if data.remarks else "")
     if planned:
         print(*planned.lines(), sep="\n")
 

@@ -52,6 +52,7 @@ COMMANDS = {
         ),
         trainer=frozenset({"enable_progress_bar"}),
     ),
+    "describe": Command("Show what each column of a table is taken for, and what is left out."),
     "runs": Command("List the runs and their states.", has_settings=False),
     "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
 }
@@ -102,6 +103,8 @@ def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
     """Adds the flags that only this subcommand has."""
     if command == "fit":
         add_flags_of_fit(parser)
+    elif command == "describe":
+        parser.set_defaults({"data": {"class_path": "TableDataModule", "init_args": {"target": []}}})
     elif command == "solve":
         parser.add_argument("--json", action="store_true", help="Print everything as JSON.")
     else:

@@ -46,7 +46,7 @@ def main(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as error:
-        message = message_for(error)
+        message = message_for(error, args)
         if message is None:
             raise
         if "--debug" in given:

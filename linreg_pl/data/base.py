@@ -54,6 +54,11 @@ class BatchDataModule(LightningDataModule, ABC):
         return []
 
     @property
+    def remarks(self) -> list[str]:
+        """Returns what the user should know of how the data is read; known after `setup`."""
+        return []
+
+    @property
     def num_features(self) -> int:
         """Returns D."""
         return len(self.feature_names)

@@ -4,7 +4,7 @@ Messages count rows from 1, without the header.
 """
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ class Csv:
         delimiter: The character between values; sniffed if not given.
         column_names: Names of all columns, for files without a header.
         encoding: The files' encoding; UTF-8 if not given, or what the byte order mark says.
-        missing_values: Texts that stand for a missing value, as an empty one does; if not given, those of pandas.
+        missing_values: Texts that stand for a missing value, beside the empty one and those of pandas, such as NA.
 
     Raises:
         InputError: an argument can't be used.
@@ -62,7 +62,7 @@ class Csv:
     delimiter: str | None = None
     column_names: list[str] | None = None
     encoding: str | None = None
-    missing_values: list[str] | None = None
+    missing_values: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.delimiter is not None:

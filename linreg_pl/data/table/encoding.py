@@ -1,59 +1,70 @@
 """Encodes the columns of a table as numbers.
 
     numbers, truth values   unchanged; true is 1
-    text, dictionaries      one-hot: a column `column=value` for each category, 1 where the row has that value, else 0
-    dates, lists, …         refused
+    dates, times            days since 1970-01-01, with the time as a fraction; times of a day and durations in days
+    text, dictionaries      one-hot: a column `column=value` for each category, 1 where the row has that value, else 0;
+                            or numbers or dates in the notation that was found
 
 Missing values become NaN.
 """
 
 import difflib
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linreg_pl.data.table.learnt import Learnt
+from linreg_pl.data.table.number_text import NumberFormat
+from linreg_pl.data.table.text_column import is_mark
 from linreg_pl.errors import InputError, quoted, repeated, shortened
-
-NUMBER_OR_DATE = re.compile(
-    r"[+-]?[$€£¥]?[\d.,_' ]*\d[\d.,_' ]*(e[+-]?\d+)?[%$€£¥]?|\d+[/.-]\d+[/.-]\d+.*|[+-]?inf(inity)?", re.IGNORECASE
-)
-"""Text that is probably a number or a date, and would silently become a category."""
 
 EXACT_IN_FLOAT32 = (pa.bool_(), pa.int8(), pa.int16(), pa.uint8(), pa.uint16(), pa.float16(), pa.float32())
 """Types whose values are all exact in float32."""
+
+Unseen = Literal["error", "missing", "other"]
 
 
 class Encoding:
     """Encodes batches of a table as rows of numbers.
 
     Args:
-        features: Names of the columns to predict from.
+        learnt: The features, their categories and formats.
         others: Names of the targets and the weight.
-        categories: Categories of each text column.
         drop_first: Leave out the first category of each text column.
+        missing_values: Texts that stand for a missing value, beside those that are read as missing.
+        unseen: How to treat a category that was not fitted, and a text that is no number: raise `UnseenText`, take the
+            value as missing, or count the category among the rare ones.
     """
 
     def __init__(
         self,
-        features: Sequence[str],
+        learnt: Learnt,
         others: Sequence[str],
-        categories: Mapping[str, Sequence[str]],
         drop_first: bool,
+        missing_values: Collection[str] = (),
+        unseen: Unseen = "error",
     ) -> None:
+        features = learnt.features or []
         self.columns = [*features, *others]
-        self._first_category = int(drop_first)
-        self.categories = categories
-        self._categories = {name: pa.array(values, pa.string()) for name, values in categories.items()}
+        self._features, self._first_category, self._unseen = features, int(drop_first), unseen
+        self.categories = learnt.categories or {}
+        self._categories = {name: pa.array(values, pa.string()) for name, values in self.categories.items()}
+        self._formats, self._rest = learnt.formats or {}, frozenset(learnt.rest or ())
+        self._indicators = frozenset(learnt.indicators or ())
+        self._missing_values = pa.array(sorted(missing_values), pa.string())
+        self.sources: list[str] = []  # the column of the table that each column of x comes from
         self.feature_names: list[str] = []
         for name in features:
-            if name in categories:
-                self.feature_names += [f"{name}={value}" for value in categories[name][self._first_category :]]
-            else:
-                self.feature_names.append(name)
+            names = [name]
+            if name in self.categories:
+                names = [f"{name}={value}" for value in self.categories[name][self._first_category :]]
+            names += [f"{name} is missing"] if name in self._indicators else []
+            self.feature_names += names
+            self.sources += [name] * len(names)
+        self.sources += others
 
     def numbers(self, batch: pa.RecordBatch) -> np.ndarray:
         """Returns all columns of a batch, features first: shape (n, number of columns).
@@ -61,45 +72,103 @@ class Encoding:
         The type is float32 if that is exact, else float64. Missing values are NaN.
 
         Raises:
-            UnknownCategory: a text is not among the categories.
+            UnseenText: a text is not among the categories, or no number, and `unseen` does not allow it.
         """
         arrays: list[pa.Array] = []
-        for name in self.columns:
-            column = batch.column(name)
-            if name in self._categories:
-                arrays += self._indicators(name, column)
+        for position, name in enumerate(self.columns):
+            column, is_feature = batch.column(name), position < len(self._features)
+            if is_feature and name in self._categories:
+                codes = self._codes(name, column)
+                arrays += [
+                    pc.equal(codes, code).cast(pa.float32())
+                    for code in range(self._first_category, len(self._categories[name]))
+                ]
+                values = codes
             else:
-                arrays.append(column.cast(_number_type(column.type), safe=False))
+                values = self._values(name, column)
+                arrays.append(values)
+            if is_feature and name in self._indicators:
+                arrays.append(pc.is_null(values, nan_is_null=True).cast(pa.float32()))
         if not arrays or not batch.num_rows:
             return np.empty((batch.num_rows, len(arrays)), np.float32)
         rows = pa.RecordBatch.from_arrays(arrays, [""] * len(arrays))
         numbers: np.ndarray = rows.to_tensor(null_to_nan=True, row_major=True).to_numpy()
         return numbers
 
-    def _indicators(self, name: str, column: pa.Array) -> list[pa.Array]:
-        texts = as_text(column)
-        codes = pc.index_in(texts, self._categories[name])
+    def _values(self, name: str, column: pa.Array) -> pa.Array:
+        """Returns a column's numbers."""
+        if not is_text(column.type):
+            values = _days(column) if is_temporal(column.type) else column.cast(_number_type(column.type), safe=False)
+            return without_marks(values, column, self._missing_values)
+        texts = without_marks(as_text(column), column, self._missing_values)
+        values = self._formats.get(name, NumberFormat()).numbers(texts)
+        if self._unseen == "error" and values.null_count > texts.null_count:
+            unread = pc.and_(pc.is_null(values), pc.is_valid(texts))
+            odd = [text for text in texts.filter(unread).unique().to_pylist() if not is_mark(text)]
+            if odd:
+                raise UnseenText(
+                    name, pc.index(texts, odd[0]).as_py(), f"{shortened(odd[0])} is not a {self._kind(name)}"
+                )
+        return values
+
+    def _kind(self, name: str) -> str:
+        is_number = isinstance(self._formats.get(name, NumberFormat()), NumberFormat)
+        return "number" if is_number else "date like those in the rows that were fitted"
+
+    def _codes(self, name: str, column: pa.Array) -> pa.Array:
+        """Returns the number of each row's category; null where it is missing."""
+        texts, categories = without_marks(as_labels(column), column, self._missing_values), self._categories[name]
+        codes = pc.index_in(texts, categories)
+        if codes.null_count == texts.null_count:
+            return codes
         unknown = pc.and_(pc.is_null(codes), pc.is_valid(texts))
-        if pc.any(unknown).as_py():
+        if name in self._rest:
+            return pc.if_else(unknown, pa.scalar(len(categories) - 1, codes.type), codes)
+        if self._unseen != "missing":
             row = pc.index(unknown, True).as_py()
-            raise UnknownCategory(name, row, texts[row].as_py(), self._categories[name].to_pylist())
-        return [
-            pc.equal(codes, code).cast(pa.float32())
-            for code in range(self._first_category, len(self._categories[name]))
-        ]
+            raise UnseenText(name, row, self._unseen_category(texts[row].as_py(), categories.to_pylist()))
+        return codes
+
+    def _unseen_category(self, text: str, categories: list[str]) -> str:
+        known = f"{quoted(categories[:3])}{' …' if len(categories) > 3 else ''}"
+        message = f"{shortened(text)} is none of the {len(categories)} categories in the rows that were fitted, {known}"
+        if self._unseen == "other":
+            return f"{message}, and the fit has no category for the rest; fit with --data.rare other"
+        return message
 
 
-class UnknownCategory(Exception):  # noqa: N818 (caught where the file is known, and raised again as an InputError)
-    """Raised for a text in `row` of a batch that is not among the fitted categories."""
+class UnseenText(Exception):  # noqa: N818 (caught where the file is known, and raised again as an InputError)
+    """Raised for a text in `row` of a batch that the fit has not prepared for."""
 
-    def __init__(self, column: str, row: int, text: str, categories: list[str]) -> None:
-        super().__init__(column, row, text)
-        self.row = row
-        self.message = (
-            f"{shortened(text)} is none of the {len(categories)} categories in the rows that were fitted,"
-            f" {quoted(categories[:3])}{' …' if len(categories) > 3 else ''}; correct it, or leave such rows out"
-        )
-        self.column = column
+    def __init__(self, column: str, row: int, message: str) -> None:
+        super().__init__(column, row, message)
+        self.column, self.row, self.message = column, row, message
+
+
+def without_marks(values: pa.Array, column: pa.Array, marks: pa.Array) -> pa.Array:
+    """Returns the values of a column of texts or numbers, null where the column has one of the marks."""
+    if not len(marks):
+        return values
+    return pc.if_else(pc.is_in(as_labels(column), marks), pa.scalar(None, values.type), values)
+
+
+def as_labels(column: pa.Array) -> pa.Array:
+    """Returns a column of any type as texts: whole numbers without a decimal point, dates as ISO writes them."""
+    if is_text(column.type):
+        return as_text(column)
+    labels = column.cast(pa.string())
+    if pa.types.is_floating(column.type):
+        return pc.if_else(pc.is_nan(column), pa.scalar(None, pa.string()), labels)
+    return labels
+
+
+def filtered(batch: pa.RecordBatch, mask: np.ndarray | None) -> pa.RecordBatch:
+    """Returns the rows of a batch for which `mask` (n,) is true; all if there is no mask."""
+    if mask is None:
+        return batch
+    # Arrow filters no views of strings, which polars and pandas use.
+    columns = [column.cast(pa.string()) if pa.types.is_string_view(column.type) else column for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names).filter(pa.array(mask))
 
 
 def as_text(column: pa.Array) -> pa.Array:
@@ -124,6 +193,18 @@ def is_numeric(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
+def is_temporal(kind: pa.DataType) -> bool:
+    """Says whether a column of this type contains dates, times or durations."""
+    types = pa.types
+    tests = (types.is_date, types.is_timestamp, types.is_time, types.is_duration)
+    return any(test(kind) for test in tests)
+
+
+def is_usable(kind: pa.DataType) -> bool:
+    """Says whether a column of this type can become numbers."""
+    return is_numeric(kind) or is_text(kind) or is_temporal(kind)
+
+
 def same_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Returns the common type of a column that has these types in two files; None if they don't agree."""
     if one == other or pa.types.is_null(other):
@@ -134,20 +215,6 @@ def same_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return pa.string()
     truths = [pa.types.is_boolean(one), pa.types.is_boolean(other)]
     return pa.float64() if is_numeric(one) and is_numeric(other) and not any(truths) else None
-
-
-def require_kinds(name: str, schema: pa.Schema) -> None:
-    """Checks that all chosen columns can be encoded.
-
-    Raises:
-        InputError: a column's type can't become numbers.
-    """
-    for field in schema:
-        if not (is_numeric(field.type) or is_text(field.type)):
-            raise InputError(
-                f"{name}: column {shortened(field.name)} contains {_kind_of(field.type)}, neither numbers nor text;"
-                " convert it, or choose other columns with --data.features and --data.target"
-            )
 
 
 def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str], flag: str) -> None:
@@ -177,17 +244,19 @@ def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str],
         )
 
 
-def _kind_of(kind: pa.DataType) -> str:
+def type_in_words(kind: pa.DataType) -> str:
     """Returns a type in words, with Arrow's name for it."""
-    types = pa.types
-    words = {
-        "dates": types.is_date(kind) or types.is_timestamp(kind),
-        "times": types.is_time(kind),
-        "durations": types.is_duration(kind),
-        "bytes that are not UTF-8 text": types.is_binary(kind),
-    }
     arrow_name = shortened(str(kind))[1:-1]
-    return next((f"{word} ({arrow_name})" for word, applies in words.items() if applies), arrow_name)
+    return f"bytes that are not UTF-8 text ({arrow_name})" if pa.types.is_binary(kind) else arrow_name
+
+
+def _days(column: pa.Array) -> pa.Array:
+    """Returns dates and time stamps as days since 1970-01-01, in UTC if they have a zone, and times as days."""
+    kind, days_in = column.type, {"s": 86_400, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
+    if pa.types.is_date(kind):
+        return column.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())
+    whole = column.cast(pa.int32() if pa.types.is_time32(kind) else pa.int64())
+    return pc.divide(whole.cast(pa.float64(), safe=False), pa.scalar(float(days_in[kind.unit])))
 
 
 def _number_type(kind: Any) -> pa.DataType:

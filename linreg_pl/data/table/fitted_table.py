@@ -1,29 +1,33 @@
-"""The table with the rows to fit, and what is learnt of its columns: categories and means."""
+"""The table with the rows to fit, and what is learnt of its columns: what they are taken for, and their means."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from linreg_pl.data.progress import Watch
-from linreg_pl.data.table.csv import parses_as_number, parses_as_truth_value, without_rows, wrong_kind
+from linreg_pl.data.table.complaints import refusal
+from linreg_pl.data.table.csv import without_rows
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoded_rows import EncodedRows
-from linreg_pl.data.table.encoding import NUMBER_OR_DATE, Encoding, as_text, is_text
+from linreg_pl.data.table.encoding import Encoding, Unseen
+from linreg_pl.data.table.gaps import Gaps
+from linreg_pl.data.table.learnt import REST, Learnt
+from linreg_pl.data.table.number_text import NumberFormat
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.rows import evaluation_batch_size, rebatched
 from linreg_pl.data.table.sources import Source
-from linreg_pl.data.table.split import Split
+from linreg_pl.data.table.split import Part, Split
+from linreg_pl.data.table.survey import Survey, survey
 from linreg_pl.errors import InputError, quoted, repeated, shortened
 
 
 class FittedTable:
-    """The table with the rows to fit. It is opened, and its categories and means are learnt, when first needed.
+    """The table with the rows to fit. It is opened, and its columns are surveyed, when first needed.
 
     Args:
         design: Which columns, and how they are encoded.
@@ -35,79 +39,186 @@ class FittedTable:
     def __init__(self, design: Design, split: Split, memory_limit: float, watch: Watch) -> None:
         self.design, self.split = design, split
         self._memory_limit, self._watch = memory_limit, watch
-        self._learnt = design.learnt
+        self.gaps: Gaps | None = None  # counted where `missing` allows missing values
 
     @property
     def learnt(self) -> dict[str, Any]:
-        """Returns the features and what has been learnt of them so far, as plain types for a checkpoint."""
-        return replace(self._learnt, features=self.design.features).to_dict()
+        """Returns the features and what has been learnt of them, as plain types for a checkpoint."""
+        known = self._columns if self.design.missing in ("error", "drop") else self._with_means
+        return known.to_dict()
 
     @cached_property
     def feature_names(self) -> list[str]:
         """Returns the names of the columns of x, `column=value` for a category.
 
-        If there are text columns, this takes a pass over the rows to find the categories, unless they are known.
+        Without a checkpoint, the rows are read to find out what the columns are.
         """
-        return self._encoding([]).feature_names if self.design.text else self.design.features
+        return self._encoding([]).feature_names
 
     @property
     def complete_categories(self) -> list[list[str]]:
         """Returns the categories of each text column, as features, where none is left out."""
-        categories = {} if self.design.drop_first or not self.design.text else self._encoding([]).categories
-        return [[f"{name}={value}" for value in categories[name]] for name in self.design.text if name in categories]
+        categories = {} if self.design.drop_first else self._columns.categories or {}
+        return [[f"{name}={value}" for value in values] for name, values in categories.items()]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Returns lines about columns that are left out or read in a special way, and about missing values."""
+        is_new = self.design.learnt.categories is None
+        lines = [*self.design.source.remarks, *(self.surveyed.remarks if is_new else [])]
+        if self.gaps is not None and self.gaps.counts:
+            words = self.gaps.in_words()
+            dropped = f"left out {self.gaps.num_incomplete} rows that lack a value: {words}"
+            lines.append(dropped if self.design.missing == "drop" else f"values are missing: {words}")
+        return lines
 
     @cached_property
     def table(self) -> Table:
         """Returns the opened table, with the targets and the weight as far as it has them."""
+        return self._opened_table()
+
+    def _opened_table(self) -> Table:
         source = self.design.source
-        return self.open(source, [name for name in self.design.others if name in source.columns], "--data.path")
+        columns = set(source.columns)
+        return self.open(source, [name for name in self.design.others if name in columns], "--data.path")
 
     def open(self, source: Source, others: Sequence[str], flag: str) -> Table:
         """Opens the features and some other columns of a source, which `flag` names.
 
         Raises:
-            InputError: there are no rows, or a column does not exist or is of the wrong kind.
+            InputError: there are no rows, or a column does not exist.
         """
         table = source.table(self.design.schema(source, others, flag), self._memory_limit, self._watch)
         if table.num_rows == 0:
             raise InputError(without_rows(table.name))
-        for column in table.schema:
-            if is_text(column.type) and (column.name in others or column.name not in self.design.text):
-                refuse_text(table, column.name)
         return table
 
-    def encoded(self, table: Table, predicts: bool = False) -> EncodedRows:
+    @cached_property
+    def survey(self) -> Survey | None:
+        """Returns what the columns are taken for; None if a checkpoint has stored it.
+
+        Raises:
+            InputError: columns can't be used as they are.
+        """
+        if self.design.learnt.categories is not None:
+            return None
+        result = self.surveyed
+        if result.complaints:
+            raise self._refusal(result)
+        if not result.features:
+            reasons = ", ".join(f"{shortened(name)} {reason}" for name, reason in result.left_out.items())
+            raise InputError(f"{self.table.name}: no column is left to predict from: {reasons}; see --data.features")
+        return result
+
+    @cached_property
+    def surveyed(self) -> Survey:
+        """Returns what the columns are taken for, and what stands in the way."""
+        result = survey(self.table, self.design, self.split)
+        formats = result.formats.values()
+        if self.design.decimal is None and any(
+            isinstance(each, NumberFormat) and each.decimal == "," for each in formats
+        ):
+            # The file has decimal commas, so 1.234 in other columns may be 1234: read them as text, too.
+            self.design = replace(self.design, decimal=",")
+            self.table = self._opened_table()
+            result = survey(self.table, self.design, self.split)
+        return result
+
+    def _refusal(self, result: Survey) -> InputError:
+        """Returns the error with all that stands in the way, missing values too."""
+        design, complaints = self.design, list(result.complaints)
+        if design.missing == "error" and result.features:
+            columns = set(self.table.schema.names) - {each.column for each in complaints}
+            others = [name for name in design.others if name in columns]
+            gaps = self.rows(self.table, result.learnt, others, len(others)).gaps()
+            complaints += [gaps.complaint(self.table.place)] if gaps.counts else []
+        given: dict[str, Sequence[str]] = {
+            "exclude": design.excluded,
+            "categorical": design.categorical,
+            "numbers": design.numbers,
+            "missing_values": design.missing_values,
+        }
+        return refusal(complaints, given, design.missing)
+
+    def encoded(self, table: Table, purpose: Part | Literal["predict"]) -> EncodedRows:
         """Returns a table's rows as numbers; for predictions, only the features."""
-        rows = self._without_means(table, [] if predicts else self.design.targets, [] if predicts else self._weight)
-        if self.design.missing != "mean":
-            return rows
-        if self._learnt.means is None:
-            fitted = self._without_means(self.table, self.design.targets, self._weight)
-            self._learnt = replace(self._learnt, means=learn_means(fitted).tolist())
-        return replace(rows, means=np.array(self._learnt.means))
+        design = self.design
+        predicts = purpose == "predict"
+        others = [] if predicts else design.others
+        unseen: Unseen = design.unseen or ("missing" if predicts else "error")
+        if purpose == "fit":  # what was not surveyed as a category occurs in rows only that lack another value
+            unseen = "error" if design.missing == "error" else "missing"
+        imputes = design.missing in ("mean", "indicator")
+        learnt = self._with_means if imputes else self._columns
+        return self.rows(table, learnt, others, 0 if predicts else len(design.targets), unseen)
 
-    @property
-    def _weight(self) -> list[str]:
-        return self.design.weight
+    @cached_property
+    def _columns(self) -> Learnt:
+        """Returns features, categories and formats; without categories that only incomplete rows have."""
+        if self.survey is None:
+            return self.design.learnt
+        learnt, design = self.survey.learnt, self.design
+        if design.missing == "error":
+            return learnt
+        columns = set(self.table.schema.names)
+        others = [name for name in design.others if name in columns]
+        rows = self.rows(self.table, learnt, others, len(others), drop_first=False)
+        self.gaps = rows.gaps()
+        used = {
+            name for name, is_used in zip(rows.encoding.feature_names, self.gaps.used.tolist(), strict=True) if is_used
+        }
+        categories = {
+            name: [value for value in values if f"{name}={value}" in used]
+            for name, values in (learnt.categories or {}).items()
+        }
+        features = [name for name in learnt.features or [] if name not in categories or categories[name]]
+        return replace(
+            learnt,
+            features=features,
+            categories={name: values for name, values in categories.items() if values},
+            rest=[name for name in learnt.rest or [] if categories[name][-1:] == [REST]],
+            indicators=[name for name in features if name in self.gaps.counts] if design.missing == "indicator" else [],
+        )
 
-    def _without_means(self, table: Table, targets: list[str], weight: list[str]) -> EncodedRows:
-        encoding = self._encoding([*targets, *weight])
-        widths = (len(encoding.feature_names), len(targets), *[1 for _ in weight])
-        return EncodedRows(table, encoding, self.split, widths, self.design.missing)
+    @cached_property
+    def _with_means(self) -> Learnt:
+        """Returns the same with the means of the columns of x."""
+        learnt = self._columns
+        if learnt.means is not None:
+            return learnt
+        rows = self.rows(self.table, learnt, self.design.others, len(self.design.targets), "missing")
+        return replace(learnt, means=learn_means(rows).tolist())
 
-    def _encoding(self, others: list[str]) -> Encoding:
-        design, categories = self.design, self._learnt.categories
-        if categories is None:
-            categories = learn_categories(self.table, design.text, self.split, design.max_categories)
-            self._learnt = replace(self._learnt, categories=categories)
-        encoding = Encoding(design.features, others, categories, design.drop_first)
-        names = encoding.feature_names
-        doubled = repeated(names)
+    def _encoding(self, others: Sequence[str]) -> Encoding:
+        design = self.design
+        return Encoding(self._columns, others, design.drop_first, design.missing_values)
+
+    def rows(
+        self,
+        table: Table,
+        learnt: Learnt,
+        others: Sequence[str],
+        num_targets: int,
+        unseen: Unseen = "missing",
+        drop_first: bool | None = None,
+    ) -> EncodedRows:
+        """Returns a table's rows as numbers: the features, and others of which the last may be the weight.
+
+        Raises:
+            InputError: two columns of x would have the same name.
+        """
+        design = self.design
+        drop_first = design.drop_first if drop_first is None else drop_first
+        encoding = Encoding(learnt, others, drop_first, design.missing_values, unseen)
+        doubled = repeated(encoding.feature_names)
         if doubled:
             raise InputError(
                 f"{design.source.name}: {quoted(doubled)} is both a column and a category of another column; rename one"
             )
-        return encoding
+        weights = [1] * (len(others) - num_targets)
+        widths = (len(encoding.feature_names), num_targets, *weights)
+        means = None if learnt.means is None else np.array(learnt.means)
+        return EncodedRows(table, encoding, self.split, widths, design.missing, means)
 
 
 def learn_means(rows: EncodedRows) -> Tensor:
@@ -118,7 +229,7 @@ def learn_means(rows: EncodedRows) -> Tensor:
     """
     total = torch.zeros(rows.widths[0], dtype=torch.float64)  # of the differences from the first value
     weight, first = torch.zeros_like(total), torch.full_like(total, torch.nan)
-    chunks = rows.read("fit", keeps_missing=True)
+    chunks = (values for _, values in rows.numbered("fit", keeps_missing=True))
     # In batches of equal size, so that sums round alike for every file format.
     for x, *others in rebatched(chunks, evaluation_batch_size(sum(rows.widths)), rows.widths, torch.float64):
         complete = ~torch.cat(others, dim=1).isnan().any(dim=1)
@@ -135,59 +246,3 @@ def learn_means(rows: EncodedRows) -> Tensor:
                 " leave it out of --data.features"
             )
     return first + total / weight
-
-
-def learn_categories(table: Table, columns: Sequence[str], split: Split, max_categories: int) -> dict[str, list[str]]:
-    """Returns the categories of text columns in the rows to fit, sorted.
-
-    Raises:
-        InputError: a column has more than `max_categories`, has no text, or is a column of numbers.
-    """
-    categories: dict[str, set[str]] = {name: set() for name in columns}
-    if not columns:
-        return {}
-    for first, batch in table.all_batches(columns):
-        mask = split.mask("fit", first, batch.num_rows)
-        for name, known in categories.items():
-            texts = as_text(batch.column(name))
-            fitted = texts if mask is None else texts.filter(pa.array(mask))
-            known.update(fitted.unique().drop_null().to_pylist())
-            if len(known) > max_categories:
-                raise InputError(
-                    f"{table.name}: text column {shortened(name)} has more than {max_categories} categories"
-                    f" ({', '.join(map(shortened, sorted(known)[:2]))}, …), and each would be a column; leave it out of"
-                    " --data.features, or raise --data.max_categories"
-                )
-    for name, known in categories.items():
-        is_dictionary = pa.types.is_dictionary(table.schema.field(name).type)
-        if not is_dictionary and any(NUMBER_OR_DATE.fullmatch(text.strip()) for text in known):
-            refuse_text(table, name)
-        if not known:
-            raise InputError(
-                f"{table.name}: text column {shortened(name)} is empty in all rows to fit; leave it out of"
-                " --data.features"
-            )
-    return {name: sorted(known) for name, known in categories.items()}
-
-
-def refuse_text(table: Table, column: str) -> None:
-    """Reports the first text in a column that should contain numbers.
-
-    Raises:
-        InputError: always.
-    """
-    first_number, kind, parses = "", "number", parses_as_number
-    for first, batch in table.all_batches([column]):
-        for index, text in enumerate(as_text(batch.column(column)).to_pylist()):
-            if text is None:
-                continue
-            name, row = table.place(first + index)
-            if first + index == 0 and text.lower() in ("true", "false"):
-                kind, parses = "truth value, unlike the values above it", parses_as_truth_value
-            if not parses(text):
-                raise InputError(wrong_kind(kind, name, column, row, text))
-            first_number = first_number or f"{shortened(text)} in row {row}"
-    raise InputError(
-        f"{table.name}: column {shortened(column)} contains text, {first_number or 'all of it missing'}; write its"
-        " values as numbers, or choose other columns with --data.features and --data.target"
-    )

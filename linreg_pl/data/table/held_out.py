@@ -75,7 +75,7 @@ class SplitTable:
             InputError: there are no rows, or the run began in memory and they no longer fit.
         """
         self.fitted.design.require_others()
-        encoded = self.fitted.encoded(self.fitted.table)
+        encoded = self.fitted.encoded(self.fitted.table, "fit")
         shuffling = 0 if self.shuffled_by is None else MemoryRows.shuffle_bytes_per_row
         needed = encoded.table.num_rows * (sum(encoded.widths) * MemoryRows.bytes_per_value + shuffling)
         if needed > self.memory_limit and streams is False:
@@ -101,14 +101,14 @@ class SplitTable:
             rows_of = part if self.fitted.split.fraction(part) else "all"
         else:
             table = self.fitted.open(self._source(part), self.fitted.design.others, f"--data.{part}_path")
-        rows = self._streamed(self.fitted.encoded(table), rows_of)
+        rows = self._streamed(self.fitted.encoded(table, rows_of), rows_of)
         self._require_rows(rows_of, table, rows.num_rows)
         return RowsLoader(rows, table.name)
 
     def rows_to_predict(self) -> RowsLoader:
-        """Returns the features of all rows. Rows with missing values are kept, unless `missing` is "error"."""
+        """Returns the features of all rows, those with missing values too."""
         table = self.fitted.open(self.fitted.design.source, [], "--data.path")
-        return RowsLoader(self._streamed(self.fitted.encoded(table, predicts=True), "all"), table.name)
+        return RowsLoader(self._streamed(self.fitted.encoded(table, "predict"), "all"), table.name)
 
     def require_rows_to_test(self) -> None:
         """Checks, without reading rows, that a later test will find its rows.
@@ -132,12 +132,8 @@ class SplitTable:
         )
 
     def _streamed(self, encoded: EncodedRows, part: Part) -> StreamedRows:
-        predicts = encoded.widths[1] == 0
-        group_rows = encoded.table.group_rows if predicts else encoded.group_rows(part)
-        keeps_missing = predicts and encoded.missing == "drop"
-        return StreamedRows(
-            lambda groups: encoded.read(part, groups, keeps_missing), group_rows, encoded.widths, self.shuffled_by
-        )
+        group_rows = encoded.table.group_rows if encoded.predicts else encoded.group_rows(part)
+        return StreamedRows(lambda groups: encoded.read(part, groups), group_rows, encoded.widths, self.shuffled_by)
 
     def _require_rows(self, part: Part, table: Table, num_rows: int) -> None:
         if num_rows:
@@ -150,9 +146,11 @@ class SplitTable:
                 f"{table.name}: {flags} of {table.num_rows} rows leaves 0 to {VERBS[part]}; give another fraction, or"
                 " more rows"
             )
+        words = "" if self.fitted.gaps is None else f", {self.fitted.gaps.in_words()}"
         raise InputError(
-            f"{table.name}: each of the {table.num_rows} rows lacks a value, and --data.missing"
-            f" {self.fitted.design.missing} drops them; leave the emptiest columns out of --data.features"
+            f"{table.name}: each of the {table.num_rows} rows lacks a value{words}; give --data.missing mean, or leave"
+            " the emptiest columns out with --data.exclude",
+            flags={"missing": "mean"},
         )
 
 

@@ -17,6 +17,7 @@ from linreg_pl.core.triangle import Triangle, center_of, triangle_of
 from linreg_pl.data.base import BatchDataModule, Column, checked_batch_size, checked_seed, equal_batch_size
 from linreg_pl.data.loaders import Batch, Summary
 from linreg_pl.data.table.csv import Csv
+from linreg_pl.data.table.description import Description, descriptions
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoding import require_columns
 from linreg_pl.data.table.fingerprint import Fingerprint
@@ -43,7 +44,8 @@ class TableDataModule(BatchDataModule):
             Arrow table.
         target: Name of the column to predict, or a list of names.
         features: Names of the columns to predict from. By default those of the checkpoint; without a checkpoint, all
-            columns except the targets, the weight and pandas' index.
+            columns except the targets, the weight, pandas' index, and text that differs in nearly every row.
+        exclude: Names of columns that are no features, or patterns such as 'note*'.
         weight: Name of the column of weights, 0 or more: how much a row counts in J. By default all rows count alike.
             For standard errors, a weight is the inverse noise variance. Predictions need no weights.
         batch_size: Rows in a mini-batch. By default all rows, or equal batches of at most 4096 if there are
@@ -54,12 +56,26 @@ class TableDataModule(BatchDataModule):
         val_path: Files with the rows to validate on, in any form that path takes.
         test_path: Files with the rows to test on, in any form that path takes.
         seed: Seed of the row order and of the held-out rows, a whole number from 0 on.
+        categorical: Names of columns to one-hot encode, whatever they contain, such as codes written as numbers.
+        numbers: Names of text columns to read as numbers. A unit or currency that is the same in every row is ignored,
+            and (1.2) is -1.2.
         missing: How to treat rows with missing values. error refuses them, drop leaves them out, and mean imputes the
-            feature's mean (rows without target or weight are dropped). Predictions keep all rows; with drop, the
-            prediction of such a row is missing.
+            feature's mean (rows without target or weight are dropped). indicator does as mean, and adds a column of 0
+            and 1 for each feature with missing values. Predictions keep all rows; where a value is missing and not
+            imputed, the prediction is missing.
+        missing_values: Texts that stand for a missing value, beside empty ones, NA, NaN, null and the like, and beside
+            marks such as - or . in a column of numbers.
+        decimal: Decimal mark of numbers in text files, . or a comma. By default it is detected.
+        day_first: Whether 01/02/2024 is in February. By default the other dates of the column decide.
         drop_first: Leave out the first category of each text column, which the intercept makes redundant.
         max_categories: Most categories that a text column may have.
-        delimiter: Character between the values of a CSV file. By default a comma, in .tsv files a tab.
+        rare: How to treat a text column with more categories: error refuses it, other keeps the most frequent ones and
+            counts all others as the category `other`.
+        unseen: How to treat a category that was not fitted, and a text that is no number, in other rows: error refuses
+            it, missing takes it as a missing value, other counts it as the category `other`. By default missing in
+            predictions and error elsewhere.
+        encoding: Encoding of CSV files, such as latin-1. By default UTF-8, or what the byte order mark says.
+        delimiter: Character between the values of a CSV file. By default it is detected.
         column_names: Names of all columns, for CSV files without a header.
         memory_limit: Gigabytes up to which the table is held in memory. By default half of the machine's memory. A
             larger table is read anew at every epoch, and shuffled in windows.
@@ -76,6 +92,7 @@ class TableDataModule(BatchDataModule):
         path: str | list[str] | Any,
         target: list[str] | str,
         features: list[str] | None = None,
+        exclude: list[str] | None = None,
         weight: Column | None = None,
         batch_size: int | None = None,
         shuffle: bool = True,
@@ -84,9 +101,17 @@ class TableDataModule(BatchDataModule):
         val_path: str | list[str] | Any | None = None,
         test_path: str | list[str] | Any | None = None,
         seed: int = 0,
-        missing: Literal["error", "drop", "mean"] = "error",
+        categorical: list[str] | None = None,
+        numbers: list[str] | None = None,
+        missing: Literal["error", "drop", "mean", "indicator"] = "error",
+        missing_values: list[str] | None = None,
+        decimal: Literal[".", ","] | None = None,
+        day_first: bool | None = None,
         drop_first: bool = False,
         max_categories: int = 100,
+        rare: Literal["error", "other"] = "error",
+        unseen: Literal["error", "missing", "other"] | None = None,
+        encoding: str | None = None,
         delimiter: str | None = None,
         column_names: list[str] | None = None,
         memory_limit: float | None = None,
@@ -95,19 +120,25 @@ class TableDataModule(BatchDataModule):
         split = Split(checked_seed(seed), val_fraction, test_fraction)
         if max_categories < 1:
             raise InputError(f"max_categories is {max_categories}: give --data.max_categories a whole number from 1 on")
-        self._csv = Csv(delimiter, column_names)
+        self._csv = Csv(delimiter, column_names, encoding, tuple(names(missing_values)))
         self._source = open_source(plain_path(path), self._csv)
-        self.target_names = list(map(str, target)) if isinstance(target, list | tuple) else [str(target)]
-        if not self.target_names:
-            raise InputError(f"{self._source.name}: no column is named as the target; give --data.target at least one")
+        self.target_names = names(target)
         self._design = Design(
             source=self._source,
-            chosen=None if features is None else list(map(str, features)),
+            chosen=None if features is None else names(features),
+            excluded=names(exclude),
             targets=self.target_names,
-            weight=[] if weight is None else [str(weight)],
+            weight=names(weight),
+            categorical=names(categorical),
+            numbers=names(numbers),
             missing=missing,
+            missing_values=names(missing_values),
+            decimal=decimal,
+            day_first=day_first,
             drop_first=drop_first,
             max_categories=max_categories,
+            rare=rare,
+            unseen=unseen,
         )
         self._memory_limit = memory_bytes(memory_limit)
         self._held_out = HeldOut(split, {"val": plain_path(val_path), "test": plain_path(test_path)})
@@ -136,6 +167,18 @@ class TableDataModule(BatchDataModule):
         If there are text columns, the first call may take a pass over the rows to find the categories.
         """
         return self._tables.fitted.feature_names
+
+    @property
+    def remarks(self) -> list[str]:
+        """Returns what the user should know of how the table is read; known after `setup`."""
+        return self._tables.fitted.remarks
+
+    def describe(self) -> list[Description]:
+        """Returns what each column is taken for, its missing values, and its range or categories.
+
+        A column that can't be used does not raise an error here.
+        """
+        return list(descriptions(self._tables.fitted))
 
     @property
     def complete_categories(self) -> list[list[str]]:
@@ -297,3 +340,10 @@ class TableDataModule(BatchDataModule):
         chosen = self._source.columns if columns is None else list(columns)
         require_columns(self._source.name, self._source.columns, chosen, "--keep_columns")
         return self._source.as_written(chosen)
+
+
+def names(chosen: Any) -> list[str]:
+    """Returns a name, a list of names or None as a list of texts: a frame's names may be numbers."""
+    if chosen is None:
+        return []
+    return [str(name) for name in (chosen if isinstance(chosen, list | tuple) else [chosen])]

@@ -1,6 +1,6 @@
 """Parses segments of a CSV file with Arrow, and finds the values that Arrow refuses."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ class SegmentParser:
     Args:
         path: The file, for messages.
         dialect: How the file is written.
-        missing_values: Texts that stand for a missing value, beside the empty one; None for those of pandas.
+        missing_values: Texts that stand for a missing value, beside the empty one and those of pandas.
         verbatim: Keep such texts as they are in text columns.
     """
 
@@ -36,9 +36,9 @@ class SegmentParser:
     behind_last_delimiter = "\0behind the last delimiter"
     """The name of the empty column that a delimiter at the end of each row makes."""
 
-    def __init__(self, path: Path, dialect: Dialect, missing_values: list[str] | None, verbatim: bool = False) -> None:
+    def __init__(self, path: Path, dialect: Dialect, missing_values: Sequence[str], verbatim: bool = False) -> None:
         self._path, self._dialect, self._verbatim = path, dialect, verbatim
-        marks = self.default_missing if missing_values is None else missing_values
+        marks = [*self.default_missing, *missing_values]
         self._missing = ["", *marks]
         # Arrow compares whole values; people write blanks around them. More marks take longer for each column, so
         # they are only tried where a value is refused.

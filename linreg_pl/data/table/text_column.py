@@ -219,6 +219,11 @@ def _date_codes(shaped: ShapedTexts, index: int, kinds: dict[Hashable, int]) -> 
 
 
 @lru_cache(maxsize=20_000)
+def is_mark(text: str) -> bool:
+    """Says whether a text is a missing value in a column of numbers or dates."""
+    return not text.strip() or _mark(re.sub(r"\d", "9", text.strip())) is not None
+
+
 def _mark(shape: str) -> str | None:
     """Returns whether a shape is "absent" (pandas' texts for missing values), a "mark" such as -, or neither."""
     absent = "#N/A|#N/A N/A|#NA|-9.#IND|-9.#QNAN|-NaN|-nan|9.#IND|9.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null"

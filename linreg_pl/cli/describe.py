@@ -1,0 +1,24 @@
+"""Prints what each column of a table is taken for: `linreg describe`."""
+
+from linreg_pl.cli.job import Job
+from linreg_pl.errors import InputError
+
+
+def describe(job: Job) -> None:
+    """Prints a line for each column, and what the user should know of how the table is read.
+
+    Raises:
+        InputError: the data is no table.
+    """
+    from linreg_pl.data.table import TableDataModule  # slow to import
+
+    if not isinstance(job.data, TableDataModule):
+        raise InputError("describe is for tables: give --data TableDataModule and --data.path")
+    lines = [("column", "taken for", "missing", "values")]
+    for name, kind, missing, values in job.data.describe():
+        kind = f"{kind} (target)" if name in job.data.target_names else kind
+        lines.append((name, kind, "" if missing is None else str(missing), values))
+    widths = [max(len(line[index]) for line in lines) for index in range(3)]
+    for name, kind, missing, values in lines:
+        print(f"{name:{widths[0]}}  {kind:{widths[1]}}  {missing:>{widths[2]}}  {values}".rstrip())
+    print(*(f"NOTE  {remark}" for remark in job.data.remarks), sep="\n", end="\n" if job.data.remarks else "")

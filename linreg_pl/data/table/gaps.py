@@ -1,0 +1,81 @@
+"""Counts missing values, and finds the categories that only rows with missing values have."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from linreg_pl.data.table.complaints import Complaint
+from linreg_pl.errors import shortened
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The missing values in the rows to fit.
+
+    Args:
+        num_rows: Number of rows to fit.
+        num_incomplete: Number of those that lack a value, of any column.
+        counts: Number of rows that lack a value of a column, for each column that has such rows.
+        first_rows: The first of these rows, from 0.
+        used: Which columns of x are not 0 in all complete rows: (D,).
+    """
+
+    num_rows: int
+    num_incomplete: int
+    counts: dict[str, int]
+    first_rows: dict[str, int]
+    used: np.ndarray
+
+    def in_words(self, named: int = 6) -> str:
+        """Returns the columns that lack most values, and how many."""
+        most = sorted(self.counts, key=lambda name: (-self.counts[name], name))
+        listed = [f"{shortened(name)} in {self.counts[name]}" for name in most[:named]]
+        more = f" and {len(most) - named} more columns" if len(most) > named else ""
+        return f"{', '.join(listed)} of {self.num_rows} rows{more}"
+
+    def complaint(self, place_of: Callable[[int], tuple[str, int]]) -> Complaint:
+        """Returns the complaint about missing values: to drop rows, or to impute if few of them are complete.
+
+        Args:
+            place_of: Gives the file of a row, and its number there.
+        """
+        column = min(self.first_rows, key=lambda name: self.first_rows[name])
+        file, row = place_of(self.first_rows[column])
+        place = f"{file}: column {shortened(column)}, row {row}"
+        flags: list[tuple[str, Any]] = [("missing", "drop"), ("missing", "mean")]
+        num_complete = self.num_rows - self.num_incomplete
+        if 2 * num_complete < self.num_rows or num_complete <= len(self.used):
+            flags.reverse()
+        return Complaint(column, place, f"a value is missing (empty, NA, NaN or null), in all {self.in_words()}", flags)
+
+
+def count_gaps(numbered: Iterable[tuple[np.ndarray, np.ndarray]], columns: Sequence[str], num_features: int) -> Gaps:
+    """Counts the missing values of rows.
+
+    Args:
+        numbered: Numbers of rows in the table, and the rows (n, number of columns), NaN where a value is missing.
+        columns: The table's column that each column of the rows comes from.
+        num_features: D, the number of columns of x.
+    """
+    num_rows, num_incomplete = 0, 0
+    counts, first_rows = np.zeros(len(columns), np.int64), np.full(len(columns), -1)
+    used = np.zeros(num_features, bool)
+    for numbers, values in numbered:
+        missing = np.isnan(values)
+        incomplete = missing.any(axis=1)
+        num_rows, num_incomplete = num_rows + len(values), num_incomplete + int(incomplete.sum())
+        used |= values[~incomplete, :num_features].any(axis=0)
+        fresh = missing.any(axis=0) & (first_rows < 0)
+        first_rows[fresh] = numbers[missing[:, fresh].argmax(axis=0)]
+        counts += missing.sum(axis=0)
+    kept = {name: index for index, name in reversed(list(enumerate(columns))) if counts[index]}
+    names = sorted(kept, key=lambda name: kept[name])
+    return Gaps(
+        num_rows,
+        num_incomplete,
+        {name: int(counts[kept[name]]) for name in names},
+        {name: int(first_rows[kept[name]]) for name in names},
+        used,
+    )

@@ -1,0 +1,137 @@
+"""Finds out what each column of a table is taken for, and what stands in the way of a fit.
+
+The text columns are looked through once, in the rows to fit. All that can't be used is reported at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from linreg_pl.data.table.complaints import Complaint
+from linreg_pl.data.table.design import Design
+from linreg_pl.data.table.encoding import as_labels, filtered, is_text, is_usable, type_in_words
+from linreg_pl.data.table.learnt import REST, Format, Learnt
+from linreg_pl.data.table.row_groups import Table
+from linreg_pl.data.table.split import Split
+from linreg_pl.data.table.text_column import Categories, Doubt, LeftOut, TextColumn, Verdict
+from linreg_pl.errors import shortened
+
+
+@dataclass
+class Survey:
+    """What the columns are taken for.
+
+    Args:
+        features: Names of the columns to predict from.
+        categories: Categories of those that are one-hot encoded; the rest, if there is one, comes last.
+        rest: Names of those with a rest.
+        formats: Notation of the columns whose texts are numbers or dates.
+        left_out: Names of the columns that are no features after all, with the reasons.
+        remarks: Lines that the user should read.
+        complaints: What stands in the way.
+    """
+
+    features: list[str]
+    categories: dict[str, list[str]] = field(default_factory=dict)
+    rest: list[str] = field(default_factory=list)
+    formats: dict[str, Format] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    complaints: list[Complaint] = field(default_factory=list)
+
+    @property
+    def learnt(self) -> Learnt:
+        """Returns what later tables need to know."""
+        return Learnt(self.features, self.categories, self.formats, self.rest)
+
+    def leave_out(self, column: str, reason: str) -> None:
+        """Takes a column out of the features."""
+        self.features.remove(column)
+        self.left_out[column] = reason
+        self.remarks.append(f"left out {shortened(column)}: it {reason}")
+
+    def complain(self, table: Table, column: str, row: int | None, reason: str, flags: list[tuple[str, Any]]) -> None:
+        """Notes that a column can't be used; what else is wrong is looked for without it."""
+        file, number = (table.name, None) if row is None else table.place(row)
+        place = f"{file}: column {shortened(column)}" + ("" if number is None else f", row {number}")
+        self.complaints.append(Complaint(column, place, reason, flags))
+        if column in self.features:
+            self.features.remove(column)
+
+    def add(self, table: Table, column: str, verdict: Verdict, is_feature: bool) -> None:
+        """Notes what a text column is."""
+        if isinstance(verdict, Doubt):
+            flags = [(remedy.flag, [column] if remedy.value is None else remedy.value) for remedy in verdict.remedies]
+            shown = "" if verdict.value is None else f"{shortened(verdict.value)}: "
+            self.complain(table, column, verdict.row, f"{shown}{verdict.reason}", flags)
+        elif isinstance(verdict, LeftOut):
+            if is_feature:
+                self.leave_out(column, verdict.reason)
+            else:
+                self.complain(table, column, None, f"it {verdict.reason}", [])
+        else:
+            if isinstance(verdict, Categories):
+                self.categories[column] = [*verdict.categories, *([REST] if verdict.has_other else [])]
+                self.rest += [column] if verdict.has_other else []
+            else:
+                self.formats[column] = verdict.format
+            if verdict.remark:
+                self.remarks.append(f"column {shortened(column)} {verdict.remark}")
+
+
+def survey(table: Table, design: Design, split: Split) -> Survey:
+    """Looks through the columns of the table with the rows to fit."""
+    result = Survey(list(design.candidates()))
+    features = set(result.features)
+    verdicts = text_verdicts(table, design, split)
+    empty = empty_columns(table, [name for name in result.features if name not in verdicts])
+    for each in table.schema:
+        name, is_feature = each.name, each.name in features
+        if name in verdicts:
+            result.add(table, name, verdicts[name], is_feature)
+        elif name in empty:
+            result.leave_out(name, "is empty")
+        elif not is_usable(each.type):
+            reason = f"it contains {type_in_words(each.type)}, neither numbers, dates nor text"
+            result.complain(table, name, None, reason, [("exclude", [name])] if is_feature else [])
+    return result
+
+
+def text_verdicts(table: Table, design: Design, split: Split) -> dict[str, Verdict]:
+    """Returns what each text column is, judged by the rows to fit."""
+    fields = [each for each in table.schema if is_text(each.type) or design.is_categorical(each)]
+    columns = {each.name: TextColumn(design.rules(each)) for each in fields}
+    if not columns:
+        return {}
+    num_seen = 0
+    for first, batch in table.all_batches(list(columns)):
+        mask = split.mask("fit", first, batch.num_rows)
+        kept = filtered(batch, mask)
+        for name, column in columns.items():
+            column.add(as_labels(kept.column(name)), num_seen)
+        num_seen += kept.num_rows
+    verdicts = {name: column.verdict() for name, column in columns.items()}
+    fitted = split.mask("fit", 0, table.num_rows)
+    if fitted is None:
+        return verdicts
+    rows = np.flatnonzero(fitted)
+    return {name: _in_table(verdict, rows) for name, verdict in verdicts.items()}
+
+
+def _in_table(verdict: Verdict, rows: np.ndarray) -> Verdict:
+    """Returns a verdict on the rows to fit with a row's number in the table."""
+    if not isinstance(verdict, Doubt) or verdict.row is None:
+        return verdict
+    return replace(verdict, row=int(rows[verdict.row]))
+
+
+def empty_columns(table: Table, columns: Sequence[str]) -> set[str]:
+    """Returns those of some columns that have no value; reads rows only as long as there may be one."""
+    empty = list(columns)
+    for _, batch in table.all_batches(empty) if empty else ():
+        empty = [name for name in empty if batch.column(name).null_count == batch.num_rows]
+        if not empty:
+            break
+    return set(empty)
