@@ -19,6 +19,6 @@ def describe(job: Job) -> None:
         kind = f"{kind} (target)" if name in job.data.target_names else kind
         lines.append((name, kind, "" if missing is None else str(missing), values))
     widths = [max(len(line[index]) for line in lines) for index in range(3)]
-    for name, kind, missing, values in lines:
-        print(f"{name:{widths[0]}}  {kind:{widths[1]}}  {missing:>{widths[2]}}  {values}".rstrip())
+    for line in lines:
+        print(f"{line[0]:{widths[0]}}  {line[1]:{widths[1]}}  {line[2]:>{widths[2]}}  {line[3]}".rstrip())
     print(*(f"NOTE  {remark}" for remark in job.data.remarks), sep="\n", end="\n" if job.data.remarks else "")

@@ -91,7 +91,12 @@ def data_classes() -> list[type[BatchDataModule]]:
     """Returns the classes that `--data` may name."""
     from linreg_pl.data import table  # noqa: F401 (imported late: it is slow, and a fit may have no table)
 
-    return BatchDataModule.__subclasses__()
+    direct = BatchDataModule.__subclasses__()
+    return [
+        each
+        for each in [*direct, *(sub for each in direct for sub in each.__subclasses__())]
+        if not inspect.isabstract(each)
+    ]
 
 
 def data_flags(data: type[BatchDataModule]) -> list[str]:

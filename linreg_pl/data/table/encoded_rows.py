@@ -84,7 +84,8 @@ class EncodedRows:
 
     def gaps(self) -> Gaps:
         """Counts the missing values in the rows to fit; takes a pass over them."""
-        return count_gaps(self.numbered("fit", keeps_missing=True), self.encoding.sources, self.widths[0])
+        imputes = self.missing in ("mean", "indicator")
+        return count_gaps(self.numbered("fit", keeps_missing=True), self.encoding.sources, self.widths[0], imputes)
 
     def group_rows(self, part: Part) -> list[int]:
         """Returns each group's number of rows in a part; takes a pass over the rows if `missing` drops some."""

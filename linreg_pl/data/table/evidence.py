@@ -72,7 +72,7 @@ class Evidence:
             return []
         names = sorted(self.marks.texts or {self.marks.text})
         shown = ", ".join(map(repr, names[:4])) + (" …" if len(names) > 4 or self.marks.texts is None else "")
-        return [f"{shown} ({_rows(self.marks.rows)}) {'is' if len(names) == 1 else 'are'} read as missing"]
+        return [f"has {shown} in {_rows(self.marks.rows)}, read as missing"]
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ class FittedTable:
         """
         if self.design.learnt.categories is not None:
             return None
+        self.design.require_others()
         result = self.surveyed
         if result.complaints:
             raise self._refusal(result)
@@ -138,7 +139,10 @@ class FittedTable:
             "numbers": design.numbers,
             "missing_values": design.missing_values,
         }
-        return refusal(complaints, given, design.missing)
+        error = refusal(complaints, given, design.missing)
+        if not result.features and error.flags.keys() <= {"exclude", "missing"}:  # nothing would be left
+            return InputError(str(error))
+        return error
 
     def encoded(self, table: Table, purpose: Part | Literal["predict"]) -> EncodedRows:
         """Returns a table's rows as numbers; for predictions, only the features."""
@@ -164,14 +168,17 @@ class FittedTable:
         others = [name for name in design.others if name in columns]
         rows = self.rows(self.table, learnt, others, len(others), drop_first=False)
         self.gaps = rows.gaps()
-        used = {
-            name for name, is_used in zip(rows.encoding.feature_names, self.gaps.used.tolist(), strict=True) if is_used
-        }
+        if not self.gaps.known.any():
+            return learnt  # no row is left, which is refused where rows are counted
+        names = np.array(rows.encoding.feature_names)
+        used, known = set(names[self.gaps.used]), set(np.array(rows.encoding.sources)[: len(names)][self.gaps.known])
         categories = {
             name: [value for value in values if f"{name}={value}" in used]
             for name, values in (learnt.categories or {}).items()
         }
-        features = [name for name in learnt.features or [] if name not in categories or categories[name]]
+        features = [name for name in learnt.features or [] if name in known and categories.get(name, [""])]
+        for name in [each for each in learnt.features or [] if each not in features]:
+            self.surveyed.leave_out(name, "has no value in the rows that are left")
         return replace(
             learnt,
             features=features,

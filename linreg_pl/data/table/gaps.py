@@ -19,13 +19,15 @@ class Gaps:
         num_incomplete: Number of those that lack a value, of any column.
         counts: Number of rows that lack a value of a column, for each column that has such rows.
         first_rows: The first of these rows, from 0.
-        used: Which columns of x are not 0 in all complete rows: (D,).
+        known: Which columns of x have a value in some row that is kept: (D,).
+        used: Which of them are not 0 in all of these rows: (D,).
     """
 
     num_rows: int
     num_incomplete: int
     counts: dict[str, int]
     first_rows: dict[str, int]
+    known: np.ndarray
     used: np.ndarray
 
     def in_words(self, named: int = 6) -> str:
@@ -51,22 +53,27 @@ class Gaps:
         return Complaint(column, place, f"a value is missing (empty, NA, NaN or null), in all {self.in_words()}", flags)
 
 
-def count_gaps(numbered: Iterable[tuple[np.ndarray, np.ndarray]], columns: Sequence[str], num_features: int) -> Gaps:
+def count_gaps(
+    numbered: Iterable[tuple[np.ndarray, np.ndarray]], columns: Sequence[str], num_features: int, imputes: bool
+) -> Gaps:
     """Counts the missing values of rows.
 
     Args:
         numbered: Numbers of rows in the table, and the rows (n, number of columns), NaN where a value is missing.
         columns: The table's column that each column of the rows comes from.
         num_features: D, the number of columns of x.
+        imputes: Keep rows that lack a feature; rows without target or weight are dropped anyway.
     """
     num_rows, num_incomplete = 0, 0
     counts, first_rows = np.zeros(len(columns), np.int64), np.full(len(columns), -1)
-    used = np.zeros(num_features, bool)
+    known, used = np.zeros(num_features, bool), np.zeros(num_features, bool)
     for numbers, values in numbered:
         missing = np.isnan(values)
         incomplete = missing.any(axis=1)
         num_rows, num_incomplete = num_rows + len(values), num_incomplete + int(incomplete.sum())
-        used |= values[~incomplete, :num_features].any(axis=0)
+        x = values[~(missing[:, num_features:].any(axis=1) if imputes else incomplete), :num_features]
+        known |= (~np.isnan(x)).any(axis=0)
+        used |= (np.nan_to_num(x) != 0).any(axis=0)
         fresh = missing.any(axis=0) & (first_rows < 0)
         first_rows[fresh] = numbers[missing[:, fresh].argmax(axis=0)]
         counts += missing.sum(axis=0)
@@ -77,5 +84,6 @@ def count_gaps(numbered: Iterable[tuple[np.ndarray, np.ndarray]], columns: Seque
         num_incomplete,
         {name: int(counts[kept[name]]) for name in names},
         {name: int(first_rows[kept[name]]) for name in names},
+        known,
         used,
     )

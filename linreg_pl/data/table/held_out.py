@@ -149,8 +149,7 @@ class SplitTable:
         words = "" if self.fitted.gaps is None else f", {self.fitted.gaps.in_words()}"
         raise InputError(
             f"{table.name}: each of the {table.num_rows} rows lacks a value{words}; give --data.missing mean, or leave"
-            " the emptiest columns out with --data.exclude",
-            flags={"missing": "mean"},
+            " the emptiest columns out with --data.exclude"
         )
 
 

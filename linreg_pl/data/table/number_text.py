@@ -122,7 +122,7 @@ def is_symbol(decoration: str) -> bool:
 def number_shape(shape: str) -> NumberShape | None:
     """Returns the parts of a shape that is a number, perhaps with a unit or a currency; None for other shapes.
 
-    Labels are no numbers: Q1, week 3, 1st, 75+, 15-24, <1.
+    Labels are no numbers: Q1, week 3, 1st, 75+, 1935-, 15-24, <1.
     """
     if re.fullmatch(r"[+-]?inf(inity)?", shape, re.IGNORECASE):
         return NumberShape(frozenset(range(len(NumberFormat.notations))), "", "", False, 0, False)
@@ -137,7 +137,7 @@ def number_shape(shape: str) -> NumberShape | None:
     if len(signs) > 1 or whole != bool(match["close"]) or (whole and signs) or not _is_prefix(before):
         return None
     # Ordinals and open ranges are labels.
-    if after in ("st", "nd", "rd", "th", "+") or re.match(r"[<>=/|&;:]|\+", after):
+    if after in ("st", "nd", "rd", "th", "+") or re.match(r"[-<>=/|&;:+]", after):
         return None
     notations = frozenset(index for index, pattern in enumerate(_body_patterns()) if pattern.fullmatch(body))
     if not notations:

@@ -65,7 +65,8 @@ class Survey:
         if isinstance(verdict, Doubt):
             flags = [(remedy.flag, [column] if remedy.value is None else remedy.value) for remedy in verdict.remedies]
             shown = "" if verdict.value is None else f"{shortened(verdict.value)}: "
-            self.complain(table, column, verdict.row, f"{shown}{verdict.reason}", flags)
+            reason = verdict.reason if is_feature else f"{verdict.reason}; targets and weights must be numbers"
+            self.complain(table, column, verdict.row, f"{shown}{reason}", flags)
         elif isinstance(verdict, LeftOut):
             if is_feature:
                 self.leave_out(column, verdict.reason)
