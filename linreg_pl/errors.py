@@ -50,7 +50,7 @@ def flag_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return shlex.quote(f"[{', '.join(map(_name_text, value))}]")
-    return shlex.quote(str(value))
+    return f"'{value}'" if value in (".", ",") else shlex.quote(str(value))  # they would end a sentence
 
 
 def _name_text(name: str) -> str:

@@ -40,10 +40,11 @@ def descriptions(fitted: FittedTable) -> Iterator[Description]:
         elif name in result.left_out:
             yield Description(name, "left out", None, f"it {result.left_out[name]}")
         elif name not in places:
-            yield Description(name, "left out", None, "by --data.exclude or --data.features, or as an index")
+            yield Description(name, "left out", None, "excluded, not among --data.features, or without a name")
         elif name in result.categories:
             categories = result.categories[name]
-            yield Description(name, f"{len(categories)} categories", int(missing[places[name]]), quoted(categories, 4))
+            kind = "1 category" if len(categories) == 1 else f"{len(categories)} categories"
+            yield Description(name, kind, int(missing[places[name]]), quoted(categories, 4))
         else:
             is_date = isinstance(result.formats.get(name), DateFormat) or is_temporal(schema.field(name).type)
             index = places[name]

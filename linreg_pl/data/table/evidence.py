@@ -56,15 +56,15 @@ class Evidence:
             settled: Whether nothing else about the column is in doubt.
         """
         rows, few = merged(main).rows, merged(odd)
-        share = f"{rows} of {rows + few.rows} values are {kind}"
+        reason = f"{rows} of {rows + few.rows} values are {kind}, but this one is not"
         texts = few.texts
         if texts is None or len(texts) > 8 or not settled:
-            return self.doubt(f"{share}, others are not", few)
+            return self.doubt(reason, few)
         remedy = Remedy("missing_values", sorted(texts))
         # Labels that recur are hardly mistakes.
         if self.categorical and self.num_distinct <= 20 and few.rows > 0.1 * (rows + few.rows):
-            return self.doubt(f"{share}, others are not", few, *self.categorical, remedy)
-        return self.doubt(f"{share}, others are not", few, remedy)
+            return self.doubt(reason, few, *self.categorical, remedy)
+        return self.doubt(reason, few, remedy)
 
     def mark_remark(self) -> list[str]:
         """Returns what to say about texts that are taken for missing values."""

@@ -67,9 +67,9 @@ class FittedTable:
         is_new = self.design.learnt.categories is None
         lines = [*self.design.source.remarks, *(self.surveyed.remarks if is_new else [])]
         if self.gaps is not None and self.gaps.counts:
-            words = self.gaps.in_words()
-            dropped = f"left out {self.gaps.num_incomplete} rows that lack a value: {words}"
-            lines.append(dropped if self.design.missing == "drop" else f"values are missing: {words}")
+            dropped = f"dropped {self.gaps.in_words('rows with a missing value')}"
+            imputed = f"values are missing in {self.gaps.in_words()}"
+            lines.append(dropped if self.design.missing == "drop" else imputed)
         return lines
 
     @cached_property

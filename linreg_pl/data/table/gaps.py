@@ -30,12 +30,12 @@ class Gaps:
     known: np.ndarray
     used: np.ndarray
 
-    def in_words(self, named: int = 6) -> str:
-        """Returns the columns that lack most values, and how many."""
+    def in_words(self, noun: str = "rows", named: int = 6) -> str:
+        """Returns how many rows lack a value, and the columns that lack most."""
         most = sorted(self.counts, key=lambda name: (-self.counts[name], name))
         listed = [f"{shortened(name)} in {self.counts[name]}" for name in most[:named]]
         more = f" and {len(most) - named} more columns" if len(most) > named else ""
-        return f"{', '.join(listed)} of {self.num_rows} rows{more}"
+        return f"{self.num_incomplete} of {self.num_rows} {noun}: {', '.join(listed)}{more}"
 
     def complaint(self, place_of: Callable[[int], tuple[str, int]]) -> Complaint:
         """Returns the complaint about missing values: to drop rows, or to impute if few of them are complete.
@@ -50,7 +50,7 @@ class Gaps:
         num_complete = self.num_rows - self.num_incomplete
         if 2 * num_complete < self.num_rows or num_complete <= len(self.used):
             flags.reverse()
-        return Complaint(column, place, f"a value is missing (empty, NA, NaN or null), in all {self.in_words()}", flags)
+        return Complaint(column, place, f"a value is missing, as in {self.in_words()}", flags)
 
 
 def count_gaps(

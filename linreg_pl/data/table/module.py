@@ -39,13 +39,13 @@ class TableDataModule(TrainingData):
     target column. A checkpoint stores the columns, categories and means of the fit, and all commands use these.
 
     Args:
-        path: A CSV file (.csv, .tsv, also .gz, .bz2, .zst), a Parquet file, or a Feather / Arrow IPC file; a list of
-            files, a pattern such as data/*.parquet, or a folder. From Python also a pandas or polars DataFrame, or an
-            Arrow table.
+        path: A CSV file (.csv, .tsv, .txt, .dat, also .zip, .gz, .bz2, .xz, .zst), a Parquet file, or a Feather / Arrow
+            IPC file; a list of files, a pattern such as data/*.parquet, a folder, or a URL. From Python also a pandas
+            or polars DataFrame, or an Arrow table.
         target: Name of the column to predict, or a list of names.
         features: Names of the columns to predict from. By default those of the checkpoint; without a checkpoint, all
             columns except the targets, the weight, pandas' index, and text that differs in nearly every row.
-        exclude: Names of columns that are no features, or patterns such as 'note*'.
+        exclude: Names of columns to leave out, or patterns such as 'note*'.
         weight: Name of the column of weights, 0 or more: how much a row counts in J. By default all rows count alike.
             For standard errors, a weight is the inverse noise variance. Predictions need no weights.
         batch_size: Rows in a mini-batch. By default all rows, or equal batches of at most 4096 if there are
@@ -57,22 +57,22 @@ class TableDataModule(TrainingData):
         test_path: Files with the rows to test on, in any form that path takes.
         seed: Seed of the row order and of the held-out rows, a whole number from 0 on.
         categorical: Names of columns to one-hot encode, whatever they contain, such as codes written as numbers.
-        numbers: Names of text columns to read as numbers. A unit or currency that is the same in every row is ignored,
-            and (1.2) is -1.2.
-        missing: How to treat rows with missing values. error refuses them, drop leaves them out, and mean imputes the
-            feature's mean (rows without target or weight are dropped). indicator does as mean, and adds a column of 0
-            and 1 for each feature with missing values. Predictions keep all rows; where a value is missing and not
-            imputed, the prediction is missing.
+        numbers: Names of columns to read as numbers, though they have a unit or currency, the same in every row; (1.2)
+            is -1.2.
+        missing: How to treat rows with missing values: error refuses them, drop leaves them out, and mean imputes the
+            feature's mean (rows without target or weight are dropped). indicator imputes the mean, and adds a column
+            of 0 and 1 for each feature with missing values. Predictions keep all rows; where a value is missing and
+            not imputed, the prediction is empty.
         missing_values: Texts that stand for a missing value, beside empty ones, NA, NaN, null and the like, and beside
             marks such as - or . in a column of numbers.
-        decimal: Decimal mark of numbers in text files, . or a comma. By default it is detected.
-        day_first: Whether 01/02/2024 is in February. By default the other dates of the column decide.
+        decimal: Decimal mark of numbers written as text: '.' or ','. By default it is detected.
+        day_first: true reads 01/02/2024 as 1 February, false as 2 January. By default the column's other dates decide.
         drop_first: Leave out the first category of each text column, which the intercept makes redundant.
         max_categories: Most categories that a text column may have.
-        rare: How to treat a text column with more categories: error refuses it, other keeps the most frequent ones and
-            counts all others as the category `other`.
-        unseen: How to treat a category that was not fitted, and a text that is no number, in other rows: error refuses
-            it, missing takes it as a missing value, other counts it as the category `other`. By default missing in
+        rare: How to treat a text column with more categories: error refuses it; other keeps the most frequent ones,
+            and counts the rest as the category `other`.
+        unseen: How to treat a category that no fitted row has, and a text where a number is due: error refuses it,
+            missing takes it as a missing value, other counts it as the category `other`. By default missing in
             predictions and error elsewhere.
         encoding: Encoding of CSV files, such as latin-1. By default UTF-8, or what the byte order mark says.
         delimiter: Character between the values of a CSV file. By default it is detected.

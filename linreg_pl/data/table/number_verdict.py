@@ -71,7 +71,8 @@ def _remark(evidence: Evidence, form: NumberFormat, shapes: dict[NumberShape, Ta
         # The value that shows the notation best.
         special = [tally for shape, tally in shapes.items() if 0 not in shape.notations] or list(shapes.values())
         text = merged(special).text
-        remarks.append(f"is read as numbers: {text!r} is {form.numbers(pa.array([text]))[0].as_py():.15g}")
+        number = f"{form.numbers(pa.array([text]))[0].as_py():.15g}"
+        remarks += [f"is read as numbers: {text!r} is {number}"] if text != number else []
     zeros = merged(tally for shape, tally in shapes.items() if shape.leading_zero)
     if zeros.rows:
         remarks.append(f"is read as numbers: {zeros.text!r} loses its leading zero")

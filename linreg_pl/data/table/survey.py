@@ -64,9 +64,12 @@ class Survey:
         """Notes what a text column is."""
         if isinstance(verdict, Doubt):
             flags = [(remedy.flag, [column] if remedy.value is None else remedy.value) for remedy in verdict.remedies]
-            shown = "" if verdict.value is None else f"{shortened(verdict.value)}: "
-            reason = verdict.reason if is_feature else f"{verdict.reason}; targets and weights must be numbers"
-            self.complain(table, column, verdict.row, f"{shown}{reason}", flags)
+            value = "" if verdict.value is None else shortened(verdict.value)
+            names_value = bool(value) and verdict.reason.startswith(value)  # as "'1,234' may have a decimal comma" does
+            reason = verdict.reason if names_value or not value else f"{value}: {verdict.reason}"
+            if not is_feature and not names_value:
+                reason += "; targets and weights must be numbers"
+            self.complain(table, column, verdict.row, reason, flags)
         elif isinstance(verdict, LeftOut):
             if is_feature:
                 self.leave_out(column, verdict.reason)
