@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from linreg_pl.data.table.complaints import Complaint
+from linreg_pl.data.table.date_text import DateFormat
 from linreg_pl.data.table.design import Design
-from linreg_pl.data.table.encoding import as_labels, filtered, is_text, is_usable, type_in_words
+from linreg_pl.data.table.encoding import as_labels, filtered, is_temporal, is_text, is_usable, type_in_words
 from linreg_pl.data.table.learnt import REST, Format, Learnt
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Split
@@ -100,7 +102,16 @@ def survey(table: Table, design: Design, split: Split) -> Survey:
         elif not is_usable(each.type):
             reason = f"it contains {type_in_words(each.type)}, neither numbers, dates nor text"
             result.complain(table, name, None, reason, [("exclude", [name])] if is_feature else [])
+        elif is_temporal(each.type) and not pa.types.is_duration(each.type):
+            result.formats[name] = text_format(each.type, design.day_first)
     return result
+
+
+def text_format(kind: pa.DataType, day_first: bool | None) -> DateFormat:
+    """Returns the notation in which a text file may have the dates or times of a typed table."""
+    order = {None: "", True: "dmy", False: "mdy"}[day_first]
+    is_zoned = pa.types.is_timestamp(kind) and kind.tz is not None
+    return DateFormat(order, zoned=is_zoned, clock=pa.types.is_time(kind))
 
 
 def text_verdicts(table: Table, design: Design, split: Split) -> dict[str, Verdict]:
