@@ -1,0 +1,200 @@
+"""Other tables are read as a checkpoint's table was: its dates, notations, categories, rest, means and indicators."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from linreg_pl import InputError, TableDataModule
+from tests.commands import linreg
+from tests.runs import RUN
+
+NUM_ROWS = 60
+
+
+def fitted_rows() -> pd.DataFrame:
+    """Returns a clean table."""
+    generator = np.random.default_rng(0)
+    x = generator.integers(-9999, 9999, NUM_ROWS) / 100
+    day = pd.Timestamp("2023-12-01") + pd.to_timedelta(generator.integers(0, 500, NUM_ROWS), "D")
+    city = generator.choice(["Ulm", "Köln", "Graz", "Linz", "Bonn"], NUM_ROWS, p=[0.4, 0.3, 0.2, 0.05, 0.05])
+    discount, y = generator.integers(0, 30, NUM_ROWS), generator.normal(size=NUM_ROWS).round(3)
+    return pd.DataFrame({"x": x, "day": day, "city": city, "discount": discount, "y": y})
+
+
+def office(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns the texts of an export with decimal commas."""
+    commas = {name: [str(value).replace(".", ",") for value in frame[name]] for name in ("x", "y")}
+    percent = [f"{value}%" for value in frame.discount]
+    return frame.assign(**commas, day=frame.day.dt.strftime("%d.%m.%Y"), discount=percent)
+
+
+def written(path: Path, frame: pd.DataFrame, sep: str = ";") -> str:
+    frame.to_csv(path, index=False, sep=sep)
+    return str(path)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> dict[str, Any]:
+    """Returns the data's part of a checkpoint."""
+    texts = office(fitted_rows())
+    texts.loc[[3, 8], "x"] = "-"
+    texts.loc[[5], "city"] = ""
+    path = written(tmp_path / "fit.csv", texts)
+    data = TableDataModule(path, "y", missing="indicator", max_categories=4, rare="other")
+    data.setup("fit")
+    stored: dict[str, Any] = json.loads(json.dumps(data.state_dict()))  # plain values
+    return stored
+
+
+def rows(path: Any, state: dict[str, Any], stage: str = "predict", **settings: Any) -> np.ndarray:
+    """Returns x of other rows: (n, D)."""
+    settings = {"missing": "indicator"} | settings
+    data = TableDataModule(path, "y", **settings)
+    data.adopt(state)
+    data.setup(stage)
+    loaders = {"predict": data.predict_dataloader, "validate": data.val_dataloader, "test": data.test_dataloader}
+    return np.concatenate([batch[0].numpy() for batch in loaders[stage]()])
+
+
+def expected(frame: pd.DataFrame, state: dict[str, Any]) -> np.ndarray:
+    """Returns the columns of x by hand."""
+    names = state["design"]["categories"]["city"]
+    assert names == ["Graz", "Köln", "Ulm", "other"]
+    kept = frame.city.where(frame.city.isin(names) | frame.city.isna(), "other")
+    means = dict(zip(state["feature_names"], state["design"]["means"], strict=True))
+    days = (frame.day - pd.Timestamp("1970-01-01")) / pd.Timedelta("1D")
+    columns = {"x": frame.x, "x is missing": frame.x.isna(), "day": days}
+    columns |= {f"city={name}": (kept == name).astype(float).where(kept.notna()) for name in names}
+    columns |= {"city is missing": kept.isna(), "discount": frame.discount}
+    assert list(columns) == state["feature_names"]
+    return np.column_stack([columns[name].astype(float).fillna(means[name]) for name in columns])
+
+
+SAME = {
+    "%d.%m.%Y": ";",
+    "%Y-%m-%d": ",",
+    "%d %b %Y": "\t",
+    "%d/%m/%Y": "|",
+    "%Y-%m-%d 00:00": ";",
+}
+
+
+@pytest.mark.parametrize("stage", ["predict", "validate", "test"])
+@pytest.mark.parametrize("date", SAME)
+def test_other_form(date: str, stage: str, state: dict[str, Any], tmp_path: Path) -> None:
+    """Column order, delimiter and date format may differ; so may further columns, and the memory used."""
+    frame = fitted_rows().iloc[::-2].reset_index(drop=True)
+    frame.loc[2, "x"] = np.nan
+    frame.loc[[1, 4], "city"] = ["Wien", None]
+    texts = office(frame).assign(day=frame.day.dt.strftime(date), more="?")
+    texts.loc[2, "x"] = "n/a"
+    texts = texts[["y", "more", "discount", "city", "day", "x"]]
+    path = written(tmp_path / "new.csv", texts, SAME[date])
+    for memory_limit in (None, 0.0):
+        x = rows(path, state, stage, memory_limit=memory_limit)
+        np.testing.assert_allclose(x, expected(frame, state), rtol=1e-6)
+
+
+def test_parquet_types(state: dict[str, Any], tmp_path: Path) -> None:
+    """Numbers and dates of a typed table need no notation."""
+    frame = fitted_rows()
+    frame.to_parquet(tmp_path / "new.parquet")
+    for path in (str(tmp_path / "new.parquet"), frame):
+        np.testing.assert_allclose(rows(path, state), expected(frame, state), rtol=1e-6)
+
+
+@pytest.fixture
+def plain_state() -> dict[str, Any]:
+    """Returns the same for a fit that has no rest and no means."""
+    frame = fitted_rows()
+    data = TableDataModule(frame.assign(city=frame.city.replace({"Linz": "Ulm", "Bonn": "Ulm"})), "y")
+    data.setup("fit")
+    return data.state_dict()
+
+
+ODD: dict[str, tuple[str, Any, str]] = {  # column, its value in row 7, words of the refusal
+    "category": ("city", "Wien", "column 'city', row 7: 'Wien' is none of the 3 categories"),
+    "text": ("x", "twelve", "column 'x', row 7: 'twelve' is not a number"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_unseen(name: str, plain_state: dict[str, Any], tmp_path: Path) -> None:
+    """Predictions of such rows are missing; validation and the test refuse them, unless told otherwise."""
+    column, value, words = ODD[name]
+    frame = fitted_rows().head(30)
+    frame["city"] = frame.city.replace({"Linz": "Ulm", "Bonn": "Ulm"})
+    odd = frame.astype({column: object})
+    odd.loc[6, column] = value
+    path = written(tmp_path / "new.csv", odd, ",")
+    whole = rows(frame, plain_state, missing="error")
+    for memory_limit in (None, 0.0):
+        settings: dict[str, Any] = {"missing": "error", "memory_limit": memory_limit}
+        for unseen in (None, "missing"):
+            x = rows(path, plain_state, unseen=unseen, **settings)
+            assert np.isnan(x).any(axis=1).nonzero()[0].tolist() == [6]
+            np.testing.assert_array_equal(np.delete(x, 6, 0), np.delete(whole, 6, 0))
+        for stage in ("predict", "validate", "test"):
+            with pytest.raises(InputError, match=re.escape(words)):
+                rows(path, plain_state, stage, unseen="error", **settings)
+        for stage in ("validate", "test"):
+            with pytest.raises(InputError, match=re.escape(words)):
+                rows(path, plain_state, stage, **settings)
+            x = rows(path, plain_state, stage, unseen="missing", **settings | {"missing": "drop"})
+            np.testing.assert_array_equal(x, np.delete(whole, 6, 0))
+    if name == "category":
+        with pytest.raises(InputError, match=r"--data\.rare other"):
+            rows(path, plain_state, unseen="other", missing="error")
+
+
+def test_predictions_keep_all_rows(plain_state: dict[str, Any], tmp_path: Path) -> None:
+    """Any value that can't be used leaves its row without a prediction."""
+    frame = fitted_rows().assign(city="Ulm").head(12).astype(object)
+    frame["day"] = frame.day.astype(str).str[:10].astype(object)
+    faults = {1: ("x", ""), 2: ("x", "-"), 3: ("city", ""), 4: ("day", "soon"), 5: ("discount", "1e999"), 6: ("x", "?")}
+    for row, (column, value) in faults.items():
+        frame.loc[row, column] = value
+    x = rows(written(tmp_path / "new.csv", frame, ","), plain_state, missing="error")
+    assert len(x) == 12
+    assert np.isnan(x).any(axis=1).nonzero()[0].tolist() == list(faults)
+
+
+def test_commands_share_the_readings(tmp_path: Path) -> None:
+    """A fit's export is predicted, validated, tested and resumed from files in another form."""
+    frame = fitted_rows()
+    written(tmp_path / "fit.csv", office(frame))
+    flags = ("--data", "TableDataModule", "--data.path", "fit.csv", "--data.target", "y")
+    more = ("--data.max_categories", "4", "--data.rare", "other", "--data.val_fraction", "0.2")
+    first = linreg("fit", *flags, *more, "--trainer.max_epochs", "3", cwd=tmp_path)
+    assert first.code == 0, first.stderr
+    checkpoint = ("--ckpt_path", str(RUN / "checkpoints" / "step=3.ckpt"))
+    again = frame.assign(day=frame.day.dt.strftime("%d %B %Y"))[["city", "discount", "y", "day", "x"]]
+    again = again.assign(**{name: office(frame)[name] for name in ("x", "y", "discount")})
+    written(tmp_path / "same.csv", again, "\t")
+    again.loc[[2, 5], "x"] = ""
+    again.loc[[7], "city"] = "Wien"
+    again.loc[[9], "day"] = "soon"
+    written(tmp_path / "new.csv", again, "\t")
+    predictions = []
+    for name, empty in {"fit.csv": [], "same.csv": [], "new.csv": [2, 5, 9]}.items():
+        result = linreg("predict", *checkpoint, "--data.path", name, cwd=tmp_path)
+        assert (result.code, result.stderr) == (0, "")
+        counted = f", {len(empty)} of them empty" if empty else "\n"
+        assert result.stdout.startswith(f"{NUM_ROWS} predictions in predictions.csv{counted}")
+        predictions.append(pd.read_csv(tmp_path / "predictions.csv")["y_predicted"].to_numpy())
+        assert np.isnan(predictions[-1]).nonzero()[0].tolist() == empty
+    np.testing.assert_array_equal(predictions[1], predictions[0])
+    rest = np.delete(np.arange(NUM_ROWS), [2, 5, 7, 9])
+    np.testing.assert_array_equal(predictions[2][rest], predictions[0][rest])
+    for command in ("validate", "test"):
+        results = [linreg(command, *checkpoint, "--data.path", name, cwd=tmp_path) for name in ("fit.csv", "same.csv")]
+        assert [result.code for result in results] == [0, 0], results[1].stderr
+        assert results[0].stdout.replace("fit.csv", "same.csv") == results[1].stdout
+    resumed = ("--data.path", "same.csv", "--trainer.max_epochs", "5", "--allow_changed_settings", "true")
+    result = linreg("fit", "--resume", str(RUN), *resumed, cwd=tmp_path)
+    assert result.code == 0, result.stderr
