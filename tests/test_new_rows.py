@@ -198,3 +198,6 @@ def test_commands_share_the_readings(tmp_path: Path) -> None:
     resumed = ("--data.path", "same.csv", "--trainer.max_epochs", "5", "--allow_changed_settings", "true")
     result = linreg("fit", "--resume", str(RUN), *resumed, cwd=tmp_path)
     assert result.code == 0, result.stderr
+    checkpoint = ("--ckpt_path", str(RUN / "checkpoints" / "step=5.ckpt"))
+    results = [linreg("test", *checkpoint, "--data.path", name, cwd=tmp_path) for name in ("fit.csv", "same.csv")]
+    assert results[0].stdout.replace("fit.csv", "same.csv") == results[1].stdout != ""
