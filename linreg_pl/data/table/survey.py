@@ -55,7 +55,7 @@ class Survey:
         self.remarks.append(f"left out {shortened(column)}: it {reason}")
 
     def complain(self, table: Table, column: str, row: int | None, reason: str, flags: list[tuple[str, Any]]) -> None:
-        """Notes that a column can't be used; what else is wrong is looked for without it."""
+        """Adds the complaint that a column can't be used, and goes on without it."""
         file, number = (table.name, None) if row is None else table.place(row)
         place = f"{file}: column {shortened(column)}" + ("" if number is None else f", row {number}")
         self.complaints.append(Complaint(column, place, reason, flags))
@@ -63,7 +63,7 @@ class Survey:
             self.features.remove(column)
 
     def add(self, table: Table, column: str, verdict: Verdict, is_feature: bool) -> None:
-        """Notes what a text column is."""
+        """Adds what a text column is."""
         if isinstance(verdict, Doubt):
             flags = [(remedy.flag, [column] if remedy.value is None else remedy.value) for remedy in verdict.remedies]
             value = "" if verdict.value is None else shortened(verdict.value)
@@ -88,7 +88,7 @@ class Survey:
 
 
 def survey(table: Table, design: Design, split: Split) -> Survey:
-    """Looks through the columns of the table with the rows to fit."""
+    """Returns what each column of the table is taken for, judged by the rows to fit."""
     result = Survey(list(design.candidates()))
     features = set(result.features)
     verdicts = text_verdicts(table, design, split)
