@@ -175,6 +175,24 @@ CASES: dict[str, tuple[Files, str, str]] = {  # files, flags (the path first), w
         "t.csv",
         "'x=a' is both a column and a category",
     ),
+    "units": ({"t.csv": HEADER + "12 kg,1\n15 kg,2\n9 kg,4\n"}, "t.csv", "'x', row 1|'12 kg'|--data.numbers '[x]'"),
+    "a currency's code": ({"t.csv": HEADER + "CHF 10,1\nCHF 7,2\n"}, "t.csv", "'x', row 1|'CHF 10'|--data.numbers"),
+    "losses in parentheses": (
+        {"t.csv": HEADER + "1.5,1\n(2.5),2\n4,7\n"},
+        "t.csv",
+        "'x', row 2|'(2.5)'|--data.numbers '[x]'",
+    ),
+    "a comma of either kind": (
+        {"t.csv": HEADER + '"1,234",1\n"5,678",2\n'},
+        "t.csv",
+        "'x', row 1|'1,234'|--data.decimal",
+    ),
+    "a day or a month": (
+        {"t.csv": HEADER + "01/02/2024,1\n03/04/2024,2\n"},
+        "t.csv",
+        "'x', row 1|'01/02/2024'|--data.day_first",
+    ),
+    "percents in part": ({"t.csv": HEADER + "5%,1\n7%,2\n9,3\n8%,5\n"}, "t.csv", "'x', row 3|'9'"),
     "columns all missing": (
         {"t.csv": HEADER + ",1\n,2\n"},
         "t.csv --data.missing mean",

@@ -314,10 +314,14 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "numbers for text": (
         {},
         {"c": [1], "x": [1.0], "y": [1.0]},
-        r"bad.parquet: column 'c' contains int64, but text in",
+        r"bad.parquet: column 'c', row 1: '1' is none of the",
     ),
     "text for numbers": ({}, {"c": ["a"], "x": ["?"], "y": [1.0]}, r"bad.parquet: column 'x', row 1: '\?' is not a"),
-    "dates": ({}, {"c": ["a"], "x": pa.array([1], pa.date32()), "y": [1.0]}, r"bad.parquet: column 'x' contains dates"),
+    "dates": (
+        {},
+        {"c": ["a"], "x": pa.array([1], pa.date32()), "y": [1.0]},
+        r"bad.parquet: column 'x', row 1: '1970-01-02' is not a number",
+    ),
     "missing": ({}, {"c": ["a"], "x": [None], "y": [1.0]}, r"bad.parquet: column 'x', row 1: a value is missing"),
     "no rows": ({}, {"c": pa.array([], pa.string()), "x": pa.array([], pa.float64()), "y": []}, "not a single row"),
 }

@@ -201,3 +201,19 @@ def test_commands_share_the_readings(tmp_path: Path) -> None:
     checkpoint = ("--ckpt_path", str(RUN / "checkpoints" / "step=5.ckpt"))
     results = [linreg("test", *checkpoint, "--data.path", name, cwd=tmp_path) for name in ("fit.csv", "same.csv")]
     assert results[0].stdout.replace("fit.csv", "same.csv") == results[1].stdout != ""
+
+
+@pytest.mark.parametrize("stage", ["predict", "validate"])
+def test_dates_in_another_order_are_refused(stage: str, tmp_path: Path) -> None:
+    rows = fitted_rows()[["day", "y"]]
+    data = TableDataModule(written(tmp_path / "fit.csv", rows.assign(day=rows.day.dt.strftime("%d/%m/%Y"))), "y")
+    data.setup("fit")
+    path = written(tmp_path / "new.csv", rows.assign(day=rows.day.dt.strftime("%m/%d/%Y")))
+    new = TableDataModule(path, "y")
+    new.adopt(data.state_dict())
+    with pytest.raises(
+        InputError, match=r"new\.csv: column 'day', row \d+: '\d\d/\d\d/202\d' has day and month in another"
+    ):
+        new.setup(stage)
+        for _ in new.predict_dataloader() if stage == "predict" else new.val_dataloader():
+            pass

@@ -6,7 +6,8 @@ A time of day is a fraction of a day. Times with a zone are converted to UTC; ti
 """
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -82,6 +83,15 @@ class DateFormat:
         numbers = np.full(len(texts), np.nan)
         numbers[valid] = days
         return pa.array(numbers, mask=np.isnan(numbers))
+
+    def others_fit(self, texts: Sequence[str]) -> str | None:
+        """Returns the first text that is a date in another order of day, month and year; None if there is none."""
+        for order in {"dmy", "mdy", "ymd"} - {self.order} if self.order else ():
+            numbers = replace(self, order=order).numbers(pa.array(texts, pa.string()))
+            fitting = [text for text, number in zip(texts, numbers.to_pylist(), strict=True) if number is not None]
+            if fitting:
+                return fitting[0]
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the notation as plain values, for a checkpoint."""

@@ -71,8 +71,7 @@ class EncodedRows:
             except UnseenText as error:
                 name, row = self.table.place(int(rows[error.row]))
                 place = f"{name}: column {shortened(error.column)}, row {row}"
-                remedy = "correct it, leave such rows out, or give --data.unseen missing"
-                raise InputError(f"{place}: {error.message}; {remedy}") from error
+                raise InputError(f"{place}: {error.message}; {error.remedy}") from error
             all_finite = _all_finite(values)
             if not all_finite:
                 values = self._without_infinity(values, rows, kept)

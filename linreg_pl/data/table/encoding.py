@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linreg_pl.data.table.date_text import DateFormat
 from linreg_pl.data.table.learnt import Learnt
 from linreg_pl.data.table.number_text import NumberFormat
 from linreg_pl.data.table.text_column import is_mark
@@ -97,19 +98,36 @@ class Encoding:
 
     def _values(self, name: str, column: pa.Array) -> pa.Array:
         """Returns a column's numbers."""
+        notation = self._formats.get(name, NumberFormat())
         if not is_text(column.type):
+            if is_temporal(column.type) != isinstance(notation, DateFormat) and column.null_count < len(column):
+                return self._of_another_kind(name, column)
             values = _days(column) if is_temporal(column.type) else column.cast(_number_type(column.type), safe=False)
             return without_marks(values, column, self._missing_values)
         texts = without_marks(as_text(column), column, self._missing_values)
-        values = self._formats.get(name, NumberFormat()).numbers(texts)
-        if self._unseen == "error" and values.null_count > texts.null_count:
+        values = notation.numbers(texts)
+        if values.null_count > texts.null_count:
             unread = pc.and_(pc.is_null(values), pc.is_valid(texts))
             odd = [text for text in texts.filter(unread).unique().to_pylist() if not is_mark(text)]
-            if odd:
-                raise UnseenText(
-                    name, pc.index(texts, odd[0]).as_py(), f"{shortened(odd[0])} is not a {self._kind(name)}"
-                )
+            swapped = isinstance(notation, DateFormat) and notation.others_fit(odd)
+            if swapped:  # its other dates would be read with day and month swapped
+                message = f"{shortened(swapped)} has day and month in another order than the dates that were fitted"
+                raise UnseenText(name, pc.index(texts, swapped).as_py(), message, "write the dates alike")
+            if odd and self._unseen == "error":
+                message = f"{shortened(odd[0])} is not a {self._kind(name)}"
+                raise UnseenText(name, pc.index(texts, odd[0]).as_py(), message)
         return values
+
+    def _of_another_kind(self, name: str, column: pa.Array) -> pa.Array:
+        """Returns missing values for a column of dates where numbers were fitted, or the reverse.
+
+        Raises:
+            UnseenText: `unseen` does not allow it.
+        """
+        if self._unseen == "error":
+            row = pc.index(pc.is_valid(column), True).as_py()
+            raise UnseenText(name, row, f"{shortened(str(column[row].as_py()))} is not a {self._kind(name)}")
+        return pa.nulls(len(column), pa.float64())
 
     def _kind(self, name: str) -> str:
         is_number = isinstance(self._formats.get(name, NumberFormat()), NumberFormat)
@@ -140,9 +158,15 @@ class Encoding:
 class UnseenText(Exception):  # noqa: N818 (caught where the file is known, and raised again as an InputError)
     """Raised for a text in `row` of a batch that the fit has not prepared for."""
 
-    def __init__(self, column: str, row: int, message: str) -> None:
+    def __init__(
+        self,
+        column: str,
+        row: int,
+        message: str,
+        remedy: str = "correct it, leave such rows out, or give --data.unseen missing",
+    ) -> None:
         super().__init__(column, row, message)
-        self.column, self.row, self.message = column, row, message
+        self.column, self.row, self.message, self.remedy = column, row, message, remedy
 
 
 def without_marks(values: pa.Array, column: pa.Array, marks: pa.Array) -> pa.Array:
