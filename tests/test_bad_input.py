@@ -104,11 +104,11 @@ CSVS: dict[str, tuple[str | bytes, str]] = {
     "text in row 5000": (HEADER + LONG + "1,2,three\n", "bad.csv|'y'|row 5000|'three'|--data.target"),
     "text in a later block": (HEADER + LARGE + "n.a.,2,3\n", "bad.csv|'x'|row 500001|'n.a.'"),
     "long text": (HEADER + f"1,2,{'word ' * 200}\n", "bad.csv|'y'|row 1|'word word|…'"),
-    "NaN": (HEADER + "1,2,3\n1,nan,3\n", "bad.csv|'z'|row 2|NaN|1 of 2 rows|--data.missing"),
+    "NaN": (HEADER + "1,2,3\n1,nan,3\n", "bad.csv|'z'|row 2|a value is missing|1 of 2 rows|--data.missing"),
     "infinity": (HEADER + "1,2,3\n1,-inf,3\n", "bad.csv|'z'|row 2|-inf"),
     "empty cell": (
         HEADER + "1,2,3\n1,,3\n,,3\n",
-        "bad.csv|'z'|row 2|missing|'z' in 2, 'x' in 1 of 3 rows",
+        "bad.csv|'z'|row 2|missing|2 of 3 rows: 'z' in 2, 'x' in 1",
     ),
     "empty columns": (HEADER + ",,3\n,,3\n", "bad.csv|no column is left|'x' is empty, 'z' is empty"),
     "too large for float32": (HEADER + "1,2,3\n1,1e39,3\n", "bad.csv|'z'|row 2|1e+39|float32"),
@@ -128,7 +128,7 @@ CSVS: dict[str, tuple[str | bytes, str]] = {
 PARQUETS = {
     "empty": (b"", "bad.parquet|empty|--data.path"),
     "no rows": (parquet(x=pa.array([], pa.float64()), y=pa.array([], pa.float64())), "bad.parquet|not a single row"),
-    "NaN": (parquet(x=[1.0, float("nan")], y=[1.0, 2.0]), "bad.parquet|'x'|row 2|NaN|1 of 2 rows"),
+    "NaN": (parquet(x=[1.0, float("nan")], y=[1.0, 2.0]), "bad.parquet|'x'|row 2|a value is missing|1 of 2 rows"),
     "infinity": (parquet(x=[1.0, 2.0], y=[float("inf"), 2.0]), "bad.parquet|'y'|row 1|inf"),
     "null": (parquet(x=[1.0, None, None], y=[1.0, 2.0, 3.0]), "bad.parquet|'x'|row 2|missing|2 of 3 rows"),
     "nothing but null": (parquet(x=[None, None], y=[1.0, 2.0]), "bad.parquet|no column is left|'x' is empty"),

@@ -56,7 +56,7 @@ def shown(drawn: str) -> list[tuple[str, str]]:
     [
         (("solve", *table("t.parquet", *STREAMED)), 3, False),  # check and triangle; batches; refinement
         (("solve", *table("t.csv")), 5, True),  # the file, as numbers, triangle, batches, refinement
-        (("fit", *table("t.parquet", *STREAMED, "--data.missing", "drop"), "--trainer.max_epochs", "3"), 3, False),
+        (("fit", *table("t.parquet", *STREAMED, "--data.missing", "drop"), "--trainer.max_epochs", "3"), 4, False),
     ],
     ids=["a streamed table", "a file of text", "a streamed run with rows to drop"],
 )

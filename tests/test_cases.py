@@ -53,7 +53,7 @@ SOLVED: dict[str, tuple[dict[str, Any], int, float, dict[str, Pair], list[str]]]
         19,
         0.009953831134,
         {"a": (1.987499, 0.012824), "b": (0.019963, 0.011482)},
-        ["'b' has '.' in 1 row, read as missing", "'b' in 1 of 20 rows"],
+        ["'b' has '.' in 1 row, read as missing", "dropped 1 of 20 rows with a missing value: 'b' in 1"],
     ),
     "dates": ({}, 20, 0.00981704813, {"day": (0.102642, 0.004288), "a": (1.970035, 0.012808)}, ["'day'", "1970-01-01"]),
     "label_column": ({}, 120, 0.01191738009, {"a": (2.000365, 0.004999)}, ["'rownames'", "120 of 120 rows"]),
@@ -107,7 +107,7 @@ def test_labels_and_gaps() -> None:
     """One message settles both."""
     error = refusal(CASES / "label_and_gaps.csv")
     assert "label_and_gaps.csv: column 'a', row 4: a value is missing" in str(error)
-    assert "'a' in 2 of 120 rows" in str(error)
+    assert "2 of 120 rows: 'a' in 2" in str(error)
     assert error.flags == {"missing": "drop"}
     frame = pd.read_csv(CASES / "label_and_gaps.csv").dropna()
     slope, intercept = np.polyfit(frame.a, frame.y, 1)

@@ -146,8 +146,8 @@ def test_evaluation_of_a_checkpoint(tutorial: tuple[Path, str]) -> None:
         result = linreg("predict", "--ckpt_path", checkpoint, "--output", name, cwd=folder)
         assert (result.code, result.stderr, result.stdout) == (0, "", f"10000 predictions in {name}\n")
         table = read(folder / name)
-        assert table.column_names == ["y"]
-        np.testing.assert_allclose(table["y"].to_numpy(), W * np.arange(10_000) + b, rtol=1e-6)
+        assert table.column_names == ["y_predicted"]
+        np.testing.assert_allclose(table["y_predicted"].to_numpy(), W * np.arange(10_000) + b, rtol=1e-6)
         (folder / name).unlink()
     assert [path.name for path in (folder / "lightning_logs").iterdir()] == ["version_0"], "evaluation starts no run"
     assert [path.name for path in folder.iterdir()] == ["lightning_logs"]

@@ -133,7 +133,7 @@ def test_missing_values(tmp_path: Path) -> None:
         {"a": 3, "b": None, "y": None},
     ]
     chosen = rows_of(source_of(tmp_path / "t.csv", "a,b,y\n-,NA,1\n2,-,\n", missing_values=["-"]))
-    assert chosen == [{"a": None, "b": "NA", "y": 1}, {"a": 2, "b": None, "y": None}]
+    assert chosen == [{"a": None, "b": None, "y": 1}, {"a": 2, "b": None, "y": None}]
 
 
 def test_late_texts_turn_columns_into_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def test_target_far_from_0(precision: str, tmp_path: Path) -> None:
     checkpoint = checkpoints(tmp_path / RUN)[-1].relative_to(tmp_path)
     predicted = linreg("predict", "--ckpt_path", str(checkpoint), "--output", "predicted.csv", cwd=tmp_path)
     assert predicted.code == 0, predicted.stderr
-    residuals = pd.read_csv(tmp_path / "predicted.csv").y - table.y
+    residuals = pd.read_csv(tmp_path / "predicted.csv").y_predicted - table.y
     assert np.sqrt(np.mean(residuals**2)) == pytest.approx(1.0, abs=0.05)
 
 

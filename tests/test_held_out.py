@@ -316,7 +316,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"c": [1], "x": [1.0], "y": [1.0]},
         r"bad.parquet: column 'c', row 1: '1' is none of the",
     ),
-    "text for numbers": ({}, {"c": ["a"], "x": ["?"], "y": [1.0]}, r"bad.parquet: column 'x', row 1: '\?' is not a"),
+    "text for numbers": ({}, {"c": ["a"], "x": ["u"], "y": [1.0]}, r"bad.parquet: column 'x', row 1: 'u' is not a"),
     "dates": (
         {},
         {"c": ["a"], "x": pa.array([1], pa.date32()), "y": [1.0]},

@@ -100,7 +100,8 @@ class Encoding:
         """Returns a column's numbers."""
         notation = self._formats.get(name, NumberFormat())
         if not is_text(column.type):
-            if is_temporal(column.type) != isinstance(notation, DateFormat) and column.null_count < len(column):
+            is_date = is_temporal(column.type) and not pa.types.is_duration(column.type)
+            if is_date != isinstance(notation, DateFormat) and column.null_count < len(column):
                 return self._of_another_kind(name, column)
             values = _days(column) if is_temporal(column.type) else column.cast(_number_type(column.type), safe=False)
             return without_marks(values, column, self._missing_values)
