@@ -101,7 +101,8 @@ class PredictionFile(Callback):
             reach = self._interval.reach(batch if isinstance(batch, Tensor) else batch[0]).unsqueeze(2)
             values = torch.cat([values, values - reach, values + reach], dim=2)
         numbers = values.flatten(1).double().T.contiguous().numpy()
-        columns = [pa.array(column, from_pandas=True) for column in numbers]  # NaN becomes empty
+        # NaN becomes empty, but in a column of its own: readers of CSV skip a line without anything.
+        columns = [pa.array(column, from_pandas=len(self._schema) > 1) for column in numbers]
         self._writer.write_table(pa.table([*self._kept.next(len(outputs)), *columns], schema=self._schema))
         self.num_rows += len(outputs)
         self.num_empty += int(outputs.isnan().any(dim=1).sum())
