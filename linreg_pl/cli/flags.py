@@ -109,6 +109,7 @@ def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
     if command == "fit":
         add_flags_of_fit(parser)
     elif command == "describe":
+        data_classes()  # known by name once they are imported
         parser.set_defaults({"data": {"class_path": "TableDataModule", "init_args": {"target": []}}})
     elif command == "solve":
         parser.add_argument("--json", action="store_true", help="Print everything as JSON.")

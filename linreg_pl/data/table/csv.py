@@ -180,26 +180,6 @@ def without_rows(path: object) -> str:
     return f"{path}: there is not a single row below the header; give --data.path a table with rows"
 
 
-def wrong_kind(kind: str, path: object, column: str, row: int, text: str) -> str:
-    """Returns a message about a value that is not of the kind (such as "number") its column needs."""
-    remedy = "correct it, or choose other columns with --data.features and --data.target"
-    return f"{path}: column {shortened(column)}, row {row}: {shortened(text)} is not a {kind}; {remedy}"
-
-
-def parses_as_number(text: str) -> bool:
-    """Says whether Arrow reads the text as a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text  # Python's separator of digits, not Arrow's
-
-
-def parses_as_truth_value(text: str) -> bool:
-    """Says whether Arrow reads the text as true or false."""
-    return text.lower() in ("true", "false", "1", "0")
-
-
 def _wide(guess: pa.DataType) -> pa.DataType:
     """Returns the type of a column: further down, whole numbers may be fractions."""
     if pa.types.is_integer(guess) or pa.types.is_floating(guess):
