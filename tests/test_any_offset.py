@@ -16,7 +16,7 @@ from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import standardization, users_units
 from linreg_pl.core.statistics import statistics
 from linreg_pl.core.triangle import center_of, triangle_of
-from linreg_pl.solve.solution import solve
+from linreg_pl.exact.solution import solve
 from tests.least_squares import LeastSquares, to_float
 from tests.problems import problem
 from tests.rationals import rational

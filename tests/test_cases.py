@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
-from linreg_pl.solve.solution import Solution, solve
+from linreg_pl.exact.solution import Solution, solve
 from tests.commands import linreg
 
 CASES = Path(__file__).parent / "cases"

@@ -10,7 +10,7 @@ import torch
 
 from linreg_pl.core.forecast import forecast
 from linreg_pl.core.statistics import rounding_of_print
-from linreg_pl.solve.epochs_in_words import forecast_in_words
+from linreg_pl.exact.epochs_in_words import forecast_in_words
 from tests.commands import linreg
 from tests.runs import RUN
 

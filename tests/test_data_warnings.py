@@ -8,8 +8,8 @@ import pytest
 
 from linreg_pl import LinearRegression, TableDataModule
 from linreg_pl.cli.run_length import PlannedRun
-from linreg_pl.solve.solution import Solution, solve
-from linreg_pl.solve.text import solution_lines
+from linreg_pl.exact.solution import Solution, solve
+from linreg_pl.exact.summary import solution_lines
 from tests.commands import linreg
 
 a, b, noise = np.random.default_rng(0).standard_normal((3, 40))

@@ -12,7 +12,7 @@ LAYERS = [
     {"errors", "tutorial", "core"},
     {"data"},
     {"training"},
-    {"solve", "runs"},
+    {"exact", "runs"},
     {"callbacks", "plots"},
     {"cli"},
     {"__main__"},

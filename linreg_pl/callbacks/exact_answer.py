@@ -17,7 +17,7 @@ from linreg_pl.core.learning_rate_schedules import ScheduledRate
 from linreg_pl.core.scaling import theta_of
 from linreg_pl.core.statistics import Statistics, rounding_of_print, shown_coefficients, statistics
 from linreg_pl.errors import InputError
-from linreg_pl.solve.epochs_in_words import MOST_NAMED, forecast_in_words
+from linreg_pl.exact.epochs_in_words import MOST_NAMED, forecast_in_words
 from linreg_pl.training.checkpoint_contents import CheckpointContents, ExactState, add_to_checkpoint
 from linreg_pl.training.coefficient_names import column_names, named, named_coefficients, trained_module
 from linreg_pl.training.data_warnings import data_warnings

@@ -12,9 +12,9 @@ from linreg_pl.callbacks.run_end import forget_stop, has_ended, stopped_by
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Summary
 from linreg_pl.errors import Diverged
+from linreg_pl.exact.epochs_in_words import shown_epochs
 from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import REPORT, run_folder
-from linreg_pl.solve.epochs_in_words import shown_epochs
 from linreg_pl.training.checkpoint_contents import Progress, add_to_checkpoint
 from linreg_pl.training.coefficient_names import named_coefficients, trained_module
 from linreg_pl.training.due import has_end

@@ -10,8 +10,8 @@ from linreg_pl.callbacks.prediction_file import PredictionFile, prediction_inter
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.job import Job, as_list, require_suitable
 from linreg_pl.cli.trainer_settings import build_trainer
-from linreg_pl.solve import solution
-from linreg_pl.solve.text import solution_lines
+from linreg_pl.exact import solution
+from linreg_pl.exact.summary import solution_lines
 
 
 def validate(job: Job) -> None:

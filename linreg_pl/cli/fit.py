@@ -26,13 +26,13 @@ from linreg_pl.cli.runs_and_plot import as_typed
 from linreg_pl.cli.saved_settings import RunConfig
 from linreg_pl.cli.trainer_settings import build_trainer, require_monitored
 from linreg_pl.errors import Diverged, InputError
+from linreg_pl.exact.epochs_in_words import counted
 from linreg_pl.runs.compatibility import require_same_length, require_same_settings
 from linreg_pl.runs.folder import checkpoints, new_run, remove_unbegun
 from linreg_pl.runs.listing import next_step
 from linreg_pl.runs.lock import lock
 from linreg_pl.runs.resume import Resumption
 from linreg_pl.runs.tensorboard_logger import run_logger
-from linreg_pl.solve.epochs_in_words import counted
 from linreg_pl.training.checkpoint_contents import Progress
 from linreg_pl.training.due import has_end
 from linreg_pl.training.executions import Executions

@@ -14,7 +14,7 @@ from linreg_pl.core.run_length import CLOSE
 from linreg_pl.core.statistics import statistics
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
-from linreg_pl.solve.epochs_in_words import counted
+from linreg_pl.exact.epochs_in_words import counted
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.planning import most_epochs
 

@@ -14,10 +14,10 @@ from linreg_pl.core.scaling import theta_of
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError
+from linreg_pl.exact.solution import Solution
 from linreg_pl.runs.compatibility import changed_settings
 from linreg_pl.runs.folder import CONFIG, read_data_settings
 from linreg_pl.runs.resume import newest_good_checkpoint
-from linreg_pl.solve.solution import Solution
 from linreg_pl.training.checkpoint_contents import CheckpointContents
 from linreg_pl.training.module import LinearRegression
 

@@ -5,8 +5,8 @@ import math
 from torch import Tensor
 
 from linreg_pl.core.statistics import shown_coefficients
-from linreg_pl.solve.epochs_in_words import counted, shown_epochs
-from linreg_pl.solve.solution import Solution
+from linreg_pl.exact.epochs_in_words import counted, shown_epochs
+from linreg_pl.exact.solution import Solution
 
 
 def solution_lines(solution: Solution) -> list[str]:
