@@ -120,7 +120,7 @@ def test_report_has_the_coefficients(tutorial: tuple[Path, str]) -> None:
 
 def test_module_loads_from_the_checkpoint(tutorial: tuple[Path, str]) -> None:
     path = tutorial[0] / RUN / "checkpoints" / "step=4000.ckpt"
-    module = LinearRegression.load_from_checkpoint(path, weights_only=True)
+    module = LinearRegression.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     assert module(torch.tensor([[1000.0]])).item() == pytest.approx(3657, abs=0.5)
 
 

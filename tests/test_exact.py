@@ -330,7 +330,7 @@ def test_standardize_keeps_the_users_units(tmp_path: Path) -> None:
     checkpoint = tmp_path / RUN / "checkpoints" / "step=100.ckpt"
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert set(state) == {"W", "b", "x_mean", "x_scale", "y_mean"}
-    model = LinearRegression.load_from_checkpoint(checkpoint, weights_only=True)
+    model = LinearRegression.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     rows = torch.tensor(x, dtype=torch.float32)
     expected = ridge.predict((x - x.mean(axis=0)) / scales).reshape(-1, 1)
     assert model(rows).detach().numpy() == pytest.approx(expected, abs=0.01)

@@ -287,9 +287,9 @@ def test_resume_on_other_data_keeps_units(tmp_path: Path) -> None:
     assert (result.code, result.stderr) == (0, "")
     assert farthest(tmp_path) <= 0.3, "the steps are preconditioned for the other table"
     buffers = newest(tmp_path)["state_dict"]
-    np.testing.assert_allclose(buffers["x_scale"], x.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(buffers["x_scale"].cpu(), x.std(axis=0), rtol=1e-12)
     z = np.column_stack([np.ones(300), (10 * x - x.mean(axis=0)) / x.std(axis=0)])
-    C = buffers["preconditioner"].numpy()
+    C = buffers["preconditioner"].cpu().numpy()
     np.testing.assert_allclose(C.T @ (2 * z.T @ z / 300) @ C, np.eye(3), rtol=0, atol=1e-6)
 
 
