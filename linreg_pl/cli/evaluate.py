@@ -19,6 +19,7 @@ def validate(job: Job) -> None:
     load(job, "validate")
     trainer = evaluation_trainer(job, [])
     trainer.validate(**evaluated(job), verbose=False)
+    print_notes(job)
     print_metrics(job, trainer)
 
 
@@ -27,6 +28,7 @@ def test(job: Job) -> None:
     load(job, "test")
     trainer = evaluation_trainer(job, [])
     trainer.test(**evaluated(job), verbose=False)
+    print_notes(job)
     print_metrics(job, trainer)
 
 
@@ -41,6 +43,7 @@ def predict(job: Job) -> None:
     print(f"{predictions.num_rows} predictions in {predictions.path}", end="\n" if not empty else "")
     if empty:
         print(f", {empty} of them empty: a value of these rows is missing, or was not seen by the fit")
+    print_notes(job)
 
 
 def solve(job: Job) -> None:
@@ -53,6 +56,12 @@ def solve(job: Job) -> None:
         print(json.dumps(solved.as_json(), indent=2))
     else:
         print(*solution_lines(solved), sep="\n")
+
+
+def print_notes(job: Job) -> None:
+    """Prints what the user should know of how the rows were read."""
+    for remark in job.data.remarks:
+        print(f"NOTE  {remark}")
 
 
 def load(job: Job, stage: str) -> None:

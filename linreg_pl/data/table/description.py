@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from linreg_pl.data.table.column_types import is_temporal
 from linreg_pl.data.table.date_text import DateFormat
-from linreg_pl.data.table.encoding import is_temporal
 from linreg_pl.data.table.fitted_table import FittedTable
 from linreg_pl.errors import quoted
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from linreg_pl.data.table.encoding import Unseen, require_columns
+from linreg_pl.data.table.encoding import require_columns
 from linreg_pl.data.table.learnt import Learnt
 from linreg_pl.data.table.sources import Source
 from linreg_pl.data.table.text_column import TextRules
@@ -54,7 +54,7 @@ class Design:
     drop_first: bool
     max_categories: int
     rare: Literal["error", "other"]
-    unseen: Unseen | None
+    unseen: Literal["error", "missing", "other"] | None
     learnt: Learnt = field(default_factory=Learnt)
 
     @property

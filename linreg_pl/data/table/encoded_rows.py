@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from linreg_pl.data.table.column_types import filtered
 from linreg_pl.data.table.complaints import refusal
 from linreg_pl.data.table.design import Missing
-from linreg_pl.data.table.encoding import Encoding, UnseenText, filtered
+from linreg_pl.data.table.encoding import Encoding, UnseenText
 from linreg_pl.data.table.gaps import Gaps, count_gaps
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Part, Split
@@ -60,6 +61,7 @@ class EncodedRows:
 
         Where `missing` drops rows, the numbers are those of all rows of the part.
         """
+        self.encoding.unseen_values.clear()
         columns = list(dict.fromkeys(self.encoding.columns))
         batches = self.table.all_batches(columns) if groups is None else self.table.batches(groups, columns)
         for first, batch in batches:
@@ -73,7 +75,7 @@ class EncodedRows:
                 place = f"{name}: column {shortened(error.column)}, row {row}"
                 raise InputError(f"{place}: {error.message}; {error.remedy}") from error
             all_finite = _all_finite(values)
-            if not all_finite:
+            if not all_finite and not self.predicts:
                 values = self._without_infinity(values, rows, kept)
             if len(self.widths) > 2:
                 self._require_weights(values[:, -1], rows)
@@ -102,16 +104,14 @@ class EncodedRows:
     def _completed(self, values: np.ndarray) -> np.ndarray:
         """Returns the rows without missing values: imputed, dropped, or refused."""
         missing = np.isnan(values)
-        if not missing.any():
-            return values
-        if self.missing == "error" and not self.predicts:
+        if self.missing == "error" and not self.predicts and missing.any():
             raise refusal([self.gaps().complaint(self.table.place)])
         if self.means is not None:
             num_features = len(self.means)
             np.copyto(values[:, :num_features], self.means, where=missing[:, :num_features])
             missing = np.isnan(values)
         if self.predicts:
-            return values
+            return np.where(_infinite(values), np.nan, values)
         complete: np.ndarray = values[~missing.any(axis=1)]
         return complete
 
@@ -126,17 +126,14 @@ class EncodedRows:
             )
 
     def _without_infinity(self, values: np.ndarray, rows: np.ndarray, batch: pa.RecordBatch) -> np.ndarray:
-        """Returns the values of a batch, all finite in float32 or missing; in predictions others become missing.
+        """Returns the values of a batch, all finite in float32 or missing.
 
         Raises:
             InputError: a value is not finite in float32.
         """
-        with np.errstate(over="ignore"):
-            infinite = np.isinf(values.astype(np.float32))
+        infinite = _infinite(values)
         if not infinite.any():
             return values
-        if self.predicts:
-            return np.where(infinite, np.nan, values)
         index, position = (int(each) for each in np.argwhere(infinite)[0])
         column = self.encoding.sources[position]
         name, row = self.table.place(int(rows[index]))
@@ -144,6 +141,13 @@ class EncodedRows:
             f"{name}: column {shortened(column)}, row {row}: {batch.column(column)[index].as_py()} is not a finite"
             " number in float32, whose largest is 3.4e38; correct it, or leave such rows out"
         )
+
+
+def _infinite(values: np.ndarray) -> np.ndarray:
+    """Returns which values are infinite in float32: (n, number of columns)."""
+    with np.errstate(over="ignore"):
+        infinite: np.ndarray = np.isinf(values.astype(np.float32))
+    return infinite
 
 
 def _all_finite(values: np.ndarray) -> bool:

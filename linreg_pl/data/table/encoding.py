@@ -9,15 +9,18 @@ Missing values become NaN.
 """
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linreg_pl.data.table.column_types import as_labels, as_text, is_temporal, is_text
 from linreg_pl.data.table.date_text import DateFormat
 from linreg_pl.data.table.learnt import Learnt
+from linreg_pl.data.table.new_notation import AnyNotation
 from linreg_pl.data.table.number_text import NumberFormat
 from linreg_pl.data.table.text_column import is_mark
 from linreg_pl.errors import InputError, quoted, repeated, shortened
@@ -25,7 +28,8 @@ from linreg_pl.errors import InputError, quoted, repeated, shortened
 EXACT_IN_FLOAT32 = (pa.bool_(), pa.int8(), pa.int16(), pa.uint8(), pa.uint16(), pa.float16(), pa.float32())
 """Types whose values are all exact in float32."""
 
-Unseen = Literal["error", "missing", "other"]
+Unseen = Literal["error", "missing", "empty"]
+"""How to treat a category that no fitted row has, or a text that is no number."""
 
 
 class Encoding:
@@ -37,7 +41,9 @@ class Encoding:
         drop_first: Leave out the first category of each text column.
         missing_values: Texts that stand for a missing value, beside those that are read as missing.
         unseen: How to treat a category that was not fitted, and a text that is no number: raise `UnseenText`, take the
-            value as missing, or count the category among the rare ones.
+            value as missing, or make all features of its row infinite, so that the row gets no prediction.
+        needs_rest: Refuse such a category unless its column has a rest.
+        readings: How to read columns of numbers that are not written as in the rows that were fitted.
     """
 
     def __init__(
@@ -47,8 +53,12 @@ class Encoding:
         drop_first: bool,
         missing_values: Collection[str] = (),
         unseen: Unseen = "error",
+        needs_rest: bool = False,
+        readings: Mapping[str, AnyNotation] = MappingProxyType({}),
     ) -> None:
         features = learnt.features or []
+        self._readings, self._needs_rest = readings, needs_rest
+        self.unseen_values = UnseenValues()
         self.columns = [*features, *others]
         self._features, self._first_category, self._unseen = features, int(drop_first), unseen
         self.categories = learnt.categories or {}
@@ -76,17 +86,18 @@ class Encoding:
             UnseenText: a text is not among the categories, or no number, and `unseen` does not allow it.
         """
         arrays: list[pa.Array] = []
+        empty: list[np.ndarray] = []  # masks of rows (n,)
         for position, name in enumerate(self.columns):
             column, is_feature = batch.column(name), position < len(self._features)
             if is_feature and name in self._categories:
-                codes = self._codes(name, column)
+                codes = self._codes(name, column, empty)
                 arrays += [
                     pc.equal(codes, code).cast(pa.float32())
                     for code in range(self._first_category, len(self._categories[name]))
                 ]
                 values = codes
             else:
-                values = self._values(name, column)
+                values = self._values(name, column, empty)
                 arrays.append(values)
             if is_feature and name in self._indicators:
                 arrays.append(pc.is_null(values, nan_is_null=True).cast(pa.float32()))
@@ -94,19 +105,20 @@ class Encoding:
             return np.empty((batch.num_rows, len(arrays)), np.float32)
         rows = pa.RecordBatch.from_arrays(arrays, [""] * len(arrays))
         numbers: np.ndarray = rows.to_tensor(null_to_nan=True, row_major=True).to_numpy()
-        return numbers
+        return np.where(np.logical_or.reduce(empty)[:, None], np.float32(np.inf), numbers) if empty else numbers
 
-    def _values(self, name: str, column: pa.Array) -> pa.Array:
+    def _values(self, name: str, column: pa.Array, empty: list[np.ndarray]) -> pa.Array:
         """Returns a column's numbers."""
         notation = self._formats.get(name, NumberFormat())
         if not is_text(column.type):
             is_date = is_temporal(column.type) and not pa.types.is_duration(column.type)
             if is_date != isinstance(notation, DateFormat) and column.null_count < len(column):
-                return self._of_another_kind(name, column)
+                self._meet_unseen(name, column, pc.is_valid(column), empty)
+                return pa.nulls(len(column), pa.float64())
             values = _days(column) if is_temporal(column.type) else column.cast(_number_type(column.type), safe=False)
             return without_marks(values, column, self._missing_values)
         texts = without_marks(as_text(column), column, self._missing_values)
-        values = notation.numbers(texts)
+        values = self._readings.get(name, notation).numbers(texts)
         if values.null_count > texts.null_count:
             unread = pc.and_(pc.is_null(values), pc.is_valid(texts))
             odd = [text for text in texts.filter(unread).unique().to_pylist() if not is_mark(text)]
@@ -114,27 +126,11 @@ class Encoding:
             if swapped:  # its other dates would be read with day and month swapped
                 message = f"{shortened(swapped)} has day and month in another order than the dates that were fitted"
                 raise UnseenText(name, pc.index(texts, swapped).as_py(), message, "write the dates alike")
-            if odd and self._unseen == "error":
-                message = f"{shortened(odd[0])} is not a {self._kind(name)}"
-                raise UnseenText(name, pc.index(texts, odd[0]).as_py(), message)
+            if odd:
+                self._meet_unseen(name, texts, pc.is_in(texts, pa.array(odd, pa.string())), empty)
         return values
 
-    def _of_another_kind(self, name: str, column: pa.Array) -> pa.Array:
-        """Returns missing values for a column of dates where numbers were fitted, or the reverse.
-
-        Raises:
-            UnseenText: `unseen` does not allow it.
-        """
-        if self._unseen == "error":
-            row = pc.index(pc.is_valid(column), True).as_py()
-            raise UnseenText(name, row, f"{shortened(str(column[row].as_py()))} is not a {self._kind(name)}")
-        return pa.nulls(len(column), pa.float64())
-
-    def _kind(self, name: str) -> str:
-        is_number = isinstance(self._formats.get(name, NumberFormat()), NumberFormat)
-        return "number" if is_number else "date like those in the rows that were fitted"
-
-    def _codes(self, name: str, column: pa.Array) -> pa.Array:
+    def _codes(self, name: str, column: pa.Array, empty: list[np.ndarray]) -> pa.Array:
         """Returns the number of each row's category; null where it is missing."""
         texts, categories = without_marks(as_labels(column), column, self._missing_values), self._categories[name]
         codes = pc.index_in(texts, categories)
@@ -143,17 +139,57 @@ class Encoding:
         unknown = pc.and_(pc.is_null(codes), pc.is_valid(texts))
         if name in self._rest:
             return pc.if_else(unknown, pa.scalar(len(categories) - 1, codes.type), codes)
-        if self._unseen != "missing":
-            row = pc.index(unknown, True).as_py()
-            raise UnseenText(name, row, self._unseen_category(texts[row].as_py(), categories.to_pylist()))
+        self._meet_unseen(name, texts, unknown, empty)
         return codes
 
-    def _unseen_category(self, text: str, categories: list[str]) -> str:
+    def _meet_unseen(self, name: str, column: pa.Array, unseen: pa.Array, empty: list[np.ndarray]) -> None:
+        """Counts the unseen values of a column, and adds their rows to `empty` unless they count as missing.
+
+        Raises:
+            UnseenText: they are refused.
+        """
+        row = pc.index(unseen, True).as_py()
+        text = str(column[row].as_py())
+        if name in self._categories:
+            if self._needs_rest:
+                remedy = "--data.unseen other needs a fit with --data.rare other; leave it out, or correct the value"
+                raise UnseenText(name, row, self._unseen_category(name, text), remedy)
+            what = "is a category that the fit has not seen"
+        else:
+            reading = self._readings.get(name)
+            what = (reading.doubt(text) if reading else "") or f"is not a {self._kind(name)}"
+        if self._unseen == "error":
+            message = self._unseen_category(name, text) if name in self._categories else f"{shortened(text)} {what}"
+            raise UnseenText(name, row, message)
+        self.unseen_values.add(name, pc.sum(unseen).as_py(), text, what)
+        if self._unseen == "empty":
+            empty.append(np.asarray(unseen))
+
+    def _kind(self, name: str) -> str:
+        is_number = isinstance(self._formats.get(name, NumberFormat()), NumberFormat)
+        return "number" if is_number else "date like those in the rows that were fitted"
+
+    def _unseen_category(self, name: str, text: str) -> str:
+        categories = self.categories[name]
         known = f"{quoted(categories[:3])}{' …' if len(categories) > 3 else ''}"
-        message = f"{shortened(text)} is none of the {len(categories)} categories in the rows that were fitted, {known}"
-        if self._unseen == "other":
-            return f"{message}, and the fit has no category for the rest; fit with --data.rare other"
-        return message
+        return f"{shortened(text)} is none of the {len(categories)} categories in the rows that were fitted, {known}"
+
+
+class UnseenValues(dict[str, tuple[int, str, str]]):
+    """How many values of each column the fit has not prepared for, the first of them, and what is wrong with it."""
+
+    def add(self, column: str, count: int, text: str, what: str) -> None:
+        """Counts values of a column."""
+        known, text, what = self.get(column, (0, text, what))
+        self[column] = (known + count, text, what)
+
+    def remarks(self, consequence: str) -> list[str]:
+        """Returns a line for each column."""
+        lines = []
+        for column, (count, text, what) in self.items():
+            rows = "1 row" if count == 1 else f"{count} rows"
+            lines.append(f"column {shortened(column)} in {rows}: {shortened(text)} {what}; {consequence}")
+        return lines
 
 
 class UnseenText(Exception):  # noqa: N818 (caught where the file is known, and raised again as an InputError)
@@ -175,71 +211,6 @@ def without_marks(values: pa.Array, column: pa.Array, marks: pa.Array) -> pa.Arr
     if not len(marks):
         return values
     return pc.if_else(pc.is_in(as_labels(column), marks), pa.scalar(None, values.type), values)
-
-
-def as_labels(column: pa.Array) -> pa.Array:
-    """Returns a column of any type as texts: whole numbers without a decimal point, dates as ISO writes them."""
-    if is_text(column.type):
-        return as_text(column)
-    labels = column.cast(pa.string())
-    if pa.types.is_floating(column.type):
-        return pc.if_else(pc.is_nan(column), pa.scalar(None, pa.string()), labels)
-    return labels
-
-
-def filtered(batch: pa.RecordBatch, mask: np.ndarray | None) -> pa.RecordBatch:
-    """Returns the rows of a batch for which `mask` (n,) is true; all if there is no mask."""
-    if mask is None:
-        return batch
-    # Arrow filters no views of strings, which polars and pandas use.
-    columns = [column.cast(pa.string()) if pa.types.is_string_view(column.type) else column for column in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, batch.schema.names).filter(pa.array(mask))
-
-
-def as_text(column: pa.Array) -> pa.Array:
-    """Returns a text or dictionary column as plain strings; polars and pandas use different string types."""
-    if not pa.types.is_dictionary(column.type):
-        return column.cast(pa.string())
-    return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string())).dictionary_decode()
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Says whether a column of this type is one-hot encoded."""
-    types = pa.types
-    return bool(
-        types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    )
-
-
-def is_numeric(kind: pa.DataType) -> bool:
-    """Says whether a column of this type contains numbers, truth values, or only missing values."""
-    types = pa.types
-    tests = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null)
-    return any(test(kind) for test in tests)
-
-
-def is_temporal(kind: pa.DataType) -> bool:
-    """Says whether a column of this type contains dates, times or durations."""
-    types = pa.types
-    tests = (types.is_date, types.is_timestamp, types.is_time, types.is_duration)
-    return any(test(kind) for test in tests)
-
-
-def is_usable(kind: pa.DataType) -> bool:
-    """Says whether a column of this type can become numbers."""
-    return is_numeric(kind) or is_text(kind) or is_temporal(kind)
-
-
-def same_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Returns the common type of a column that has these types in two files; None if they don't agree."""
-    if one == other or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    if is_text(one) and is_text(other):
-        return pa.string()
-    truths = [pa.types.is_boolean(one), pa.types.is_boolean(other)]
-    return pa.float64() if is_numeric(one) and is_numeric(other) and not any(truths) else None
 
 
 def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str], flag: str) -> None:
@@ -267,12 +238,6 @@ def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str],
         raise InputError(
             f"{name}: there is no column {quoted(missing)}{meant}; the file has {quoted(columns)}{only}; see {flag}"
         )
-
-
-def type_in_words(kind: pa.DataType) -> str:
-    """Returns a type in words, with Arrow's name for it."""
-    arrow_name = shortened(str(kind))[1:-1]
-    return f"bytes that are not UTF-8 text ({arrow_name})" if pa.types.is_binary(kind) else arrow_name
 
 
 def _days(column: pa.Array) -> pa.Array:

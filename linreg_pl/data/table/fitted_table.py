@@ -17,6 +17,7 @@ from linreg_pl.data.table.encoded_rows import EncodedRows
 from linreg_pl.data.table.encoding import Encoding, Unseen
 from linreg_pl.data.table.gaps import Gaps
 from linreg_pl.data.table.learnt import REST, Learnt
+from linreg_pl.data.table.new_notation import NewNotations, new_notations
 from linreg_pl.data.table.number_text import NumberFormat
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.rows import evaluation_batch_size, rebatched
@@ -40,6 +41,8 @@ class FittedTable:
         self.design, self.split = design, split
         self._memory_limit, self._watch = memory_limit, watch
         self.gaps: Gaps | None = None  # counted where `missing` allows missing values
+        self._notations: dict[Table, NewNotations] = {}  # of tables that were not surveyed
+        self._predicted: Encoding | None = None
 
     @property
     def learnt(self) -> dict[str, Any]:
@@ -63,13 +66,20 @@ class FittedTable:
 
     @property
     def remarks(self) -> list[str]:
-        """Returns lines about columns that are left out or read in a special way, and about missing values."""
+        """Returns lines about columns that are left out or read in a special way, and about missing values.
+
+        Lines about values that the fit has not prepared for are complete once all predictions are made.
+        """
         is_new = self.design.learnt.categories is None
         lines = [*self.design.source.remarks, *(self.surveyed.remarks if is_new else [])]
         if self.gaps is not None and self.gaps.counts:
             dropped = f"dropped {self.gaps.in_words('rows with a missing value')}"
             imputed = f"values are missing in {self.gaps.in_words()}"
             lines.append(dropped if self.design.missing == "drop" else imputed)
+        lines += dict.fromkeys(remark for notations in self._notations.values() for remark in notations.remarks)
+        if self._predicted is not None:
+            consequence = "taken as missing" if self.design.unseen == "missing" else "not predicted"
+            lines += self._predicted.unseen_values.remarks(consequence)
         return lines
 
     @cached_property
@@ -88,7 +98,26 @@ class FittedTable:
         Raises:
             InputError: there are no rows, or a column does not exist.
         """
-        table = source.table(self.design.schema(source, others, flag), self._memory_limit, self._watch)
+        table = self._open(self.design, source, others, flag)
+        if source is self.design.source and self.design.learnt.categories is None:
+            return table  # this one is surveyed
+        formats = self._columns.formats or {}
+        fitted = {
+            name: notation
+            for name in table.schema.names
+            if isinstance(notation := formats.get(name, NumberFormat()), NumberFormat)
+            and name not in (self._columns.categories or {})
+        }
+        notations = new_notations(table, fitted, self.design.decimal)
+        if notations.decimal == "," != self.design.decimal:
+            # 1.234 in other columns may be 1234: read them as text, too.
+            table = self._open(replace(self.design, decimal=","), source, others, flag)
+            notations = new_notations(table, fitted, ",")
+        self._notations[table] = notations
+        return table
+
+    def _open(self, design: Design, source: Source, others: Sequence[str], flag: str) -> Table:
+        table = source.table(design.schema(source, others, flag), self._memory_limit, self._watch)
         if table.num_rows == 0:
             raise InputError(without_rows(table.name))
         return table
@@ -149,12 +178,17 @@ class FittedTable:
         design = self.design
         predicts = purpose == "predict"
         others = [] if predicts else design.others
-        unseen: Unseen = design.unseen or ("missing" if predicts else "error")
+        unseen: Unseen = "empty" if predicts else "error"
+        if design.unseen == "missing" or design.unseen == "error":
+            unseen = design.unseen
         if purpose == "fit":  # what was not surveyed as a category occurs in rows only that lack another value
             unseen = "error" if design.missing == "error" else "missing"
         imputes = design.missing in ("mean", "indicator")
         learnt = self._with_means if imputes else self._columns
-        return self.rows(table, learnt, others, 0 if predicts else len(design.targets), unseen)
+        rows = self.rows(table, learnt, others, 0 if predicts else len(design.targets), unseen)
+        if predicts:
+            self._predicted = rows.encoding
+        return rows
 
     @cached_property
     def _columns(self) -> Learnt:
@@ -216,7 +250,9 @@ class FittedTable:
         """
         design = self.design
         drop_first = design.drop_first if drop_first is None else drop_first
-        encoding = Encoding(learnt, others, drop_first, design.missing_values, unseen)
+        notations, needs_rest = self._notations.get(table), design.unseen == "other"
+        readings = {} if notations is None else notations.readings
+        encoding = Encoding(learnt, others, drop_first, design.missing_values, unseen, needs_rest, readings)
         doubled = repeated(encoding.feature_names)
         if doubled:
             raise InputError(

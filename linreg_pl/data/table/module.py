@@ -72,8 +72,8 @@ class TableDataModule(TrainingData):
         rare: How to treat a text column with more categories: error refuses it; other keeps the most frequent ones,
             and counts the rest as the category `other`.
         unseen: How to treat a category that no fitted row has, and a text where a number is due: error refuses it,
-            missing takes it as a missing value, other counts it as the category `other`. By default missing in
-            predictions and error elsewhere.
+            missing takes it as a missing value, other counts the category as `other`. By default such rows are refused,
+            but for predictions, which are empty.
         encoding: Encoding of CSV files, such as latin-1. By default UTF-8, or what the byte order mark says.
         delimiter: Character between the values of a CSV file. By default it is detected.
         column_names: Names of all columns, for CSV files without a header.

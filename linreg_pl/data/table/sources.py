@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from linreg_pl.data.progress import Watch, unwatched
+from linreg_pl.data.table.column_types import is_numeric, same_type
 from linreg_pl.data.table.csv import PARQUET_MAGIC, Csv, Misfits
-from linreg_pl.data.table.encoding import is_numeric, same_type
 from linreg_pl.data.table.files import Files, find_files
 from linreg_pl.data.table.frames import arrow_table
 from linreg_pl.data.table.ipc import begins_with, ipc_batches, ipc_schema

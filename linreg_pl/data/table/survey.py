@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from linreg_pl.data.table.column_types import as_labels, filtered, is_temporal, is_text, is_usable, type_in_words
 from linreg_pl.data.table.complaints import Complaint
 from linreg_pl.data.table.date_text import DateFormat
 from linreg_pl.data.table.design import Design
-from linreg_pl.data.table.encoding import as_labels, filtered, is_temporal, is_text, is_usable, type_in_words
 from linreg_pl.data.table.learnt import REST, Format, Learnt
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Split
