@@ -117,7 +117,7 @@ class Fit:
     def in_folder(cls, run: Path) -> "Fit":
         report = json.loads((run / "report.json").read_text())
         path = run / "checkpoints" / f"step={report['global_step']}.ckpt"
-        return cls(report, torch.load(path, weights_only=True))
+        return cls(report, torch.load(path, map_location="cpu", weights_only=True))
 
     @property
     def l2(self) -> float:
