@@ -1,7 +1,7 @@
 """Builds Lightning's trainer, and refuses settings that are not possible here, each with a remedy."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jsonargparse import Namespace
@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from linreg_pl.cli.job import as_list
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import CheckpointFile, DurableCheckpointIO
+from linreg_pl.training.possible_settings import impossible_settings
 
 
 def build_trainer(
@@ -40,46 +41,32 @@ def build_trainer(
 
 
 def require_possible(trainer: Namespace) -> None:
-    """Refuses settings of the trainer on which Lightning would fail after the run's folder is made.
+    """Refuses settings of the trainer on which a run would fail, or which a resumed run could not repeat.
 
     Raises:
         InputError: there is one.
     """
-    for name, (is_impossible, remedy) in impossible_settings(trainer).items():
-        if is_impossible:
-            raise InputError(f"--trainer.{name} {trainer[name]} is not possible here: {remedy}")
+    for name, remedy in (*impossible_settings(vars(trainer)), *impossible_for_command(trainer)):
+        raise InputError(f"--trainer.{name} {trainer[name]} is not possible here: {remedy}")
 
 
-def impossible_settings(trainer: Namespace) -> dict[str, tuple[bool, str]]:
-    """Returns for each setting that has impossible values whether it has one, and what to do then."""
-    mixed = "mixed" in str(trainer.precision) or trainer.precision in (16, "16", "bf16")
-    cut = trainer.limit_train_batches is not None and str(trainer.limit_train_batches) != "1.0"  # 1 is one batch
-    several = len(trainer.devices) != 1 if isinstance(trainer.devices, list) else str(trainer.devices).isdigit()
-    several = (several and str(trainer.devices) not in ("0", "1")) or trainer.devices in ("auto", -1, "-1")
-    never_logs = trainer.log_every_n_steps is not None and trainer.log_every_n_steps < 1
+def impossible_for_command(trainer: Namespace) -> Iterator[tuple[str, str]]:
+    """Yields the name of each setting that only the command refuses, and what to do about it."""
     later = "leave it out; a rule with more patience stops later"
-    return {
-        "devices": (several, "give 1, or a list of one device: a run is one process"),
-        "num_nodes": (trainer.num_nodes != 1, "give 1: a run is one process"),
-        "gradient_clip_val": (
-            bool(trainer.gradient_clip_val),
-            "leave it out; a lower --model.learning_rate shortens steps",
-        ),
-        "accumulate_grad_batches": (trainer.accumulate_grad_batches != 1, "leave it out; raise --data.batch_size"),
-        "limit_train_batches": (cut, "leave it out; --trainer.max_steps shortens a run"),
-        "overfit_batches": (bool(trainer.overfit_batches), "leave it out; use fewer rows"),
+    is_impossible = {
         "min_epochs": (bool(trainer.min_epochs), later),
         "min_steps": (bool(trainer.min_steps), later),
         "num_sanity_val_steps": (
             bool(trainer.num_sanity_val_steps),
             "leave it out; --trainer.fast_dev_run true tries a step",
         ),
-        "precision": (mixed or "16" in str(trainer.precision), "give 32-true or 64-true"),
         "enable_checkpointing": (trainer.enable_checkpointing is False, "--trainer.logger false leaves no files"),
-        "log_every_n_steps": (never_logs, "give 1 or more"),
-        "check_val_every_n_epoch": (trainer.check_val_every_n_epoch == 0, "give 1 or more"),
-        "val_check_interval": (trainer.val_check_interval == 0, "give more than 0"),
+        "log_every_n_steps": (
+            trainer.log_every_n_steps is not None and trainer.log_every_n_steps < 1,
+            "give 1 or more",
+        ),
     }
+    return ((name, remedy) for name, (is_so, remedy) in is_impossible.items() if is_so)
 
 
 def require_monitored(callbacks: Sequence[Namespace], holds_out_rows: bool) -> None:

@@ -1,0 +1,114 @@
+"""Decides which settings and callbacks of Lightning's trainer are not possible here, and what to do instead.
+
+The command checks what its flags say, before it makes a run's folder. A plain trainer is checked as its run begins.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    BatchSizeFinder,
+    DeviceStatsMonitor,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.errors import InputError
+
+
+def impossible_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields the name of each setting of a trainer that is not possible here, and what to do about it.
+
+    Args:
+        settings: Values by name; they may lack some names.
+    """
+    precision, devices = str(settings.get("precision")), settings.get("devices", 1)
+    several = len(devices) != 1 if isinstance(devices, list) else str(devices).isdigit()
+    several = (several and str(devices) not in ("0", "1")) or devices in ("auto", -1, "-1")
+    batches = settings.get("limit_train_batches")
+    is_impossible = {
+        "devices": (several, "give 1, or a list of one device: a run is one process"),
+        "num_nodes": (settings.get("num_nodes", 1) != 1, "give 1: a run is one process"),
+        "gradient_clip_val": (
+            bool(settings.get("gradient_clip_val")),
+            "leave it out; a lower --model.learning_rate shortens steps",
+        ),
+        "accumulate_grad_batches": (
+            settings.get("accumulate_grad_batches", 1) != 1,
+            "leave it out; raise --data.batch_size",
+        ),
+        "overfit_batches": (bool(settings.get("overfit_batches")), "leave it out; use fewer rows"),
+        "limit_train_batches": (
+            batches is not None and str(batches) != "1.0",  # 1 is one batch
+            "leave it out; --trainer.max_steps shortens a run",
+        ),
+        "precision": ("mixed" in precision or "16" in precision, "give 32-true or 64-true"),
+        "check_val_every_n_epoch": (settings.get("check_val_every_n_epoch") == 0, "give 1 or more"),
+        "val_check_interval": (settings.get("val_check_interval") == 0, "give more than 0"),
+    }
+    return ((name, remedy) for name, (is_so, remedy) in is_impossible.items() if is_so)
+
+
+def remedy_for(callback: Callback) -> str | None:
+    """Returns what to do instead of a callback that is not possible here; None if it is possible."""
+    averages = "leave it out; --model.tail_averaging 0.5 averages W and b over the second half of the run"
+    needs_psutil = isinstance(callback, DeviceStatsMonitor) and find_spec("psutil") is None
+    remedies: dict[type[Callback], str] = {
+        GradientAccumulationScheduler: "leave it out; raise --data.batch_size",
+        LearningRateFinder: "leave it out; --model.learning_rate auto computes the learning rate from the rows",
+        BatchSizeFinder: "leave it out; give --data.batch_size",
+        StochasticWeightAveraging: averages,
+        WeightAveraging: averages,
+        BaseFinetuning: "leave it out; each step moves all of W and b",
+        ModelPruning: "leave it out; --data.features chooses columns",
+        **({DeviceStatsMonitor: "install psutil, which it needs"} if needs_psutil else {}),
+    }
+    return next((remedy for kind, remedy in remedies.items() if isinstance(callback, kind)), None)
+
+
+def require_possible_callbacks(callbacks: list[Callback]) -> None:
+    """Refuses callbacks that would change steps in a way that is not possible here.
+
+    Raises:
+        InputError: there is one.
+    """
+    for callback in callbacks:
+        remedy = remedy_for(callback)
+        if remedy is not None:
+            raise InputError(f"--trainer.callbacks {type(callback).__name__} is not possible here: {remedy}")
+
+
+def require_possible_trainer(trainer: Trainer) -> None:
+    """Refuses settings and callbacks of a trainer in the command's words, with names of arguments in place of flags.
+
+    A limit on the training batches of a user's own loader means what Lightning says. A data module would give other
+    rows at each epoch, and the exact solution is that of all rows.
+
+    Raises:
+        InputError: there is one.
+    """
+    settings = {
+        "precision": trainer.precision,
+        "devices": trainer.num_devices,
+        "num_nodes": trainer.num_nodes,
+    }
+    is_fit, is_trial = trainer.state.fn == "fit", trainer.fast_dev_run  # type: ignore[attr-defined]  # set by setattr
+    names = ["gradient_clip_val", "accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"]
+    if isinstance(getattr(trainer, "datamodule", None), BatchDataModule) and not is_trial:
+        names += ["limit_train_batches", "overfit_batches"]
+    settings |= {name: getattr(trainer, name) for name in names if is_fit}
+    try:
+        for name, remedy in impossible_settings(settings):
+            raise InputError(f"--trainer.{name} {settings[name]} is not possible here: {remedy}")
+        if is_fit:
+            require_possible_callbacks(trainer.callbacks)  # type: ignore[attr-defined]
+    except InputError as error:
+        raise InputError(re.sub(r"--(trainer|model|data)\.", "", str(error))) from None
