@@ -115,7 +115,8 @@ class EvaluatedModule(LightningModule):
         self._evaluation = rows if self._evaluation is None else self._evaluation.merge(rows)
 
     def _log_metrics(self, stage: str) -> None:
-        # Not to the logger: `self.log` has lost points at kills, and its x-axis counts batches. The curves write them.
+        # During a fit not to the logger: `self.log` has lost points at kills, and its x-axis counts batches. The curves
+        # write them. Otherwise Lightning returns and prints only what it writes.
         if self._evaluation is not None:
-            metrics = self.metrics(self._evaluation)
-            self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, logger=False)
+            metrics, is_fit = self.metrics(self._evaluation), self.trainer.state.fn == "fit"
+            self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, logger=not is_fit)
