@@ -369,13 +369,17 @@ def test_resumed_run_equals_an_uninterrupted_one(weighted: bool, tmp_path: Path)
     assert torch.equal(model.b, whole.b)
 
 
-def test_resumed_run_learns_nothing_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("measures_gap", [False, True])
+def test_resumed_run_learns_nothing_anew(measures_gap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the gap takes a pass."""
     data, logger = rows(), Recorder()
     first = fitted(data.loader(shuffle=True), ModelCheckpoint(tmp_path, filename="a"), enable_checkpointing=True)
     other = Rows(data.x * 2 + 1, data.y)
     passes: list[object] = []
-    monkeypatch.setattr(LoaderRows, "_pass", property(passes.append))
     again = LinearRegression(3)
+    again.measures_gap = measures_gap
+    if not measures_gap:
+        monkeypatch.setattr(LoaderRows, "_pass", property(passes.append))
     trainer = plain_trainer(40, logger=logger)
     trainer.fit(again, other.loader(), ckpt_path=str(tmp_path / "a.ckpt"), weights_only=True)
     assert passes == []
@@ -383,6 +387,7 @@ def test_resumed_run_learns_nothing_anew(tmp_path: Path, monkeypatch: pytest.Mon
         assert torch.equal(getattr(again, name), getattr(first, name)), name
     assert again.learning_rate == first.learning_rate
     assert trainer.global_step == 400
+    assert ("gap/objective" in logger.points[400]) == measures_gap
 
 
 def test_resumed_run_with_the_exact_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ import math
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from linreg_pl.callbacks.exact_answer import ExactAnswer
@@ -43,6 +43,13 @@ class Curves(AtPoints):
         self._points: dict[str, float] = {}
         self._step_of_points = 0
         self._tags: list[str] = []  # of the entries of W and b; empty if there are too many
+        self._validated_step: int | None = None  # the newest one during a fit
+        self._hidden_loggers: list[Logger] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forgets the points of an earlier run."""
+        if stage == "fit":
+            self._points, self._step_of_points, self._validated_step = {}, 0, None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the hyper-parameters, the layout of the chart, and the points of the checkpoint."""
@@ -70,11 +77,25 @@ class Curves(AtPoints):
 
     def on_point(self, trainer: Trainer) -> None:
         """Writes the point of the newest step."""
-        self._write(trainer, self._training_point(trainer))
+        self._write(trainer, self._training_point(trainer, self._exact.points if self._exact else {}))
+
+    def values(self, trainer: Trainer) -> dict[str, float]:
+        """Returns the values after the newest step, which need not be a point."""
+        if self._step_of_points == trainer.global_step and "train/loss" in self._points:
+            return self._points
+        return self._training_point(trainer, self._exact.measured(trainer) if self._exact else {})
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hides the loggers from `trainer.validate` at a step whose validation is drawn already."""
+        if trainer.state.fn == "validate" and self._validated_step == trainer.global_step:
+            self._hidden_loggers, trainer.loggers = trainer.loggers, []
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the result of a validation during a fit."""
-        if trainer.state.fn == "fit":
+        if self._hidden_loggers:
+            trainer.loggers, self._hidden_loggers = self._hidden_loggers, []
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._validated_step = trainer.global_step
             metrics = trainer.callback_metrics
             values = {name: metrics[name].item() for name in metrics if name.startswith("val/")}
             values = {name: value for name, value in values.items() if not math.isnan(value)}
@@ -87,7 +108,7 @@ class Curves(AtPoints):
         """Writes the last point, unless it is written already. No checkpoint holds it."""
         drawn = self._points if self._step_of_points == trainer.global_step else {}
         if trained_module(trainer).newest_step is not None and "train/loss" not in drawn:
-            draw(trainer, self._training_point(trainer))
+            draw(trainer, self._training_point(trainer, self._exact.points if self._exact else {}))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the points of this step."""
@@ -105,25 +126,23 @@ class Curves(AtPoints):
         self._points |= values
         draw(trainer, values)
 
-    def _training_point(self, trainer: Trainer) -> dict[str, float]:
+    def _training_point(self, trainer: Trainer, gap: dict[str, float]) -> dict[str, float]:
         module = trained_module(trainer)
-        step = module.newest_step
-        assert step is not None
+        step = module.newest_step  # None if a subclass has a training_step of its own
         if self._tags:
             parameters = dict(zip(self._tags, entries(trainer, *module.coefficients()), strict=True))
         else:
             parameters = {f"params/{name}": value for name, value in norms(trainer).items()}
+        losses = {"loss": step.loss.item(), "mse": step.mse.item(), "grad_norm": step.grad_norm} if step else {}
         return {
-            "train/loss": step.loss.item(),
-            "train/mse": step.mse.item(),
-            "train/grad_norm": step.grad_norm,
+            **{f"train/{name}": value for name, value in losses.items()},
             **(
                 {}
                 if module.schedule == "constant"
                 else {"train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
             ),
             **parameters,
-            **(self._exact.points if self._exact else {}),
+            **gap,
         }
 
 

@@ -64,30 +64,44 @@ class ExactAnswer(AtPoints):
         """Why the run was stopped; the name is that of Lightning's `EarlyStopping`."""
         self.stopping_rule = ""
         """The flag that stopped the run."""
+        self.is_solved = False
+        """Whether the exact solution is known, from the start of a run on."""
         self._stop = stop
         self._start: list[list[float]] | None = None  # θ - θ* before the first step
         self._converged: dict[str, int] = {}  # the step, by name
         self._forecast: dict[str, float] = {}  # epochs until each coefficient converges
 
+    @property
+    def may_stop(self) -> bool:
+        """Returns whether the run may be stopped."""
+        return bool(self._stop.limits)
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Asks for the problem before the rows are prepared for training."""
+        """Asks for the problem before the rows are prepared for training; forgets an earlier run."""
         trained_module(trainer).poses_problem = True
+        if stage == "fit":
+            self.points, self.is_solved, self._start, self._converged = {}, False, None, {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Solves the problem, and prints the solution and the forecast."""
+        self.solve(trainer)
+        self._forecast = self._epochs_to_convergence(trainer)
+        if trainer.is_global_zero:
+            print(*self._preface(trainer), sep="\n")
+
+    def solve(self, trainer: Trainer) -> None:
+        """Solves the problem. A run that is new starts here."""
         self.problem = trained_module(trainer).problem_of_run()
+        self.is_solved = True
         self.fit: Statistics = statistics(self.problem.optimum)
         W, b = shown_coefficients(self.problem.optimum)
         self._rounding = rounding_of_print(theta_of(W, b))
         if self._start is None:
             self._start = self._in_users_units(trainer, self._errors(trainer)).tolist()
-        self._forecast = self._epochs_to_convergence(trainer)
-        if trainer.is_global_zero:
-            print(*self._preface(trainer), sep="\n")
 
     def next_due(self, trainer: Trainer, step: int) -> float:
         """Returns the next point if the run may stop there."""
-        return next_point(trainer, step) if self._stop.limits else super().next_due(trainer, step)
+        return next_point(trainer, step) if self.may_stop else super().next_due(trainer, step)
 
     def on_point(self, trainer: Trainer) -> None:
         """Measures the gap, and stops the run if it is small enough."""
@@ -98,7 +112,11 @@ class ExactAnswer(AtPoints):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the gap at the end, which need not be a point."""
-        self.points = self._measure(self._errors(trainer))
+        self.points = self.measured(trainer)
+
+    def measured(self, trainer: Trainer) -> dict[str, float]:
+        """Returns the gap and the norm of the exact gradient after the newest step."""
+        return self._measure(self._errors(trainer))
 
     def _note_converged(self, trainer: Trainer, errors: Tensor) -> None:
         limits = self._limits(torch.tensor(self._start, dtype=torch.float64))
@@ -128,7 +146,8 @@ class ExactAnswer(AtPoints):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the start, the steps of convergence and the rows' triangle, which prediction intervals need."""
-        assert self._start is not None
+        if self._start is None or not self.is_solved:  # saved before the run has begun
+            return
         rows = self.problem.optimum.data
         center = rows.center.tolist()
         exact = ExactState(self._start, self._converged, rows.R, rows.num_rows, rows.total_weight, center)
@@ -241,11 +260,14 @@ class ExactAnswer(AtPoints):
             reason = "half of the largest stable learning rate" if is_largest else "as little as this length allows"
             rate = f"{module.learning_rate:.4g}, {reason}{schedule}"
             lines.insert(1, f"rate      {rate}")
-        lines += [f"WARNING   {warning}" for warning in data_warnings(self.problem, self.fit, column_names(trainer)[1])]
+        return [*lines, *(f"WARNING   {warning}" for warning in self.warnings(trainer, flag="--model.learning_rate"))]
+
+    def warnings(self, trainer: Trainer, flag: str = "learning_rate") -> list[str]:
+        """Returns what the rows leave undetermined, and whether the learning rate, which `flag` sets, is too high."""
+        module = trained_module(trainer)
         unstable = self.problem.instability(module.learning_rate, module.momentum)
-        if unstable:
-            lines.append(f"WARNING   {unstable}; give --model.learning_rate auto, or less")
-        return lines
+        advice = [f"{unstable}; give {flag} auto, or less"] if unstable else []
+        return [*data_warnings(self.problem, self.fit, column_names(trainer)[1]), *advice]
 
 
 def finite(values: dict[str, float]) -> dict[str, float | None]:

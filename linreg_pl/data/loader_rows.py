@@ -142,9 +142,7 @@ class LoaderRows:
     @property
     def is_independent(self) -> bool:
         """Returns whether a pass leaves other iterators over the loader as they are."""
-        return isinstance(self.loader, ListedBatches) or (
-            reads_by_index(self.loader) and not self.loader.persistent_workers
-        )
+        return reads_rows_by_number(self.loader) and not getattr(self.loader, "persistent_workers", False)
 
     def batches(self, indices: Iterable[int]) -> Iterator[Batch]:
         """Yields these batches of an epoch, in order, with weights whose mean over all rows is 1."""
@@ -183,6 +181,11 @@ class LoaderRows:
                     raise InputError("some batches of the training loader have weights, and others have none")
                 size = len(checked)
                 yield tuple(tensor.detach().cpu() for tensor in checked)
+
+
+def reads_rows_by_number(loader: Any) -> bool:
+    """Returns whether a loader holds a list of batches, or reads the rows of a data set by their numbers."""
+    return isinstance(loader, ListedBatches) or reads_by_index(loader)
 
 
 def reads_by_index(loader: Any) -> bool:

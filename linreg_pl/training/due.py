@@ -29,7 +29,10 @@ def has_end(trainer: Trainer) -> bool:
 def may_be_stopped(trainer: Trainer) -> bool:
     """Returns whether a callback may end the run: the timer of `max_time`, or a rule, which gives its reason."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets the attribute from elsewhere
-    return any(isinstance(callback, Timer) or hasattr(callback, "stopping_reason_message") for callback in callbacks)
+    rules = [callback for callback in callbacks if hasattr(callback, "stopping_reason_message")]
+    return any(isinstance(callback, Timer) for callback in callbacks) or any(
+        getattr(rule, "may_stop", True) for rule in rules
+    )
 
 
 class Interval:
@@ -106,9 +109,14 @@ class PointsWithin:
         self.next_step = next_point(self._trainer, step)
 
 
-def next_point(trainer: Trainer, step: int) -> int:
-    """Returns the step of the next point after `step`: every `log_every_n_steps`, and the first epoch's end."""
+def next_point(trainer: Trainer, step: int) -> float:
+    """Returns the step of the next point after `step`: every `log_every_n_steps`, and the first epoch's end.
+
+    It is infinite if the interval is 0, which turns the curves off.
+    """
     interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    if interval == 0:
+        return math.inf
     steps_per_epoch = trainer.num_training_batches  # infinite if the loader has no length
     return int(steps_per_epoch) if step < steps_per_epoch < interval else next_multiple(interval, step)
 

@@ -22,12 +22,12 @@ from linreg_pl.training.due import PointsWithin, may_be_stopped
 from linreg_pl.training.executions import Execution
 from linreg_pl.training.hyper_parameters import HyperParameters
 from linreg_pl.training.lightning_counters import count_batches, counted_step
-from linreg_pl.training.loader_fit import AnyLoaderModule
+from linreg_pl.training.observed import ObservedModule
 from linreg_pl.training.tail_average import TailAverage
 from linreg_pl.tutorial import model_settings
 
 
-class LinearRegression(AnyLoaderModule):
+class LinearRegression(ObservedModule):
     """Linear regression by mini-batch gradient descent on `mean((X W + b - y)²) + l2 · sum(W²)`.
 
     Trains under any `lightning.Trainer` on batches `(x, y)` of shapes (N, D) and (N, K). With weights (N, 1), a batch

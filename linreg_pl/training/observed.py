@@ -1,0 +1,77 @@
+"""Brings the curves, the gap and the checks of the command to any trainer."""
+
+from lightning.pytorch import Callback
+
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.loader_rows import reads_rows_by_number
+from linreg_pl.errors import InputError
+from linreg_pl.training.loader_fit import AnyLoaderModule
+from linreg_pl.training.possible_settings import require_possible_trainer
+
+
+class ObservedModule(AnyLoaderModule):
+    """A model whose runs are checked, drawn and compared with the exact solution, whichever trainer trains it."""
+
+    measures_gap = True
+    """Whether a run under a plain trainer is compared with the exact solution, which may take passes over the rows."""
+
+    def extra_repr(self) -> str:
+        """Returns D, K and the other settings, for `repr`."""
+        return ", ".join(f"{name}={value!r}" for name, value in vars(self.settings).items())
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Returns no callbacks: puts the missing ones before the trainer's own, which may read a step's metrics.
+
+        Lightning calls it before it makes loggers and folders. An override calls it too.
+
+        Raises:
+            InputError: a setting or a callback of the trainer is not possible here.
+        """
+        require_possible_trainer(self.trainer)
+        if self.trainer.state.fn == "fit":
+            # Imported here: callbacks are a layer above, as they know this class. The one import that goes up lets
+            # `LinearRegression` be a single class, which has its curves wherever it is imported from.
+            from linreg_pl.callbacks.plain_run import missing_callbacks
+
+            callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            callbacks[:0] = missing_callbacks(self.trainer)
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Sets what depends on the data, after a check of its size.
+
+        Raises:
+            InputError: a data module has another number of features or targets than the model.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, BatchDataModule) and stage == "fit":
+            require_same_size(data, *self.W.shape)
+        super().setup(stage)
+
+    @property
+    def may_measure_gap(self) -> bool:
+        """Returns whether passes for the exact solution leave the training batches as they are.
+
+        Surely so if a loader reads rows by their numbers. Another may draw its rows anew at each iteration, so that a
+        pass is taken only where the model has learnt from one anyway.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        is_safe = isinstance(data, BatchDataModule) or bool(self.settings.needs_of_data)
+        return self.measures_gap and (is_safe or reads_rows_by_number(self.trainer.train_dataloader))
+
+
+def require_same_size(data: BatchDataModule, num_features: int, num_targets: int) -> None:
+    """Checks that the model has D features and K targets, as the data has.
+
+    Raises:
+        InputError: it has not.
+    """
+    for name, size, given in (
+        ("num_features", num_features, data.num_features),
+        ("num_targets", num_targets, data.num_targets),
+    ):
+        if size != given:
+            kind = name.removeprefix("num_")
+            raise InputError(
+                f"the data has {given} {kind}, and {name} is {size}: build the model with {name}=data.{name}"
+            )
