@@ -199,6 +199,7 @@ class CountedFetches(SyntheticDataModule):
 def first_item(data: SyntheticDataModule, executions: Executions) -> tuple[LinearRegression, Any]:
     """Returns a model after a run of 12 steps, and the item that the training loader yielded at its start."""
     model, trainer = LinearRegression.tutorial(learning_rate=1e-4), plain_trainer(-1, max_steps=12, limit_val_batches=0)
+    model.measures_gap = False  # it would fetch batches too
     items: list[Any] = []
 
     class TakeItem(Callback):
