@@ -1,14 +1,10 @@
 """Reads CSV files as people have them: delimiters, headers, comments, encodings, compression and width."""
 
 import lzma
-import threading
 import zipfile
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pytest
 
@@ -213,25 +209,6 @@ def test_files_of_other_programs(name: str, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(InputError, match=rf"{name}: .*pandas\.{words} and pass the frame: TableDataModule\(frame"):
         TableDataModule(str(tmp_path / name), "y")
-
-
-def test_remote_files(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("a,y\n1,2\n3,4.5\n")
-    memory = fsspec.filesystem("memory")
-    memory.pipe("/tables/1.csv", b"a,y\n1,2\n")
-    memory.pipe("/tables/2.csv", b"a,y\n3,4.5\n")
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        host = f"http://127.0.0.1:{server.server_port}"
-        assert rows_of(FileSource(find_files(f"{host}/t.csv?version=1"), Csv())) == TWO
-        with pytest.raises(InputError, match=r"http://.*/u\.csv: this can't be read"):
-            find_files(f"{host}/u.csv")
-        server.shutdown()
-    assert rows_of(FileSource(find_files("memory://tables/*.csv"), Csv())) == TWO
-    assert rows_of(FileSource(find_files(["memory://tables/1.csv", "memory://tables/2.csv"]), Csv())) == TWO
-    with pytest.raises(InputError, match=r"memory://tables/3\.csv: this can't be read"):
-        find_files("memory://tables/3.csv")
 
 
 def test_wide_table_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,10 +57,14 @@ def find_files(path: str | Sequence[str]) -> Files:
     if not isinstance(path, str):
         if not path:
             raise InputError("no file is named: give --data.path at least one")
-        local = [downloaded(name) if is_remote(name) else [Path(name)] for name in path]
+        local = [downloaded(name).copies if is_remote(name) else [Path(name)] for name in path]
         return _opened([each for paths in local for each in paths], None)
     if is_remote(path):
-        return _opened(downloaded(path), None)
+        copies, base = downloaded(path)
+        if base is not None:
+            copies = [file for file in copies if not _is_hidden(file, base)]
+            copies = [file for file in copies if _format(file)] or copies
+        return _opened(copies, base)
     root = Path(path)
     if root.is_dir():
         files = [file for file in sorted(root.rglob("*")) if file.is_file() and not _is_hidden(file, root)]
@@ -106,7 +110,7 @@ def _partitions(paths: list[Path], base: Path | None) -> tuple[pa.Schema, list[d
         return pa.schema([]), [{}] * len(paths)
     options = ds.FileSystemFactoryOptions(partition_base_dir=str(base))
     options.partitioning_factory = ds.HivePartitioning.discover()
-    names = [str(path) for path in paths]
+    names = [os.fspath(path) for path in paths]
     factory = ds.FileSystemDatasetFactory(pa.fs.LocalFileSystem(), names, ds.CsvFileFormat(), options)
     try:
         schema = factory.inspect(fragments=0)  # the columns of the folder names alone

@@ -1,5 +1,6 @@
 """Reads Arrow IPC files (Feather version 2)."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def ipc_schema(path: Path) -> pa.Schema:
     """
     if not begins_with(path, b"ARROW1"):
         raise InputError(f"{path}: this is not an Arrow IPC file (Feather version 2); write it again, or rename it")
-    with reading(path), pa.OSFile(str(path)) as file:
+    with reading(path), pa.OSFile(os.fspath(path)) as file:
         return pa.ipc.open_file(file).schema
 
 
@@ -29,7 +30,7 @@ def ipc_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         InputError: the file is damaged, or has changed meanwhile.
     """
     stamp = file_stamp(path)
-    with reading(path), pa.OSFile(str(path)) as file:
+    with reading(path), pa.OSFile(os.fspath(path)) as file:
         reader = pa.ipc.open_file(file)
         for index in range(reader.num_record_batches):
             yield reader.get_batch(index).select(schema.names)

@@ -6,6 +6,7 @@ start to end, into memory. If memory is too small, they are copied into a memory
 
 import itertools
 import mmap
+import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -108,14 +109,15 @@ class ParquetTable(Table):
     def __init__(self, files: Sequence[File], schema: pa.Schema, watch: Watch) -> None:
         file_rows = []
         self._groups: list[ds.ParquetFileFragment] = []
-        self._stamps = {str(file.path): file_stamp(file.path) for file in files}
+        self._paths = {os.fspath(file.path): file.path for file in files}
+        self._stamps = {file.path: file_stamp(file.path) for file in files}
         self._format = ds.ParquetFileFormat()
         for path, partitions in files:
             condition = ds.scalar(True)
             for name, value in partitions.items():
                 condition = condition & (ds.field(name) == value)
             with reading(path):
-                whole_file = self._format.make_fragment(str(path), pa.fs.LocalFileSystem(), condition)
+                whole_file = self._format.make_fragment(os.fspath(path), pa.fs.LocalFileSystem(), condition)
                 self._groups += whole_file.split_by_row_group()
                 file_rows.append((str(path), whole_file.metadata.num_rows))
         group_rows = [group.row_groups[0].num_rows for group in self._groups]
@@ -144,11 +146,11 @@ class ParquetTable(Table):
         )
         batches = scanner.scan_batches()  # `to_reader` reads a single row group at half the speed or less
         for group in groups:
-            row, path = self._starts[group], Path(self._groups[group].path)
+            row, path = self._starts[group], self._paths[self._groups[group].path]
             while row < self._starts[group + 1]:
                 with reading(path):
                     tagged = next(batches, None)
-                if tagged is None or file_stamp(path) != self._stamps[str(path)]:
+                if tagged is None or file_stamp(path) != self._stamps[path]:
                     raise InputError(f"{path}: the file has changed since it was opened; start again")
                 yield row, tagged.record_batch
                 row += tagged.record_batch.num_rows

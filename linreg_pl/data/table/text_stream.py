@@ -2,6 +2,7 @@
 
 import codecs
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def _open_bytes(path: Path) -> Any:
         return _open_member(path)
     if suffix == ".xz":
         return closing(pa.PythonFile(lzma.open(path)))
-    return pa.input_stream(str(path), compression="detect")
+    return pa.input_stream(os.fspath(path), compression="detect")
 
 
 @contextmanager
