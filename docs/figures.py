@@ -83,7 +83,7 @@ def curves(run: Record) -> Figure:
     figure = Figure(figsize=(12, 3.4), layout=ConstrainedLayoutEngine(wspace=0.06))
     of_loss, *of_parameters = figure.subplots(1, 3)
     draw_loss(of_loss, run)
-    for axes, name, exact in zip(of_parameters, "Wb", shown_coefficients(run.solution.problem.optimum), strict=True):
+    for axes, name, exact in zip(of_parameters, "Wb", shown_coefficients(run.problem.optimum), strict=True):
         axes.plot(*run.curves[f"params/{name}"].T, color=Colour.ACTUAL, label=f"params/{name}")
         axes.axhline(float(exact), color=Colour.EXPECTED, linestyle="--", label=f"exact: {float(exact):.6g}")
         axes.set(title={"W": "weight W", "b": "bias b"}[name], xlabel=of_loss.get_xlabel())

@@ -282,9 +282,9 @@ def assert_solves_and_fits(table: Table, data: TableDataModule) -> None:
     data.setup("solve")
     solution = solve(data, LinearRegression(num_features=D))
     optimum = solution.problem.optimum
-    errors = solution.statistics.standard_errors[:, 0]
+    errors = solution.inference.fit.standard_errors[:, 0]
     assert_close(table, exact, optimum.W[:, 0], float(optimum.b[0]), errors)
-    assert solution.statistics.r_squared.item() == pytest.approx(exact.r_squared, abs=1e-9)
+    assert solution.inference.fit.r_squared.item() == pytest.approx(exact.r_squared, abs=1e-9)
     data.setup("fit")
     model = LinearRegression(num_features=D)
     plain_trainer(10).fit(model, datamodule=data)

@@ -32,13 +32,12 @@ def refusal(path: Any, target: Any = "y", **settings: Any) -> InputError:
 
 
 def remarks(answer: Solution) -> str:
-    assert isinstance(answer.data, TableDataModule)
-    return "\n".join(answer.data.remarks)
+    return "\n".join(answer.remarks)
 
 
 def estimates(answer: Solution) -> dict[str, float]:
     """Returns W by name."""
-    return {name: entry["estimate"] for name, entry in answer.as_json()["coefficients"].items()}
+    return {name: entry["estimate"] for name, entry in answer.to_dict()["coefficients"].items()}
 
 
 Pair = tuple[float, float]  # a coefficient and its standard error
@@ -69,7 +68,7 @@ SOLVED: dict[str, tuple[dict[str, Any], int, float, dict[str, Pair], list[str]]]
 def test_right_values(name: str, memory_limit: float | None) -> None:
     settings, num_rows, loss, coefficients, words = SOLVED[name]
     answer = solution(CASES / f"{name}.csv", **settings, memory_limit=memory_limit)
-    content = answer.as_json()
+    content = answer.to_dict()
     assert content["num_rows"] == num_rows
     assert content["objective"] == pytest.approx(loss, rel=5e-10)
     for column, (estimate, error) in coefficients.items():
@@ -121,12 +120,12 @@ def test_exact_fit() -> None:
     answer = solution(CASES / "exact_fit.csv")
     assert estimates(answer) == {"a": pytest.approx(2, rel=1e-12), "b": pytest.approx(0.25, rel=1e-12)}
     assert "essentially perfect fit" in " ".join(answer.warnings())
-    assert all(entry["standard_error"] is None for entry in answer.as_json()["coefficients"].values())
+    assert all(entry["standard_error"] is None for entry in answer.to_dict()["coefficients"].values())
 
 
 def test_constant_column() -> None:
     answer = solution(CASES / "constant.csv")
-    entry = answer.as_json()["coefficients"]["c"]
+    entry = answer.to_dict()["coefficients"]["c"]
     assert (entry["estimate"], entry["standard_error"]) == (0, None)
     assert "'c' is constant" in " ".join(answer.warnings())
 
@@ -138,12 +137,12 @@ def test_short_row() -> None:
 def test_rows_depend_on_time() -> None:
     answer = solution(CASES / "time_beside_row_number.csv")
     alone = solution(CASES / "time_beside_row_number.csv", features=["row"])
-    entry = alone.as_json()["coefficients"]["row"]
+    entry = alone.to_dict()["coefficients"]["row"]
     assert entry["estimate"] == pytest.approx(-9.739195, abs=6e-7)
     assert entry["standard_error"] == pytest.approx(3.744326, abs=6e-7)
-    assert answer.as_json()["r_squared"] == pytest.approx(0.0881318310, rel=1e-8)
+    assert answer.to_dict()["r_squared"] == pytest.approx(0.0881318310, rel=1e-8)
     assert "'row', 'time' are collinear" in " ".join(answer.warnings())
-    assert answer.as_json()["coefficients"]["row"]["standard_error"] is None
+    assert answer.to_dict()["coefficients"]["row"]["standard_error"] is None
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
@@ -155,7 +154,7 @@ def test_line_breaks_in_notes(ending: str, memory_limit: float | None, tmp_path:
         tmp_path / f"t.{ending}", index=False
     )
     answer = solution(tmp_path / f"t.{ending}", memory_limit=memory_limit)
-    content = answer.as_json()
+    content = answer.to_dict()
     assert (content["num_rows"], content["r_squared"]) == (120_000, 1)
     W = estimates(answer)
     assert list(W) == ["a", f"note={note}"]
@@ -183,7 +182,7 @@ def test_wide_table(tmp_path: Path) -> None:
     start = time.process_time()
     answer = solution(tmp_path / "wide.csv")
     assert time.process_time() - start < 30
-    assert answer.as_json()["num_rows"] == 6
+    assert answer.to_dict()["num_rows"] == 6
     assert answer.problem.optimum.objective == pytest.approx(0, abs=1e-20)
 
 
@@ -287,7 +286,7 @@ def test_messy_prices(tmp_path: Path) -> None:
         solution(CASES / "messy_prices.csv", "price", drop_first=True, **error.flags),
         solution(CASES / "messy_prices.csv", "price", drop_first=True, **error.flags, exclude=["remarks"]),
     ):
-        content = answer.as_json()["coefficients"]
+        content = answer.to_dict()["coefficients"]
         basel = CITIES["Basel"]
         expected = PRICES | {f"city={name}": value - basel for name, value in CITIES.items() if name != "Basel"}
         expected |= {"energy=2": 0, "energy=A": 30_000, "energy=B": 10_000, "energy=C": 0}

@@ -30,7 +30,7 @@ def solved(
 
 def errors(solution: Solution, target: int = 0) -> list[float | None]:
     """Returns the standard errors that are shown, of b and W."""
-    rows = range(0 if solution.model.fit_intercept else 1, 1 + solution.data.num_features)
+    rows = range(0 if solution.settings.fit_intercept else 1, 1 + len(solution.feature_names))
     return [solution.estimate(row, target)["standard_error"] for row in rows]
 
 
@@ -41,7 +41,7 @@ def test_perfect_fit(settings: dict[str, Any], offset: float, tmp_path: Path) ->
     solution = solved({"a": a, "b": b, "y": 2 * a + shift}, tmp_path, **settings)
     assert solution.warnings() == [PERFECT.format("")]
     assert set(errors(solution)) == {None}
-    advice = solution.as_json()["advice"]
+    advice = solution.to_dict()["advice"]
     assert advice.startswith("An essentially perfect fit: ")
     assert not [flag for flag in ("--model.l2", "momentum", "drop_first") if flag in advice]
 
@@ -67,7 +67,7 @@ def test_too_few_rows(rows: int, many: bool, tmp_path: Path) -> None:
     assert ("no degrees of freedom for 3 coefficients" in said) == (rows <= 3)
     assert ("many W are exact" in said) == many
     assert (set(errors(solution)) == {None}) == (rows <= 3)
-    assert "collinear" not in said + solution.as_json()["advice"]
+    assert "collinear" not in said + solution.to_dict()["advice"]
 
 
 def test_constant_columns(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_constant_columns(tmp_path: Path) -> None:
     assert solution.warnings() == ["'c', 'd' are constant: their W are 0"]
     assert [error is None for error in errors(solution)] == [False, False, True, True]
     plain = solved({"a": a, "c": [7] * 40, "y": a + noise}, tmp_path, precondition=False)
-    assert plain.advice() == ""
+    assert plain.convergence.advice() == ""
 
 
 def test_constant_target(tmp_path: Path) -> None:
@@ -87,10 +87,10 @@ def test_constant_target(tmp_path: Path) -> None:
 def test_category_is_dropped_only_where_it_helps(tmp_path: Path) -> None:
     colour = ["red" if row % 3 else "blue" for row in range(40)]
     drop, leave = "--data.drop_first true", "Leave out one of the collinear columns"
-    only_colour = solved({"colour": colour, "a": a, "y": noise}, tmp_path).advice()
-    both = solved({"colour": colour, "a": a, "copy": a, "y": noise}, tmp_path).advice()
-    no_colour = solved({"a=b": a, "copy": a, "y": noise}, tmp_path).advice()
-    dropped = solved({"colour": colour, "a": a, "copy": a, "y": noise}, tmp_path, drop_first=True).advice()
+    only_colour = solved({"colour": colour, "a": a, "y": noise}, tmp_path).convergence.advice()
+    both = solved({"colour": colour, "a": a, "copy": a, "y": noise}, tmp_path).convergence.advice()
+    no_colour = solved({"a=b": a, "copy": a, "y": noise}, tmp_path).convergence.advice()
+    dropped = solved({"colour": colour, "a": a, "copy": a, "y": noise}, tmp_path, drop_first=True).convergence.advice()
     assert [drop in advice for advice in (only_colour, both, no_colour, dropped)] == [True, True, False, False]
     assert [leave in advice for advice in (only_colour, both, no_colour, dropped)] == [False, True, True, True]
 
@@ -101,7 +101,7 @@ def test_directions_of_a_preconditioned_solution(tmp_path: Path) -> None:
     assert "condition number of the standardized columns " in printed
     assert "Every direction converges alike" in printed
     assert not [word for word in ("halves", "converges slowly", "momentum") if word in printed]
-    assert [each["direction"] for each in solution.as_json()["halving_epochs"]] == ["every direction"]
+    assert [each["direction"] for each in solution.to_dict()["halving_epochs"]] == ["every direction"]
     plain = solved({"a": a, "b": a + 1e-4 * b, "y": a + noise}, tmp_path, precondition=False)
     assert "W/a - W/b converges slowly" in "\n".join(solution_lines(plain)).replace("W/b - W/a", "W/a - W/b")
 

@@ -86,7 +86,7 @@ def assert_equals(path: Any, clean: pd.DataFrame, missing: Any, **flags: Any) ->
     center, size = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-12)
     design = np.column_stack([np.ones(len(x)), (x - center) / size])
     fitted = design @ np.linalg.lstsq(design, y, rcond=1e-10)[0]
-    content = answer.as_json()
+    content = answer.to_dict()
     assert content["num_rows"] == len(y)
     assert content["objective"] == pytest.approx(np.mean((y - fitted) ** 2), rel=1e-8)
     ours = x @ list(estimates(answer).values()) + content["intercept"]["estimate"]

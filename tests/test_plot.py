@@ -145,13 +145,13 @@ def test_path_from_start_to_end(drawn: Callable[[str], Path], monkeypatch: pytes
     for job in ("tutorial", "standardized", "two features"):
         monkeypatch.chdir(drawn(job))
         run = record(Path(RUN))
-        untrained = LinearRegression.tutorial(**run.solution.model.hparams)
-        path, free = run.path, run.solution.problem.optimum.free
+        untrained = LinearRegression.tutorial(**run.model.hparams)
+        path, free = run.path, run.problem.optimum.free
         assert path is not None
-        for point, module in ((path[0], untrained), (path[-1], run.solution.model)):
+        for point, module in ((path[0], untrained), (path[-1], run.model)):
             theta = torch.cat([module.b.unsqueeze(0), module.W])[free, 0].double()
             # The curves hold float32 in the user's units; b of centered columns is W times their means further.
-            atol = 1e-6 + 1e-7 * float(run.solution.model.scaling.target_means.abs().max())
+            atol = 1e-6 + 1e-7 * float(run.model.scaling.target_means.abs().max())
             torch.testing.assert_close(point, theta, rtol=1e-5, atol=atol)
 
 

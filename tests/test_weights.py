@@ -373,7 +373,7 @@ def test_residual_plot_is_weighted(tmp_path: Path) -> None:
     run = ("--model.learning_rate", "0.01", "--trainer.max_epochs", "5")
     assert linreg("fit", *flags(path, *WEIGHT), *run, cwd=tmp_path).code == 0
     drawn = pictures(run_data := record(tmp_path / RUN))["residuals"].axes[1]
-    W, b = run_data.solution.model.coefficients()
+    W, b = run_data.model.coefficients()
     errors = columns(content, "a", "b") @ W.numpy() + b.numpy() - columns(content, "y", "z")
     expected = np.sqrt(np.average(errors[:, 0] ** 2, weights=content["w"]))
     assert drawn.get_title() == f"residuals: root mean square {expected:.4g}"

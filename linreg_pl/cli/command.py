@@ -109,6 +109,9 @@ class LinregCLI(LightningCLI):
             return 1  # the table may not be one that a model can be built for
         if self.shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
+        cluster = self.config[self.config.subcommand].get("cluster")
+        if cluster is not None:
+            data.set_aside([cluster])
         if self.start.checkpoint is not None:
             data.adopt(self.start.checkpoint.contents.data_state(type(data)) or {})
         return data.num_features

@@ -48,12 +48,13 @@ def predict(job: Job) -> None:
 
 def solve(job: Job) -> None:
     """Prints the exact solution."""
+    solution.require_robust(job.data, job.settings.robust, job.settings.cluster)
     job.data.setup("solve")
-    solved = solution.solve(job.data, job.model)
+    solved = solution.solve(job.data, job.model, job.settings.robust, job.settings.cluster)
     if job.data.remarks:
         print(*(f"NOTE     {remark}" for remark in job.data.remarks), sep="\n", file=sys.stderr)
     if job.settings.json:
-        print(json.dumps(solved.as_json(), indent=2))
+        print(json.dumps(solved.to_dict(), indent=2))
     else:
         print(*solution_lines(solved), sep="\n")
 

@@ -11,7 +11,8 @@ from linreg_pl.callbacks.checkpoints import EpochCheckpoints
 from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import StopRule
 from linreg_pl.cli.names import read_names
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.core.robust import Robust
+from linreg_pl.data.base import BatchDataModule, Column
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tutorial import model_settings
@@ -112,7 +113,7 @@ def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
         data_classes()  # known by name once they are imported
         parser.set_defaults({"data": {"class_path": "TableDataModule", "init_args": {"target": []}}})
     elif command == "solve":
-        parser.add_argument("--json", action="store_true", help="Print everything as JSON.")
+        add_flags_of_solve(parser)
     else:
         parser.add_argument(
             "--ckpt_path",
@@ -142,6 +143,23 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
         "--exact", type=bool, default=True, help="Compute the exact solution first, and print the distance to it."
     )
     parser.add_class_arguments(StopRule, "stop")
+
+
+def add_flags_of_solve(parser: LightningArgumentParser) -> None:
+    """Adds the flags of the standard errors, and of what is printed."""
+    parser.add_argument("--json", action="store_true", help="Print everything as JSON.")
+    parser.add_argument(
+        "--robust",
+        type=Robust | None,
+        default=None,
+        help="Standard errors for noise that differs between rows: HC0, HC1, HC2 or HC3.",
+    )
+    parser.add_argument(
+        "--cluster",
+        type=Column | None,
+        default=None,
+        help="Standard errors for noise that is correlated within groups: the column whose values are the groups.",
+    )
 
 
 def add_flags_of_predict(parser: LightningArgumentParser) -> None:

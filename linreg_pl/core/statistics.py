@@ -29,6 +29,8 @@ class Statistics:
     """
 
     standard_errors: Tensor  # (1+D, K), of b, then of W
+    residual_squares: Tensor  # (K,), RSS
+    explained_squares: Tensor  # (K,), TSS - RSS
     residual_std: Tensor  # (K,), √(RSS / degrees_of_freedom), of a row of weight 1
     r_squared: Tensor  # (K,), 1 - RSS / TSS; TSS is about the mean, or about 0 without an intercept
     degrees_of_freedom: float  # num_rows less the effective number of parameters
@@ -72,6 +74,8 @@ def statistics(solution: Optimum) -> Statistics:
     is_perfect = smallest_residuals(solution, residual_squares) <= rounding
     return Statistics(
         standard_errors=spread.unsqueeze(1) * residual_std,
+        residual_squares=residual_squares,
+        explained_squares=deviations.square().sum(dim=0) - residual_squares,
         residual_std=residual_std,
         r_squared=torch.where(varies, 1 - residual_squares / deviations.square().sum(dim=0), undefined),
         degrees_of_freedom=degrees_of_freedom,

@@ -19,6 +19,7 @@ from lightning.pytorch import LightningDataModule
 
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle
+from linreg_pl.data.columns import Columns
 from linreg_pl.data.loaders import Batch, StepGroups, TrainingBatches
 from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
@@ -57,6 +58,29 @@ class BatchDataModule(LightningDataModule, ABC):
     def remarks(self) -> list[str]:
         """Returns what the user should know of how the data is read; known after `setup`."""
         return []
+
+    @property
+    def columns(self) -> Columns:
+        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve."""
+        return Columns(self.feature_names, self.target_names)
+
+    def set_aside(self, names: Sequence[str]) -> None:
+        """Leaves columns out of the features, unless the user names them as such; call it before `setup`.
+
+        Raises:
+            InputError: the data has no columns beside the features.
+        """
+        raise InputError(f"{type(self).__name__} has no column {quoted(list(names))}: only tables have further columns")
+
+    def grouped_rows(self, column: str) -> Iterator[Batch]:
+        """Yields all rows that training draws from, and last the number of each row's group (n,), int64, from 0 on.
+
+        Rows with the same value of `column` are a group.
+
+        Raises:
+            InputError: there is no such column, or it lacks a value.
+        """
+        raise InputError(f"{type(self).__name__} has no column {column!r}: only tables have further columns")
 
     @property
     def num_features(self) -> int:

@@ -1,202 +1,238 @@
-"""Computes the exact solution, its standard errors, and how fast gradient descent converges to it."""
+"""Solves the least-squares problem of a model and its data exactly: coefficients, standard errors, predictions."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple, get_args, overload
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from linreg_pl.core.optimum import optimum, penalty_rows
+from linreg_pl.core.inference import Inference
+from linreg_pl.core.prediction_interval import PredictionInterval
 from linreg_pl.core.refinement import refined
-from linreg_pl.core.scaling import standardization
-from linreg_pl.core.statistics import Statistics, statistics
+from linreg_pl.core.robust import Robust, RobustErrors, robust_errors
 from linreg_pl.data.base import BatchDataModule
-from linreg_pl.training.data_warnings import data_warnings
+from linreg_pl.data.loaders import Batch
+from linreg_pl.data.synthetic import SyntheticDataModule
+from linreg_pl.errors import InputError
+from linreg_pl.exact.estimates import Estimates, finite, plain_test
+from linreg_pl.exact.summary import fit_lines, solution_html
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import Problem
 
 
-@dataclass(frozen=True)
-class Solution:
-    """The exact solution of the least-squares problem that a model and its data pose."""
+class Prediction(NamedTuple):
+    """Predictions with their prediction intervals: (N,), or (N, K) for several targets."""
 
-    data: BatchDataModule
-    model: LinearRegression
-    problem: Problem
+    predicted: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
 
-    @cached_property
-    def statistics(self) -> Statistics:
-        """Computes standard errors, R² and residual deviation."""
-        return statistics(self.problem.optimum)
 
-    @cached_property
-    def learning_rate(self) -> float:
-        """Returns the model's learning rate; for `auto`, the one it will choose."""
-        if self.model.hparams["learning_rate"] != "auto":
-            return self.model.learning_rate
-        return self.problem.safe_learning_rate(self.model.momentum)
+class Solution(Estimates):
+    """The exact solution of a least-squares problem; `linreg_pl.solve` makes one.
 
-    @property
-    def is_preconditioned(self) -> bool:
-        """Returns whether the steps of descent are preconditioned, so that all directions converge alike."""
-        return self.model.precondition and self.problem.is_preconditioned
+    It holds no rows, and can be pickled.
 
-    @cached_property
-    def halving_epochs(self) -> list[tuple[str, float]]:
-        """Returns the epochs in which the error along each direction of (b, W) halves, by the direction's name.
+    Example:
+        >>> import linreg_pl
+        >>> solution = linreg_pl.solve([[0.0], [1.0], [2.0], [4.0]], [1.0, 3.1, 4.9, 9.0])
+        >>> round(solution.coefficients["x0"], 3)
+        1.997
+        >>> solution.predict([[10.0]], interval=0.9).predicted.round(2)
+        array([20.98])
+    """
 
-        The fastest come first. With momentum an error shrinks in two modes at once; the slower one counts. With
-        preconditioning all directions are one entry.
+    def summary(self) -> str:
+        """Returns the table of coefficients as text, with how well they fit below."""
+        return "\n".join(fit_lines(self))
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        """Returns one line: `print(solution)` shows the whole table."""
+        targets, D = ", ".join(self.target_names), len(self.feature_names)
+        return f"<Solution: {targets} from {D} feature{'' if D == 1 else 's'}, {self.num_rows} rows>"
+
+    def _repr_html_(self) -> str:
+        """Returns the table for a notebook."""
+        return solution_html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all numbers as plain types, as `linreg solve --json` prints them, with None for what is unknown.
+
+        With several targets each has an entry of its own.
         """
-        forecast = self.problem.forecast(self.learning_rate, self.model.momentum)
-        if self.is_preconditioned:
-            return [("every direction", float(forecast.halving_epochs.amax()))] if len(forecast.rates) else []
-        named_epochs = [
-            (direction_name(direction, self.coefficient_names), float(epochs))
-            for direction, epochs in zip(forecast.directions.T, forecast.halving_epochs, strict=True)
-        ]
-        return sorted(dict(named_epochs).items(), key=lambda named: named[1]) if self.model.momentum else named_epochs
-
-    @property
-    def coefficient_names(self) -> list[str]:
-        """Returns the names of b, if it is fitted, and of W's rows."""
-        names = ["W"] if self.data.num_features == 1 else [f"W/{name}" for name in self.data.feature_names]
-        return ["b", *names] if self.model.fit_intercept else names
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns plain types, with null for what is not finite. With several targets each has an entry of its own."""
-        optimum, statistics = self.problem.optimum, self.statistics
-        rates = self.problem.stable_learning_rates(self.model.momentum)
+        optimum, inference, convergence = self.problem.optimum, self.inference, self.convergence
+        fit, momentum, vif = inference.fit, self.settings.momentum, self.vif
         return {
-            "intercept": self._by_target(lambda k: self.estimate(0, k)) if self.model.fit_intercept else None,
-            "coefficients": self._by_target(
-                lambda k: {name: self.estimate(1 + d, k) for d, name in enumerate(self.data.feature_names)}
+            "intercept": self.by_target(lambda k: self.estimate(0, k)) if self.settings.fit_intercept else None,
+            "coefficients": self.by_target(
+                lambda k: {
+                    name: {**self.estimate(1 + d, k), "vif": finite(vif[name])}
+                    for d, name in enumerate(self.feature_names)
+                }
             ),
+            "standard_errors": self.errors_in_words or "least squares",
             "objective": optimum.objective,
-            "r_squared": self._by_target(lambda k: finite(statistics.r_squared[k])),
-            "residual_std": self._by_target(lambda k: finite(statistics.residual_std[k])),
+            "r_squared": self.by_target(lambda k: finite(fit.r_squared[k])),
+            "adjusted_r_squared": self.by_target(lambda k: finite(inference.adjusted_r_squared[k])),
+            "residual_std": self.by_target(lambda k: finite(fit.residual_std[k])),
+            "f_test": self.by_target(lambda k: plain_test(inference.f_tests[k])),
+            "log_likelihood": self.by_target(lambda k: finite(inference.log_likelihood[k])),
+            "aic": self.by_target(lambda k: finite(inference.aic[k])),
+            "bic": self.by_target(lambda k: finite(inference.bic[k])),
+            "degrees_of_freedom": self.degrees_of_freedom,
             "num_rows": optimum.data.num_rows,
-            "condition_number": finite(self.problem.condition_number),
-            "largest_stable_learning_rate": finite(self.problem.largest_stable_learning_rate(self.model.momentum)),
-            "stable_learning_rates": {name: finite(rate) for name, rate in rates.items()},
-            "halving_epochs": [{"direction": name, "epochs": finite(epochs)} for name, epochs in self.halving_epochs],
+            "condition_number": finite(self.condition_number),
+            "largest_stable_learning_rate": finite(self.problem.largest_stable_learning_rate(momentum)),
+            "stable_learning_rates": {name: finite(rate) for name, rate in self.learning_rates.items()},
+            "halving_epochs": [
+                {"direction": name, "epochs": finite(epochs)} for name, epochs in convergence.halving_epochs
+            ],
             "dependent_columns": self.problem.dependent_columns,
-            "advice": " ".join(filter(None, (*map(sentence, self.warnings()), self.advice()))),
+            "advice": " ".join(filter(None, (*map(sentence, self.warnings()), convergence.advice()))),
         }
 
     def estimate(self, row: int, target: int) -> dict[str, Any]:
-        """Returns an entry of θ (1+D, K) with its standard error and its 95% confidence interval."""
-        optimum = self.problem.optimum
-        estimate = float(optimum.W[row - 1, target] if row else optimum.b[target])
-        error = float(self.statistics.known_errors[row, target])
-        reach = self.statistics.t(0.95) * error
+        """Returns an entry of θ (1+D, K) with its standard error, 95% confidence interval, t and p."""
+        inference = self.inference
         return {
-            "estimate": estimate,
-            "standard_error": finite(error),
-            "confidence_interval": [finite(estimate - reach), finite(estimate + reach)],
+            "estimate": float(self._theta[row, target]),
+            "standard_error": finite(inference.standard_errors[row, target]),
+            "confidence_interval": [finite(bound) for bound in self.interval(row, target)],
+            "t": finite(inference.t_values[row, target]),
+            "p_value": finite(inference.p_values[row, target]),
         }
 
-    def _by_target(self, value: Callable[[int], Any]) -> Any:
-        targets = self.data.target_names
-        return value(0) if len(targets) == 1 else {name: value(k) for k, name in enumerate(targets)}
+    @overload
+    def predict(self, X: Any, interval: None = None) -> np.ndarray: ...
 
-    def advice(self) -> str:
-        """Says in a sentence or two what converges slowly or not at all, and what would help."""
-        return " ".join(filter(None, (self._learning_rate_advice(), self._column_advice())))
+    @overload
+    def predict(self, X: Any, interval: float) -> Prediction: ...
 
-    def warnings(self) -> list[str]:
-        """Returns a sentence for each reason why coefficients or their standard errors are not determined."""
-        return data_warnings(self.problem, self.statistics, self.data.target_names)
+    def predict(self, X: Any, interval: float | None = None) -> np.ndarray | Prediction:
+        """Predicts new rows, in float64; NaN where a row lacks a value.
 
-    def _learning_rate_advice(self) -> str:
-        unstable = self.problem.instability(self.learning_rate, self.model.momentum)
-        return f"WARNING: {unstable}; --model.learning_rate auto is safe." if unstable else ""
+        Args:
+            X: An array (N, D) with the columns of the fit in the same order; a frame, or a path to a file, whose
+                columns have the same names.
+            interval: Probability of the prediction interval (for weight 1), such as 0.95; None for predictions alone.
 
-    def _column_advice(self) -> str:
-        if self.statistics.is_saturated:
-            return ""
-        if self.problem.dependent_columns:
-            return self._collinearity_advice()
-        if self.is_preconditioned:
-            return (
-                "Every direction converges alike, whatever the condition number: each step is multiplied by the inverse"
-                " of J's Hessian (--model.precondition true)."
-            )
-        condition = self.problem.condition_number
-        if self.problem.constant_columns and condition == math.inf:
-            return ""
-        (_, fastest), (slow, slowest) = self.halving_epochs[0], self.halving_epochs[-1]
-        if condition <= 100:  # the slowest direction takes at most about 100 times as many epochs as the fastest
-            return "No direction converges slowly."
-        # With momentum that limits all directions their times agree to 1%, and rounding decides which one is slowest.
-        if self.model.momentum and fastest > 0.99 * slowest:
-            return (
-                f"No direction is slower than another: --model.momentum {self.model.momentum:g} sets the pace of all."
-            )
-        standardized = condition if self.model.standardize else self._standardized_condition()
-        if standardized < condition / 10:
-            return (
-                f"{slow} converges slowly: columns differ in size, or their means are far from 0. --model.standardize"
-                f" true reduces the condition number from {condition:.3g} to {standardized:.3g}."
-            )
-        return (
-            f"{slow} converges slowly: these columns are almost collinear. A larger --model.l2 or --model.momentum"
-            " helps, or leaving one of them out."
-        )
+        Returns:
+            The predictions (N,), or (N, K) for several targets; with an interval, `predicted`, `lower` and `upper`.
 
-    def _collinearity_advice(self) -> str:
-        """Says how to end the linear dependence of columns."""
-        dependent, optimum = set(self.problem.dependent_columns), self.problem.optimum
-        groups = [group for group in self.data.complete_categories if dependent.issuperset(group)]
-        advice = []
-        if groups and self.model.fit_intercept:
-            advice.append(
-                "The categories of a text column add up to the intercept: --data.drop_first true drops one of them."
-            )
-        if not advice or optimum.null.shape[1] > len(groups):  # others are dependent too
-            advice.append("Leave out one of the collinear columns, or penalise them more: a larger --model.l2.")
-        return " ".join(advice)
+        Raises:
+            InputError: the columns differ, or there are too few rows for an interval.
+        """
+        from linreg_pl.data.table.new_rows import read_rows  # not at the top: slow to import
 
-    def _standardized_condition(self) -> float:
-        """Computes the condition number with standardized features, whose weights are then those penalised."""
-        data, fit_intercept = self.problem.optimum.data, self.model.fit_intercept
-        scaling = standardization(data, fit_intercept)
-        rows, scaling = data.centered_at(scaling.center(data.num_targets)), scaling.centered
-        penalty = penalty_rows(data.num_features, self.model.l2, self.model.fold_bias, scaling)
-        standardized = optimum(rows, penalty, fit_intercept)
-        if standardized.null.shape[1] or standardized.constant:
-            return float("inf")
-        lengths = torch.linalg.svdvals(standardized.factor_of(scaling))
-        return float((lengths[0] / lengths[-1]).square())
+        optimum = self.problem.optimum
+        D, center = len(self.feature_names), optimum.data.center
+        reach = None if interval is None else self._interval(interval)
+        predicted, half_widths = [], []
+        for x in read_rows(self.columns, X):
+            predicted.append((x - center[:D]) @ optimum.W + (optimum.theta.high[0] + center[D:]))
+            if reach is not None:
+                half_widths.append(reach.reach(x))
+        values = shaped(predicted, len(self.target_names))
+        if reach is None:
+            return values
+        widths = shaped(half_widths, len(self.target_names))
+        return Prediction(values, values - widths, values + widths)
+
+    def _interval(self, probability: float) -> PredictionInterval:
+        if not 0 < probability < 1:
+            raise InputError(f"interval is {probability}: give a number between 0 and 1, such as 0.95")
+        try:
+            return PredictionInterval(self.problem.optimum.data, self.settings.fit_intercept, probability)
+        except ValueError as error:
+            raise InputError(f"there is no interval, {error}") from error
 
 
-def solve(data: BatchDataModule, model: LinearRegression) -> Solution:
-    """Solves the problem exactly, and refines the solution to all its digits by a second pass over the rows."""
+def shaped(batches: list[torch.Tensor], num_targets: int) -> np.ndarray:
+    """Returns batches (n, K) as one array (N, K), or (N,) for one target."""
+    values: np.ndarray = torch.cat([torch.zeros(0, num_targets, dtype=torch.float64), *batches]).numpy()
+    return values[:, 0] if num_targets == 1 else values
+
+
+def solve(
+    data: BatchDataModule, model: LinearRegression, robust: Robust | None = None, cluster: str | None = None
+) -> Solution:
+    """Solves the problem exactly, and refines the solution to all its digits by a second pass over the rows.
+
+    Args:
+        data: Set up for solve or fit.
+        model: Its settings pose the problem.
+        robust: Standard errors for noise that differs between rows: HC0, HC1, HC2 or HC3; takes a further pass.
+        cluster: Column whose values group the rows, for noise that is correlated within groups; likewise.
+
+    Raises:
+        InputError: the standard errors that are asked for do not exist.
+    """
+    require_robust(data, robust, cluster)
     if model.standardize:
         model.standardize_like(data)
-    problem = model.problem(data)
-    return Solution(data, model, replace(problem, optimum=refined(problem.optimum, data.watched_rows())))
+    problem, weights = model.problem(data), LogWeights()
+    problem = replace(problem, optimum=refined(problem.optimum, weights.noted(data.watched_rows())))
+    errors = _robust_errors(data, problem, robust, cluster)
+    return Solution(
+        problem=problem,
+        settings=model.settings,
+        columns=data.columns,
+        complete_categories=data.complete_categories,
+        remarks=data.remarks,
+        inference=Inference(problem.optimum, weights.total, errors),
+    )
 
 
-def direction_name(direction: Tensor, names: list[str]) -> str:
-    """Describes a direction by its largest component, and up to two others of at least half its size: `W/s1 - W/s2`."""
-    sizes = direction.abs()
-    chosen = [int(i) for i in sizes.argsort(descending=True)[:3] if sizes[i] >= sizes.max() / 2]
-    relative = (direction / direction[chosen[0]]).real
-    name = names[chosen[0]]
-    for i in chosen[1:]:
-        name += f" {'+' if relative[i] > 0 else '-'} {names[i]}"
-    return name
+class LogWeights:
+    """The sum of the logarithms of the weights above 0, noted while the rows pass by."""
+
+    total = 0.0
+
+    def noted(self, chunks: Iterator[Batch]) -> Iterator[Batch]:
+        """Yields the rows as they are."""
+        for chunk in chunks:
+            if len(chunk) > 2:
+                weights = chunk[2].double()
+                self.total += float(weights[weights > 0].log().sum())
+            yield chunk
+
+
+def require_robust(data: BatchDataModule, robust: str | None, cluster: str | None) -> None:
+    """Checks which robust standard errors are asked for.
+
+    Raises:
+        InputError: they do not exist.
+    """
+    if robust is None and cluster is None:
+        return
+    if robust is not None and cluster is not None:
+        raise InputError(f"robust is {robust} and cluster is {cluster!r}: give --robust or --cluster, not both")
+    if robust is not None and robust not in get_args(Robust):
+        raise InputError(f"robust is {robust!r}: give --robust HC0, HC1, HC2 or HC3")
+    if isinstance(data, SyntheticDataModule):
+        flag = "--cluster" if robust is None else "--robust"
+        raise InputError(
+            f"the synthetic data has new noise at every epoch, so there are no residuals for {flag}; leave it out"
+        )
+
+
+def _robust_errors(
+    data: BatchDataModule, problem: Problem, robust: Robust | None, cluster: str | None
+) -> RobustErrors | None:
+    if cluster is None:
+        return None if robust is None else robust_errors(problem.optimum, data.watched_rows(), robust)
+    try:
+        return robust_errors(problem.optimum, data.grouped_rows(cluster), "cluster")
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"--cluster {cluster}: {error}") from error
 
 
 def sentence(text: str) -> str:
     """Returns a text with a capital letter and a full stop, unless it asks a question."""
     return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
-
-
-def finite(number: Any) -> float | None:
-    """Converts a number for JSON, which has no infinity and no NaN."""
-    return float(number) if math.isfinite(number) else None

@@ -1,79 +1,134 @@
-"""Formats the exact solution for the terminal, as `linreg solve` prints it."""
+"""Formats the exact solution as text, for the terminal and for `print`, and as HTML for notebooks."""
 
+import html
 import math
-
-from torch import Tensor
+from collections.abc import Iterable
 
 from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.exact.epochs_in_words import counted, shown_epochs
-from linreg_pl.exact.solution import Solution
+from linreg_pl.exact.estimates import Estimates
+
+HEADER = ("estimate", "standard error", "t", "p", "95% interval")
 
 
-def solution_lines(solution: Solution) -> list[str]:
+def solution_lines(solution: Estimates) -> list[str]:
     """Returns the lines that `linreg solve` prints."""
-    problem, statistics = solution.problem, solution.statistics
+    return [*fit_lines(solution), "", *convergence_lines(solution)]
+
+
+def fit_lines(solution: Estimates) -> list[str]:
+    """Returns the lines of the coefficients, and of how well they fit."""
+    lines = [line for target in range(len(solution.target_names)) for line in _table(solution, target)]
+    return [*lines, *(f"WARNING  {warning}" for warning in solution.warnings()), *_criteria(solution)]
+
+
+def _criteria(solution: Estimates) -> list[str]:
+    """Returns the lines below the table."""
+    inference, words = solution.inference, solution.errors_in_words
+    fit, loss = inference.fit, solution.problem.optimum.objective
+    lines = [f"standard errors: {words}"] if words and not fit.is_saturated else []
+    lines.append(
+        f"{counted(solution.num_rows, 'row')}, loss {loss:.6g}, R² {_listed(fit.r_squared.tolist())},"
+        f" residual deviation {_listed(fit.residual_std.tolist())}"
+    )
+    if fit.is_saturated:
+        return lines
+    tests = inference.f_tests
+    between, within = tests[0].degrees_of_freedom
+    return [
+        *lines,
+        f"adjusted R² {_listed(inference.adjusted_r_squared.tolist())},"
+        f" F {_listed(test.statistic for test in tests)} on {between:.6g} and {within:.6g} degrees of freedom,"
+        f" p {', '.join(_p_value(test.p_value) for test in tests)}",
+        f"log-likelihood {_listed(inference.log_likelihood.tolist())}, AIC {_listed(inference.aic.tolist())},"
+        f" BIC {_listed(inference.bic.tolist())}",
+        *_inflation(solution),
+    ]
+
+
+def _inflation(solution: Estimates, notable: float = 10, most: int = 4) -> list[str]:
+    """Returns a line with the largest variance inflation factors, as far as they exceed what is thought harmless."""
+    factors = sorted(solution.vif.items(), key=lambda item: -item[1] if not math.isnan(item[1]) else 0.0)
+    large = [(name, factor) for name, factor in factors if notable < factor < math.inf]
+    shown = ", ".join(f"{name} {factor:.4g}" for name, factor in large[:most])
+    more = f" and {len(large) - most} more" if len(large) > most else ""
+    return [f"variance inflation factors above {notable:g}: {shown}{more}"] if large else []
+
+
+def _table(solution: Estimates, target: int) -> list[str]:
+    """Returns a line a coefficient of one target, below a header."""
+    names = [name for name, _ in solution.rows()]
+    width = max(9, *map(len, names))
+    title = "" if len(solution.target_names) == 1 else solution.target_names[target]
+    lines = [f"{title:{width}}  {HEADER[0]:>12}  {HEADER[1]:>14}  {HEADER[2]:>9}  {HEADER[3]:>9}    {HEADER[4]}"]
+    for name, (estimate, error, t, p, interval) in zip(names, cells(solution, target), strict=True):
+        line = f"{name:{width}}  {estimate:>12}  {error:>14}"
+        lines.append(line + (f"  {t:>9}  {p:>9}    {interval}" if interval else ""))
+    return lines
+
+
+def cells(solution: Estimates, target: int) -> list[tuple[str, str, str, str, str]]:
+    """Returns the texts of a target's table: estimate, standard error, t, p and interval of each coefficient."""
+    W, b = shown_coefficients(solution.problem.optimum)
+    inference, rows = solution.inference, []
+    for _, row in solution.rows():
+        estimate = float(W[row - 1, target] if row else b[target])
+        error = float(inference.standard_errors[row, target])
+        if not error > 0:
+            rows.append((f"{estimate:.6g}", "unknown", "", "", ""))
+            continue
+        low, high = solution.interval(row, target)
+        p = _p_value(float(inference.p_values[row, target]))
+        rows.append((f"{estimate:.6g}", f"{error:.6g}", f"{estimate / error:.4g}", p, f"{low:.6g} … {high:.6g}"))
+    return rows
+
+
+def _p_value(p: float) -> str:
+    if math.isnan(p):
+        return "unknown"
+    return f"{p:.3g}" if p > 1e-300 else "<1e-300"
+
+
+def convergence_lines(solution: Estimates) -> list[str]:
+    """Returns the lines of how fast gradient descent converges, and of what would help."""
     rate_labels = {
         "full_batch": "on all rows",
         "worst_batch": "on the worst batch alone",
         "cycle": "over the cycle",
         "mean_square": "in the mean square",
     }
-    rates = problem.stable_learning_rates(solution.model.momentum)
-    lines = [line for target in range(solution.data.num_targets) for line in _table(solution, target)]
-    lines += [f"WARNING  {warning}" for warning in solution.warnings()]
-    rows = counted(problem.optimum.data.num_rows, "row")
+    rates = solution.learning_rates
     return [
-        *lines,
-        f"{rows}, loss {problem.optimum.objective:.6g},"
-        f" R² {_listed(statistics.r_squared)}, residual deviation {_listed(statistics.residual_std)}",
-        "",
         _condition_line(solution),
         "largest stable learning rate " + ", ".join(f"{rate:.5g} {rate_labels[name]}" for name, rate in rates.items()),
         *_direction_lines(solution),
-        *filter(None, [solution.advice()]),
+        *filter(None, [solution.convergence.advice()]),
     ]
 
 
-def _condition_line(solution: Solution) -> str:
+def _condition_line(solution: Estimates) -> str:
     """Returns the condition number: of the standardized columns where steps are preconditioned."""
     problem = solution.problem
-    if solution.is_preconditioned:
+    if solution.convergence.is_preconditioned:
         apart = problem.optimum.constant or problem.optimum.null.shape[1]
         rest = ", apart from the constant and the collinear directions" if apart else ""
         return f"condition number of the standardized columns {problem.optimum.condition:.4g}{rest}"
     return f"condition number {problem.condition_number:.4g}"
 
 
-def _table(solution: Solution, target: int) -> list[str]:
-    """Returns a line a coefficient of one target, below a header."""
-    names = ["intercept", *solution.data.feature_names]
-    width = max(len(name) for name in names)
-    title = "" if solution.data.num_targets == 1 else solution.data.target_names[target]
-    lines = [f"{title:{width}}      estimate  standard error    95% interval"]
-    W, b = shown_coefficients(solution.problem.optimum)
-    for row, name in enumerate(names):
-        if row == 0 and not solution.model.fit_intercept:
-            continue
-        entry = solution.estimate(row, target)
-        error, (low, high) = entry["standard_error"], entry["confidence_interval"]
-        uncertainty = f"{error:14.6g}    {low:.6g} … {high:.6g}" if error is not None else f"{'unknown':>14}"
-        estimate = float(W[row - 1, target] if row else b[target])
-        lines.append(f"{name:{width}}  {estimate:12.6g}  {uncertainty}")
-    return lines
-
-
-def _direction_lines(solution: Solution, most: int = 12) -> list[str]:
+def _direction_lines(solution: Estimates, most: int = 12) -> list[str]:
     """Returns a line a direction below a heading; none where steps are preconditioned.
 
     Of more than `most`, only the fastest and the slowest are shown, as the JSON has them all.
     """
-    if solution.is_preconditioned:
+    convergence = solution.convergence
+    if convergence.is_preconditioned:
         return []
-    heading = f"epochs in which an error halves, at learning rate {solution.learning_rate:.4g}:"
-    width = max(len(name) for name, _ in solution.halving_epochs)
+    heading = f"epochs in which an error halves, at learning rate {convergence.learning_rate:.4g}:"
+    width = max(len(name) for name, _ in convergence.halving_epochs)
     lines = [
         f"  {name:{width}}  {f'{epochs:.1f}' if epochs < 1e4 else shown_epochs(epochs):>9}"
-        for name, epochs in solution.halving_epochs
+        for name, epochs in convergence.halving_epochs
     ]
     if len(lines) <= most:
         return [heading, *lines]
@@ -81,5 +136,19 @@ def _direction_lines(solution: Solution, most: int = 12) -> list[str]:
     return [heading, *lines[:half], f"  and {len(lines) - 2 * half} more in between", *lines[-half:]]
 
 
-def _listed(values: Tensor) -> str:
-    return ", ".join(f"{value:.6g}" if math.isfinite(value) else "unknown" for value in values.tolist())
+def solution_html(solution: Estimates) -> str:
+    """Returns the same table, and the lines below it, as HTML."""
+    tables = []
+    for target, title in enumerate(solution.target_names):
+        header = "".join(f"<th>{each}</th>" for each in ("", *HEADER))
+        body = "".join(
+            f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{text}</td>' for text in texts)}</tr>"
+            for (name, _), texts in zip(solution.rows(), cells(solution, target), strict=True)
+        )
+        tables.append(f"<table><caption>{html.escape(title)}</caption><tr>{header}</tr>{body}</table>")
+    notes = [*(f"WARNING {warning}" for warning in solution.warnings()), *_criteria(solution)]
+    return "".join([*tables, *(f"<p>{html.escape(note)}</p>" for note in notes)])
+
+
+def _listed(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.6g}" if math.isfinite(value) else "unknown" for value in values)

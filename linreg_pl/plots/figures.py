@@ -74,7 +74,7 @@ def draw_loss(axes: Axes, record: Record) -> None:
     for tag, colour in (("train/loss", Colour.ACTUAL), ("val/loss", Colour.OTHER)):
         if tag in record.curves:
             axes.plot(*record.curves[tag].T, color=colour, label=tag)
-    exact = record.solution.problem.optimum.objective
+    exact = record.problem.optimum.objective
     if exact > 0:
         axes.axhline(exact, color=Colour.EXPECTED, linestyle="--", label=f"exact: {exact:.6g}")
     axes.set(title="loss J", xlabel=steps_label(record))
@@ -106,7 +106,7 @@ def scale(axes: Axes) -> None:
 
 def steps_label(record: Record) -> str:
     """Returns the label of the x-axis."""
-    return f"optimizer steps ({record.solution.problem.steps_per_epoch} an epoch)"
+    return f"optimizer steps ({record.problem.steps_per_epoch} an epoch)"
 
 
 def _fit(record: Record) -> Figure:
@@ -123,9 +123,9 @@ def draw_line(axes: Axes, record: Record, target: int = 0) -> None:
     x, y, *_ = record.rows
     draw_rows(axes, x[:, 0], y[:, target])
     ends = torch.stack([x.min(), x.max()])
-    optimum = record.solution.problem.optimum
+    optimum = record.problem.optimum
     for (W, b), colour, line, label in (
-        (record.solution.model.coefficients(), Colour.ACTUAL, "-", "fitted"),
+        (record.model.coefficients(), Colour.ACTUAL, "-", "fitted"),
         ((optimum.W, optimum.b), Colour.EXPECTED, "--", "exact"),
     ):
         slope, intercept = float(W[0, target]), float(b[target])
@@ -178,7 +178,7 @@ def _path(record: Record) -> Figure | None:
 
 def draw_path(axes: Axes, record: Record) -> None:
     """Draws the run's path on the surface of J over the two coefficients that are trained."""
-    path, problem = record.path, record.solution.problem
+    path, problem = record.path, record.problem
     assert path is not None, "there are two coefficients"
     exact = (problem.scaling.inverse @ problem.optimum.theta.high)[problem.optimum.free, 0]
     low, high = (bound.numpy() for bound in _bounds(torch.cat([path, exact.unsqueeze(0)])))
@@ -195,8 +195,8 @@ def draw_path(axes: Axes, record: Record) -> None:
     axes.plot(*exact.flip(0), "*", **(line | {"color": Colour.EXPECTED}), markersize=18, label="exact")
     axes.plot(*path[0].flip(0), "o", **line, markersize=9, label="start")
     axes.plot(*path[-1].flip(0), "s", **line, markersize=6, label="end")
-    second, first = record.solution.coefficient_names
-    units = " of standardized x" if record.solution.model.standardize else ""
+    second, first = record.convergence.coefficient_names
+    units = " of standardized x" if record.model.standardize else ""
     axes.set(title="the run's way on the cost surface", xlabel=f"{first}{units}", ylabel=f"{second}{units}")
     axes.legend(facecolor="#bbbbbb", framealpha=0.9)
 

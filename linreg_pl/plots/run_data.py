@@ -14,12 +14,13 @@ from linreg_pl.core.scaling import theta_of
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError
-from linreg_pl.exact.solution import Solution
+from linreg_pl.exact.convergence import Convergence
 from linreg_pl.runs.compatibility import changed_settings
 from linreg_pl.runs.folder import CONFIG, read_data_settings
 from linreg_pl.runs.resume import newest_good_checkpoint
 from linreg_pl.training.checkpoint_contents import CheckpointContents
 from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Record:
     total_steps: int  # of the run when it is complete; -1 for a run without an end
     curves: dict[str, Tensor]  # tag: (n, 2), step and value, float64
     start: tuple[Tensor, Tensor]  # W and b that are trained, before the first step
-    solution: Solution  # the exact solution, with the checkpoint's model
+    data: BatchDataModule  # that the run was fitted on
+    model: LinearRegression  # of the checkpoint
+    convergence: Convergence
 
     @property
-    def data(self) -> BatchDataModule:
-        """Returns the data that the run was fitted on."""
-        return self.solution.data
+    def problem(self) -> Problem:
+        """Returns the problem that the run solves."""
+        return self.convergence.problem
 
     @cached_property
     def rows(self) -> Batch:
@@ -46,23 +49,23 @@ class Record:
     @cached_property
     def predictions(self) -> Tensor:
         """Computes the predictions for these rows, (N, K)."""
-        W, b = self.solution.model.coefficients()
+        W, b = self.model.coefficients()
         return self.rows[0] @ W + b
 
     @property
     def forecast_of_gap(self) -> Tensor:
         """Forecasts the gap from the start to the last step, (n, 2): step and gap, at about 400 points or fewer."""
-        solution, problem, intervals = self.solution, self.solution.problem, 400
-        if solution.model.schedule != "constant" and self.total_steps != -1:
+        problem, model, intervals = self.problem, self.model, 400
+        if model.schedule != "constant" and self.total_steps != -1:
             every = -(-self.step // intervals)
-            rate = ScheduledRate(solution.learning_rate, solution.model.schedule, self.total_steps)
-            errors, momentum = problem.errors(*self.start), solution.model.momentum
-            _, gaps = problem.course(errors, every, self.step // every, rate.at, momentum)
+            rate = ScheduledRate(self.convergence.learning_rate, model.schedule, self.total_steps)
+            errors = problem.errors(*self.start)
+            _, gaps = problem.course(errors, every, self.step // every, rate.at, model.momentum)
             return torch.stack([every * torch.arange(len(gaps), dtype=torch.float64), gaps], 1)
         epochs = self.step // problem.steps_per_epoch
         every = max(1, -(-epochs // intervals))
         gaps = problem.forecast_of_gap(
-            problem.errors(*self.start), every, epochs // every, solution.learning_rate, solution.model.momentum
+            problem.errors(*self.start), every, epochs // every, self.convergence.learning_rate, model.momentum
         )
         return torch.stack([every * problem.steps_per_epoch * torch.arange(len(gaps), dtype=torch.float64), gaps], 1)
 
@@ -72,13 +75,13 @@ class Record:
 
         None where there are not exactly two, or where they have no curves.
         """
-        problem, names = self.solution.problem, self.solution.coefficient_names
+        problem, names = self.problem, self.convergence.coefficient_names
         points = [curve[:, 1] for name in names if (curve := self.curves.get(f"params/{name}")) is not None]
         if self.data.num_targets > 1 or len(names) != 2 or len(points) != 2:
             return None
         theta = torch.zeros(1 + self.data.num_features, len(points[0]), dtype=torch.float64)
         theta[problem.optimum.free] = torch.stack(points)
-        scaling, (W, b) = self.solution.model.scaling, self.start
+        scaling, (W, b) = self.model.scaling, self.start
         theta[0] -= scaling.target_means
         path = torch.cat([theta_of(W, b), scaling.inverse @ theta], dim=1)
         return path[problem.optimum.free].T
@@ -104,9 +107,10 @@ def record(run: Path) -> Record:
     if changes:
         raise InputError(f"{run}: its data has changed since it was fitted: {'; '.join(changes)}")
     start = W, b + (target_means - module.scaling.target_means)  # up to format 2, targets were not centered
-    solution = Solution(data, module, module.problem(data))
+    problem = module.problem(data)
+    convergence = Convergence(problem, module.settings, data.feature_names, data.complete_categories)
     total_steps = contents.progress.total_steps or contents.global_step
-    return Record(contents.global_step, total_steps, curves_of(run), start, solution)
+    return Record(contents.global_step, total_steps, curves_of(run), start, data, module, convergence)
 
 
 def run_dataset(run: Path, contents: CheckpointContents) -> BatchDataModule:

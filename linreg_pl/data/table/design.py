@@ -38,6 +38,7 @@ class Design:
         rare: What to do with the rare ones of more categories.
         unseen: What to do with categories and texts that the fit has not seen; None: see `TableDataModule`.
         learnt: What the checkpoint has learnt.
+        aside: Names of columns that are features only if the user chooses them.
     """
 
     source: Source
@@ -56,6 +57,7 @@ class Design:
     rare: Literal["error", "other"]
     unseen: Literal["error", "missing", "other"] | None
     learnt: Learnt = field(default_factory=Learnt)
+    aside: Sequence[str] = ()
 
     @property
     def others(self) -> list[str]:
@@ -74,7 +76,7 @@ class Design:
         if self.chosen is None:
             self.source.require_same_columns()
         excluded = set(self._excluded())
-        left_out = {*self.others, *self.source.index, *excluded}
+        left_out = {*self.others, *self.source.index, *excluded, *self.aside}
         features = [each for each in columns if each not in left_out] if self.chosen is None else list(self.chosen)
         require_columns(name, columns, features, "--data.features")
         both = [each for each in features if each in self.targets]

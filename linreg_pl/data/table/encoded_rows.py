@@ -83,6 +83,13 @@ class EncodedRows:
                 values = values.astype(np.float64)  # as the means are, in any batch
             yield rows, values if all_finite or keeps_missing else self._completed(values)
 
+    def complete(self, part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the same rows as `read`, each with its number in the table, from 0."""
+        for rows, values in self.numbered(part, keeps_missing=True):
+            imputed, missing = self._imputed(values)
+            kept = ~missing.any(axis=1)
+            yield rows[kept], imputed[kept]
+
     def gaps(self) -> Gaps:
         """Counts the missing values in the rows to fit; takes a pass over them."""
         imputes = self.missing in ("mean", "indicator")
@@ -106,14 +113,20 @@ class EncodedRows:
         missing = np.isnan(values)
         if self.missing == "error" and not self.predicts and missing.any():
             raise refusal([self.gaps().complaint(self.table.place)])
-        if self.means is not None:
-            num_features = len(self.means)
-            np.copyto(values[:, :num_features], self.means, where=missing[:, :num_features])
-            missing = np.isnan(values)
+        values, missing = self._imputed(values)
         if self.predicts:
             return np.where(_infinite(values), np.nan, values)
         complete: np.ndarray = values[~missing.any(axis=1)]
         return complete
+
+    def _imputed(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Imputes the means, if there are any, in place; returns the rows, and which values are missing still."""
+        missing = np.isnan(values)
+        if self.means is None:
+            return values, missing
+        num_features = len(self.means)
+        np.copyto(values[:, :num_features], self.means, where=missing[:, :num_features])
+        return values, np.isnan(values)
 
     def _require_weights(self, weights: np.ndarray, rows: np.ndarray) -> None:
         negative = weights < 0

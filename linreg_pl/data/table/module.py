@@ -5,9 +5,10 @@ are scaled to a mean of 1 over the training rows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 import torch
@@ -16,7 +17,6 @@ from linreg_pl.core.triangle import center_of, triangle_of
 from linreg_pl.data.base import Column, checked_batch_size, checked_seed, equal_batch_size
 from linreg_pl.data.loaders import Summary
 from linreg_pl.data.table.csv import Csv
-from linreg_pl.data.table.description import Description, descriptions
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoding import require_columns
 from linreg_pl.data.table.fingerprint import Fingerprint
@@ -84,6 +84,8 @@ class TableDataModule(TrainingData):
         InputError: the table or a setting can't be used.
     """
 
+    arrays: ClassVar[tuple[str, ...]] = ()
+    """Arguments of a subclass that hold rows, and so are no hyper-parameters."""
     _loader: RowsLoader  # the rows to evaluate in the current stage; known after `setup`
 
     def __init__(
@@ -143,7 +145,7 @@ class TableDataModule(TrainingData):
         self._held_out = HeldOut(split, {"val": plain_path(val_path), "test": plain_path(test_path)})
         # A checkpoint contains plain types only.
         path, val_path, test_path = (name_of(plain_path(each)) for each in (path, val_path, test_path))
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=self.arrays)
         self.shuffle, self._seed, self._chosen_batch_size = shuffle, seed, batch_size
         self._opened: SplitTable | None = None
         self._streams: bool | None = None  # decided by the first setup for fit or solve, or by the checkpoint
@@ -158,31 +160,6 @@ class TableDataModule(TrainingData):
             shuffled_by = self._seed if self.shuffle else None
             self._opened = SplitTable(fitted, self._held_out, self._csv, self._memory_limit, shuffled_by)
         return self._opened
-
-    @property
-    def feature_names(self) -> list[str]:
-        """Returns the names of the columns of x: `column=value` for a category.
-
-        If there are text columns, the first call may take a pass over the rows to find the categories.
-        """
-        return self._tables.fitted.feature_names
-
-    @property
-    def remarks(self) -> list[str]:
-        """Returns what the user should know of how the table is read; known after `setup`."""
-        return self._tables.fitted.remarks
-
-    def describe(self) -> list[Description]:
-        """Returns what each column is taken for, its missing values, and its range or categories.
-
-        A column that can't be used does not raise an error here.
-        """
-        return list(descriptions(self._tables.fitted))
-
-    @property
-    def complete_categories(self) -> list[list[str]]:
-        """Returns the categories of each text column, as features, where none is left out."""
-        return self._tables.fitted.complete_categories
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -216,6 +193,10 @@ class TableDataModule(TrainingData):
         self._streams, stage, self._stage = streams, self._stage, None
         if stage is not None:
             self.setup(stage)
+
+    def set_aside(self, names: Sequence[str]) -> None:
+        """Leaves columns out of the features, unless the user names them as such; call it before `setup`."""
+        self._design, self._opened = replace(self._design, aside=tuple(names)), None
 
     def setup(self, stage: str) -> None:
         """Opens the rows for a stage: fit, validate, test, predict or solve. A second call for a stage does nothing.

@@ -87,9 +87,9 @@ class FrameSource(Source):
 
     def __init__(self, frame: ArrowStream) -> None:
         self._table = arrow_table(frame)
-        self.name = f"the {type(frame).__name__}"
+        self.name = name_of(frame)
         self.columns = _checked(self.name, self._table.column_names)
-        self.index = _index(self._table.schema)
+        self.index = index_columns(self._table.schema)
 
     def schema(self, columns: Sequence[str], text: Collection[str] = ()) -> pa.Schema:
         """Returns the types of some columns; see `Source`."""
@@ -116,7 +116,7 @@ class FileSource(Source):
         first = files.files[0].path
         self.name = str(first) if len(files.files) == 1 else f"{first} and {len(files.files) - 1} more"
         self.columns = _checked(first, [*self._schemas[0].names, *files.partitions.names])
-        self.index = frozenset().union(*map(_index, self._schemas))
+        self.index = frozenset().union(*map(index_columns, self._schemas))
         self.index |= self._nameless
         self.paths = [file.path for file in files.files]
 
@@ -265,7 +265,7 @@ def plain_path(path: Any) -> Any:
 
 def name_of(path: Any) -> Any:
     """Returns what a checkpoint stores for a path: the path itself, or a name for a frame."""
-    return f"the {type(path).__name__}" if isinstance(path, ArrowStream) else path
+    return getattr(path, "source_name", f"the {type(path).__name__}") if isinstance(path, ArrowStream) else path
 
 
 def _with_partitions(batch: pa.RecordBatch, partitions: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
@@ -278,7 +278,7 @@ def _with_partitions(batch: pa.RecordBatch, partitions: dict[str, Any], schema: 
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _index(schema: pa.Schema) -> frozenset[str]:
+def index_columns(schema: pa.Schema) -> frozenset[str]:
     """Returns the columns that pandas made of a frame's index; none if the index only counts rows."""
     try:
         names = (schema.pandas_metadata or {}).get("index_columns", [])

@@ -1,13 +1,19 @@
 """Serves a table's rows to training: batches in each epoch's order, standardized if asked, and the rows' summary."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.columns import Columns
 from linreg_pl.data.loaders import Batch
+from linreg_pl.data.table.description import Description, descriptions
+from linreg_pl.data.table.groups import grouped_rows
+from linreg_pl.data.table.held_out import SplitTable
 from linreg_pl.data.table.training_rows import TrainingRows, first_rows
 
 
@@ -16,6 +22,47 @@ class TrainingData(BatchDataModule):
 
     shuffle: bool
     _training: TrainingRows  # known after `setup` for fit or solve
+
+    @property
+    @abstractmethod
+    def _tables(self) -> SplitTable:
+        """Returns the table, opened when rows are first needed."""
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Returns the names of the columns of x: `column=value` for a category.
+
+        If there are text columns, the first call may take a pass over the rows to find the categories.
+        """
+        return self._tables.fitted.feature_names
+
+    @property
+    def remarks(self) -> list[str]:
+        """Returns what the user should know of how the table is read; known after `setup`."""
+        return self._tables.fitted.remarks
+
+    def describe(self) -> list[Description]:
+        """Returns what each column is taken for, its missing values, and its range or categories.
+
+        A column that can't be used does not raise an error here.
+        """
+        return list(descriptions(self._tables.fitted))
+
+    @property
+    def complete_categories(self) -> list[list[str]]:
+        """Returns the categories of each text column, as features, where none is left out."""
+        return self._tables.fitted.complete_categories
+
+    @property
+    def columns(self) -> Columns:
+        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve."""
+        of_rows = ("path", "val_path", "test_path", "val_fraction", "test_fraction", "batch_size", "shuffle", "seed")
+        settings = {name: value for name, value in self.hparams.items() if name not in of_rows}
+        return Columns(self.feature_names, self.target_names, settings, self._tables.fitted.learnt)
+
+    def grouped_rows(self, column: str) -> Iterator[tuple[Tensor, ...]]:
+        """Yields the rows to fit, each with the number of its group; see `BatchDataModule`."""
+        return first_rows(grouped_rows(self._tables.fitted, column), self._training.num_drawn)
 
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
         """Standardizes the rows of training batches; see `BatchDataModule`."""

@@ -1,0 +1,53 @@
+"""Reads the rows to fit with the number of each row's group: rows with the same value of a column are a group."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from linreg_pl.data.table.encoding import require_columns
+from linreg_pl.data.table.fitted_table import FittedTable
+from linreg_pl.data.table.row_groups import Table
+from linreg_pl.errors import InputError, shortened
+
+
+def grouped_rows(fitted: FittedTable, column: str) -> Iterator[tuple[Tensor, ...]]:
+    """Yields x (n, D), y (n, K), the weights (n, 1) if there are any, and the groups' numbers (n,), int64.
+
+    Takes two passes, one over the column alone, whose numbers are held in memory, 4 bytes a row.
+
+    Raises:
+        InputError: there is no such column, or it lacks a value in a row to fit.
+    """
+    source, design = fitted.design.source, fitted.design
+    require_columns(source.name, source.columns, [column], "--cluster")
+    others = list(dict.fromkeys([*design.others, column]))
+    table = fitted.open(source, others, "--cluster")
+    groups = group_numbers(table, column)
+    encoded = fitted.encoded(table, "fit")
+    for rows, values in encoded.complete("fit"):
+        numbers = groups[rows]
+        if (numbers < 0).any():
+            name, row = table.place(int(rows[int((numbers < 0).argmax())]))
+            raise InputError(
+                f"{name}: column {shortened(column)}, row {row}: the value is missing, so the row has no cluster; give"
+                " it one, or leave such rows out"
+            )
+        ends = np.cumsum(encoded.widths)[:-1]
+        yield (*map(torch.from_numpy, np.split(values, ends, axis=1)), torch.from_numpy(numbers.astype(np.int64)))
+
+
+def group_numbers(table: Table, column: str) -> np.ndarray:
+    """Numbers the values of a column, from 0 on: (num_rows,), int32, with -1 for a missing one."""
+    numbers, known = np.empty(table.num_rows, dtype=np.int32), dict[object, int]()
+    for first, batch in table.all_batches([column]):
+        values = batch.column(column)
+        if not pa.types.is_dictionary(values.type):
+            values = pc.dictionary_encode(values)
+        of_values = [known.setdefault(value, len(known)) for value in values.dictionary.to_pylist()]
+        codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        numbers[first : first + len(codes)] = np.array([*of_values, -1], dtype=np.int32)[codes]
+    return numbers

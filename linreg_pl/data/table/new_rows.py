@@ -1,0 +1,44 @@
+"""Reads further rows in the way that a fit has read its own, from arrays, frames and files, to predict them."""
+
+from collections.abc import Iterator
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from linreg_pl.data.columns import Columns
+from linreg_pl.data.table.arrays import NamedTable, as_matrix, named_columns
+from linreg_pl.data.table.module import TableDataModule
+from linreg_pl.data.table.sources import ArrowStream
+from linreg_pl.errors import InputError
+
+
+def read_rows(columns: Columns, X: Any) -> Iterator[Tensor]:
+    """Yields x (n, D) in float64, some rows at a time; NaN where a value is missing.
+
+    Args:
+        columns: Of the fit.
+        X: An array (N, D) with the fit's columns in the same order; a frame, or a path to a file, with their names.
+
+    Raises:
+        InputError: columns are missing, or a value can't be used.
+    """
+    names = columns.learnt.get("features", columns.feature_names)
+    if not isinstance(X, str | PathLike | ArrowStream):
+        matrix = as_matrix(X, "X")
+        if matrix.shape[1] != len(names):
+            raise InputError(
+                f"X has shape {tuple(matrix.shape)}, but the fit has {len(names)} columns: give X (N, {len(names)}), or"
+                " a frame with the names of the columns"
+            )
+        if names == columns.feature_names and matrix.dtype.kind in "fiub":
+            yield torch.from_numpy(matrix.astype("float64"))
+            return
+        X = NamedTable(named_columns(matrix, names, "X"), "X")
+    learnt = columns.learnt or {"features": columns.feature_names, "categories": {}}
+    data = TableDataModule(X, **{"target": columns.target_names, **columns.settings})
+    data.adopt({"design": learnt, "checksum_type": "float64"})
+    data.setup("predict")
+    for x, *_ in data.predict_dataloader():
+        yield x.double()
