@@ -12,10 +12,11 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from linreg_pl.callbacks.progress_bar import RunBar
 from linreg_pl.cli import evaluate, fit
 from linreg_pl.cli.describe import describe
+from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.flags import COMMANDS, add_own_flags, data_classes, default_settings, mentions_data
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
-from linreg_pl.cli.parser import Parser
+from linreg_pl.cli.parser import Parser, refused_class
 from linreg_pl.cli.saved_settings import with_run_settings
 from linreg_pl.cli.trainer_settings import require_possible
 from linreg_pl.data.base import BatchDataModule
@@ -165,8 +166,18 @@ class LinregCLI(LightningCLI):
     # ---- what is run ----
 
     def instantiate_classes(self) -> None:
-        """Builds the data and the model."""
-        self.config_init = self.parser.instantiate(self.config)
+        """Builds the data, the model, and the trainer's callbacks and loggers.
+
+        Raises:
+            InputError: one of them can't be built, for example because it needs a package.
+        """
+        try:
+            self.config_init = self.parser.instantiate(self.config)
+        except ValueError as error:
+            reason = refused_class(str(error))
+            if reason is None or message_for(error) is not None:  # a class of ours says it in its own words
+                raise
+            raise InputError(reason) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs the subcommand."""

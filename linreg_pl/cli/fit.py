@@ -7,17 +7,20 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 
 from linreg_pl.callbacks.checkpoints import EpochCheckpoints
 from linreg_pl.callbacks.curves import Curves
 from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import ExactAnswer
 from linreg_pl.callbacks.interruption import Interrupted, Interruption
+from linreg_pl.callbacks.monitored_values import MonitoredValues, monitors
 from linreg_pl.callbacks.report import Report
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.job import Job, as_list, require_suitable
@@ -37,6 +40,7 @@ from linreg_pl.training.checkpoint_contents import Progress
 from linreg_pl.training.due import has_end
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.possible_settings import require_possible_callbacks
 
 
 def fit(job: Job) -> None:
@@ -49,7 +53,8 @@ def fit(job: Job) -> None:
     """
     job.data.setup("fit")  # reads the data first: nothing is written for a run that can't begin
     require_resumable(job)
-    require_monitored(as_list(job.config.trainer.callbacks), job.data.holds_out_rows)
+    require_monitored(as_list(job.config.trainer.callbacks), job.data.holds_out_rows, job.settings.exact)
+    require_possible_callbacks(as_list(job.settings.trainer.callbacks), job.data)
     if job.settings.stop.limits and not job.settings.exact:
         raise InputError("--stop needs the exact answer, and --exact is false: leave one of them out")
     planned = planned_length(job.model, job.data, job.settings.trainer)
@@ -75,7 +80,7 @@ def fit(job: Job) -> None:
             logger=settings.logger if folder is None else run_loggers(settings.logger, folder, job.start.steps),
             max_epochs=-1,
             max_steps=steps,
-            enable_progress_bar=job.bar is not None,
+            enable_progress_bar=job.bar is not None or has_own_bar(settings),
             **validation_settings(settings, job.data),
         )
         # --trainer.fast_dev_run shortens the run
@@ -133,15 +138,22 @@ def run_callbacks(job: Job, exact: ExactAnswer | None, report: Report) -> list[C
     saving.saves_start = job.allow_changed_settings
     executions = Executions(job.settings.steps_per_execution)
     job.data.group_steps(executions)
+    curves, added = Curves(exact), as_list(job.settings.trainer.callbacks)
     return [
         *as_list(exact),
         EpochLines(job.settings.display_every_n_epochs),
-        Curves(exact),
+        curves,
+        *([MonitoredValues(curves)] if monitors(added, MonitoredValues.families) else []),
         saving,
         Interruption(saving, executions),
         report,
-        *as_list(job.bar),
+        *([] if has_own_bar(job.settings.trainer) else as_list(job.bar)),
     ]
+
+
+def has_own_bar(settings: Namespace) -> bool:
+    """Returns whether the trainer's settings have a progress bar of the user's, which replaces the command's."""
+    return any(isinstance(callback, ProgressBar) for callback in as_list(settings.callbacks))
 
 
 def config_callback(job: Job, planned: dict[str, int], folder: Path | None) -> list[Callback]:
@@ -150,6 +162,10 @@ def config_callback(job: Job, planned: dict[str, int], folder: Path | None) -> l
         return []
     config = job.config.clone()
     config.trainer = with_settings(config.trainer, planned)
+    for callback in as_list(config.trainer.callbacks):
+        arguments = callback.get("init_args", {})
+        for name, value in vars(arguments).items() if arguments else ():
+            arguments[name] = value.value if isinstance(value, Enum) else value  # such as the default of a text
     return [RunConfig(job.parser, config, save_to_log_dir=False)]
 
 

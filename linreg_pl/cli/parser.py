@@ -143,6 +143,12 @@ def details(message: str, matched: dict[str, str], parser: LightningArgumentPars
     }
 
 
+def refused_class(message: str) -> str | None:
+    """Returns the name of a class that could not be built, and why, from jsonargparse's message; None for others."""
+    match = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)':\s+(.+)", message)
+    return f"{match[1]}: {match[2]}" if match else None
+
+
 def accepted_kinds(message: str) -> list[str]:
     """Returns the kinds of values that would fit, in words; None is left out, as nobody types it."""
     kinds = {

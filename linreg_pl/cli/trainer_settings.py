@@ -69,7 +69,7 @@ def impossible_for_command(trainer: Namespace) -> Iterator[tuple[str, str]]:
     return ((name, remedy) for name, (is_so, remedy) in is_impossible.items() if is_so)
 
 
-def require_monitored(callbacks: Sequence[Namespace], holds_out_rows: bool) -> None:
+def require_monitored(callbacks: Sequence[Namespace], holds_out_rows: bool, measures_gap: bool) -> None:
     """Refuses a callback that monitors a value that this run never has, or not at a validation.
 
     A resumed run repeats validations, and nothing else that a callback could monitor.
@@ -77,15 +77,25 @@ def require_monitored(callbacks: Sequence[Namespace], holds_out_rows: bool) -> N
     Raises:
         InputError: there is one.
     """
+    known = ["val/loss", "val/mse", "val/r2", "train/loss", "train/mse", "train/grad_norm"]
+    known += ["gap/objective", "gap/grad_norm"] if measures_gap else []
     for callback in callbacks:
         name, settings = callback.class_path.rpartition(".")[2], callback.get("init_args", {})
         monitor = settings.get("monitor")
-        if monitor is not None and monitor not in ("val/loss", "val/mse", "val/r2"):
-            raise InputError(f"--trainer.callbacks.monitor {monitor}: {name} can monitor val/loss, val/mse or val/r2")
+        if monitor is not None and monitor not in known:
+            names = f"{', '.join(known[:-1])} or {known[-1]}"
+            raise InputError(f"--trainer.callbacks.monitor {monitor}: {name} can monitor {names}")
         if monitor is not None and not holds_out_rows:
+            if monitor.startswith("gap/"):
+                flag = monitor.replace("gap/objective", "gap/gap").replace("gap/", "--stop.")
+                raise InputError(
+                    f"--trainer.callbacks.monitor {monitor}: {name} checks after each validation, and no rows are held"
+                    f" out; {flag} stops a run without them"
+                )
             raise InputError(
-                f"--trainer.callbacks.monitor {monitor}: no rows are held out for {name} to monitor; with"
-                " TableDataModule, hold some out with --data.val_fraction, or give others with --data.val_path"
+                f"--trainer.callbacks.monitor {monitor}: {name} checks after each validation, and no rows are held out"
+                " to monitor val/loss or others; with TableDataModule, hold some out with --data.val_fraction, or give"
+                " others with --data.val_path"
             )
         if settings.get("check_on_train_epoch_end"):
             raise InputError(

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     ModelPruning,
     StochasticWeightAveraging,
+    ThroughputMonitor,
     WeightAveraging,
 )
 
@@ -57,9 +58,10 @@ def impossible_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]
     return ((name, remedy) for name, (is_so, remedy) in is_impossible.items() if is_so)
 
 
-def remedy_for(callback: Callback) -> str | None:
-    """Returns what to do instead of a callback that is not possible here; None if it is possible."""
+def remedy_for(callback: Callback, data: Any) -> str | None:
+    """Returns what to do instead of a callback that is not possible with this data; None if it is possible."""
     averages = "leave it out; --model.tail_averaging 0.5 averages W and b over the second half of the run"
+    is_summarized = isinstance(data, BatchDataModule) and data.holds_out_rows
     needs_psutil = isinstance(callback, DeviceStatsMonitor) and find_spec("psutil") is None
     remedies: dict[type[Callback], str] = {
         GradientAccumulationScheduler: "leave it out; raise --data.batch_size",
@@ -69,19 +71,22 @@ def remedy_for(callback: Callback) -> str | None:
         WeightAveraging: averages,
         BaseFinetuning: "leave it out; each step moves all of W and b",
         ModelPruning: "leave it out; --data.features chooses columns",
+        **(
+            {ThroughputMonitor: "leave it out, or hold out no rows: their summary is no batch"} if is_summarized else {}
+        ),
         **({DeviceStatsMonitor: "install psutil, which it needs"} if needs_psutil else {}),
     }
     return next((remedy for kind, remedy in remedies.items() if isinstance(callback, kind)), None)
 
 
-def require_possible_callbacks(callbacks: list[Callback]) -> None:
-    """Refuses callbacks that would change steps in a way that is not possible here.
+def require_possible_callbacks(callbacks: list[Callback], data: Any) -> None:
+    """Refuses callbacks that would change steps in a way that is not possible, or that can't work with this data.
 
     Raises:
         InputError: there is one.
     """
     for callback in callbacks:
-        remedy = remedy_for(callback)
+        remedy = remedy_for(callback, data)
         if remedy is not None:
             raise InputError(f"--trainer.callbacks {type(callback).__name__} is not possible here: {remedy}")
 
@@ -100,15 +105,16 @@ def require_possible_trainer(trainer: Trainer) -> None:
         "devices": trainer.num_devices,
         "num_nodes": trainer.num_nodes,
     }
+    data = getattr(trainer, "datamodule", None)
     is_fit, is_trial = trainer.state.fn == "fit", trainer.fast_dev_run  # type: ignore[attr-defined]  # set by setattr
     names = ["gradient_clip_val", "accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"]
-    if isinstance(getattr(trainer, "datamodule", None), BatchDataModule) and not is_trial:
+    if isinstance(data, BatchDataModule) and not is_trial:
         names += ["limit_train_batches", "overfit_batches"]
     settings |= {name: getattr(trainer, name) for name in names if is_fit}
     try:
         for name, remedy in impossible_settings(settings):
             raise InputError(f"--trainer.{name} {settings[name]} is not possible here: {remedy}")
         if is_fit:
-            require_possible_callbacks(trainer.callbacks)  # type: ignore[attr-defined]
+            require_possible_callbacks(trainer.callbacks, data)  # type: ignore[attr-defined]
     except InputError as error:
         raise InputError(re.sub(r"--(trainer|model|data)\.", "", str(error))) from None
