@@ -38,7 +38,8 @@ class MonitoredValues(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Updates the values where they may be read."""
-        if self._is_monitored or trainer.is_last_batch or has_point(trainer) or precedes_validation(trainer, batch_idx):
+        ends_epoch = trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps
+        if self._is_monitored or ends_epoch or has_point(trainer) or precedes_validation(trainer, batch_idx):
             self._update(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

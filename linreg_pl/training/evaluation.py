@@ -116,7 +116,9 @@ class EvaluatedModule(LightningModule):
 
     def _log_metrics(self, stage: str) -> None:
         # During a fit not to the logger: `self.log` has lost points at kills, and its x-axis counts batches. The curves
-        # write them. Otherwise Lightning returns and prints only what it writes.
+        # write them. Otherwise Lightning returns and prints only what it writes to the loggers, if there are any.
         if self._evaluation is not None:
             metrics, is_fit = self.metrics(self._evaluation), self.trainer.state.fn == "fit"
-            self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, logger=not is_fit)
+            self.log_dict(
+                {f"{stage}/{name}": value for name, value in metrics.items()}, logger=False if is_fit else None
+            )
