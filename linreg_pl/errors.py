@@ -39,6 +39,11 @@ def shortened(text: str, most: int = 40) -> str:
     return repr(text if len(text) <= most else f"{text[:most]}…")
 
 
+def printable(text: str) -> str:
+    """Returns a text on one line: line breaks, tabs and the like as Python's repr writes them."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def repeated(names: Iterable[str]) -> list[str]:
     """Returns the names that occur more than once, sorted."""
     return sorted(name for name, count in Counter(names).items() if count > 1)

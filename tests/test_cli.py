@@ -312,9 +312,7 @@ def test_resumed_run_out_of_time_is_unfinished(tmp_path: Path) -> None:
     rule = ("--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/mse")
     threshold, patience = "--trainer.callbacks.stopping_threshold", ("--trainer.callbacks.patience", "1000000")
     stopped = linreg("fit", *job, *rule, threshold, "1e6", *patience, cwd=tmp_path)
-    assert (
-        "fitted in 1 steps (1 epochs)\nstopped by EarlyStopping: Stopping threshold reached: val/mse" in stopped.stdout
-    )
+    assert "fitted in 1 step (1 epoch)\nstopped by EarlyStopping: Stopping threshold reached: val/mse" in stopped.stdout
     endless = ("--trainer.max_epochs", "1000000", "--trainer.max_time", "00:00:00:01")
     result = linreg("fit", "--resume", str(RUN), *rule, threshold, "0", *patience, *endless, cwd=tmp_path)
     assert result.code == 0, result.stderr

@@ -73,3 +73,17 @@ def test_table_classes_are_imported() -> None:
         [sys.executable, "-m", "linreg_pl", "describe"], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stderr) == (2, "linreg: missing settings: give --data.path\n")
+
+
+def test_kinds_of_time(tmp_path: Path) -> None:
+    hours = pd.date_range("2024-01-01 08:30", periods=5, freq="15min")
+    frame = pd.DataFrame({"clock": hours.time, "stamp": hours, "lasts": hours - hours[0], "y": range(5)})
+    typed = {each.name: (each.kind, each.values) for each in TableDataModule(frame, "y").describe()}
+    frame.drop(columns="lasts").to_csv(tmp_path / "t.csv", index=False)
+    written = {each.name: (each.kind, each.values) for each in TableDataModule(tmp_path / "t.csv", "y").describe()}
+    expected = {
+        "clock": ("time of day", "08:30 … 09:30"),
+        "stamp": ("date", "2024-01-01T08:30:00 … 2024-01-01T09:30:00"),
+    }
+    assert typed == {**expected, "lasts": ("duration in days", "0 … 0.0416667"), "y": ("number", "0 … 4")}
+    assert written == {**expected, "y": ("number", "0 … 4")}

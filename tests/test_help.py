@@ -137,5 +137,5 @@ def test_settings_of_a_callback_have_an_effect(tmp_path: Path) -> None:
     """Only the missing checkpoint is refused."""
     callback = ("--trainer.callbacks=Timer", "--trainer.callbacks.duration=00:00:01:00")
     result = linreg("validate", *callback, cwd=tmp_path)
-    message = "linreg: linreg validate: give --ckpt_path a checkpoint, RUN/checkpoints/step=….ckpt\n"
+    message = "linreg: give --ckpt_path a checkpoint, RUN/checkpoints/step=….ckpt\n"
     assert result == Result(2, "", message)

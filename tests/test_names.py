@@ -1,8 +1,10 @@
 """Names of columns as settings: any text is a name, on the command line and in config files."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pytest
@@ -146,3 +148,32 @@ def test_odd_names_of_a_run(odd_table: Path) -> None:
     predicted = linreg("predict", "--ckpt_path", checkpoint, *kept, cwd=odd_table)
     assert predicted.code == 0, predicted.stderr
     assert (odd_table / "predictions.csv").read_text().startswith('"1e3","null",')
+
+
+def test_names_with_line_breaks(tmp_path: Path) -> None:
+    """A name or category is shown on one line, and can be typed as JSON writes it."""
+    frame = pd.DataFrame({"a\nb": [1.0, 2, 3, 5], 'e"f': ["u\nv", "w\tx", "w\tx", "u\nv"], "😀": [1, 4, 2, 3]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    flags = ("--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "😀")
+    result = linreg("solve", *flags, cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    rows = [line.split()[0] for line in result.stdout.splitlines()[1:5]]
+    assert rows == ["intercept", r"a\nb", r'e"f=u\nv', r'e"f=w\tx']
+    result = linreg("solve", *flags, "--data.features", r'["a\nb"]', "--json", cwd=tmp_path)
+    assert list(json.loads(result.stdout)["coefficients"]) == ["a\nb"]
+    result = linreg("describe", *flags, cwd=tmp_path)
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == [r"a\nb", 'e"f', "😀"]
+    result = linreg("fit", *flags, "--trainer.max_epochs", "2", cwd=tmp_path)
+    assert (result.code, r"W/a\nb" in result.stdout) == (0, True)
+
+
+def test_names_in_the_environment(tmp_path: Path) -> None:
+    """One variable holds the data's settings, as YAML."""
+    frame = pd.DataFrame({"null": [1.0, 2, 3, 5], "c: d": [1, 0, 2, 1], "1980": [1, 4, 2, 3]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    for target, others in {"null": ["c: d", "1980"], "c: d": ["null", "1980"], "1980": ["null", "c: d"]}.items():
+        settings = {"path": "t.csv", "target": target}
+        variable = json.dumps({"class_path": "TableDataModule", "init_args": settings})
+        result = linreg("solve", "--json", cwd=tmp_path, env={"LINREG_SOLVE__DATA": variable})
+        assert result.code == 0, result.stderr
+        assert list(json.loads(result.stdout)["coefficients"]) == others

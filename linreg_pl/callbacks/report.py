@@ -11,8 +11,8 @@ from linreg_pl.callbacks.exact_answer import ExactAnswer
 from linreg_pl.callbacks.run_end import forget_stop, has_ended, stopped_by
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Summary
-from linreg_pl.errors import Diverged
-from linreg_pl.exact.epochs_in_words import shown_epochs
+from linreg_pl.errors import Diverged, printable
+from linreg_pl.exact.epochs_in_words import counted, shown_epochs
 from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import REPORT, run_folder
 from linreg_pl.training.checkpoint_contents import Progress, add_to_checkpoint
@@ -85,7 +85,7 @@ class Report(Checkpoint):
         verb = "fitted in" if finished else before
         loss = contents.get("loss", 0.0)
         first_loss = self._first_loss
-        lines = [f"{verb} {contents['global_step']} steps ({contents['epochs']} epochs)"]
+        lines = [f"{verb} {counted(contents['global_step'], 'step')} ({counted(contents['epochs'], 'epoch')})"]
         if "stopped_by" in contents:
             lines.append(f"stopped by {contents['stopped_by']}")
         lines += self._table()
@@ -121,9 +121,9 @@ class Report(Checkpoint):
         names = list(self.contents["coefficients"])
         most = self.most_coefficients
         shown = names if len(names) <= most else [*names[: most - 1], names[-1]]
-        width = max(len(name) for name in shown)
+        width = max(len(printable(name)) for name in shown)
         if "exact" not in self.contents:
-            rows = [f"  {name:{width}} {self.contents['coefficients'][name]:12.6g}" for name in shown]
+            rows = [f"  {printable(name):{width}} {self.contents['coefficients'][name]:12.6g}" for name in shown]
         else:
             above = f"  {'':{width}} {'':>12} {'':>12}  {'':>8}  epoch when 99% of the initial error is gone:"
             titles = f"  {'':{width}} {'fitted':>12} {'exact':>12}  {'s.e. off':>8}"
@@ -140,7 +140,7 @@ class Report(Checkpoint):
         forecast, actual = (
             shown_epochs(epochs[key]) if epochs.get(key) is not None else "-" for key in ("forecast", "seen")
         )
-        row = f"  {name:{width}} {fitted:12.6g} {exact:12.6g}  {apart:>8}"
+        row = f"  {printable(name):{width}} {fitted:12.6g} {exact:12.6g}  {apart:>8}"
         return f"{row}  {forecast:>8}  {actual:>6}" if self._shows_epochs else row
 
     def _progress(self, trainer: Trainer) -> Progress:

@@ -1,7 +1,7 @@
 """Prints what each column of a table is taken for: `linreg describe`."""
 
 from linreg_pl.cli.job import Job
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, printable
 
 
 def describe(job: Job) -> None:
@@ -17,7 +17,7 @@ def describe(job: Job) -> None:
     lines = [("column", "taken for", "missing", "values")]
     for name, kind, missing, values in job.data.describe():
         kind = f"{kind} (target)" if name in job.data.target_names else kind
-        lines.append((name, kind, "" if missing is None else str(missing), values))
+        lines.append((printable(name), kind, "" if missing is None else str(missing), values))
     widths = [max(len(line[index]) for line in lines) for index in range(3)]
     for line in lines:
         print(f"{line[0]:{widths[0]}}  {line[1]:{widths[1]}}  {line[2]:>{widths[2]}}  {line[3]}".rstrip())

@@ -84,7 +84,7 @@ def fit(job: Job) -> None:
             **validation_settings(settings, job.data),
         )
         # --trainer.fast_dev_run shortens the run
-        length = f"{trainer.max_steps} steps" if has_end(trainer) else f"steps until {' or '.join(others)}"
+        length = counted(trainer.max_steps, "step") if has_end(trainer) else f"steps until {' or '.join(others)}"
         print_heading(job, length, planned)
         if not has_end(trainer):
             print_left_out(job.model)

@@ -92,10 +92,10 @@ def total_steps(trainer: Any, steps_per_epoch: int, done: int, run: Path | None,
     limit, total = min(limits.items(), key=lambda item: item[1])
     if done < total:
         return total
-    taken, least = f"{done} steps", done
+    taken, least = counted(done, "step"), done
     if limit == "max_epochs":
         least = done // steps_per_epoch
-        taken = f"{least} epoch{'' if least == 1 else 's'}" if done % steps_per_epoch == 0 else taken
+        taken = counted(least, "epoch") if done % steps_per_epoch == 0 else taken
     state = "is complete" if done == total else "is already longer"
     raise InputError(f"{run}: this run {state} ({taken}); to continue, pass --trainer.{limit} above {least}")
 

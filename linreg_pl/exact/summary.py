@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 
 from linreg_pl.core.statistics import shown_coefficients
+from linreg_pl.errors import printable
 from linreg_pl.exact.epochs_in_words import counted, shown_epochs
 from linreg_pl.exact.estimates import Estimates
 
@@ -50,16 +51,16 @@ def _inflation(solution: Estimates, notable: float = 10, most: int = 4) -> list[
     """Returns a line with the largest variance inflation factors, as far as they exceed what is thought harmless."""
     factors = sorted(solution.vif.items(), key=lambda item: -item[1] if not math.isnan(item[1]) else 0.0)
     large = [(name, factor) for name, factor in factors if notable < factor < math.inf]
-    shown = ", ".join(f"{name} {factor:.4g}" for name, factor in large[:most])
+    shown = ", ".join(f"{printable(name)} {factor:.4g}" for name, factor in large[:most])
     more = f" and {len(large) - most} more" if len(large) > most else ""
     return [f"variance inflation factors above {notable:g}: {shown}{more}"] if large else []
 
 
 def _table(solution: Estimates, target: int) -> list[str]:
     """Returns a line a coefficient of one target, below a header."""
-    names = [name for name, _ in solution.rows()]
+    names = [printable(name) for name, _ in solution.rows()]
     width = max(9, *map(len, names))
-    title = "" if len(solution.target_names) == 1 else solution.target_names[target]
+    title = "" if len(solution.target_names) == 1 else printable(solution.target_names[target])
     lines = [f"{title:{width}}  {HEADER[0]:>12}  {HEADER[1]:>14}  {HEADER[2]:>9}  {HEADER[3]:>9}    {HEADER[4]}"]
     for name, (estimate, error, t, p, interval) in zip(names, cells(solution, target), strict=True):
         line = f"{name:{width}}  {estimate:>12}  {error:>14}"
@@ -125,10 +126,11 @@ def _direction_lines(solution: Estimates, most: int = 12) -> list[str]:
     if convergence.is_preconditioned:
         return []
     heading = f"epochs in which an error halves, at learning rate {convergence.learning_rate:.4g}:"
-    width = max(len(name) for name, _ in convergence.halving_epochs)
+    halving_epochs = [(printable(name), epochs) for name, epochs in convergence.halving_epochs]
+    width = max(len(name) for name, _ in halving_epochs)
     lines = [
         f"  {name:{width}}  {f'{epochs:.1f}' if epochs < 1e4 else shown_epochs(epochs):>9}"
-        for name, epochs in convergence.halving_epochs
+        for name, epochs in halving_epochs
     ]
     if len(lines) <= most:
         return [heading, *lines]

@@ -1,9 +1,10 @@
 """Describes what each column of a table is taken for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from linreg_pl.data.table.column_types import is_temporal
 from linreg_pl.data.table.date_text import DateFormat
@@ -15,7 +16,7 @@ class Description(NamedTuple):
     """What the program makes of one column."""
 
     name: str
-    kind: str  # number, date, categories, left out, or not usable
+    kind: str  # number, date, time of day, duration in days, categories, left out, or not usable
     missing: int | None  # number of rows without a value, if it was counted
     values: str  # the range, the categories, or why it can't be used
 
@@ -46,16 +47,30 @@ def descriptions(fitted: FittedTable) -> Iterator[Description]:
             kind = "1 category" if len(categories) == 1 else f"{len(categories)} categories"
             yield Description(name, kind, int(missing[places[name]]), quoted(categories, 4))
         else:
-            is_date = isinstance(result.formats.get(name), DateFormat) or is_temporal(schema.field(name).type)
-            index = places[name]
-            show = _date if is_date else "{:.6g}".format
+            index, notation, type_ = places[name], result.formats.get(name), schema.field(name).type
+            show: Callable[[float], str] = _number
+            kind = "number"
+            if pa.types.is_duration(type_):
+                kind = "duration in days"
+            elif (isinstance(notation, DateFormat) and notation.clock) or pa.types.is_time(type_):
+                kind, show = "time of day", _clock_time
+            elif isinstance(notation, DateFormat) or is_temporal(type_):
+                kind, show = "date", _date
             span = f"{show(low[index])} … {show(high[index])}" if low[index] <= high[index] else ""
-            yield Description(name, "date" if is_date else "number", int(missing[index]), span)
+            yield Description(name, kind, int(missing[index]), span)
 
 
 def _date(days: float) -> str:
-    """Returns a number of days since 1970-01-01 as a date; a fraction of a day alone as a number."""
-    if abs(days) < 1:
-        return f"{days:.4g} days"
+    """Returns a number of days since 1970-01-01 as a date, with the time if it is not midnight."""
     moment = np.datetime64(round(days * 86_400), "s")
     return str(moment.astype("datetime64[D]") if days == int(days) else moment)
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _clock_time(days: float) -> str:
+    """Returns a fraction of a day as a time of day."""
+    text = str(np.datetime64(round(days * 86_400), "s")).partition("T")[2]
+    return text.removesuffix(":00")

@@ -123,13 +123,13 @@ class TableDataModule(TrainingData):
             raise InputError(f"max_categories is {max_categories}: give --data.max_categories a whole number from 1 on")
         self._csv = Csv(delimiter, column_names, encoding, tuple(names(missing_values)))
         self._source = open_source(plain_path(path), self._csv)
-        self.target_names = names(target)
+        self.target_names = names(target, self._source.columns)
         self._design = Design(
             source=self._source,
             chosen=None if features is None else names(features),
             excluded=names(exclude),
             targets=self.target_names,
-            weight=names(weight),
+            weight=names(weight, self._source.columns),
             categorical=names(categorical),
             numbers=names(numbers),
             missing=missing,
@@ -267,8 +267,10 @@ class TableDataModule(TrainingData):
         return self._source.as_written(chosen)
 
 
-def names(chosen: Any) -> list[str]:
-    """Returns a name, a list of names or None as a list of texts: a frame's names may be numbers."""
+def names(chosen: Any, columns: Sequence[str] = ()) -> list[str]:
+    """Returns a name, a list of names or None as a list of texts: a frame's names may be numbers or tuples."""
     if chosen is None:
         return []
+    if isinstance(chosen, tuple) and str(chosen) in columns:  # one name of a pandas.MultiIndex
+        return [str(chosen)]
     return [str(name) for name in (chosen if isinstance(chosen, list | tuple) else [chosen])]
