@@ -7,6 +7,7 @@ import codecs
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,7 +15,8 @@ import pyarrow as pa
 
 from linreg_pl.data.table.dialect import Dialect, find_dialect
 from linreg_pl.data.table.files import file_stamp
-from linreg_pl.data.table.records import OpenQuote, Records
+from linreg_pl.data.table.number_remarks import number_remarks
+from linreg_pl.data.table.records import OpenQuote, Records, Segment
 from linreg_pl.data.table.segment_parser import Refused, SegmentParser, as_text
 from linreg_pl.data.table.text_stream import UNREADABLE, first_undecodable, open_text, usual_delimiter
 from linreg_pl.errors import InputError, quoted, repeated, shortened
@@ -30,6 +32,7 @@ class Start(NamedTuple):
     schema: (
         pa.Schema
     )  # names of all columns, and their types as guessed: float64, bool, string, or null without a value
+    number_remarks: dict[str, str]  # of columns of numbers that may be dates or codes
 
 
 class Misfits(Exception):  # noqa: N818 (caught where the types are chosen)
@@ -94,12 +97,14 @@ class Csv:
                 for segment in records.segments(pa.BufferReader(rows), len(rows) + 1):
                     guess = parser.guess(segment)
                     if guess.num_rows:
-                        return Start(dialect, pa.schema([(each.name, _wide(each.type)) for each in guess.schema]))
+                        schema = pa.schema([(each.name, _wide(each.type)) for each in guess.schema])
+                        texts = partial(_as_texts, parser, segment)
+                        return Start(dialect, schema, number_remarks(guess, texts, segment.content))
             except OpenQuote as error:
                 raise InputError(_open_quote(path, dialect, error.content, 0)) from error
         if not dialect.names:
             raise InputError(without_rows(path))
-        return Start(dialect, pa.schema([(name, pa.null()) for name in dialect.names]))
+        return Start(dialect, pa.schema([(name, pa.null()) for name in dialect.names]), {})
 
     def batches(
         self, path: Path, schema: pa.Schema, verbatim: bool = False, comments: list[str] | None = None
@@ -165,14 +170,19 @@ class Csv:
         except UnicodeError as error:
             if self.encoding is not None:
                 raise InputError(f"{path}: this is not {self.encoding} text; give another --data.encoding") from error
-            remedy = "give --data.encoding latin-1 if it is Western European text, or save the file as UTF-8"
             text = first_undecodable(path)
+            encoding = "latin-1" if all(ord(letter) < 256 for letter in text) else "cp1252"
+            remedy = f"give --data.encoding {encoding} if it is Western European text, or save the file as UTF-8"
             raise InputError(f"{path}: {shortened(text)} is not UTF-8 text; {remedy}") from error
         except UNREADABLE as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(
                 f"{path}: this can't be read as CSV ({reason}); correct it, or see --data.delimiter"
             ) from error
+
+
+def _as_texts(parser: SegmentParser, segment: Segment, names: list[str]) -> pa.Table:
+    return parser.table(segment, pa.schema([(name, pa.string()) for name in names]), 0)
 
 
 def without_rows(path: object) -> str:
@@ -209,6 +219,14 @@ def _open_quote(path: object, dialect: Dialect, content: bytes, num_rows: int) -
 def _require_text(path: Path, head: bytes) -> None:
     if head.startswith(PARQUET_MAGIC):
         raise InputError(f"{path}: this is a Parquet file; rename it, so that it ends in .parquet")
-    if b"\0" in head[:4096]:
-        remedy = "give --data.path a CSV file, or --data.encoding utf-16 if it is one"
-        raise InputError(f"{path}: this is a binary file, not UTF-8 text; {remedy}")
+    zeros = [position for position, byte in enumerate(head[:4096]) if byte == 0]
+    if not zeros:
+        return
+    # Of two bytes of a Latin letter in UTF-16, one is 0.
+    odd = sum(position % 2 for position in zeros)
+    encoding = {len(zeros): "utf-16-le", 0: "utf-16-be"}.get(odd)
+    if encoding is not None and len(zeros) > len(head[:4096]) / 4:
+        raise InputError(f"{path}: this is UTF-16 text without a byte order mark; give --data.encoding {encoding}")
+    if len(zeros) < 8 and (line := head[: zeros[0]].count(b"\n") + 1):
+        raise InputError(f"{path}: line {line} has a NUL byte, which is no text; remove it, or give another table")
+    raise InputError(f"{path}: this is a binary file, not UTF-8 text; give --data.path a CSV file")

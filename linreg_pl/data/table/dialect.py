@@ -3,6 +3,7 @@
 Messages count rows from 1, without the header.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Dialect:
 
     def is_no_row(self, text: str) -> bool:
         """Says whether a line whose number of values is wrong is a comment or blank."""
-        return text.lstrip().startswith("#") or not text.strip()
+        return text.lstrip().startswith("#") or not text.strip(" \t\r\n\x1a")  # DOS ends a text by Ctrl-Z
 
 
 class _Layout(NamedTuple):
@@ -70,6 +71,7 @@ class _Layout(NamedTuple):
     width: int  # number of names
     rows: list[list[bytes]]
     start: int  # offset of the first row
+    titles: Sequence[bytes] = ()  # lines above the header
 
     @property
     def agreement(self) -> float:
@@ -113,13 +115,13 @@ def find_dialect(
     ends_with_delimiter = has_one_more and all(row[-1] == b"" for row in rows)
     if column_names is not None:
         return Dialect(chosen.delimiter, [*column_names], frozenset(), ends_with_delimiter, chosen.start, [])
-    names = [name.decode() for name in chosen.names]
+    names = [name.decode().lstrip("\ufeff") for name in chosen.names]  # joined files have two byte order marks
     if has_one_more and not ends_with_delimiter and len(rows) > 1:  # a single row is more likely wrong
         names = ["", *names]  # R's write.table writes row names without a name for them
     nameless = [index for index, name in enumerate(names) if not name.strip()]
     for index in nameless:
         names[index] = f"Unnamed: {index}" if index else ""  # as in pandas, but for the first
-    remarks = _remarks_on_nameless(names, nameless, rows)
+    remarks = _remarks_on_lines(chosen, names) + _remarks_on_nameless(names, nameless, rows)
     names, repeated = unique_names(names, nameless)
     left_out = frozenset(names[index] for index in nameless)
     return Dialect(chosen.delimiter, names, left_out, ends_with_delimiter, chosen.start, remarks + repeated)
@@ -156,6 +158,21 @@ def _remarks_on_repeated(renamed: dict[str, list[str]], most: int = 8) -> list[s
         remarks.append(f"the header names {shortened(name)} {times} called {quoted(new)}")
     if len(renamed) > most:
         remarks.append(f"the header repeats {len(renamed) - most} more names; they get .1, .2 in the same way")
+    return remarks
+
+
+def _remarks_on_lines(layout: _Layout, names: list[str]) -> list[str]:
+    """Returns lines about what is above the header, and about a header that may be a row."""
+    remarks = []
+    if layout.titles:
+        lines = "a line" if len(layout.titles) == 1 else f"{len(layout.titles)} lines"
+        remarks.append(f"skipped {lines} above the header: {quoted([line.decode() for line in layout.titles], 2)}")
+    # Years and other whole numbers may be names.
+    if names and all(map(_is_number, layout.names)) and not all(name.isdigit() for name in layout.names):
+        remarks.append(
+            f"the first line is taken for the header, though it has numbers alone: {quoted(names, 3)}; if it is a row,"
+            " name the columns with --data.column_names"
+        )
     return remarks
 
 
@@ -227,15 +244,42 @@ def _layout(head: bytes, is_whole: bool, delimiter: Delimiter, column_names: Seq
             names = delimiter.values(text)
             if len(names) == width and all(names):
                 return _Layout(delimiter, names, width, below, start)
-    return _Layout(delimiter, rows[0][0], width, _without_comments(rows[1:], width), ends[0])
+    num_titles = _num_titles(rows)
+    header, titles = rows[num_titles][0], [b" ".join(row) for row, _ in rows[:num_titles]]
+    below = _without_comments(rows[num_titles + 1 :], len(header))
+    return _Layout(delimiter, header, len(header), below, ends[num_titles], titles)
+
+
+def _num_titles(rows: list[tuple[list[bytes], bool]], most: int = 5) -> int:
+    """Returns the number of lines above the header, such as a report's title: they have fewer values than it.
+
+    The header is the first line with as many values as all rows, and none of its values is a number. The names that R's
+    write.table writes are one fewer than the values, but the line below them is a row.
+    """
+    width, widths = len(rows[-1][0]), [len(row) for row, _ in rows]
+    first = next((index for index, each in enumerate(widths) if each == width), 0)
+    below = [row for row, _ in rows[first + 1 :]]
+    is_header = (
+        0 < first <= most
+        and max(widths[:first]) < width
+        and all(rows[first][0])
+        and not any(map(_is_number, rows[first][0]))
+        and len(below) > 1
+        and all(len(row) == width and any(map(_is_number, row)) for row in below)
+    )
+    return first if is_header else 0
 
 
 def _comment_above_header(head: bytes) -> tuple[bytes, int]:
-    """Returns the comment directly above the first line that is neither comment nor blank, and that line's offset."""
+    """Returns the comment directly above the first line that is neither comment nor blank, and that line's offset.
+
+    Excel's line sep=; counts as a comment.
+    """
     comment, start = b"", 0
     for line in head.splitlines(keepends=True):
         text = line.strip()
-        if text and not text.startswith(b"#"):
+        is_excels = start == 0 and re.fullmatch(rb'"?sep=.?"?', text, re.IGNORECASE) is not None
+        if text and not text.startswith(b"#") and not is_excels:
             break
         comment, start = text, start + len(line)
     return comment, start

@@ -232,8 +232,11 @@ def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str],
             raise InputError(
                 f"{name}: there is no column {quoted(missing)}; for the column {whole!r}, give {flag} '[\"{whole}\"]'"
             )
-        close = difflib.get_close_matches(missing[0], columns, n=1)
+        close = [each for each in columns if each.strip() == missing[0].strip()]
+        close = close or difflib.get_close_matches(missing[0], columns, n=1)
         meant = f" (did you mean {close[0]!r}?)" if close else ""
+        if all(map(_is_number, columns)):
+            meant = " (if the file has no header, see --data.column_names)"
         only = " alone (commas must separate columns, or see --data.delimiter)" if len(columns) == 1 else ""
         raise InputError(
             f"{name}: there is no column {quoted(missing)}{meant}; the file has {quoted(columns)}{only}; see {flag}"
@@ -251,3 +254,11 @@ def _days(column: pa.Array) -> pa.Array:
 
 def _number_type(kind: Any) -> pa.DataType:
     return pa.float32() if kind in EXACT_IN_FLOAT32 else pa.float64()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

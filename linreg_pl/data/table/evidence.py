@@ -58,6 +58,14 @@ class Evidence:
         rows, few = merged(main).rows, merged(odd)
         reason = f"{rows} of {rows + few.rows} values are {kind}, but this one is not"
         texts = few.texts
+        if self.rules.categories_allowed and self.num_distinct > max(20, 0.5 * (rows + few.rows)):
+            # Most rows would have a category of their own.
+            return self.doubt(
+                reason,
+                few,
+                *([] if texts is None or len(texts) > 8 or not settled else [Remedy("missing_values", sorted(texts))]),
+                Remedy("exclude"),
+            )
         if texts is None or len(texts) > 8 or not settled:
             return self.doubt(reason, few)
         remedy = Remedy("missing_values", sorted(texts))

@@ -132,7 +132,7 @@ class SegmentParser:
         def skip(row: pyarrow.csv.InvalidRow) -> str:
             if not self._dialect.is_no_row(row.text):
                 return "error"
-            comments.extend([row.text] if row.text.strip() else [])
+            comments.extend([row.text] if row.text.lstrip().startswith("#") else [])
             return "skip"
 
         try:

@@ -1,9 +1,10 @@
 """Opens what `path` names, files of one format or a frame in memory, and finds out its columns and their types."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -35,6 +36,7 @@ class Source(ABC):
     columns: list[str]
     index: frozenset[str]  # the columns of pandas' index: not features, unless the user names them
     paths: Sequence[Path] = ()  # the files, if there are any
+    number_remarks: Mapping[str, str] = MappingProxyType({})  # of columns of numbers that may be dates or codes
 
     @property
     def remarks(self) -> list[str]:
@@ -122,7 +124,8 @@ class FileSource(Source):
 
     def _schema_of(self, path: Path) -> pa.Schema:
         if self._files.format == "csv":
-            dialect, schema = self._csv.start(path)
+            dialect, schema, number_remarks = self._csv.start(path)
+            self.number_remarks = {**self.number_remarks, **number_remarks}
             self._nameless |= dialect.left_out
             self._header_remarks += dialect.remarks
             return schema

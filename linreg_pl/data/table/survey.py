@@ -3,6 +3,7 @@
 The text columns are looked through once, in the rows to fit. All that can't be used is reported at once.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -91,10 +92,16 @@ def survey(table: Table, design: Design, split: Split) -> Survey:
     """Returns what each column of the table is taken for, judged by the rows to fit."""
     result = Survey(list(design.candidates()))
     features = set(result.features)
-    verdicts = text_verdicts(table, design, split)
+    verdicts, last_texts = text_verdicts(table, design, split)
+    totals = [name for name, text in last_texts.items() if _is_total(text)]
+    for name in totals[:1]:
+        row = f"the last row has {shortened(last_texts[name])} in column {shortened(name)}"
+        result.remarks.append(f"{row}: if it sums up the others, leave it out")
     empty = empty_columns(table, [name for name in result.features if name not in verdicts])
     for each in table.schema:
         name, is_feature = each.name, each.name in features
+        if name not in verdicts and (remark := design.source.number_remarks.get(name)):
+            result.remarks.append(f"column {shortened(name)} {remark}")
         if name in verdicts:
             result.add(table, name, verdicts[name], is_feature)
         elif name in empty:
@@ -114,25 +121,33 @@ def text_format(kind: pa.DataType, day_first: bool | None) -> DateFormat:
     return DateFormat(order, zoned=is_zoned, clock=pa.types.is_time(kind))
 
 
-def text_verdicts(table: Table, design: Design, split: Split) -> dict[str, Verdict]:
-    """Returns what each text column is, judged by the rows to fit."""
+def text_verdicts(table: Table, design: Design, split: Split) -> tuple[dict[str, Verdict], dict[str, str]]:
+    """Returns what each text column is, judged by the rows to fit, and the text in the last of them."""
     fields = [each for each in table.schema if is_text(each.type) or design.is_categorical(each)]
     columns = {each.name: TextColumn(design.rules(each)) for each in fields}
     if not columns:
-        return {}
-    num_seen = 0
+        return {}, {}
+    num_seen, last_texts = 0, dict[str, str]()
     for first, batch in table.all_batches(list(columns)):
         mask = split.mask("fit", first, batch.num_rows)
         kept = filtered(batch, mask)
         for name, column in columns.items():
             column.add(as_labels(kept.column(name)), num_seen)
+            if kept.num_rows:
+                last_texts[name] = str(kept.column(name)[-1].as_py())
         num_seen += kept.num_rows
     verdicts = {name: column.verdict() for name, column in columns.items()}
     fitted = split.mask("fit", 0, table.num_rows)
     if fitted is None:
-        return verdicts
+        return verdicts, last_texts
     rows = np.flatnonzero(fitted)
-    return {name: _in_table(verdict, rows) for name, verdict in verdicts.items()}
+    return {name: _in_table(verdict, rows) for name, verdict in verdicts.items()}, last_texts
+
+
+def _is_total(text: str) -> bool:
+    """Says whether a text stands in front of a sum, as in the last row of reports."""
+    words = "(grand |sub-?)?totals?|sum|summe|gesamt|insgesamt|somme|suma|average"
+    return re.fullmatch(rf"\W*({words})\W*", text, re.IGNORECASE) is not None
 
 
 def _in_table(verdict: Verdict, rows: np.ndarray) -> Verdict:

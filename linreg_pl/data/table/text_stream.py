@@ -71,7 +71,7 @@ def _open_member(path: Path) -> Iterator[Any]:
 
 
 def first_undecodable(path: Path) -> str:
-    """Returns the first line that is not UTF-8 text, read as Latin-1."""
+    """Returns the first line that is not UTF-8 text, read as Latin-1 or its extension by Windows."""
     before, size = b"", 1 << 20
     with open_text(path, None) as file:
         while part := file.read(size):
@@ -82,9 +82,14 @@ def first_undecodable(path: Path) -> str:
                 if error.end < len(content) or error.reason != "unexpected end of data":
                     start = max(content.rfind(line_end, 0, error.start) for line_end in (b"\n", b"\r")) + 1
                     line: bytes = (content[start:].splitlines() or [b""])[0]
-                    return line.decode("latin-1")
+                    return line.decode(western_encoding(line), "replace")
             before = content[content.rfind(b"\n") + 1 :][-size:]
     return before.decode("latin-1")
+
+
+def western_encoding(text: bytes) -> str:
+    """Returns the encoding of Western European text: Windows' own has letters where Latin-1 has control characters."""
+    return "cp1252" if any(0x80 <= byte < 0xA0 for byte in text) else "latin-1"
 
 
 def usual_delimiter(path: Path) -> bytes:

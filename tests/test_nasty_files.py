@@ -1,0 +1,166 @@
+"""Files as other programs and people leave them: read as a careful person would, or refused with the cause."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from linreg_pl import InputError, TableDataModule
+
+NUMBERS = [-26.25, 4.5, -13.0, 10.75, 12.5, -43.25, 99.0, 0.5]
+LARGE = [x + 123456 for x in NUMBERS]
+ROWS = [f"{x},{3 * x + 1}" for x in NUMBERS]
+BODY = "\n".join(ROWS) + "\n"
+
+
+def joined(rows: list[str], header: str = "a,y") -> str:
+    return "\n".join([header, *rows]) + "\n"
+
+
+def written(form: Callable[[float], str]) -> str:
+    """Returns a table whose numbers are written in some way."""
+    return joined([f"{form(x)};{3 * x + 1}" for x in NUMBERS], "a;y")
+
+
+def grouped(x: float, thousands: str, decimal: str) -> str:
+    return f"{x + 123456:,.2f}".replace(",", " ").replace(".", decimal).replace(" ", thousands)
+
+
+READ: dict[str, tuple[str | bytes, list[float], str]] = {  # content, column a, words of a remark
+    "mixed line ends": (
+        "a,y\r\n" + "".join(row + "\n\r\r\n"[i % 3 :][: 1 + i % 2] for i, row in enumerate(ROWS)),
+        NUMBERS,
+        "",
+    ),
+    "byte order mark twice": (b"\xef\xbb\xbf\xef\xbb\xbfa,y\n" + BODY.encode(), NUMBERS, ""),
+    "UTF-16": (("a,y\n" + BODY).encode("utf-16"), NUMBERS, ""),
+    "Ctrl-Z": ("a,y\n" + BODY + "\x1a", NUMBERS, ""),
+    "Excel's separator": ("sep=,\na,y\n" + BODY, NUMBERS, ""),
+    "title": ("Report of 2024\n\na,y\n" + BODY, NUMBERS, "skipped a line above the header: 'Report of 2024'"),
+    "two titles": ("Report\nby: me\na,y\n" + BODY, NUMBERS, "skipped 2 lines above the header: 'Report', 'by: me'"),
+    "row names of R": ("a,y\n" + "".join(f"r{i},{row}\n" for i, row in enumerate(ROWS)), NUMBERS, "no name"),
+    "numbers as header": ("1.5,y\n" + BODY, NUMBERS, ""),
+    "blank lines": ("a,y\n\n" + "\n\n".join(ROWS), NUMBERS, ""),
+    "blanks and tabs": ("a,y\n" + BODY.replace(",", " ,\t"), NUMBERS, ""),
+    "trailing commas": ("a,y,,\n" + BODY.replace("\n", ",,\n"), NUMBERS, "no name and no values"),
+    "blanks for thousands": (
+        written(lambda x: grouped(x, " ", ".")),
+        LARGE,
+        "is read as numbers",
+    ),
+    "narrow blanks": (
+        written(lambda x: grouped(x, "\u202f", ",")),
+        LARGE,
+        "is read as numbers",
+    ),
+    "apostrophes": (written(lambda x: grouped(x, "'", ".")), LARGE, "is read as numbers"),
+    "scientific": (written(lambda x: f"{x:.3E}" if x > 0 else f"{x:.4e}"), NUMBERS, ""),
+    "typographic minus": (written(lambda x: str(x).replace("-", "\u2212")), NUMBERS, ""),
+    "plus": (written(lambda x: f"{x:+}"), NUMBERS, ""),
+    "currency behind": (written(lambda x: f"{x} €"), NUMBERS, "'-26.25 €' is -26.25"),
+    "minus before currency": (written(lambda x: f"-${-x}" if x < 0 else f"${x}"), NUMBERS, "'-$26.25' is -26.25"),
+    "truth values": (written(lambda x: str(x > 0).upper()), [float(x > 0) for x in NUMBERS], ""),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+def test_read(name: str, memory_limit: float | None, tmp_path: Path) -> None:
+    content, expected, words = READ[name]
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    data = TableDataModule(str(tmp_path / "t.csv"), "y", shuffle=False, memory_limit=memory_limit)
+    data.setup("fit")
+    x, y = (part[:, 0].tolist() for part in next(iter(data.train_dataloader())))
+    assert len(data.feature_names) == 1
+    assert x == pytest.approx(expected, rel=1e-6)
+    assert y == [3 * number + 1 for number in NUMBERS]
+    assert words in " ".join(data.remarks)
+    assert words or not data.remarks
+
+
+REFUSED: dict[str, tuple[str | bytes, str]] = {
+    "NUL": ("a,y\n" + BODY + "1\x00,2\n" + BODY, "line 10 has a NUL byte"),
+    "UTF-16 of little ends": (("a,y\n" + BODY).encode("utf-16-le"), "give --data.encoding utf-16-le"),
+    "UTF-16 of big ends": (("a,y\n" + BODY).encode("utf-16-be"), "give --data.encoding utf-16-be"),
+    "Windows": (("a,y\n" + BODY.replace("\n", "€\n")).encode("cp1252"), "give --data.encoding cp1252"),
+    "no header": (BODY, "if the file has no header, see --data.column_names"),
+    "blank name": (" a , y \n" + BODY, "did you mean ' y '?"),
+    "footnote": ("a,y\n" + BODY + "Source: an office\n", "row 9 has 1 value"),
+    "header again": ("a,y\n" + BODY + "a,y\n" + BODY, "row 9: 'a': 16 of 17 values are numbers"),
+    "sum in a column of numbers": ("a,y\n" + BODY + "Sum: 45,5\n", "row 9: 'Sum: 45': 8 of 9 values are numbers"),
+    "trailing minus": (written(lambda x: f"{-x}-" if x < 0 else f"{x}"), "row 1: '26.25-'"),
+    "parentheses": (written(lambda x: f"({-x})" if x < 0 else f"{x}"), "give --data.numbers '[a]'"),
+    "percent and fractions": (written(lambda x: f"{x}%" if x > 5 else f"{x / 100}"), "are numbers like"),
+    "scales": (written(lambda x: f"{x}K" if x > 5 else f"{x}M"), "are numbers like"),
+    "footnote marks": (written(lambda x: f"{x}*" if x > 11 else f"{x}"), "row 5: '12.5*'"),
+    "below a limit": (written(lambda x: "<-40" if x < -40 else f"{x}"), "row 6: '<-40'"),
+    "infinite": (written(lambda x: "inf" if x == 0.5 else f"{x}"), "row 8: inf is not a finite number"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str, tmp_path: Path) -> None:
+    content, words = REFUSED[name]
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as caught:
+        TableDataModule(str(tmp_path / "t.csv"), "y").setup("fit")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "cp1252"])
+def test_named_encoding(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(joined([row.replace(",", " €,") for row in ROWS]).encode(encoding))
+    data = TableDataModule(str(tmp_path / "t.csv"), "y", shuffle=False, encoding=encoding)
+    data.setup("fit")
+    assert next(iter(data.train_dataloader()))[0][:, 0].tolist() == NUMBERS
+
+
+DOUBTFUL: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "dates": (["20240131", "20240201", "20231224"], {}, "20240131 may be a date; write dates as 2024-01-31"),
+    "no dates": (["20240131", "20240201", "20241324"], {}, ""),
+    "codes": (["00183", "12", "07001"], {}, "'00183' loses its leading zero"),
+    "codes as categories": (["00183", "12", "07001"], {"categorical": ["a"]}, ""),
+    "fractions": (["0.183", "0", "-0.5"], {}, ""),
+    "numbers": (["100", "0", "7"], {}, ""),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_remarks_on_numbers(name: str, tmp_path: Path) -> None:
+    texts, settings, words = DOUBTFUL[name]
+    (tmp_path / "t.csv").write_text(joined([f"{text},{i}" for i, text in enumerate(texts * 3)]))
+    data = TableDataModule(str(tmp_path / "t.csv"), "y", **settings)
+    data.setup("fit")
+    assert words in " ".join(data.remarks)
+    assert bool(words) == bool(data.remarks)
+
+
+def test_header_of_numbers(tmp_path: Path) -> None:
+    """Years may be names; fractions alone are hardly."""
+    for header, remarks in {"1999,2000": 0, "1.5,2000": 1}.items():
+        (tmp_path / "t.csv").write_text(joined(ROWS, header))
+        data = TableDataModule(str(tmp_path / "t.csv"), "2000")
+        data.setup("fit")
+        assert len(data.remarks) == remarks
+
+
+def test_total(tmp_path: Path) -> None:
+    rows = [f"{name},{row}" for name, row in zip("abcababc", ROWS, strict=True)]
+    sums = np.array([row.split(",") for row in ROWS], float).sum(axis=0)
+    for last, words in {"Total": "the last row has 'Total' in column 'name'", "c": ""}.items():
+        (tmp_path / "t.csv").write_text(joined([*rows, f"{last},{sums[0]},{sums[1]}"], "name,a,y"))
+        data = TableDataModule(str(tmp_path / "t.csv"), "y")
+        data.setup("fit")
+        assert words in " ".join(data.remarks)
+        assert bool(words) == bool(data.remarks)
+
+
+def test_values_that_differ_are_no_categories(tmp_path: Path) -> None:
+    """What is offered first for many odd values is to leave the column out."""
+    rows = [f"{i / 4}{'-' if i % 3 == 0 else ''},{i},{i * i}" for i in range(60)]
+    (tmp_path / "t.csv").write_text(joined(rows, "a,b,y"))
+    with pytest.raises(InputError) as caught:
+        TableDataModule(str(tmp_path / "t.csv"), "y").setup("fit")
+    assert caught.value.flags == {"exclude": ["a"]}
