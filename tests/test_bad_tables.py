@@ -149,7 +149,7 @@ CASES: dict[str, tuple[Files, str, str]] = {  # files, flags (the path first), w
     "UTF-16 without a mark": (
         {"t.csv": (HEADER + ROWS).encode("utf-16-le")},
         "t.csv",
-        "t.csv|UTF-8|--data.encoding utf-16",
+        "t.csv|UTF-16|--data.encoding utf-16-le",
     ),
     "a zero byte in a later block": ({"t.csv": ("a,b,y\n" + LARGE + "1,\0,3\n")}, "t.csv", "t.csv|row 500001"),
     "Latin-1 in a later block": (
