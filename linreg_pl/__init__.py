@@ -5,21 +5,36 @@ from typing import TYPE_CHECKING
 
 from linreg_pl.errors import InputError
 
-__all__ = ["InputError", "LinearRegression", "SyntheticDataModule", "TableDataModule"]
+__all__ = [
+    "ArrayDataModule",
+    "InputError",
+    "LinearRegression",
+    "Solution",
+    "SyntheticDataModule",
+    "TableDataModule",
+    "fit",
+    "solve",
+]
 
 if TYPE_CHECKING:
     from linreg_pl.data.synthetic import SyntheticDataModule
-    from linreg_pl.data.table import TableDataModule
+    from linreg_pl.data.table import ArrayDataModule, TableDataModule
+    from linreg_pl.exact.solution import Solution
+    from linreg_pl.shortcuts import fit, solve
     from linreg_pl.training.module import LinearRegression
 else:
     # Imported at first use: Lightning takes seconds to import, and the command must answer a Ctrl-C meanwhile.
     _modules = {
+        "ArrayDataModule": "linreg_pl.data.table",
         "LinearRegression": "linreg_pl.training.module",
+        "Solution": "linreg_pl.exact.solution",
         "SyntheticDataModule": "linreg_pl.data.synthetic",
         "TableDataModule": "linreg_pl.data.table",
+        "fit": "linreg_pl.shortcuts",
+        "solve": "linreg_pl.shortcuts",
     }
 
-    def __getattr__(name: str) -> type:
+    def __getattr__(name: str) -> object:
         if name not in _modules:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(_modules[name]), name)

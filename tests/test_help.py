@@ -24,6 +24,7 @@ EXPECTED = {
     "solve": {
         *("--model.learning_rate", "--model.l2", "--model.momentum", "--model.fit_intercept", "--model.fold_bias"),
         *("--model.standardize", "--model.precondition", "--trainer.enable_progress_bar", "--json"),
+        *("--robust", "--cluster", "--ckpt_path"),
     },
     "describe": set(),
     "validate": EVALUATING | {"--trainer.limit_val_batches"},
@@ -137,5 +138,5 @@ def test_settings_of_a_callback_have_an_effect(tmp_path: Path) -> None:
     """Only the missing checkpoint is refused."""
     callback = ("--trainer.callbacks=Timer", "--trainer.callbacks.duration=00:00:01:00")
     result = linreg("validate", *callback, cwd=tmp_path)
-    message = "linreg: give --ckpt_path a checkpoint, RUN/checkpoints/step=….ckpt\n"
+    message = "linreg: give --ckpt_path a run's folder, or a checkpoint, RUN/checkpoints/step=….ckpt\n"
     assert result == Result(2, "", message)

@@ -118,7 +118,7 @@ def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
-            help="Checkpoint to load (required), such as RUN/checkpoints/step=4000.ckpt.",
+            help="Run or checkpoint to load (required), such as RUN or RUN/checkpoints/step=4000.ckpt.",
         )
     if command == "predict":
         add_flags_of_predict(parser)
@@ -147,6 +147,9 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
 
 def add_flags_of_solve(parser: LightningArgumentParser) -> None:
     """Adds the flags of the standard errors, and of what is printed."""
+    parser.add_argument(
+        "--ckpt_path", type=str | None, help="Run or checkpoint whose data and settings to take, such as RUN."
+    )
     parser.add_argument("--json", action="store_true", help="Print everything as JSON.")
     parser.add_argument(
         "--robust",

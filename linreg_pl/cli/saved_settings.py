@@ -1,7 +1,8 @@
 """Finds the settings of a run that the flags name, and writes them to `config.yaml`.
 
 `--resume RUN` needs no other flag: the run's own settings are read before those given beside it, which still win.
-`validate`, `test` and `predict` take the data's settings along; the model is the checkpoint's, and no flag changes it.
+`validate`, `test`, `predict` and `solve` take the data's settings along from a checkpoint's run; the model is the
+checkpoint's, and no flag changes it.
 """
 
 import argparse
@@ -14,10 +15,9 @@ from linreg_pl.cli.flags import COMMANDS
 from linreg_pl.cli.job import Start
 from linreg_pl.cli.names import dumped
 from linreg_pl.errors import InputError
-from linreg_pl.runs.checkpoint_file import read_checkpoint
 from linreg_pl.runs.durable_files import write_durably
-from linreg_pl.runs.folder import CONFIG, read_data_settings, run_folder, run_of
-from linreg_pl.runs.resume import find_resumption
+from linreg_pl.runs.folder import CONFIG, read_data_settings, read_settings, run_folder, run_of
+from linreg_pl.runs.resume import checkpoint_at, find_resumption
 
 
 def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
@@ -36,18 +36,38 @@ def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
         if saved.get("precondition") is False:  # a config before format 3 says nothing of it
             config += ["--model.precondition", "false"]
         return Start(resumption.checkpoint, resumption), [*args[: position + 1], *config, *flags]
+    if command == "solve" and path is None:
+        return Start(), [*args[: position + 1], *with_posed_problem(flags)]
     if command == "fit" or path is None:
         return Start(), args
-    checkpoint = read_checkpoint(path)
+    checkpoint = checkpoint_at(path)
     model_flag = next((arg for arg in flags if arg.startswith("--model")), None)
     if model_flag:
         raise InputError(f"{model_flag}: the model comes from the checkpoint; leave it out")
-    run = run_of(path)
+    run = run_of(checkpoint.path)
     if run is not None:
         flags = ["--data", saved_data_flag(run), *flags]
     elif not any(arg.split("=")[0] in ("--data", "--config", "-c") for arg in flags):
         raise InputError(f"{path}: it is not in a run's folder, so its data is not known; name it with --data")
     return Start(checkpoint), [*args[: position + 1], *flags]
+
+
+def with_posed_problem(flags: list[str]) -> list[str]:
+    """Returns the flags with data and model in place of a run's config, whose other settings are about training."""
+    replaced = list[str]()
+    for flag, value in zip([*flags, ""], ["", *flags], strict=True):
+        path = Path(flag.removeprefix("--config="))
+        is_config = value in ("--config", "-c") or flag.startswith("--config=")
+        settings = read_settings(path.parent) if is_config and path.name == CONFIG and path.is_file() else {}
+        if "checkpoint_every_n_epochs" not in settings:  # not a run's
+            replaced += [flag] if flag else []
+            continue
+        if not flag.startswith("--config="):
+            replaced.pop()
+        parts = [name for name in ("data", "model") if isinstance(settings.get(name), dict)]
+        for name in parts:
+            replaced += [f"--{name}", dumped(settings[name], default_flow_style=True, width=2**31 - 1)]
+    return replaced
 
 
 def named_run(flags: list[str]) -> tuple[str | None, Path | None, Path]:

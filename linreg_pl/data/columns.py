@@ -1,7 +1,8 @@
 """Holds what is needed to read further rows in the way that a fit has read its own: names, settings, categories."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -19,3 +20,22 @@ class Columns:
     target_names: list[str]
     settings: dict[str, Any] = field(default_factory=dict)
     learnt: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_table(
+        cls,
+        feature_names: Sequence[str],
+        target_names: Sequence[str],
+        settings: Mapping[str, Any],
+        learnt: Mapping[str, Any],
+    ) -> Self:
+        """Keeps the settings that say how columns are read, and leaves out those that say which rows."""
+        of_rows = ("path", "val_path", "test_path", "val_fraction", "test_fraction", "batch_size", "shuffle", "seed")
+        kept = {name: value for name, value in settings.items() if name not in of_rows}
+        return cls(list(feature_names), list(target_names), kept, dict(learnt))
+
+    @classmethod
+    def numbered(cls, num_features: int, num_targets: int) -> Self:
+        """Names columns that have no names, as scikit-learn does: x0, x1, …, and y, or y0, y1, …."""
+        targets = ["y"] if num_targets == 1 else [f"y{index}" for index in range(num_targets)]
+        return cls([f"x{index}" for index in range(num_features)], targets)

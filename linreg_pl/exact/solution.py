@@ -38,9 +38,9 @@ class Solution(Estimates):
         >>> import linreg_pl
         >>> solution = linreg_pl.solve([[0.0], [1.0], [2.0], [4.0]], [1.0, 3.1, 4.9, 9.0])
         >>> round(solution.coefficients["x0"], 3)
-        1.997
+        1.989
         >>> solution.predict([[10.0]], interval=0.9).predicted.round(2)
-        array([20.98])
+        array([20.91])
     """
 
     def summary(self) -> str:

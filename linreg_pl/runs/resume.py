@@ -87,3 +87,25 @@ def newest_good_checkpoint(run: Path) -> Resumption:
             f" --config {run / CONFIG}"
         )
     return Resumption(run, None, paths)
+
+
+def checkpoint_at(path: Path) -> CheckpointFile:
+    """Reads a checkpoint, or the newest one of a folder that is not damaged.
+
+    Args:
+        path: A checkpoint, a run's folder, or a folder of another trainer, with checkpoints in it or in `checkpoints/`.
+
+    Raises:
+        InputError: there is no such file, no checkpoint in the folder, or none that can be used.
+    """
+    if not path.is_dir():
+        return read_checkpoint(path)
+    if (path / CONFIG).is_file():
+        checkpoint = newest_good_checkpoint(path).checkpoint
+        if checkpoint is None:
+            raise InputError(f"{path}: the run has no checkpoint yet; go on with it: linreg fit --resume {path}")
+        return checkpoint
+    paths = [*path.glob("*.ckpt"), *path.glob("checkpoints/*.ckpt")]
+    if not paths:
+        raise InputError(f"{path}: there is no checkpoint in this folder, and none in {path / 'checkpoints'}")
+    return read_checkpoint(max(paths, key=lambda each: each.stat().st_mtime))

@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from linreg_pl.data.columns import Columns
 from linreg_pl.errors import InputError
 
 
@@ -216,6 +217,17 @@ class CheckpointContents:
         """Returns what a data module of this class saved; None if the run was fitted on data of another class."""
         is_same = self.data is not None and self.data.class_name == data_class.__qualname__
         return self.data.values if self.data is not None and is_same else None
+
+    @property
+    def columns(self) -> Columns | None:
+        """Returns the columns of the fit; None if its data had no names for them."""
+        if self.data is None:
+            return None
+        values = self.data.values
+        settings = {name: value for name, value in self.datamodule_hyper_parameters.items() if name[:1] != "_"}
+        if "design" not in values:
+            return Columns(list(values["feature_names"]), list(values["target_names"]))
+        return Columns.of_table(values["feature_names"], values["target_names"], settings, values["design"])
 
     def change_descent(self, settings: DescentSettings) -> None:
         """Puts the settings that differ from the saved ones into the optimizers' states."""

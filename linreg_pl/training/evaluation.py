@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -9,9 +10,11 @@ from torch import Tensor
 from linreg_pl.core import objective
 from linreg_pl.core.metrics import Evaluation, evaluation, evaluation_of
 from linreg_pl.core.scaling import Scaling, theta_of, users_units
+from linreg_pl.data.columns import Columns
 from linreg_pl.data.loader_rows import checked_batch
 from linreg_pl.data.loaders import Batch, Summary
 from linreg_pl.errors import InputError
+from linreg_pl.training.coefficients import Coefficients
 
 
 class EvaluatedModule(LightningModule):
@@ -26,6 +29,7 @@ class EvaluatedModule(LightningModule):
     x_scale: Tensor  # (D,), likewise
     y_mean: Tensor  # (K,), likewise
 
+    _columns: Columns | None = None  # known after a fit on a data module, and in its checkpoints
     _evaluation: Evaluation | None = None  # of the validation's or test's rows so far
 
     @property
@@ -39,11 +43,56 @@ class EvaluatedModule(LightningModule):
         parts = (self.x_mean, self.x_scale, self.y_mean)
         return Scaling(*(part.to("cpu", torch.float64, copy=True) for part in parts))
 
-    def coefficients(self) -> tuple[Tensor, Tensor]:
-        """Returns W (D, K) and b (K,) in the user's units, float64, on the CPU."""
+    @property
+    def columns(self) -> Columns:
+        """Returns the columns that the model was fitted on: numbered ones, if the data had no names."""
+        return Columns.numbered(*self.W.shape) if self._columns is None else self._columns
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Returns the names of the D columns of x; x0, x1, … if the data had none."""
+        return self.columns.feature_names
+
+    @property
+    def target_names(self) -> list[str]:
+        """Returns the names of the K targets; y, or y0, y1, … if the data had none."""
+        return self.columns.target_names
+
+    def coefficients(self) -> Coefficients:
+        """Returns W (D, K) and b (K,) in the user's units, float64, on the CPU; a table by name, too.
+
+        `W, b = model.coefficients()`, `model.coefficients()["bmi"]` and `print(model.coefficients())` all work.
+        """
         theta, scaling = theta_of(self.W, self.b), self.scaling
         theta = scaling.matrix @ theta if self.standardize else theta
-        return theta[1:], theta[0] + scaling.target_means
+        columns = self.columns
+        return Coefficients(theta[1:], theta[0] + scaling.target_means, columns.feature_names, columns.target_names)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predicts new rows, in float64; NaN where a row lacks a value.
+
+        Args:
+            X: An array (N, D) with the columns of the fit in the same order; a frame, or a path to a file, whose
+                columns have the same names.
+
+        Returns:
+            The predictions (N,), or (N, K) for several targets.
+
+        Raises:
+            InputError: the columns differ.
+
+        Example:
+            >>> import linreg_pl
+            >>> model = linreg_pl.fit([[0.0], [1.0], [2.0], [4.0]], [1.0, 3.1, 4.9, 9.0])
+            >>> model.predict([[10.0]]).round(1)
+            array([20.9])
+        """
+        from linreg_pl.data.table.new_rows import read_rows  # not at the top: slow to import
+
+        with torch.no_grad():
+            batches = [self(x.to(self.W.device)).cpu().double() for x in read_rows(self.columns, X)]
+        values: np.ndarray = torch.cat([torch.zeros(0, self.W.shape[1], dtype=torch.float64), *batches]).numpy()
+        return values[:, 0] if self.W.shape[1] == 1 else values
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns predictions `x W + b`, shape (N, K), for `x` (N, D) in the user's units.

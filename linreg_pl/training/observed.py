@@ -1,5 +1,9 @@
 """Brings the curves, the gap and the checks of the command to any trainer."""
 
+from os import PathLike
+from pathlib import Path
+from typing import Self
+
 from lightning.pytorch import Callback
 
 from linreg_pl.data.base import BatchDataModule
@@ -14,6 +18,30 @@ class ObservedModule(AnyLoaderModule):
 
     measures_gap = True
     """Whether a run under a plain trainer is compared with the exact solution, which may take passes over the rows."""
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Loads a model from a checkpoint, or from the newest good checkpoint of a run's folder.
+
+        Args:
+            path: A checkpoint, or a folder such as `lightning_logs/version_0`.
+
+        Raises:
+            InputError: there is no checkpoint, or it can't be used.
+
+        Example:
+            >>> model = LinearRegression.load("lightning_logs/version_0")  # doctest: +SKIP
+            >>> model.predict("new_rows.csv")  # doctest: +SKIP
+        """
+        # Imported here: runs are a layer above, as they know what a checkpoint contains.
+        from linreg_pl.runs.resume import checkpoint_at
+
+        contents = checkpoint_at(Path(path)).contents
+        model = cls(**{name: value for name, value in contents.hyper_parameters.items() if name[:1] != "_"})
+        entries = contents.to_dict()
+        model.on_load_checkpoint(entries)
+        model.load_state_dict(entries["state_dict"])
+        return model
 
     def extra_repr(self) -> str:
         """Returns D, K and the other settings, for `repr`."""

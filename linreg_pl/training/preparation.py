@@ -63,6 +63,7 @@ class PreparedModule(EvaluatedModule):
             self._prepare(data)
 
     def _prepare(self, data: BatchDataModule) -> None:
+        self._columns = data.columns
         if self.poses_problem:
             self.problem(data)
         data.prepare(self.scaling if self.standardize else None, self.W.dtype)
@@ -144,6 +145,8 @@ class PreparedModule(EvaluatedModule):
         may be other data.
         """
         contents = CheckpointContents.from_dict(checkpoint)
+        if self._columns is None and contents.data is not None:
+            self._columns = contents.columns
         for name in ("mean_theta", "num_averaged"):
             if self.tail_averaging:
                 contents.state_dict.setdefault(name, getattr(self, name))

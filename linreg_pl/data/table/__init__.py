@@ -1,5 +1,6 @@
-"""Tables: CSV, Parquet and Arrow files, or a DataFrame, as batches of numbers."""
+"""Tables: CSV, Parquet and Arrow files, DataFrames and arrays, as batches of numbers."""
 
+from linreg_pl.data.table.arrays import ArrayDataModule
 from linreg_pl.data.table.module import TableDataModule
 
-__all__ = ["TableDataModule"]
+__all__ = ["ArrayDataModule", "TableDataModule"]

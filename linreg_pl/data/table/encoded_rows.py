@@ -120,7 +120,7 @@ class EncodedRows:
         return complete
 
     def _imputed(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Imputes the means, if there are any, in place; returns the rows, and which values are missing still."""
+        """Fills in the means, if there are any, in place; returns the rows, and which values are missing still."""
         missing = np.isnan(values)
         if self.means is None:
             return values, missing

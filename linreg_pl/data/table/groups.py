@@ -41,7 +41,7 @@ def grouped_rows(fitted: FittedTable, column: str) -> Iterator[tuple[Tensor, ...
 
 
 def group_numbers(table: Table, column: str) -> np.ndarray:
-    """Numbers the values of a column, from 0 on: (num_rows,), int32, with -1 for a missing one."""
+    """Returns a number for each row, the same for equal values, from 0 on: (num_rows,), int32; -1 for a missing one."""
     numbers, known = np.empty(table.num_rows, dtype=np.int32), dict[object, int]()
     for first, batch in table.all_batches([column]):
         values = batch.column(column)

@@ -56,9 +56,7 @@ class TrainingData(BatchDataModule):
     @property
     def columns(self) -> Columns:
         """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve."""
-        of_rows = ("path", "val_path", "test_path", "val_fraction", "test_fraction", "batch_size", "shuffle", "seed")
-        settings = {name: value for name, value in self.hparams.items() if name not in of_rows}
-        return Columns(self.feature_names, self.target_names, settings, self._tables.fitted.learnt)
+        return Columns.of_table(self.feature_names, self.target_names, self.hparams, self._tables.fitted.learnt)
 
     def grouped_rows(self, column: str) -> Iterator[tuple[Tensor, ...]]:
         """Yields the rows to fit, each with the number of its group; see `BatchDataModule`."""

@@ -1,0 +1,254 @@
+"""From Python: arrays and frames to a fitted model or the exact solution, named coefficients, predictions, loading."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+
+import linreg_pl
+from linreg_pl import ArrayDataModule, InputError, LinearRegression
+from tests.commands import linreg
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((60, 3)) * [1, 10, 0.1] + [0, 5, 100]
+Y = X @ [1.0, -2.0, 30.0] + 4 + RNG.standard_normal(60)
+W = RNG.uniform(0.5, 2, 60)
+DIABETES = Path(__file__).parent.parent / "examples" / "diabetes.csv"
+
+
+def exact(x: np.ndarray = X, y: np.ndarray = Y, w: np.ndarray | None = None) -> list[float]:
+    """Returns b, then W, by NumPy."""
+    roots = np.ones(len(x)) if w is None else np.sqrt(w)
+    columns = np.column_stack([np.ones(len(x)), x]) * roots[:, None]
+    return list(np.linalg.lstsq(columns, y * roots, rcond=None)[0])
+
+
+ARRAYS: dict[str, tuple[Any, Any, list[str]]] = {
+    "numpy": (X, Y, ["x0", "x1", "x2"]),
+    "column-major": (np.asfortranarray(X), Y[:, None], ["x0", "x1", "x2"]),
+    "tensor": (torch.from_numpy(X).requires_grad_(), torch.from_numpy(Y), ["x0", "x1", "x2"]),
+    "lists": (X.tolist(), Y.tolist(), ["x0", "x1", "x2"]),
+    "pandas": (pd.DataFrame(X, columns=list("abc"), index=range(5, 65)), pd.Series(Y), list("abc")),
+    "pandas, array": (pd.DataFrame(X, columns=list("abc")), Y, list("abc")),
+    "numbered pandas": (pd.DataFrame(X), Y, ["0", "1", "2"]),
+    "polars": (pl.DataFrame(X, schema=list("abc")), pl.Series(Y), list("abc")),
+    "arrow": (pa.table(dict(zip("abc", X.T, strict=True))), Y, list("abc")),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_solve_takes_arrays(kind: str) -> None:
+    x, y, names = ARRAYS[kind]
+    solution = linreg_pl.solve(x, y)
+    assert list(solution.coefficients) == ["intercept", *names]
+    np.testing.assert_allclose(list(solution.coefficients.values()), exact(), rtol=1e-9)
+    np.testing.assert_allclose(solution.predict(x), np.column_stack([np.ones(60), X]) @ exact(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "tensor", "pandas"])
+def test_fit_takes_arrays(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    x, y, names = ARRAYS[kind]
+    model = linreg_pl.fit(x, y)
+    coefficients = model.coefficients()
+    assert coefficients.keys() == ["intercept", *names]
+    assert coefficients[names[1]] == pytest.approx(exact()[2], rel=1e-3)
+    weights, b = coefficients
+    assert weights.shape == (3, 1)
+    assert coefficients["intercept"] == b.item()
+    np.testing.assert_allclose(model.predict(x), np.column_stack([np.ones(60), X]) @ exact(), rtol=1e-3)
+    assert list(tmp_path.iterdir()) == [], "no folder"
+    assert capfd.readouterr().out == ""
+
+
+def test_weights_by_array_and_by_name() -> None:
+    frame = pd.DataFrame(X, columns=list("abc")).assign(y=Y, w=W)
+    for solution in (
+        linreg_pl.solve(X, Y, weights=W),
+        linreg_pl.solve(frame, "y", weights="w"),
+        linreg_pl.solve(frame, target="y", weights="w"),
+        linreg_pl.solve(frame[["a", "b", "c"]], Y, weights=torch.from_numpy(W)),
+    ):
+        np.testing.assert_allclose(list(solution.coefficients.values()), exact(w=W), rtol=1e-8)
+    model = linreg_pl.fit(X, Y, weights=W, l2=0.1, max_epochs=3)
+    assert model.l2 == 0.1
+
+
+def test_paths_and_clusters(tmp_path: Path) -> None:
+    groups = [f"g{row % 7}" for row in range(60)]
+    frame = pd.DataFrame(X, columns=list("abc")).assign(y=Y, group=groups)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    by_path = linreg_pl.solve(tmp_path / "t.csv", "y", cluster="group")
+    by_array = linreg_pl.solve(X, Y, cluster=groups)
+    by_frame = linreg_pl.solve(frame, target="y", cluster="group")
+    for other in (by_array, by_frame):
+        np.testing.assert_allclose(
+            list(other.standard_errors.values()), list(by_path.standard_errors.values()), rtol=1e-9
+        )
+    assert "clustered, 7 clusters" in by_array.summary()
+    assert linreg_pl.solve(X, Y, robust="HC3").standard_errors["x0"] > 0
+
+
+def test_several_targets() -> None:
+    y = np.column_stack([Y, 2 - Y])
+    solution, model = linreg_pl.solve(X, y), linreg_pl.fit(X, y)
+    assert solution.target_names == model.target_names == ["y0", "y1"]
+    assert solution.coefficients["y1"]["x0"] == pytest.approx(-solution.coefficients["y0"]["x0"], rel=1e-9)
+    assert model.coefficients()["x0"]["y1"] == pytest.approx(solution.coefficients["y1"]["x0"], rel=1e-2)
+    assert model.predict(X).shape == solution.predict(X).shape == (60, 2)
+    assert "y1" in repr(model.coefficients())
+    assert model.coefficients().to_dict()["x1"] == model.coefficients()["x1"]
+
+
+def test_readable_as_text() -> None:
+    solution = linreg_pl.solve(DIABETES, "progression")
+    assert repr(solution) == "<Solution: progression from 10 features, 442 rows>"
+    assert "adjusted R² 0.506559" in str(solution)
+    model = linreg_pl.fit(DIABETES, "progression")
+    lines = repr(model.coefficients()).splitlines()
+    assert lines[0].split() == ["progression"]
+    assert lines[1].split() == ["intercept", "152.133"]
+    assert max(map(len, solution.summary().splitlines())) <= 100
+
+
+def test_text_columns_are_encoded_alike() -> None:
+    frame = pd.read_csv(DIABETES.parent / "flats.csv")
+    settings: dict[str, Any] = {"categorical": ["floor"], "decimal": ".", "missing": "drop"}
+    model, solution = linreg_pl.fit(frame, "price", **settings), linreg_pl.solve(frame, "price", **settings)
+    rows = frame.dropna()[:5]
+    predicted = model.predict(rows[list(reversed(rows.columns))].drop(columns="price"))
+    np.testing.assert_allclose(predicted, solution.predict(rows), rtol=1e-2)
+    by_path = solution.predict(DIABETES.parent / "flats.csv")
+    assert np.isnan(by_path).any(), "rows that lack a value"
+    np.testing.assert_allclose(by_path[rows.index], solution.predict(rows), rtol=1e-12)
+
+
+def test_model_can_be_copied() -> None:
+    model = linreg_pl.fit(pd.DataFrame(X, columns=list("abc")), Y)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.coefficients().to_dict() == model.coefficients().to_dict()
+
+
+REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
+    "lengths": (X, Y[:5], {}, r"X has shape \(60, 3\), and y has shape \(5,\)"),
+    "weights": (X, Y, {"weights": W[:2]}, r"X has shape \(60, 3\), and weights has shape \(2,\)"),
+    "wide weights": (X, Y, {"weights": X}, "one number for each row"),
+    "no target": (X, None, {}, "give the targets as y"),
+    "target of arrays": (X, None, {"target": "y"}, "X is an array without names"),
+    "two targets": (X, "y", {"target": "z"}, "give one of them"),
+    "cube": (np.zeros((2, 2, 2)), Y, {}, r"X has shape \(2, 2, 2\)"),
+    "complex": (X + 1j, Y, {}, "complex"),
+    "ragged": ([[1.0], [1.0, 2.0]], Y, {}, "different lengths"),
+    "unknown": (X, Y, {"learning_rat": 1}, "did you mean learning_rate"),
+    "number": (3, Y, {}, "X has type int"),
+    "same name": (pd.DataFrame({"a": [1.0, 2.0]}), pd.Series([1.0, 2.0], name="a"), {}, "'a' is a column of both"),
+    "missing": (np.array([[1.0], [np.nan], [2.0]]), [1.0, 2.0, 3.0], {}, "row 2"),
+    "file and array": ("t.csv", Y, {}, "X is a file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_sentence(case: str) -> None:
+    x, y, settings, words = REFUSED[case]
+    for function in (linreg_pl.solve, linreg_pl.fit):
+        with pytest.raises(InputError, match=words) as refused:
+            function(x, y, **settings)
+        assert len(str(refused.value)) < 300
+
+
+def test_wrong_rows_to_predict() -> None:
+    solution = linreg_pl.solve(pd.DataFrame(X, columns=list("abc")), Y)
+    with pytest.raises(InputError, match=r"X has shape \(60, 2\), but the fit has 3 columns"):
+        solution.predict(X[:, :2])
+    with pytest.raises(InputError, match="'c'"):
+        solution.predict(pd.DataFrame(X[:, :2], columns=list("ab")))
+    with pytest.raises(InputError, match="between 0 and 1"):
+        solution.predict(X, interval=95)
+
+
+def test_arrays_under_a_plain_trainer(tmp_path: Path) -> None:
+    data = ArrayDataModule(X, Y, batch_size=20, val_fraction=0.2)
+    model = LinearRegression(data.num_features)
+    trainer = lightning.Trainer(
+        max_epochs=5, default_root_dir=tmp_path, enable_progress_bar=False, accelerator="cpu", log_every_n_steps=1
+    )
+    trainer.fit(model, data)
+    assert model.feature_names == ["x0", "x1", "x2"]
+    loaded = LinearRegression.load(tmp_path / "lightning_logs" / "version_0")
+    assert loaded.coefficients().to_dict() == model.coefficients().to_dict()
+    np.testing.assert_allclose(loaded.predict(X), model.predict(X), rtol=1e-12)
+    [path] = tmp_path.glob("lightning_logs/version_0/checkpoints/*.ckpt")
+    assert "60" not in str(torch.load(path, weights_only=True)["datamodule_hyper_parameters"].get("path"))
+    plain = LinearRegression.load_from_checkpoint(path, weights_only=True)
+    assert plain.feature_names == model.feature_names
+
+
+def test_run_folders_are_taken(tmp_path: Path) -> None:
+    flags = [
+        "--data=TableDataModule",
+        f"--data.path={DIABETES}",
+        "--data.target=progression",
+        "--data.val_fraction=0.2",
+    ]
+    assert linreg("fit", *flags, "--model.l2=0.01", cwd=tmp_path).code == 0
+    run = "lightning_logs/version_0"
+    model = LinearRegression.load(tmp_path / run)
+    assert model.feature_names[2] == "bmi"
+    assert model.predict(DIABETES).shape == (442,)
+    for command in ("validate", "test", "predict"):
+        done = linreg(command, "--ckpt_path", run, cwd=tmp_path)
+        assert done.code == 0, done.stderr
+    solved = linreg("solve", "--ckpt_path", run, cwd=tmp_path)
+    assert solved.code == 0, solved.stderr
+    by_config = linreg("solve", "--config", f"{run}/config.yaml", cwd=tmp_path)
+    assert by_config.code == 0, by_config.stderr
+    direct = linreg("solve", *flags, "--model.l2=0.01", cwd=tmp_path)
+    assert direct.stdout == solved.stdout == by_config.stdout
+    with pytest.raises(InputError, match="no checkpoint in this folder"):
+        LinearRegression.load(tmp_path)
+
+
+def test_users_script_passes_mypy(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import numpy as np
+
+import linreg_pl
+from linreg_pl import ArrayDataModule, LinearRegression, Solution, TableDataModule
+
+X, y = np.zeros((9, 2)), np.zeros(9)
+solution: Solution = linreg_pl.solve(X, y, robust="HC3")
+print(solution.coefficients["x0"], solution.standard_errors["x0"], solution.intervals(0.9)["x0"], solution.aic)
+lower: np.ndarray = solution.predict(X, interval=0.9).lower
+predicted: np.ndarray = solution.predict(X)
+text: str = solution.summary()
+numbers: dict[str, object] = solution.to_dict()
+model: LinearRegression = linreg_pl.fit(X, y, l2=0.1)
+W, b = model.coefficients()
+print(W.shape, b.shape, model.coefficients()["x0"], model.predict(X).mean())
+loaded = LinearRegression.load("lightning_logs/version_0")
+data: TableDataModule = ArrayDataModule(X, y)
+"""
+    )
+    root = DIABETES.parent.parent
+    cache = f"--cache-dir={root / '.mypy_cache' / 'users'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", cache, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
