@@ -1,13 +1,15 @@
 """Holds the coefficients of a model: as W and b, and as a table by name."""
 
-from collections.abc import Sequence
-from typing import Any, Self, SupportsIndex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, overload
 
 from torch import Tensor
 
 
-class Coefficients(tuple[Tensor, Tensor]):
-    """W (D, K) and b (K,) in the data's units, which also are a table by name.
+@dataclass(frozen=True, eq=False, repr=False)
+class Coefficients:
+    """W and b in the data's units: a pair to unpack, and a table by name.
 
     Example:
         >>> W, b = model.coefficients()  # doctest: +SKIP
@@ -19,28 +21,38 @@ class Coefficients(tuple[Tensor, Tensor]):
     For several targets, an entry is a dict by the target's name.
     """
 
+    W: Tensor  # (D, K), float64, on the CPU
+    b: Tensor  # (K,), likewise
     feature_names: list[str]
     target_names: list[str]
 
-    def __new__(cls, W: Tensor, b: Tensor, feature_names: Sequence[str], target_names: Sequence[str]) -> Self:
-        """Makes the pair (W, b) with names."""
-        coefficients = super().__new__(cls, (W, b))
-        coefficients.feature_names, coefficients.target_names = list(feature_names), list(target_names)
-        return coefficients
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yields W, then b."""
+        return iter((self.W, self.b))
 
-    def __getitem__(self, key: Any) -> Any:
+    def __len__(self) -> int:
+        """Returns 2: W and b."""
+        return 2
+
+    @overload
+    def __getitem__(self, key: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+
+    def __getitem__(self, key: int | str) -> Any:
         """Returns W or b by number, or a coefficient by name.
 
         Raises:
             KeyError: no coefficient has this name.
         """
-        if isinstance(key, SupportsIndex | slice):
-            return super().__getitem__(key)
+        if isinstance(key, int):
+            return (self.W, self.b)[key]
         if key == self.intercept_name:
-            return self._entry(self[1])
+            return self._entry(self.b)
         if key not in self.feature_names:
             raise KeyError(key)
-        return self._entry(self[0][self.feature_names.index(key)])
+        return self._entry(self.W[self.feature_names.index(key)])
 
     @property
     def intercept_name(self) -> str:
@@ -53,14 +65,7 @@ class Coefficients(tuple[Tensor, Tensor]):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the table as a dict by name."""
-        W, b = self
-        rows = [b.tolist(), *W.tolist()]
-        entries = (
-            [row[0] for row in rows]
-            if len(b) == 1
-            else [dict(zip(self.target_names, row, strict=True)) for row in rows]
-        )
-        return dict(zip(self.keys(), entries, strict=True))
+        return {name: self._entry(row) for name, row in zip(self.keys(), [self.b, *self.W], strict=True)}
 
     def _entry(self, values: Tensor) -> Any:
         numbers = values.tolist()
@@ -68,12 +73,12 @@ class Coefficients(tuple[Tensor, Tensor]):
 
     def __repr__(self) -> str:
         """Returns the table as text: a line a coefficient, a column a target."""
-        names, (W, b) = self.keys(), self
+        names = self.keys()
         width = max(map(len, names))
         widths = [max(12, len(name)) for name in self.target_names]
         targets = "".join(f"  {name:>{size}}" for name, size in zip(self.target_names, widths, strict=True))
         lines = [f"{'':{width}}{targets}"]
-        for name, row in zip(names, [b.tolist(), *W.tolist()], strict=True):
+        for name, row in zip(names, [self.b.tolist(), *self.W.tolist()], strict=True):
             lines.append(
                 f"{name:{width}}" + "".join(f"  {value:{size}.6g}" for value, size in zip(row, widths, strict=True))
             )
