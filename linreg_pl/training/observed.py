@@ -38,9 +38,8 @@ class ObservedModule(AnyLoaderModule):
 
         contents = checkpoint_at(Path(path)).contents
         model = cls(**{name: value for name, value in contents.hyper_parameters.items() if name[:1] != "_"})
-        entries = contents.to_dict()
-        model.on_load_checkpoint(entries)
-        model.load_state_dict(entries["state_dict"])
+        model.on_load_checkpoint(contents.to_dict())
+        model.load_state_dict(contents.state_dict)
         return model
 
     def extra_repr(self) -> str:
