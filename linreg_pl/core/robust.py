@@ -16,16 +16,20 @@ statsmodels, with its default small-sample correction for clusters.
 """
 
 import math
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from linreg_pl.core.optimum import Optimum
 from linreg_pl.core.pseudo_inverse import INVOLVED
 from linreg_pl.core.statistics import statistics
+from linreg_pl.core.triangle import ROWS_PER_TASK, libraries, workers
 
 Robust = Literal["HC0", "HC1", "HC2", "HC3"]
 """How standard errors allow for noise that differs between rows."""
@@ -64,16 +68,43 @@ def robust_errors(
     if kind not in (*get_args(Robust), "cluster"):
         raise ValueError(f"robust is {kind!r}: give HC0, HC1, HC2 or HC3")
     meat = _Meat(solution, kind)
-    for chunk in chunks:
-        for start in range(0, len(chunk[0]), meat.rows_per_block):
-            meat.add(*(tensor[start : start + meat.rows_per_block] for tensor in chunk))
+    for part in _in_workers(meat.part, chunks):
+        meat.add(part)
     return meat.errors()
+
+
+def _in_workers(function: Callable[..., "_Part"], chunks: Iterable[tuple[Any, ...]]) -> Iterator["_Part"]:
+    """Yields the function's results for slices of the rows, in order; each is computed by a thread of its own."""
+    num_threads, pending = torch.get_num_threads(), deque[Future[_Part]]()
+    slices = (rows for chunk in chunks for rows in zip(*(torch.split(t, ROWS_PER_TASK) for t in chunk), strict=True))
+    try:
+        torch.set_num_threads(1)  # in this thread too: torch's threads spin for a while after each call
+        with libraries().limit(limits=1, user_api="blas"):  # NumPy's
+            for rows in slices:
+                pending.append(workers(num_threads).submit(function, *rows))
+                if len(pending) > 2 * num_threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+    finally:
+        for task in pending:
+            task.cancel()
+        torch.set_num_threads(num_threads)
+
+
+class _Part(NamedTuple):
+    """What some rows contribute."""
+
+    sums: np.ndarray  # (K, rank, rank), of M; for clusters 0
+    decisive: np.ndarray  # (1+D,)
+    scores: np.ndarray | None  # (n, K · rank), for clusters
+    groups: Tensor | None  # (n,), with -1 for rows of weight 0
 
 
 class _Meat:
     """The sum M over rows, in coordinates z = a · H with H H' = (A'wA)⁻¹."""
 
-    rows_per_block = 16_384
+    rows_per_block = 4096
     """Few enough for the processor's cache."""
 
     def __init__(self, solution: Optimum, kind: str) -> None:
@@ -89,41 +120,71 @@ class _Meat:
         self._present = torch.zeros(0, dtype=torch.bool)  # groups with a row of weight above 0
         self._decisive = torch.zeros(len(self._half), dtype=torch.bool)
 
-    def add(self, x: Tensor, y: Tensor, *others: Tensor) -> None:
-        """Adds some rows; others are their weights, if they have any, and the numbers of their groups, for clusters."""
-        D, is_clustered = self._solution.data.num_features, self._kind == "cluster"
-        weights = others[0] if len(others) > is_clustered else None
-        A = x.double() - self._center[:D]
-        if self._solution.fit_intercept:
-            A = torch.cat([torch.ones(len(A), 1, dtype=A.dtype), A], dim=1)
-        z = A @ self._H
-        u = y.double() - self._center[D:] - A @ self._theta
-        if weights is not None:
-            u = u * weights
-        if is_clustered:
-            present = torch.ones(len(z), dtype=torch.bool) if weights is None else weights[:, 0] > 0
-            self._add_groups(z, u, others[-1], present)
-            return
-        if self._kind in ("HC2", "HC3"):
-            leverage = z.square().sum(dim=1, keepdim=True)
-            rest = 1 - (leverage if weights is None else leverage * weights)
-            lone = rest[:, 0] < 1e-10
-            u = torch.where(lone.unsqueeze(1), 0.0, u / (rest.sqrt() if self._kind == "HC2" else rest))
-            if lone.any():  # (A'wA)⁻¹ a has the coefficients that the row determines
-                parts = (z[lone] @ self._users_half.T).abs() / torch.linalg.vector_norm(self._users_half, dim=1)
-                self._decisive |= (parts > INVOLVED * parts.amax(dim=1, keepdim=True)).any(dim=0)
-        for k in range(u.shape[1]):
-            scaled = z * u[:, k : k + 1]
-            self._sums[k] += scaled.T @ scaled
+    def part(self, x: Tensor, y: Tensor, *others: Tensor) -> _Part:
+        """Computes what some rows contribute.
 
-    def _add_groups(self, z: Tensor, u: Tensor, groups: Tensor, present: Tensor) -> None:
-        num_groups = 1 + int(groups.max())
+        Args:
+            x: Features (n, D).
+            y: Targets (n, K).
+            others: The weights (n, 1), if rows have some, and for clusters the numbers of the groups (n,).
+        """
+        is_clustered, (K, rank) = self._kind == "cluster", self._sums.shape[:2]
+        weights = others[0].numpy() if len(others) > is_clustered else None
+        sums, decisive = np.zeros((K, rank, rank)), np.zeros(len(self._half), dtype=bool)
+        scores = np.empty((len(x), K * rank)) if is_clustered else None
+        for start in range(0, len(x), self.rows_per_block):
+            rows = slice(start, start + self.rows_per_block)
+            w = None if weights is None else weights[rows].astype(np.float64)
+            z, u = self._coordinates(x.numpy()[rows], y.numpy()[rows])
+            u = u if w is None else u * w
+            if self._kind in ("HC2", "HC3"):
+                u = self._corrected(z, u, w, decisive)
+            for k in range(K):
+                scaled = z * u[:, k : k + 1]
+                if scores is None:
+                    sums[k] += scaled.T @ scaled
+                else:
+                    scores[rows, k * rank : (k + 1) * rank] = scaled
+        groups = others[-1] if is_clustered else None
+        if groups is not None and weights is not None:
+            groups = torch.where(torch.from_numpy(weights[:, 0] > 0), groups, -1)
+        return _Part(sums, decisive, scores, groups)
+
+    def _coordinates(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns z (n, rank) and the residuals (n, K) of some rows."""
+        D, first = x.shape[1], int(self._solution.fit_intercept)
+        A = np.empty((len(x), first + D))
+        A[:, :first] = 1
+        center = self._center.numpy()
+        np.subtract(x, center[:D], out=A[:, first:])
+        return A @ self._H.numpy(), y - center[D:] - A @ self._theta.numpy()
+
+    def _corrected(self, z: np.ndarray, u: np.ndarray, w: np.ndarray | None, decisive: np.ndarray) -> np.ndarray:
+        """Divides residuals by 1 - h, or its root; those of rows with leverage 1 are 0, and these rows are noted."""
+        rest = 1 - np.einsum("nr,nr->n", z, z)[:, np.newaxis] * (1 if w is None else w)
+        lone = rest[:, 0] < 1e-10
+        rest[lone] = np.inf
+        if lone.any():  # (A'wA)⁻¹ a has the coefficients that the row determines
+            half = self._users_half.numpy()
+            parts = np.abs(z[lone] @ half.T) / np.maximum(np.linalg.norm(half, axis=1), np.finfo(np.float64).tiny)
+            decisive |= (parts > INVOLVED * parts.max(axis=1, keepdims=True)).any(axis=0)
+        corrected: np.ndarray = u / (np.sqrt(rest) if self._kind == "HC2" else rest)
+        return corrected
+
+    def add(self, part: _Part) -> None:
+        """Adds what some rows contribute."""
+        self._sums += torch.from_numpy(part.sums)
+        self._decisive |= torch.from_numpy(part.decisive)
+        if part.scores is None or part.groups is None or not (part.groups >= 0).any():
+            return
+        present, scores = part.groups >= 0, torch.from_numpy(part.scores)
+        groups, num_groups = part.groups[present], 1 + int(part.groups.max())
         if num_groups > len(self._scores):
             grown = max(num_groups, 2 * len(self._scores)) - len(self._scores)
             self._scores = torch.nn.functional.pad(self._scores, (0, 0, 0, grown))
             self._present = torch.nn.functional.pad(self._present, (0, grown))
-        self._present[groups[present]] = True
-        self._scores.index_add_(0, groups, (u.unsqueeze(2) * z.unsqueeze(1)).flatten(1))
+        self._present[groups] = True
+        self._scores.index_add_(0, groups, scores if len(groups) == len(scores) else scores[present])
 
     def errors(self) -> RobustErrors:
         """Returns the standard errors of all rows."""
