@@ -201,7 +201,7 @@ class ExactAnswer(AtPoints):
         return self.problem.errors(module.W, module.b)
 
     def _in_users_units(self, trainer: Trainer, errors: Tensor) -> Tensor:
-        return trained_module(trainer).scaling.matrix @ errors
+        return trained_module(trainer).scaling.to_users(errors)
 
     def _epochs_to_convergence(self, trainer: Trainer) -> dict[str, float]:
         """Returns the forecast number of epochs until each coefficient converges, by name.

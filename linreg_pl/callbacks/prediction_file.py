@@ -177,7 +177,7 @@ def prediction_interval(checkpoint: CheckpointFile, model: LinearRegression, pro
             " out"
         )
     center = (
-        torch.zeros(len(rows.R) - 1, dtype=torch.float64)
+        torch.zeros(rows.R.shape[1] - 1, dtype=torch.float64)
         if rows.center is None
         else torch.tensor(rows.center, dtype=torch.float64)
     )

@@ -78,12 +78,12 @@ def forecast(factor: Tensor, learning_rate: float, steps_per_epoch: int = 1, mom
     """Forecasts descent on all rows, or on randomly drawn batches, whose mean step is the same.
 
     Args:
-        factor: (P, P), from `Optimum.factor_of`; the Hessian is twice its Gram matrix.
+        factor: (M, P), from `Optimum.factor_of`; the Hessian is twice its Gram matrix.
         learning_rate: Of SGD.
         steps_per_epoch: Steps of SGD in an epoch.
         momentum: As in `torch.optim.SGD`.
     """
-    _, lengths, Vt = torch.linalg.svd(factor)
+    lengths, Vt = _principal(factor)
     steps = learning_rate * 2 * lengths.square()
     if not momentum:
         return _sorted(steps_per_epoch * _rate(steps), Vt.T, Vt)
@@ -130,7 +130,7 @@ def forecast_of_gap(factor: Tensor, epoch: Tensor, errors: Tensor, every_n_epoch
     and phases matter, and the matrix of a whole epoch is applied.
 
     Args:
-        factor: (P, P), from `Optimum.factor_of`.
+        factor: (M, P), from `Optimum.factor_of`.
         epoch: From `cycle`, of all steps of an epoch: (P, P), or (2P, 2P) with momentum.
         errors: θ - θ* at the start, (P, K).
         every_n_epochs: Epochs from one value to the next.
@@ -165,7 +165,7 @@ def course(
     quadratic in a part's share of the run.
 
     Args:
-        factor: (P, P), from `Optimum.factor_of`.
+        factor: (M, P), from `Optimum.factor_of`.
         errors: θ - θ* at the start, (P, K).
         learning_rate_at: Returns the learning rate after so many steps, which need not be whole.
         momentum: As in `torch.optim.SGD`.
@@ -176,7 +176,7 @@ def course(
     Returns:
         (1 + count, P, K); an error too large for float64 is 1e300.
     """
-    _, lengths, Vt = torch.linalg.svd(factor)
+    lengths, Vt = _principal(factor)
     eigenvalues = 2 * lengths.square().unsqueeze(1).numpy()
     parts = max(1, min(every_n_steps, most_transfers // max(1, count)))
     bounds = [every_n_steps * part // parts for part in range(parts + 1)]
@@ -214,6 +214,12 @@ def _powers(pulls: np.ndarray, momentum: float, steps: int) -> tuple[np.ndarray,
     now = (large**steps - small**steps) / (2 * root)
     before = (large ** (steps - 1) - small ** (steps - 1)) / (2 * root)
     return now.real, momentum * before.real
+
+
+def _principal(factor: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the lengths (P,) of the factor's (M, P) axes, 0 for those beyond M, and their directions as rows."""
+    _, lengths, Vt = torch.linalg.svd(factor)
+    return torch.nn.functional.pad(lengths, (0, len(Vt) - len(lengths))), Vt
 
 
 def _rate(w: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class Inference:
     def degrees_of_freedom(self) -> float:
         """Returns N - P; a whole number without a penalty."""
         degrees = self.fit.degrees_of_freedom
-        return degrees if self.solution.penalty.high.any() else float(round(degrees))
+        return degrees if self.solution.is_penalized else float(round(degrees))
 
     @property
     def num_parameters(self) -> float:
@@ -151,7 +151,7 @@ class Inference:
         Infinite for linearly dependent columns, NaN for constant ones.
         """
         solution = self.solution
-        if solution.penalty.high.any():
+        if solution.is_penalized:
             penalty = penalty_rows(solution.data.num_features, 0.0)
             solution = optimum(solution.data, penalty, solution.fit_intercept)
         first = int(solution.fit_intercept)

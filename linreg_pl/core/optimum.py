@@ -8,17 +8,20 @@ With the coefficients as one matrix θ = (b; W), J is a paraboloid:
 Where rows have weights, the mean is weighted: sum of w · (…)² / (K · sum of w), and each row of [1, X] is times √w.
 T'T is half of J's Hessian. T itself is the QR triangle of the data's triangle stacked on the penalty's rows √l2·P, so
 nothing is ever squared. The gap is a norm, which keeps its digits where J and J* agree in all of theirs.
+
+Without a penalty, T has no more rows than the data. Of N rows, fewer than columns, all this takes O(N²·D).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from linreg_pl.core.double_double import DoubleDouble, double_double, square_root
-from linreg_pl.core.pseudo_inverse import INVOLVED, PseudoInverse
+from linreg_pl.core.pseudo_inverse import PseudoInverse
 from linreg_pl.core.scaling import Scaling, theta_of, users_units
-from linreg_pl.core.triangle import Triangle, upper_triangle
+from linreg_pl.core.triangle import Triangle, trapezoid, upper_triangle
 
 NEARLY_SINGULAR = 1e6
 """From this condition number on, a penalty that makes collinear columns identifiable is hardly meant to do so."""
@@ -34,12 +37,12 @@ class Optimum:
 
     theta: DoubleDouble  # (1+D, K), θ*
     objective: float  # J*
-    factor: Tensor  # T (P, 1+D), where P is 1+D, or D without an intercept
+    factor: Tensor  # T (M, 1+D); M is the number P of fitted rows of θ, or of rows of the data if these are fewer
     penalty: DoubleDouble  # √l2·P (1+D, 1+D)
     data: Triangle
     free: slice  # rows of θ that are fitted: all, or all but b
     half: Tensor  # (1+D, rank); half @ half.T is (T'T)⁺
-    null: Tensor  # (1+D, nullity), directions in which J does not change
+    inverse: PseudoInverse  # of T's columns for W, once b is eliminated
     constant: list[int]  # columns of [1, X] that are constant, whose W is 0; the column of ones is number 0
     dependent: list[int]  # columns of [1, X] that are linearly dependent
     unidentified: list[int]  # those of them whose coefficients no penalty determines either, or hardly
@@ -61,22 +64,44 @@ class Optimum:
         return b.high if shift is None else (b + shift).high
 
     @property
+    def is_penalized(self) -> bool:
+        """Returns whether there is a penalty; its rows have scales, which are never 0, on the diagonal."""
+        return bool(self.penalty.high.diagonal().any())
+
+    @property
+    def nullity(self) -> int:
+        """Returns the number of directions in which J does not change."""
+        return self.inverse.nullity
+
+    @cached_property
+    def null(self) -> Tensor:
+        """Returns these directions, (1+D, nullity)."""
+        null = torch.nn.functional.pad(self.inverse.null, (0, 0, 1, 0))
+        if self.fit_intercept:
+            null[0] = -self.factor[0, 1:] @ self.inverse.null / self.factor[0, 0]
+        return null
+
+    @property
     def fit_intercept(self) -> bool:
         """Tells whether b is fitted."""
         return bool(self.free.start == 0)
 
     def factor_of(self, scaling: Scaling) -> Tensor:
-        """Returns T for the fitted W and b of `scaling`, (P, P); J's Hessian is twice its Gram matrix."""
-        if self.null.shape[1] > self.half.shape[1]:  # there are fewer directions in which it changes
-            rows = self.factor[self.factor.any(dim=1)]
-            scaled = (rows @ scaling.matrix)[:, self.free]
-            span = torch.linalg.qr(scaled.T @ (rows @ self.half)).Q
-            return torch.nn.functional.pad(scaled @ span @ span.T, (0, 0, 0, len(self.factor) - len(rows)))
-        factor: Tensor = (self.factor @ scaling.matrix)[:, self.free]
-        if self.null.shape[1]:  # only rounding is left of the directions in which T θ does not change
-            null = torch.linalg.qr((scaling.inverse @ self.null)[self.free]).Q
+        """Returns T for the fitted W and b of `scaling`, (M, P); J's Hessian is twice its Gram matrix."""
+        factor = scaling.of_rows(self.factor)[:, self.free]
+        if self.nullity > self.half.shape[1]:
+            span = self.span(scaling)
+            return factor @ span @ span.T
+        if self.nullity:  # only rounding is left of the directions in which T θ does not change
+            null = torch.linalg.qr(scaling.from_users(self.null)[self.free]).Q
             factor = factor - (factor @ null) @ null.T
         return factor
+
+    def span(self, scaling: Scaling) -> Tensor:
+        """Returns an orthonormal basis (P, rank) of the directions of the same W and b in which J changes."""
+        rows = self.factor[self.factor.any(dim=1)]
+        basis: Tensor = torch.linalg.qr(scaling.of_rows(rows)[:, self.free].T @ (rows @ self.half)).Q
+        return basis
 
     def gap(self, W: Tensor, b: Tensor) -> float:
         """Computes J(W, b) - J*, in O(D²·K); never negative."""
@@ -116,13 +141,17 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, u
     rows = data if fit_intercept else data.centered_at(torch.zeros_like(data.center))
     scale = (data.total_weight * num_targets) ** 0.5
     no_targets = torch.zeros(len(penalty.high), num_targets, dtype=torch.float64)
-    stacked = torch.cat([rows.R / scale, torch.cat([penalty.high, no_targets], dim=1)])
-    R = upper_triangle(stacked[:, free.start :])
+    is_penalized = bool(penalty.high.diagonal().any())
+    if rows.is_wide and not is_penalized:
+        R = trapezoid(rows.R[:, free.start :] / scale)
+    else:
+        stacked = torch.cat([rows.R / scale, torch.cat([penalty.high, no_targets], dim=1)])
+        R = upper_triangle(stacked[:, free.start :])
     num_free, first = num_columns - free.start, 1 - free.start
     factor, right, rest = R[:num_free, :num_free], R[:num_free, num_free:], R[num_free:, num_free:]
     errors = rows.errors[1:num_columns] / scale
     inverse = PseudoInverse(factor[first:, first:], errors)
-    known = _of_rows(rows, fit_intercept, errors) if penalty.high.any() else inverse
+    known = _of_rows(rows, fit_intercept, errors) if is_penalized else inverse
     W = inverse.shortest(
         inverse.solve(right[first:]), torch.ones(data.num_features).double() if units is None else units
     )
@@ -130,10 +159,10 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, u
     W[is_constant] = 0
     theta = torch.zeros(num_columns, num_targets, dtype=torch.float64)
     theta[1:] = W
-    half, null = (torch.nn.functional.pad(each, (0, 0, 1, 0)) for each in (inverse.half, inverse.null))
+    half = torch.nn.functional.pad(inverse.half, (0, 0, 1, 0))
     if fit_intercept:
         theta[0] = (right[0] - factor[0, 1:] @ W) / factor[0, 0]
-        half[0], null[0] = (-factor[0, 1:] @ each / factor[0, 0] for each in (inverse.half, inverse.null))
+        half[0] = -factor[0, 1:] @ inverse.half / factor[0, 0]
         alone = torch.zeros(num_columns, 1, dtype=torch.float64)
         alone[0] = 1 / factor[0, 0]
         half = torch.cat([alone, half], dim=1)
@@ -142,12 +171,12 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, u
     return Optimum(
         theta=double_double(theta),
         objective=float(rest.square().sum() + residual.square().sum()),
-        factor=torch.cat([torch.zeros(num_free, free.start, dtype=torch.float64), factor], dim=1),
+        factor=torch.cat([torch.zeros(len(factor), free.start, dtype=torch.float64), factor], dim=1),
         penalty=penalty,
         data=rows,
         free=free,
         half=half,
-        null=null,
+        inverse=inverse,
         constant=[1 + int(column) for column in is_constant.nonzero()],
         dependent=dependent,
         unidentified=dependent if inverse.nullity or inverse.condition > NEARLY_SINGULAR else [],
@@ -169,9 +198,7 @@ def _dependent(rows: Triangle, inverse: PseudoInverse, fit_intercept: bool) -> l
     columns = [1 + int(column) for column in inverse.dependent.nonzero()]
     if not fit_intercept or not columns:
         return columns
-    terms = rows.means[: rows.num_features].unsqueeze(1) * inverse.null
-    adds_up = terms.sum(dim=0).abs() > INVOLVED * terms.abs().sum(dim=0)
-    return [0, *columns] if adds_up.any() else columns
+    return columns if inverse.determines(rows.means[: rows.num_features]) else [0, *columns]
 
 
 def penalty_rows(num_features: int, l2: float, fold_bias: bool = False, scaling: Scaling | None = None) -> DoubleDouble:
@@ -185,6 +212,9 @@ def penalty_rows(num_features: int, l2: float, fold_bias: bool = False, scaling:
         fold_bias: Whether b is penalised with W.
         scaling: Of the W and b that are penalised; by default those in the user's units.
     """
+    if l2 == 0:
+        zeros = torch.zeros(1, 1, dtype=torch.float64).expand(1 + num_features, 1 + num_features)  # takes no memory
+        return DoubleDouble(zeros, zeros)
     penalized = torch.ones(1 + num_features, dtype=torch.float64)
     penalized[0] = float(fold_bias)
     rows = penalized.unsqueeze(1) * (scaling or users_units(num_features)).inverse

@@ -7,6 +7,8 @@ the coefficients. The gradient at this first solution, in pairs of float64, give
 
 A correction reduces the error by the factor κ·2⁻⁵³, so one is enough wherever the first solution has any correct
 digit (Björck, "Numerical Methods for Least Squares Problems", 1996, section 6.6.5).
+
+The products are taken column by column. Of a table with more columns than rows, they are taken for all columns at once.
 """
 
 from collections.abc import Iterable
@@ -35,14 +37,15 @@ def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]]) -> Optimum:
     count = torch.tensor(float(data.total_weight * data.num_targets), dtype=torch.float64)
     # Half of J's gradient, times N·K, with the opposite sign. The terms of rows and penalty cancel, so both are pairs.
     total = double_double(torch.zeros_like(theta.high))
-    if solution.penalty.high.any():
+    if solution.is_penalized:
         total = _products(solution.penalty, total, theta) * double_double(count)
     for x, y, *weights in chunks:
         for start in range(0, len(y), rows_per_block):
             rows = slice(start, start + rows_per_block)
             columns = x.rows(rows) if isinstance(x, DoubleDouble) else double_double(x[rows])
             columns, targets = (columns + center_x).after_ones(), double_double(y[rows]) + center_y
-            total = total + _products(columns, targets, theta, *(w[rows] for w in weights))
+            products = _wide_products if data.is_wide else _products
+            total = total + products(columns, targets, theta, *(w[rows] for w in weights))
     right = total.high / count
     change = torch.zeros_like(right)
     change[solution.free] = (solution.half @ (solution.half.T @ right))[solution.free]
@@ -60,3 +63,22 @@ def _products(
     residual = residual if weights is None else residual * double_double(weights)
     sums = [(column * residual).sum_of_rows() for column in each_column]
     return DoubleDouble(torch.stack([part.high for part in sums]), torch.stack([part.low for part in sums]))
+
+
+def _wide_products(
+    columns: DoubleDouble, y: DoubleDouble, theta: DoubleDouble, weights: Tensor | None = None
+) -> DoubleDouble:
+    """Computes the same for few rows with many columns; memory is O(n·D)."""
+    sums = []
+    for k in range(y.high.shape[1]):
+        target = slice(k, k + 1)
+        terms = columns * _transposed(theta.columns(target))
+        residual = y.columns(target) + -_transposed(_transposed(terms).sum_of_rows())
+        residual = residual if weights is None else residual * double_double(weights)
+        sums.append((columns * residual).sum_of_rows())
+    return DoubleDouble(*(torch.stack([part[i] for part in sums], dim=1) for i in range(2)))
+
+
+def _transposed(pair: DoubleDouble) -> DoubleDouble:
+    """Returns the transposed matrix, or a column of a vector."""
+    return DoubleDouble(*(part.unsqueeze(1) if part.ndim == 1 else part.T for part in pair))

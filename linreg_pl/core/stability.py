@@ -28,7 +28,7 @@ def batch_hessian(
 
     Args:
         z: Features as they are trained on, (n, D).
-        penalty: Its product with θ = (b; W) has the penalty as its sum of squares, (1+D, 1+D).
+        penalty: Its product with θ = (b; W) has the penalty as its sum of squares, (1+D, 1+D); (0, 1+D) for none.
         num_targets: K.
         coordinates: Of descent: θ = coordinates · u, with u (Q,).
         weights: Of the rows, (n, 1).
@@ -108,7 +108,7 @@ def curvature_noise(
     weighted = triangle_of(_with_squared_weights(rows, coordinates))
     squared = weighted.R[:, features] @ coordinates
     _, sizes, Vt = torch.linalg.svd(data.R[:, features] @ coordinates, full_matrices=False)
-    known = sizes > len(data.R) * torch.finfo(torch.float64).eps * sizes[0]
+    known = sizes > data.R.shape[1] * torch.finfo(torch.float64).eps * sizes[0]
     whitened = squared @ (Vt[known].T / sizes[known])
     steepest = float(torch.linalg.matrix_norm(whitened, 2).square()) if known.any() else 0.0
     return 2 * steepest / mean_weight / data.num_targets / batch_size, weighted

@@ -109,7 +109,7 @@ def smallest_residuals(solution: Optimum, residual_squares: Tensor, almost_perfe
     """
     data, D = solution.data, solution.data.num_features
     squares = data.R[1 if solution.fit_intercept else 0 :, 1 + D :].square().sum(dim=0)
-    if solution.penalty.high.any() and (residual_squares < almost_perfect * squares).any():
+    if solution.is_penalized and (residual_squares < almost_perfect * squares).any():
         solution = optimum(data, penalty_rows(D, 0.0), solution.fit_intercept)
         residuals = data.R[:, : 1 + D] @ solution.theta.high - data.R[:, 1 + D :]
         residual_squares = residuals.square().sum(dim=0)

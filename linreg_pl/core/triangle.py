@@ -10,6 +10,8 @@ can cost a Gram matrix half its digits. It is built in chunks: the triangle so f
 factored again. Stacking the triangles of two sets of rows merges them, in any order; memory is O((D + K)²). Where the
 columns are far from collinear, squaring loses nothing, and Cholesky factors long chunks three times as fast.
 
+Of N rows, fewer than columns, the last rows of R are 0. They are left out: R is (N, 1+D+K), and memory O(N·(D + K)).
+
 Rows with weights w are multiplied by √w, so in `R'R` each counts w times, as if repeated so often.
 """
 
@@ -36,7 +38,7 @@ ROWS_PER_TASK = 131_072
 class Triangle:
     """The triangle R of `num_rows` rows of `[1, X - c_x, y - c_y]`, where X has D = `num_features` columns."""
 
-    R: Tensor  # (1+D+K, 1+D+K), float64
+    R: Tensor  # (1+D+K, 1+D+K), float64; without the rows of zeros of a table with fewer rows, see `is_wide`
     num_rows: int  # of weight above 0
     num_features: int
     total_weight: float  # of the rows; without weights, their number
@@ -46,7 +48,12 @@ class Triangle:
     @property
     def num_targets(self) -> int:
         """Returns K."""
-        return len(self.R) - 1 - self.num_features
+        return self.R.shape[1] - 1 - self.num_features
+
+    @property
+    def is_wide(self) -> bool:
+        """Returns whether R has fewer rows than columns, as the table has."""
+        return len(self.R) < self.R.shape[1]
 
     @property
     def errors(self) -> Tensor:
@@ -58,7 +65,7 @@ class Triangle:
         before the center was subtracted.
         """
         eps = torch.finfo(torch.float64).eps
-        factorization = (min(self.num_rows, ROWS_PER_FACTORIZATION) + len(self.R)) * eps
+        factorization = (min(self.num_rows, ROWS_PER_FACTORIZATION) + self.R.shape[1]) * eps
         errors: Tensor = factorization * torch.linalg.vector_norm(self.R, dim=0)
         lengths = torch.linalg.vector_norm(self.centered_at(torch.zeros_like(self.center)).R[:, 1:], dim=0)
         errors[1:] += self.rounding * lengths
@@ -82,8 +89,8 @@ class Triangle:
     @property
     def is_too_small(self) -> Tensor:
         """Returns which columns of X and y vary so little that float64 cannot hold the squares, (D+K,)."""
-        largest = self.R[1:, 1:].abs().amax(dim=0)
-        return (largest > self.errors[1:]) & (largest < 1e-150)
+        sizes = self.R[1:, 1:].abs()
+        return (sizes > self.errors[1:]).any(dim=0) & (sizes < 1e-150).all(dim=0)
 
     def variance(self, fit_intercept: bool = True) -> float:
         """Computes the mean of y² over all entries; with an intercept, of y less its column's mean."""
@@ -99,17 +106,21 @@ class Triangle:
 
     def merge(self, other: "Triangle") -> "Triangle":
         """Returns the triangle of the rows of both, about this one's center."""
-        stacked = torch.cat([self.R, other.centered_at(self.center).R])
         num_rows, total_weight = self.num_rows + other.num_rows, self.total_weight + other.total_weight
-        return replace(self, R=upper_triangle(stacked), num_rows=num_rows, total_weight=total_weight)
+        parts, size = [self.R, other.centered_at(self.center).R], min(num_rows, self.R.shape[1])
+        if size == self.R.shape[1]:
+            parts = [with_rows(part, size) for part in parts]
+        R = with_rows(trapezoid(torch.cat(parts)), size)
+        return replace(self, R=R, num_rows=num_rows, total_weight=total_weight)
 
     def with_noise(self, std: float) -> "Triangle":
         """Returns the expected triangle after independent noise of standard deviation `std` is added to y.
 
         Its Gram matrix is the expected one: `std² · total_weight` more on the diagonal, for each target.
         """
-        noise = torch.zeros_like(self.R)
-        targets = torch.arange(1 + self.num_features, len(self.R))
+        size = self.R.shape[1]
+        noise = torch.zeros(size, size, dtype=self.R.dtype)
+        targets = torch.arange(1 + self.num_features, size)
         noise[targets, targets] = std * self.total_weight**0.5
         return replace(self, R=upper_triangle(torch.cat([self.R, noise])))
 
@@ -195,6 +206,7 @@ def _factored(center: Tensor | None, x: Tensor, y: Tensor, *weights: Tensor) -> 
     R = _by_cholesky(x, y, center, roots) if len(x) > ROWS_PER_FACTORIZATION else None
     R = _by_householder(x, y, center, roots) if R is None else R
     num_rows = int((weights[0] > 0).sum()) if weights else len(x)
+    R = with_rows(R, max(1, min(num_rows, R.shape[1])))
     return Triangle(R, num_rows, x.shape[1], weight_of([(x, y, *weights)]), center)
 
 
@@ -236,8 +248,15 @@ def _root(gram: np.ndarray) -> Tensor | None:
 
 
 def _by_householder(x: Tensor, y: Tensor, center: Tensor, roots: Tensor | None = None) -> Tensor:
-    """Factors some rows, stacking a few of them at a time below the triangle so far."""
+    """Factors some rows, stacking a few of them at a time below the triangle so far.
+
+    R has no more rows than x, unless these are more than the columns.
+    """
     num_features, size = x.shape[1], 1 + x.shape[1] + y.shape[1]
+    if len(x) < size:
+        rows = torch.cat([part.double() for part in (torch.ones(len(x), 1), x, y)], dim=1)
+        rows[:, 1:] -= center
+        return trapezoid(trapezoid(rows if roots is None else rows * roots))
     stack = torch.zeros(
         size, size + min(len(x), ROWS_PER_FACTORIZATION), dtype=torch.float64
     ).T  # in LAPACK's memory order
@@ -249,18 +268,23 @@ def _by_householder(x: Tensor, y: Tensor, center: Tensor, roots: Tensor | None =
         torch.sub(y[block], center[num_features:], out=filled[size:, 1 + num_features :])
         if roots is not None:
             filled[size:] *= roots[block]
-        is_wide = len(x) < size  # then the triangle of these rows alone has fewer rows
-        stack[:size] = upper_triangle(filled) if is_wide else torch.linalg.qr(filled, mode="r").R
+        stack[:size] = torch.linalg.qr(filled, mode="r").R
     return upper_triangle(stack[:size])
 
 
 def upper_triangle(rows: Tensor) -> Tensor:
-    """Factors `rows` (n, P) into R (P, P) with a nonnegative diagonal; rows of zeros do not count.
+    """Factors `rows` (n, P) into R (P, P) with a nonnegative diagonal; rows of zeros do not count."""
+    return with_rows(trapezoid(rows), rows.shape[1])
 
-    Where fewer than P rows are left, so many rows of R are not 0, and the work is O(n²·P) instead of O(P³).
-    """
+
+def trapezoid(rows: Tensor) -> Tensor:
+    """Factors them into R without rows of zeros: where m < P rows are not 0, R is (m, P), and the work O(m²·P)."""
     present = rows.any(dim=1)
-    num_present, size = int(present.sum()), rows.shape[1]
-    R: Tensor = torch.linalg.qr(rows if num_present >= size else rows[present], mode="r").R
+    R: Tensor = torch.linalg.qr(rows if int(present.sum()) >= rows.shape[1] else rows[present], mode="r").R
     signs = torch.where(R.diagonal() < 0, -1.0, 1.0).to(R.dtype)
-    return torch.nn.functional.pad(R * signs.unsqueeze(1), (0, 0, 0, size - len(R)))
+    return R * signs.unsqueeze(1)
+
+
+def with_rows(R: Tensor, count: int) -> Tensor:
+    """Appends rows of zeros to R, so that it has at least `count`."""
+    return torch.nn.functional.pad(R, (0, 0, 0, count - len(R))) if len(R) < count else R

@@ -52,10 +52,14 @@ class Convergence:
         forecast = self.problem.forecast(self.learning_rate, self.settings.momentum)
         if self.is_preconditioned:
             return [("every direction", float(forecast.halving_epochs.amax()))] if len(forecast.rates) else []
+        names, coordinates = self.coefficient_names, self.problem.coordinates
+        directions = coordinates.to(forecast.directions.dtype) @ forecast.directions
         named_epochs = [
-            (direction_name(direction, self.coefficient_names), float(epochs))
-            for direction, epochs in zip(forecast.directions.T, forecast.halving_epochs, strict=True)
+            (direction_name(direction, names), float(epochs))
+            for direction, epochs in zip(directions.T, forecast.halving_epochs, strict=True)
         ]
+        if len(names) > coordinates.shape[1]:
+            named_epochs.append(("every other direction", math.inf))
         return (
             sorted(dict(named_epochs).items(), key=lambda named: named[1]) if self.settings.momentum else named_epochs
         )
@@ -114,7 +118,7 @@ class Convergence:
             advice.append(
                 "The categories of a text column add up to the intercept: --data.drop_first true drops one of them."
             )
-        if not advice or optimum.null.shape[1] > len(groups):  # others are dependent too
+        if not advice or optimum.nullity > len(groups):  # others are dependent too
             advice.append("Leave out one of the collinear columns, or penalise them more: a larger --model.l2.")
         return " ".join(advice)
 
@@ -125,7 +129,7 @@ class Convergence:
         rows, scaling = data.centered_at(scaling.center(data.num_targets)), scaling.centered
         penalty = penalty_rows(data.num_features, settings.l2, settings.fold_bias, scaling)
         standardized = optimum(rows, penalty, settings.fit_intercept)
-        if standardized.null.shape[1] or standardized.constant:
+        if standardized.nullity or standardized.constant:
             return float("inf")
         lengths = torch.linalg.svdvals(standardized.factor_of(scaling))
         return float((lengths[0] / lengths[-1]).square())

@@ -111,7 +111,7 @@ def _condition_line(solution: Estimates) -> str:
     """Returns the condition number: of the standardized columns where steps are preconditioned."""
     problem = solution.problem
     if solution.convergence.is_preconditioned:
-        apart = problem.optimum.constant or problem.optimum.null.shape[1]
+        apart = problem.optimum.constant or problem.optimum.nullity
         rest = ", apart from the constant and the collinear directions" if apart else ""
         return f"condition number of the standardized columns {problem.optimum.condition:.4g}{rest}"
     return f"condition number {problem.condition_number:.4g}"

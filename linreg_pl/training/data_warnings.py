@@ -43,7 +43,7 @@ def data_warnings(problem: Problem, fit: Statistics, target_names: list[str]) ->
 def too_few_rows(problem: Problem) -> str:
     """Says that no degrees of freedom are left, and what to do."""
     rows, coefficients = problem.optimum.data.num_rows, len(problem.optimum.theta.high[problem.optimum.free])
-    many = ", and many W are exact, of which the smallest are shown" if problem.optimum.null.shape[1] else ""
+    many = ", and many W are exact, of which the smallest are shown" if problem.optimum.nullity else ""
     return (
         f"{rows} row{'s leave' if rows != 1 else ' leaves'} no degrees of freedom for {coefficients} coefficients, so"
         f" there are no standard errors{many}: use fewer features or more rows; is an identifier among the features?"
@@ -53,6 +53,6 @@ def too_few_rows(problem: Problem) -> str:
 def collinear(problem: Problem) -> str:
     """Says which columns are collinear, and what determines their coefficients."""
     columns = quoted(problem.dependent_columns)
-    if problem.optimum.null.shape[1]:
+    if problem.optimum.nullity:
         return f"{columns} are collinear: many W are exact, and the smallest of them is shown"
     return f"{columns} are collinear: only the penalty, --model.l2 {problem.l2:g}, determines their values"

@@ -64,7 +64,7 @@ class EvaluatedModule(LightningModule):
         `W, b = model.coefficients()`, `model.coefficients()["bmi"]` and `print(model.coefficients())` all work.
         """
         theta, scaling = theta_of(self.W, self.b), self.scaling
-        theta = scaling.matrix @ theta if self.standardize else theta
+        theta = scaling.to_users(theta) if self.standardize else theta
         columns = self.columns
         return Coefficients(theta[1:], theta[0] + scaling.target_means, columns.feature_names, columns.target_names)
 
@@ -148,7 +148,7 @@ class EvaluatedModule(LightningModule):
         scaling, theta = self.scaling, theta_of(self.W, self.b)
         if isinstance(batch, Summary):
             centered = batch.triangle.centered_at(scaling.center(batch.triangle.num_targets))
-            return evaluation_of(centered, scaling.centered.matrix @ theta)
+            return evaluation_of(centered, scaling.centered.to_users(theta))
         x, y, *weights = (tensor.to("cpu") for tensor in checked_batch(batch, *self.W.shape))
         z, deviations = scaling.standardized(x, y)
         return evaluation(objective.residuals(z, deviations, theta[1:], theta[0]), y, *weights)

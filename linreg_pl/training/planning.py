@@ -17,7 +17,7 @@ def most_epochs(problem: Problem) -> int:
 
 def preconditioned_descent(problem: Problem, init_std: float, dtype: torch.dtype) -> PreconditionedDescent:
     """Returns the expected progress of preconditioned descent, from W of standard deviation `init_std` on."""
-    optimum, factor = problem.optimum, problem.optimum.factor_of(problem.scaling)
+    optimum, factor = problem.optimum, problem.whole_factor
     gap = problem.variance_explained + float((2 * init_std * factor[:, int(optimum.fit_intercept) :]).square().sum())
     size = gap + float((problem.scaling.scales.unsqueeze(1) * optimum.W).square().sum())
     noise = max(optimum.objective, torch.finfo(dtype).eps ** 2 * size)

@@ -94,7 +94,9 @@ class PreparedModule(EvaluatedModule):
 
     def _fits(self, posed: Problem) -> bool:
         """Returns whether the preconditioner is known, and this problem's, not that of other data."""
-        ours, theirs = (C @ C.T for C in (self.preconditioner.to("cpu"), posed.preconditioner))
+        # Columns of zeros, which fewer directions than columns leave, add nothing.
+        factors = (C[:, C.any(dim=0)] for C in (self.preconditioner.to("cpu"), posed.preconditioner))
+        ours, theirs = (C @ C.T for C in factors)
         return float(torch.linalg.norm(ours - theirs)) <= 1e-6 * float(torch.linalg.norm(theirs))
 
     def _suitable_learning_rate(self, data: FitRows, epochs: float | None) -> float:

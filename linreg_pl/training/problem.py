@@ -29,6 +29,7 @@ from linreg_pl.core.statistics import statistics, worst_in_standard_errors
 from linreg_pl.data.fit_rows import FitRows
 from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError, quoted
+from linreg_pl.training.coordinates import descent_coordinates
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ class Problem:
 
     optimum: Optimum  # of X and y less the means of the scaling
     scaling: Scaling  # of the W and b that are trained, for X and y less these means
-    coordinates: Tensor  # (P, Q), of descent: an error θ - θ* that is trained is coordinates · u; I for plain descent
+    whole_factor: Tensor  # T for the W and b that are trained, (M, P), M ≥ Q, see `Optimum.factor_of`
+    coordinates: Tensor  # (P, Q): an error θ - θ* is coordinates · u, where u are those of `descent_coordinates`
     to_coordinates: Tensor  # (Q, P), gives u
     hessians: Tensor  # (n, Q, Q), of all batches of an epoch, or of a sample of them, in u
     variance_explained: float  # difference of J between W = 0 and its optimum
@@ -58,8 +60,8 @@ class Problem:
 
     @cached_property
     def factor(self) -> Tensor:
-        """Returns T for u, (P, Q): J - J* is ‖T u‖², and J's Hessian in u is twice T'T."""
-        return self.optimum.factor_of(self.scaling) @ self.coordinates
+        """Returns T for u, (M, Q): J - J* is ‖T u‖², and J's Hessian in u is twice T'T."""
+        return self.whole_factor @ self.coordinates
 
     @cached_property
     def eigenvalues(self) -> Tensor:
@@ -70,9 +72,9 @@ class Problem:
     @cached_property
     def condition_number(self) -> float:
         """Returns the condition number of J's Hessian in the W and b that are trained; infinite if it is singular."""
-        if self.optimum.null.shape[1] or self.optimum.constant:
+        if self.optimum.nullity or self.optimum.constant:
             return float("inf")
-        lengths = torch.linalg.svdvals(self.optimum.factor_of(self.scaling))
+        lengths = torch.linalg.svdvals(self.whole_factor)
         return float((lengths[0] / lengths[-1]).square())
 
     @property
@@ -156,17 +158,17 @@ class Problem:
 
     def errors(self, W: Tensor, b: Tensor) -> Tensor:
         """Returns θ - θ* (1+D, K) for W (D, K) and b (K,) in the units in which they are trained."""
-        optimum = self.optimum.theta
-        return (theta_of(W, b) - self.scaling.inverse @ optimum.high) - self.scaling.inverse @ optimum.low
+        high, low = (self.scaling.from_users(part) for part in self.optimum.theta)
+        return (theta_of(W, b) - high) - low
 
     def gap(self, errors: Tensor) -> float:
         """Computes J - J* over all rows at `errors` (1+D, K)."""
-        return self.optimum.gap_of(self.scaling.matrix @ errors)
+        return self.optimum.gap_of(self.scaling.to_users(errors))
 
     def gradient(self, errors: Tensor) -> Tensor:
         """Computes J's gradient (P, K) over all rows at `errors` (1+D, K)."""
-        matrix = self.scaling.matrix
-        return (matrix.T @ self.optimum.gradient_of(matrix @ errors))[self.optimum.free]
+        gradient = self.optimum.gradient_of(self.scaling.to_users(errors))
+        return self.scaling.of_rows(gradient.T).T[self.optimum.free]
 
     def in_coordinates(self, errors: Tensor) -> Tensor:
         """Returns u (Q, K) of an error θ - θ* (1+D, K)."""
@@ -251,12 +253,8 @@ def problem(
     explains_most = solution.objective < 1e-12 * solution.data.variance(fit_intercept)
     if solution.condition > 1e12 or (explains_most and not statistics(solution).is_perfect.all()):
         solution = refined(solution, data.watched_rows())
-    factor = solution.factor_of(scaling)
-    coordinates = to_coordinates = torch.eye(len(factor), dtype=torch.float64)
-    if precondition:
-        coordinates = (scaling.inverse @ solution.half)[solution.free] / 2**0.5
-        to_coordinates = 2 * (factor @ coordinates).T @ factor
-    of_columns = scaling.matrix[:, solution.free] @ coordinates
+    factor, coordinates, to_coordinates = descent_coordinates(solution, scaling, precondition)
+    of_columns = scaling.to_users(torch.nn.functional.pad(coordinates, (0, 0, solution.free.start, 0)))
 
     def centered(batch: Batch) -> Batch:
         x, y, *weights = batch
@@ -266,9 +264,10 @@ def problem(
     is_cycle = data.has_fixed_batches and count * coordinates.shape[1] ** 3 <= max_cycle_work
     # Spread over the epoch: a streamed table is shuffled in windows, which may differ.
     sample = sorted({index * count // num_samples for index in range(num_samples)})
+    penalty_of_batch = penalty.high[:0] if data.triangle.is_wide and l2 == 0 else penalty.high
     batches = list(map(centered, data.batches(range(count) if is_cycle else sample)))
     hessians = [
-        batch_hessian(x, penalty.high, data.num_targets, of_columns, *weights) * (len(x) / data.batch_size)
+        batch_hessian(x, penalty_of_batch, data.num_targets, of_columns, *weights) * (len(x) / data.batch_size)
         for x, _, *weights in batches
     ]
     noise, bias, ratio, num_rows = None, 0.0, 1.0, data.num_rows_to_fit
@@ -282,6 +281,7 @@ def problem(
     return Problem(
         optimum=solution,
         scaling=scaling,
+        whole_factor=factor,
         coordinates=coordinates,
         to_coordinates=to_coordinates,
         hessians=torch.stack(hessians),
