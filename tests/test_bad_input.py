@@ -296,9 +296,9 @@ NAMES = {
     "fit --data TableDataModule --data.path table.csv": "missing|--data.target",
     "fit --data TableDataModule": "missing|--data.path and --data.target",
     "fit --ckpt_path x.ckpt": "--ckpt_path|--resume",
-    "validate": "linreg validate|--ckpt_path",
-    "test": "linreg test|--ckpt_path",
-    "predict": "linreg predict|--ckpt_path",
+    "validate": "linreg: validate needs a checkpoint|--ckpt_path",
+    "test": "linreg: test needs a checkpoint|--ckpt_path",
+    "predict": "linreg: predict needs a checkpoint|--ckpt_path",
     "predict --ckpt_path": "--ckpt_path|value",
     "validate --resume auto": "--resume|linreg validate --help",
 }

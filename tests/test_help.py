@@ -138,5 +138,5 @@ def test_settings_of_a_callback_have_an_effect(tmp_path: Path) -> None:
     """Only the missing checkpoint is refused."""
     callback = ("--trainer.callbacks=Timer", "--trainer.callbacks.duration=00:00:01:00")
     result = linreg("validate", *callback, cwd=tmp_path)
-    message = "linreg: give --ckpt_path a run's folder, or a checkpoint, RUN/checkpoints/step=….ckpt\n"
+    message = "linreg: validate needs a checkpoint: give --ckpt_path a run's folder, or RUN/checkpoints/step=….ckpt\n"
     assert result == Result(2, "", message)

@@ -142,7 +142,9 @@ class LinregCLI(LightningCLI):
         settings.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = settings.pop("allow_changed_settings", False)
         if command not in ("fit", "solve", "describe") and self.start.checkpoint is None:
-            raise InputError("give --ckpt_path a run's folder, or a checkpoint, RUN/checkpoints/step=….ckpt")
+            raise InputError(
+                f"{command} needs a checkpoint: give --ckpt_path a run's folder, or RUN/checkpoints/step=….ckpt"
+            )
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Any:
         # Data modules share parameter names, and the defaults of one must not become settings of another. So parse once
