@@ -93,7 +93,7 @@ CASES: dict[str, tuple[Files, str, str]] = {  # files, flags (the path first), w
     ),
     "a gap in the second file": (
         {"d/a.csv": HEADER + ROWS, "d/b.csv": HEADER + "1,2\n,3\n"},
-        "d",
+        "d --data.missing error",
         "d/b.csv: column 'x', row 2|missing|1 of 11 rows",
     ),
     "partitions that differ": (
@@ -151,7 +151,11 @@ CASES: dict[str, tuple[Files, str, str]] = {  # files, flags (the path first), w
         "t.csv",
         "t.csv|UTF-16|--data.encoding utf-16-le",
     ),
-    "a zero byte in a later block": ({"t.csv": ("a,b,y\n" + LARGE + "1,\0,3\n")}, "t.csv", "t.csv|row 500001"),
+    "a zero byte in a later block": (
+        {"t.csv": ("a,b,y\n" + LARGE + "1,\0,3\n")},
+        "t.csv --data.missing error",
+        "t.csv|row 500001",
+    ),
     "Latin-1 in a later block": (
         {"t.csv": ("a,c,y\n" + "1,b,3\n" * 400_000 + "1,é,3\n").encode("latin-1")},
         "t.csv",

@@ -12,6 +12,18 @@ from sklearn.linear_model import LinearRegression
 
 from benchmarks import accuracy, gap, grid, growth, picture, report, streaming, table, tutorial, vowpal
 from benchmarks.page import Page, flags_of, rounded, show, spread
+from tests.commands import linreg
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forks each `linreg fit` from a process that has imported it; the tutorial's page starts one from nothing."""
+
+    def run(command: list[str], folder: Path) -> tuple[float, int, str]:
+        result = linreg(*command[1:], cwd=folder)
+        return 0.0, result.code, result.stdout + result.stderr
+
+    monkeypatch.setattr(table, "run_in_terminal", run)
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's, of loaders
@@ -89,12 +101,14 @@ def test_accuracy_page() -> None:
         assert shown == pytest.approx(computed, abs=1.5), name
 
 
+@pytest.mark.usefixtures("forked")
 def test_page_of_table() -> None:
     text = str(table.page(table.FLAGS.parse_args(["--rounds", "1", "--rows", "20000"])))
     for words in ("linreg fit, shuffled, batch 16384", "bare PyTorch loop, batch 4096", "/ one read", "SGDRegressor"):
         assert words in text
 
 
+@pytest.mark.usefixtures("forked")
 def test_page_of_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measures two cells of fifteen: each takes two processes."""
     monkeypatch.setattr(grid, "WIDTHS", (3,))

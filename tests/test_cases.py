@@ -91,7 +91,7 @@ def test_categories(name: str) -> None:
     assert list(estimates(solution(CASES / f"{name}.csv"))) == [*CATEGORIES[name], "a"]
 
 
-@pytest.mark.parametrize("missing", ["error", "mean", "indicator"])
+@pytest.mark.parametrize("missing", [None, "error", "mean", "indicator"])
 def test_empty_column(missing: Any) -> None:
     assert list(estimates(solution(CASES / "empty_column.csv", missing=missing))) == ["a"]
 
@@ -104,15 +104,17 @@ def test_label_can_be_excluded() -> None:
 
 def test_labels_and_gaps() -> None:
     """One message settles both."""
-    error = refusal(CASES / "label_and_gaps.csv")
+    error = refusal(CASES / "label_and_gaps.csv", missing="error")
     assert "label_and_gaps.csv: column 'a', row 4: a value is missing" in str(error)
     assert "2 of 120 rows: 'a' in 2" in str(error)
     assert error.flags == {"missing": "drop"}
     frame = pd.read_csv(CASES / "label_and_gaps.csv").dropna()
     slope, intercept = np.polyfit(frame.a, frame.y, 1)
-    answer = solution(CASES / "label_and_gaps.csv", **error.flags)
-    assert estimates(answer) == {"a": pytest.approx(slope, rel=1e-9)}
-    assert float(answer.problem.optimum.b) == pytest.approx(intercept, rel=1e-9)
+    for flags in (error.flags, {}):
+        answer = solution(CASES / "label_and_gaps.csv", **flags)
+        assert estimates(answer) == {"a": pytest.approx(slope, rel=1e-9)}
+        assert float(answer.problem.optimum.b) == pytest.approx(intercept, rel=1e-9)
+        assert "dropped 2 of 120 rows with a missing value: 'a' in 2" in remarks(answer)
     assert "'rownames'" in remarks(answer)
 
 

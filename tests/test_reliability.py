@@ -69,7 +69,7 @@ def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path
     before = PARALLEL.get(job)
     duration = seconds_of("fit", *JOBS[job], folder=tmp_path / "timed", before=before)
     chance, kills, chain = random.Random(job), 0, 0
-    while kills < (1000 if torture else 36) / len(JOBS):
+    while kills < (1000 if torture else 24) / len(JOBS):
         (folder := tmp_path / f"chain_{chain}").mkdir()
         chain += 1
         for _ in range(chance.randint(1, 8)):

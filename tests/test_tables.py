@@ -254,7 +254,7 @@ def test_frames_equal_parquet(library: str, missing: Any, tmp_path: Path) -> Non
     frame.to_parquet(tmp_path / "t.parquet") if library == "pandas" else frame.write_parquet(tmp_path / "t.parquet")
     assert_same_rows(loaded(str(tmp_path / "t.parquet"), missing=missing), expected)
     with pytest.raises(InputError, match=r"the DataFrame: column 'known'.*of 1003 rows:.*'count' in \d+"):
-        loaded(frame)
+        loaded(frame, missing="error")
     some = loaded(frame, features=["x", "on"])
     assert torch.equal(everything(some), everything(loaded(content, features=["x", "on"])))
 
@@ -409,7 +409,10 @@ def test_missing_values_dropped_or_imputed(memory_limit: Any, tmp_path: Path) ->
     np.testing.assert_allclose(everything(filled).numpy(), expected, rtol=1e-6)
     assert filled.num_rows_to_fit == len(known)
     with pytest.raises(InputError, match=r"of 400 rows: 'a' in \d+.*--data\.missing"):
-        loaded(str(tmp_path / "t.parquet"), "c", **settings)
+        loaded(str(tmp_path / "t.parquet"), "c", missing="error", **settings)
+    by_default = loaded(str(tmp_path / "t.parquet"), "c", **settings)
+    assert torch.equal(everything(by_default), everything(dropped))
+    assert by_default.remarks == dropped.remarks
 
 
 def test_incomplete_row_has_no_prediction(tmp_path: Path) -> None:

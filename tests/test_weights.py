@@ -402,8 +402,8 @@ def test_rows_without_a_weight_are_dropped(memory_limit: Any) -> None:
     content = content.set_column(2, "w", pa.array(weights)).set_column(0, "a", pa.array(a))
     more: Any = {"memory_limit": memory_limit, "batch_size": 10, "shuffle": False}
     with pytest.raises(InputError, match="'w', row 4: a value is missing"):
-        loaded(content, **more)
-    assert loaded(content, missing="drop", **more).num_rows_to_fit == 396
+        loaded(content, missing="error", **more)
+    assert loaded(content, missing="drop", **more).num_rows_to_fit == loaded(content, **more).num_rows_to_fit == 396
     filled = loaded(content, missing="mean", **more)
     assert filled.num_rows_to_fit == 397
     x, _, w = (torch.cat(parts) for parts in zip(*filled.rows(), strict=True))
@@ -427,7 +427,11 @@ BAD = {
     "negative": (CSV.format(-0.5), "", "t.csv: column 'w', row 2: the weight is -0.5|0 or more|--data.weight"),
     "infinite": (CSV.format("inf"), "", "t.csv: column 'w', row 2: inf is not a finite number"),
     "no number": (CSV.format("much"), "", "t.csv: column 'w', row 2: 'much'|must be numbers"),
-    "missing": (CSV.format(""), "", "t.csv: column 'w', row 2: a value is missing|--data.missing drop"),
+    "missing": (
+        CSV.format(""),
+        "--data.missing error",
+        "t.csv: column 'w', row 2: a value is missing|--data.missing drop",
+    ),
     "all zero": ("x,w,y\n1,0,2\n2,0,4\n", "", "t.csv: the weights of all rows are 0|--data.weight"),
     "all zero, streamed": (
         "x,w,y\n1,0,2\n2,0,4\n",

@@ -26,7 +26,9 @@ class Complaint:
 
 
 def refusal(
-    complaints: Sequence[Complaint], given: Mapping[str, Sequence[str]] = MappingProxyType({}), missing: str = "error"
+    complaints: Sequence[Complaint],
+    given: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    missing: str | None = "error",
 ) -> InputError:
     """Returns the error that lists all complaints, with the flags that settle them together.
 
@@ -40,7 +42,7 @@ def refusal(
         for name, value in complaint.flags[:1]:
             known = flags.get(name, given.get(name, []))
             flags[name] = list(dict.fromkeys([*known, *value])) if isinstance(value, list) else value
-    if "missing_values" in flags and missing == "error":
+    if "missing_values" in flags and missing in ("error", None):
         flags.setdefault("missing", "drop")  # the texts are missing values now
     lines = [_line(complaint) for complaint in complaints]
     return InputError("\n".join(lines), flags=flags)

@@ -13,7 +13,7 @@ from linreg_pl.data.table.sources import Source
 from linreg_pl.data.table.text_column import TextRules
 from linreg_pl.errors import InputError
 
-Missing = Literal["error", "drop", "mean", "indicator"]
+Missing = Literal["error", "drop", "mean", "indicator"] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Design:
         weight: Name of the weight column, if there is one.
         categorical: Names of the features to one-hot encode, whatever they contain.
         numbers: Names of the text columns to read as numbers.
-        missing: What to do with rows that lack a value.
+        missing: What to do with rows that lack a value; None to drop them if most rows are complete.
         missing_values: Texts that stand for a missing value, beside those that are read as missing.
         decimal: Decimal mark of numbers in texts; None to detect it.
         day_first: Whether the day comes before the month in dates such as 01/02/2024; None to detect it.
@@ -58,6 +58,11 @@ class Design:
     unseen: Literal["error", "missing", "other"] | None
     learnt: Learnt = field(default_factory=Learnt)
     aside: Sequence[str] = ()
+
+    @property
+    def imputes(self) -> bool:
+        """Returns whether missing features are imputed."""
+        return self.missing in ("mean", "indicator")
 
     @property
     def others(self) -> list[str]:

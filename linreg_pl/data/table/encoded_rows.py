@@ -10,7 +10,7 @@ from linreg_pl.data.table.column_types import filtered
 from linreg_pl.data.table.complaints import refusal
 from linreg_pl.data.table.design import Missing
 from linreg_pl.data.table.encoding import Encoding, UnseenText
-from linreg_pl.data.table.gaps import Gaps, count_gaps
+from linreg_pl.data.table.gaps import Gaps, MissingValues, count_gaps
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Part, Split
 from linreg_pl.errors import InputError, shortened
@@ -25,7 +25,7 @@ class EncodedRows:
         encoding: How its columns become numbers.
         split: Which rows to fit, to validate and to test.
         widths: D and K, and 1 if the last column is the weight; K is 0 for rows to predict.
-        missing: What to do with missing values.
+        missing: What to do with missing values; None if that is undecided, so that they are refused.
         means: Values to impute in the features, (D,), if `missing` is "mean" or "indicator".
     """
 
@@ -49,8 +49,9 @@ class EncodedRows:
             groups: The groups of rows to read, in this order; all groups if not given.
 
         Raises:
-            InputError: a value is missing and `missing` is "error", is not finite in float32, or is a text that the
-                fit has not seen; or a weight is negative.
+            MissingValues: a value is missing, and `missing` is "error" or undecided.
+            InputError: a value is not finite in float32, or is a text that the fit has not seen; or a weight is
+                negative.
         """
         return (values for _, values in self.numbered(part, groups))
 
@@ -81,7 +82,7 @@ class EncodedRows:
                 self._require_weights(values[:, -1], rows)
             if self.means is not None:
                 values = values.astype(np.float64)  # as the means are, in any batch
-            yield rows, values if all_finite or keeps_missing else self._completed(values)
+            yield rows, values if all_finite or keeps_missing else self._completed(values, part)
 
     def complete(self, part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the same rows as `read`, each with its number in the table, from 0."""
@@ -90,15 +91,15 @@ class EncodedRows:
             kept = ~missing.any(axis=1)
             yield rows[kept], imputed[kept]
 
-    def gaps(self) -> Gaps:
-        """Counts the missing values in the rows to fit; takes a pass over them."""
+    def gaps(self, part: Part = "fit") -> Gaps:
+        """Counts the missing values in a part of the rows; takes a pass over them."""
         imputes = self.missing in ("mean", "indicator")
-        return count_gaps(self.numbered("fit", keeps_missing=True), self.encoding.sources, self.widths[0], imputes)
+        return count_gaps(self.numbered(part, keeps_missing=True), self.encoding.sources, self.widths[0], imputes)
 
     def group_rows(self, part: Part) -> list[int]:
         """Returns each group's number of rows in a part; takes a pass over the rows if `missing` drops some."""
         starts = np.cumsum([0, *self.table.group_rows[:-1]])
-        if self.missing == "error":
+        if self.missing in ("error", None):
             groups = zip(starts.tolist(), self.table.group_rows, strict=True)
             return [self.split.count(part, start, num_rows) for start, num_rows in groups]
         counts = np.zeros(len(starts), dtype=np.int64)
@@ -108,11 +109,12 @@ class EncodedRows:
         group_rows: list[int] = counts.tolist()
         return group_rows
 
-    def _completed(self, values: np.ndarray) -> np.ndarray:
+    def _completed(self, values: np.ndarray, part: Part) -> np.ndarray:
         """Returns the rows without missing values: imputed, dropped, or refused."""
         missing = np.isnan(values)
-        if self.missing == "error" and not self.predicts and missing.any():
-            raise refusal([self.gaps().complaint(self.table.place)])
+        if self.missing in ("error", None) and not self.predicts and missing.any():
+            gaps = self.gaps(part)
+            raise MissingValues(gaps, refusal([gaps.complaint(self.table.place)]))
         values, missing = self._imputed(values)
         if self.predicts:
             return np.where(_infinite(values), np.nan, values)

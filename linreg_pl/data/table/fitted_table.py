@@ -41,14 +41,14 @@ class FittedTable:
         self.design, self.split = design, split
         self._memory_limit, self._watch = memory_limit, watch
         self.gaps: Gaps | None = None  # counted where `missing` allows missing values
+        self.dropped: dict[Part, str] = {}  # lines about held-out rows
         self._notations: dict[Table, NewNotations] = {}  # of tables that were not surveyed
         self._predicted: Encoding | None = None
 
     @property
     def learnt(self) -> dict[str, Any]:
         """Returns the features and what has been learnt of them, as plain types for a checkpoint."""
-        known = self._columns if self.design.missing in ("error", "drop") else self._with_means
-        return known.to_dict()
+        return (self._with_means if self.design.imputes else self._columns).to_dict()
 
     @cached_property
     def feature_names(self) -> list[str]:
@@ -76,6 +76,7 @@ class FittedTable:
             dropped = f"dropped {self.gaps.in_words('rows with a missing value')}"
             imputed = f"values are missing in {self.gaps.in_words()}"
             lines.append(dropped if self.design.missing == "drop" else imputed)
+        lines += self.dropped.values()
         lines += dict.fromkeys(remark for notations in self._notations.values() for remark in notations.remarks)
         if self._predicted is not None:
             consequence = "taken as missing" if self.design.unseen == "missing" else "not predicted"
@@ -157,7 +158,7 @@ class FittedTable:
     def _refusal(self, result: Survey) -> InputError:
         """Returns the error with all that stands in the way, missing values too."""
         design, complaints = self.design, list(result.complaints)
-        if design.missing == "error" and result.features:
+        if design.missing in ("error", None) and result.features:
             columns = set(self.table.schema.names) - {each.column for each in complaints}
             others = [name for name in design.others if name in columns]
             gaps = self.rows(self.table, result.learnt, others, len(others)).gaps()
@@ -183,12 +184,18 @@ class FittedTable:
             unseen = design.unseen
         if purpose == "fit":  # what was not surveyed as a category occurs in rows only that lack another value
             unseen = "error" if design.missing == "error" else "missing"
-        imputes = design.missing in ("mean", "indicator")
-        learnt = self._with_means if imputes else self._columns
+        learnt = self._with_means if design.imputes else self._columns
         rows = self.rows(table, learnt, others, 0 if predicts else len(design.targets), unseen)
         if predicts:
             self._predicted = rows.encoding
         return rows
+
+    def drops(self, gaps: Gaps | None = None) -> bool:
+        """Returns whether incomplete rows are dropped; if that is left open, where most are complete by these gaps."""
+        if self.design.missing is None and (gaps is None or (gaps.counts and gaps.leaves_most_rows)):
+            self.design = replace(self.design, missing="drop")
+            vars(self).pop("_columns", None)  # to count what is dropped
+        return self.design.missing == "drop"
 
     @cached_property
     def _columns(self) -> Learnt:
@@ -196,14 +203,15 @@ class FittedTable:
         if self.survey is None:
             return self.design.learnt
         learnt, design = self.survey.learnt, self.design
-        if design.missing == "error":
+        # Dropping rows can only take away categories: other tables are read without counting first.
+        if design.missing == "error" or (design.missing is None and not learnt.categories):
             return learnt
         columns = set(self.table.schema.names)
         others = [name for name in design.others if name in columns]
         rows = self.rows(self.table, learnt, others, len(others), drop_first=False)
         self.gaps = rows.gaps()
-        if not self.gaps.known.any():
-            return learnt  # no row is left, which is refused where rows are counted
+        if (design.missing is None and not self.drops(self.gaps)) or not self.gaps.known.any():
+            return learnt  # missing values are refused where they are read, or there, that no row is left
         names = np.array(rows.encoding.feature_names)
         used, known = set(names[self.gaps.used]), set(np.array(rows.encoding.sources)[: len(names)][self.gaps.known])
         categories = {

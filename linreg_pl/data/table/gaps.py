@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from linreg_pl.data.table.complaints import Complaint
-from linreg_pl.errors import shortened
+from linreg_pl.errors import InputError, shortened
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Gaps:
     known: np.ndarray
     used: np.ndarray
 
+    @property
+    def leaves_most_rows(self) -> bool:
+        """Returns whether dropping incomplete rows keeps half of them or more, and more than there are features."""
+        num_complete = self.num_rows - self.num_incomplete
+        return 2 * num_complete >= self.num_rows and num_complete > len(self.used)
+
     def in_words(self, noun: str = "rows", named: int = 6) -> str:
         """Returns how many rows lack a value, and the columns that lack most."""
         most = sorted(self.counts, key=lambda name: (-self.counts[name], name))
@@ -47,10 +53,22 @@ class Gaps:
         file, row = place_of(self.first_rows[column])
         place = f"{file}: column {shortened(column)}, row {row}"
         flags: list[tuple[str, Any]] = [("missing", "drop"), ("missing", "mean")]
-        num_complete = self.num_rows - self.num_incomplete
-        if 2 * num_complete < self.num_rows or num_complete <= len(self.used):
+        if not self.leaves_most_rows:
             flags.reverse()
         return Complaint(column, place, f"a value is missing, as in {self.in_words()}", flags)
+
+
+class MissingValues(InputError):  # noqa: N818 (what was found)
+    """Raised where rows lack values, and are neither dropped nor imputed.
+
+    Args:
+        gaps: What the rows lack.
+        refusal: The error that says so.
+    """
+
+    def __init__(self, gaps: Gaps, refusal: InputError) -> None:
+        super().__init__(str(refusal), refusal.flags)
+        self.gaps = gaps
 
 
 def count_gaps(

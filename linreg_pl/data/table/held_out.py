@@ -103,7 +103,11 @@ class SplitTable:
             table = self.fitted.open(self._source(part), self.fitted.design.others, f"--data.{part}_path")
         rows = self._streamed(self.fitted.encoded(table, rows_of), rows_of)
         self._require_rows(rows_of, table, rows.num_rows)
-        return RowsLoader(rows, table.name)
+        num_rows = self.fitted.split.count(rows_of, 0, table.num_rows)
+        if rows.num_rows < num_rows:
+            dropped = f"dropped {num_rows - rows.num_rows} of {num_rows} rows to {VERBS[part]}, with a missing value"
+            self.fitted.dropped[part] = dropped
+        return RowsLoader(rows, table.name, num_rows - rows.num_rows)
 
     def rows_to_predict(self) -> RowsLoader:
         """Returns the features of all rows, those with missing values too."""

@@ -21,6 +21,7 @@ from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoding import require_columns
 from linreg_pl.data.table.fingerprint import Fingerprint
 from linreg_pl.data.table.fitted_table import FittedTable
+from linreg_pl.data.table.gaps import MissingValues
 from linreg_pl.data.table.held_out import HeldOut, SplitTable, memory_bytes
 from linreg_pl.data.table.rows import RowsLoader
 from linreg_pl.data.table.sources import name_of, open_source, plain_path
@@ -60,9 +61,9 @@ class TableDataModule(TrainingData):
         numbers: Names of columns to read as numbers, though they have a unit or currency, the same in every row; (1.2)
             is -1.2.
         missing: How to treat rows with missing values: error refuses them, drop leaves them out, and mean imputes the
-            feature's mean (rows without target or weight are dropped). indicator imputes the mean, and adds a column
-            of 0 and 1 for each feature with missing values. Predictions keep all rows; where a value is missing and
-            not imputed, the prediction is empty.
+            feature's mean (rows without target or weight are dropped). indicator also adds a column of 0 and 1 for
+            each feature with missing values. By default they are dropped, with a note, if at least half of the rows
+            are complete, and refused otherwise. Predictions keep all rows, and are empty where a value is missing.
         missing_values: Texts that stand for a missing value, beside empty ones, NA, NaN, null and the like, and beside
             marks such as - or . in a column of numbers.
         decimal: Decimal mark of numbers written as text: '.' or ','. By default it is detected.
@@ -104,7 +105,7 @@ class TableDataModule(TrainingData):
         seed: int = 0,
         categorical: list[str] | None = None,
         numbers: list[str] | None = None,
-        missing: Literal["error", "drop", "mean", "indicator"] = "error",
+        missing: Literal["error", "drop", "mean", "indicator"] | None = None,
         missing_values: list[str] | None = None,
         decimal: Literal[".", ","] | None = None,
         day_first: bool | None = None,
@@ -206,12 +207,18 @@ class TableDataModule(TrainingData):
         """
         if self._stage == stage:
             return
-        if stage in ("fit", "solve"):
-            self._set_up_training(stage)
-        elif stage == "predict":
+        if stage == "predict":
             self._loader = self._tables.rows_to_predict()
-        else:
+        elif stage in ("validate", "test"):
+            self._tables.fitted.drops()
             self._loader = self._tables.rows_held_out("val" if stage == "validate" else "test")
+        else:
+            try:
+                self._set_up_training(stage)
+            except MissingValues as refused:
+                if not self._tables.fitted.drops(refused.gaps):
+                    raise
+                self._set_up_training(stage)
         self._stage = stage
 
     def _set_up_training(self, stage: str) -> None:
@@ -243,7 +250,7 @@ class TableDataModule(TrainingData):
     def evaluated_rows(self) -> str:
         """Returns the number of rows to validate or test, and their file, in words."""
         held_out = self._held_out.has("val" if self._stage == "validate" else "test")
-        rows = f"{self._loader.num_rows} of {self._loader.name}"
+        rows = self._loader.in_words()
         return f"{rows}, held out" if held_out else f"{rows}: all, since none are held out"
 
     def val_dataloader(self) -> Iterable[Any]:

@@ -49,11 +49,22 @@ class Rows(ABC):
 
 
 class RowsLoader:
-    """All rows in order, as a loader for evaluation; `name` is their name in messages."""
+    """All rows in order, as a loader for evaluation.
 
-    def __init__(self, rows: Rows, name: str) -> None:
-        self._rows, self.name = rows, name
+    Args:
+        rows: The rows.
+        name: Their name in messages.
+        num_incomplete: Number of rows that were left out, as they lack a value.
+    """
+
+    def __init__(self, rows: Rows, name: str, num_incomplete: int = 0) -> None:
+        self._rows, self.name, self._num_incomplete = rows, name, num_incomplete
         self.num_rows = rows.num_rows
+
+    def in_words(self) -> str:
+        """Returns how many rows there are, of which table, and how many were left out."""
+        left_out = f", without {self._num_incomplete} that lack a value" if self._num_incomplete else ""
+        return f"{self.num_rows} of {self.name}{left_out}"
 
     def __len__(self) -> int:
         return -(-self._rows.num_rows // self._rows.evaluation_batch_size)

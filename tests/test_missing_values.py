@@ -1,0 +1,105 @@
+"""By default, incomplete rows are dropped and counted where most rows are complete, and the table is refused otherwise.
+
+The oracle is NumPy's least squares on the rows that pandas finds complete.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from linreg_pl import InputError, LinearRegression, TableDataModule
+from linreg_pl.exact.solution import solve
+from tests.commands import linreg
+from tests.runs import RUN
+
+
+def frame(num_rows: int, incomplete: int, num_features: int = 2) -> pd.DataFrame:
+    """Returns a table of a line with noise, whose first rows lack a value of x0."""
+    generator = np.random.default_rng(num_rows)
+    x = generator.standard_normal((num_rows, num_features))
+    content = pd.DataFrame(x, columns=[f"x{index}" for index in range(num_features)])
+    content["y"] = x.sum(axis=1) + 0.1 * generator.standard_normal(num_rows)
+    content.loc[: incomplete - 1, "x0"] = np.nan
+    return content
+
+
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+@pytest.mark.parametrize(("num_rows", "incomplete"), [(40, 1), (40, 20), (41, 20), (6, 3)])
+def test_most_rows_complete(num_rows: int, incomplete: int, memory_limit: Any, tmp_path: Path) -> None:
+    content = frame(num_rows, incomplete)
+    content.to_csv(tmp_path / "t.csv", index=False)
+    data = TableDataModule(str(tmp_path / "t.csv"), "y", memory_limit=memory_limit)
+    data.setup("solve")
+    complete = content.dropna()
+    design = np.column_stack([np.ones(len(complete)), complete[["x0", "x1"]]])
+    expected = np.linalg.lstsq(design, complete["y"], rcond=None)[0]
+    optimum = solve(data, LinearRegression(2)).problem.optimum
+    assert [*optimum.b.tolist(), *optimum.W[:, 0].tolist()] == pytest.approx(expected, rel=1e-9)
+    assert data.remarks == [f"dropped {incomplete} of {num_rows} rows with a missing value: 'x0' in {incomplete}"]
+
+
+@pytest.mark.parametrize(("num_rows", "incomplete", "num_features"), [(40, 21, 2), (4, 2, 2), (40, 10, 30)])
+def test_few_rows_complete(num_rows: int, incomplete: int, num_features: int) -> None:
+    """Imputing is offered first: dropping would leave less than half, or no more rows than features."""
+    with pytest.raises(InputError, match=f"{incomplete} of {num_rows} rows: 'x0' in {incomplete}") as refused:
+        TableDataModule(frame(num_rows, incomplete, num_features), "y").setup("fit")
+    assert refused.value.flags == {"missing": "mean"}
+
+
+def test_category_of_incomplete_rows() -> None:
+    """The names of the features are known before the rows are read."""
+    content = frame(40, 2)
+    content["city"] = ["Rome", "Rome", *["Ulm", "Graz"] * 19]
+    data = TableDataModule(content, "y")
+    names = data.feature_names
+    data.setup("fit")
+    assert names == data.feature_names == ["x0", "x1", "city=Graz", "city=Ulm"]
+
+
+def test_held_out_rows() -> None:
+    """Their gaps are counted too, whether the rows to fit have any or not."""
+    content = frame(400, 0)
+    content.loc[::9, "x1"] = np.nan
+    data = TableDataModule(content, "y", val_fraction=0.25)
+    data.setup("fit")
+    assert data.held_out is not None
+    assert data.num_rows_to_fit + data.held_out.num_rows == 355
+    assert len(data.remarks) == 2
+    for remark, words in zip(
+        data.remarks, ("rows with a missing value: 'x1' in", "rows to validate, with"), strict=True
+    ):
+        assert words in remark
+    assert sum(int(remark.split()[1]) for remark in data.remarks) == 45
+
+
+def test_gap_in_held_out_rows_alone() -> None:
+    """A refusal counts the rows that it is about."""
+    content = frame(60, 0)
+    for row in range(60):
+        gap = content.copy()
+        gap.loc[row, "x1"] = np.nan
+        data = TableDataModule(gap, "y", val_fraction=0.25)
+        data.setup("fit")
+        assert len(data.remarks) == 1
+        strict = TableDataModule(gap, "y", val_fraction=0.25, missing="error")
+        with pytest.raises(InputError, match=rf"column 'x1', row {row + 1}: a value is missing, as in 1 of \d+ rows"):
+            strict.setup("fit")
+
+
+def test_commands(tmp_path: Path) -> None:
+    """A run is resumed with the same rows; a test says how many it left out."""
+    content = frame(60, 3)
+    content.to_csv(tmp_path / "t.csv", index=False)
+    table = ("--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", "--model.schedule", "constant")
+    fitted = linreg("fit", *table, "--trainer.max_epochs", "4", cwd=tmp_path)
+    assert (fitted.code, fitted.stderr) == (0, "")
+    assert "note      dropped 3 of 60 rows with a missing value: 'x0' in 3\n" in fitted.stdout
+    resumed = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "8", cwd=tmp_path)
+    assert (resumed.code, resumed.stderr) == (0, "")
+    checkpoint = str(RUN / "checkpoints" / "step=8.ckpt")
+    tested = linreg("test", "--ckpt_path", checkpoint, cwd=tmp_path)
+    assert (tested.code, tested.stderr) == (0, "")
+    assert "57 of t.csv, without 3 that lack a value" in tested.stdout
