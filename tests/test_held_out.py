@@ -72,6 +72,7 @@ def assert_metrics(metrics: dict[str, float], stage: str, rows: pa.Table, report
     mse = mean_squared_error(rows["y"].to_numpy(), prediction, sample_weight=w)
     loss = mse + l2 * (W["W/row"] ** 2 + W["W/x"] ** 2)
     expected = {"loss": loss, "mse": mse, "r2": r2_score(rows["y"].to_numpy(), prediction, sample_weight=w)}
+    expected |= {"rmse": mse**0.5} if f"{stage}/rmse" in metrics else {}
     assert metrics == {f"{stage}/{name}": pytest.approx(value, rel=6e-6) for name, value in expected.items()}
 
 
@@ -169,6 +170,7 @@ def test_metrics_equal_scikit_learn(in_files: bool, weighted: bool, memory_limit
     checkpoint = str(RUN / "checkpoints" / f"step={steps}.ckpt")
     for command, stage in (("validate", "val"), ("test", "test")):
         metrics = printed(command, "--ckpt_path", checkpoint, cwd=tmp_path)
+        assert f"{stage}/rmse" in metrics
         assert_metrics(metrics, stage, held_out[command], report, l2=0.01)
     reported = {f"val/{name}": report["held_out"][name] for name in ("loss", "mse", "r2")}
     assert_metrics(reported, "val", held_out["validate"], report, l2=0.01)

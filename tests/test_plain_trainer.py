@@ -176,8 +176,8 @@ def test_validate_and_test_return_metrics(tmp_path: Path, capsys: pytest.Capture
     trainer.fit(model, loader(), loader())
     for data in (loader(), table()):
         (validated,), (tested,) = trainer.validate(model, data), trainer.test(model, data, verbose=False)
-        assert validated.keys() == VALIDATION
-        assert tested.keys() == {"test/loss", "test/mse", "test/r2"}
+        assert validated.keys() == VALIDATION | {"val/rmse"}
+        assert tested.keys() == {"test/loss", "test/mse", "test/r2", "test/rmse"}
         assert "val/loss" in capsys.readouterr().out
     (last,) = trainer.validate(model, loader(), verbose=False)
     residuals = model(rows()[0]) - rows()[1].double()
@@ -196,11 +196,11 @@ def test_no_point_twice(tmp_path: Path) -> None:
         trainer.test(model, table(), verbose=False)
         drawn = points(tmp_path)
         assert 0 not in drawn
-        last = {"test/loss", "test/mse", "test/r2", "params/W/a", "params/W/b", "params/b"}
+        last = {"test/loss", "test/mse", "test/r2", "test/rmse", "params/W/a", "params/W/b", "params/b"}
         assert drawn[trainer.global_step].keys() == TRAINING | VALIDATION | last
     fresh = plain_trainer(1, logger=CSVLogger(tmp_path))
     fresh.validate(model, table(), verbose=False)
-    assert points(tmp_path)[0].keys() == VALIDATION
+    assert points(tmp_path)[0].keys() == VALIDATION | {"val/rmse"}
 
 
 def test_second_fit_of_a_trainer(tmp_path: Path) -> None:

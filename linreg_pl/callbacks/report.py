@@ -95,7 +95,9 @@ class Report(Checkpoint):
         if "held_out" in contents:
             rows = contents["held_out"]
             r2 = "unknown" if rows["r2"] is None else f"{rows['r2']:.6g}"
-            lines.append(f"held out loss {rows['loss']:.6g}, R² {r2} over {rows['num_rows']} rows")
+            lines.append(
+                f"held out loss {rows['loss']:.6g}, RMSE {rows['mse'] ** 0.5:.6g}, R² {r2} over {rows['num_rows']} rows"
+            )
         if first_loss is not None and loss > self.most_growth * first_loss:
             lines.append(
                 f"the loss has grown from {first_loss:.6g} to {loss:.6g}: the run diverges; start a new run with a"

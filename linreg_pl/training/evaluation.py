@@ -1,5 +1,6 @@
 """Predicts with W and b, and evaluates the predictions: `val/loss`, `val/mse`, `val/r2`, and the same for test."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class EvaluatedModule(LightningModule):
         self._add(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `val/loss`, `val/mse` and `val/r2`."""
+        """Logs `val/loss`, `val/mse` and `val/r2`; after a fit, also `val/rmse`."""
         self._log_metrics("val")
 
     def on_test_epoch_start(self) -> None:
@@ -136,7 +137,7 @@ class EvaluatedModule(LightningModule):
         self._add(batch)
 
     def on_test_epoch_end(self) -> None:
-        """Logs `test/loss`, `test/mse` and `test/r2`."""
+        """Logs `test/loss`, `test/mse`, `test/r2` and `test/rmse`."""
         self._log_metrics("test")
 
     def evaluated(self, batch: Batch | Summary) -> Evaluation:
@@ -168,6 +169,8 @@ class EvaluatedModule(LightningModule):
         # write them. Otherwise Lightning returns and prints only what it writes to the loggers, if there are any.
         if self._evaluation is not None:
             metrics, is_fit = self.metrics(self._evaluation), self.trainer.state.fn == "fit"
+            if not is_fit:
+                metrics["rmse"] = math.sqrt(metrics["mse"])
             self.log_dict(
                 {f"{stage}/{name}": value for name, value in metrics.items()}, logger=False if is_fit else None
             )
