@@ -27,7 +27,7 @@ def fitted(epochs: int, **settings: Any) -> tuple[LinearRegression, Problem]:
     if epochs:
         plain_trainer(epochs).fit(module, datamodule=rows)
     else:
-        plain_trainer(1, limit_train_batches=0).fit(module, datamodule=rows)
+        plain_trainer(0).fit(module, datamodule=rows)
     return module, module.problem(rows)
 
 

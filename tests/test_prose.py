@@ -12,7 +12,7 @@ VERBS = set(
         r"\w+",
         """
     Acts Adds Adopts Appends Builds Calls Checks Clears Closes Collects Combines Compares Computes Converts
-    Copies Counts Cuts Describes Does Draws Drops Encodes Ends Evaluates Exits Factors Fetches Fills Finds
+    Copies Counts Cuts Describes Divides Does Draws Drops Encodes Ends Evaluates Exits Factors Fetches Fills Finds
     Flushes Forecasts Formats Gathers Gives Groups Handles Hides Holds Joins Keeps Leaves Lets Lists Loads Locks
     Logs Makes Measures Merges Moves Multiplies Names Negates Opens Orders Parses Plans Predicts Prepares
     Prepends Prints Puts Raises Reads Refuses Removes Replaces Reports Restores Resumes Returns Runs Saves Says

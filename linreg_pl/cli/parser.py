@@ -1,7 +1,6 @@
 """Parses flags, config files and the environment, and answers a wrong setting in one paragraph.
 
-jsonargparse finds the mistake; its message is a tree of all types that did not fit. This module keeps what helps: which
-setting, what was found, what is allowed, and the name that was probably meant.
+Of jsonargparse's long message it keeps the setting, what was found and is allowed, and the name probably meant.
 """
 
 import argparse
