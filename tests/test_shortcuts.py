@@ -153,7 +153,7 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "unknown": (X, Y, {"learning_rat": 1}, "did you mean learning_rate"),
     "number": (3, Y, {}, "X has type int"),
     "same name": (pd.DataFrame({"a": [1.0, 2.0]}), pd.Series([1.0, 2.0], name="a"), {}, "'a' is a column of both"),
-    "missing": (np.array([[1.0], [np.nan], [2.0]]), [1.0, 2.0, 3.0], {}, "row 2"),
+    "missing": (np.array([[1.0], [np.nan], [2.0]]), [1.0, 2.0, 3.0], {"missing": "error"}, "row 2"),
     "file and array": ("t.csv", Y, {}, "X is a file"),
 }
 

@@ -148,9 +148,11 @@ class Inference:
     def vif(self) -> Tensor:
         """Returns the variance inflation factors (D,), of the columns without a penalty.
 
-        Infinite for linearly dependent columns, NaN for constant ones.
+        Infinite for linearly dependent columns; NaN for constant ones, and where there are no more rows than columns.
         """
         solution = self.solution
+        if solution.data.num_rows <= solution.data.num_features:
+            return torch.full((solution.data.num_features,), torch.nan, dtype=torch.float64)
         if solution.is_penalized:
             penalty = penalty_rows(solution.data.num_features, 0.0)
             solution = optimum(solution.data, penalty, solution.fit_intercept)

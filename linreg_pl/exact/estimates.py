@@ -87,7 +87,7 @@ class Estimates:
 
     @property
     def vif(self) -> dict[str, float]:
-        """Returns the variance inflation factors of the features; infinite for linearly dependent columns."""
+        """Returns the variance inflation factors of the features, infinite for linearly dependent columns."""
         return dict(zip(self.feature_names, self.inference.vif.tolist(), strict=True))
 
     # ---- one number a target ----
