@@ -3,11 +3,14 @@
 The oracle is NumPy's least squares on the rows that pandas finds complete.
 """
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from linreg_pl import InputError, LinearRegression, TableDataModule
@@ -103,3 +106,69 @@ def test_commands(tmp_path: Path) -> None:
     tested = linreg("test", "--ckpt_path", checkpoint, cwd=tmp_path)
     assert (tested.code, tested.stderr) == (0, "")
     assert "57 of t.csv, without 3 that lack a value" in tested.stdout
+
+
+MARKED: dict[str, tuple[pa.Array, str, int]] = {
+    "double": (pa.array([999.0, 1.5, 2.5]), "999.0", 1),
+    "double, whole mark": (pa.array([12345678901.0, 1.5, 2.5]), "12345678901", 1),
+    "negative": (pa.array([-1e9, 1.5, 2.5]), "-1000000000", 1),
+    "exponent": (pa.array([1e20, 1.5, 2.5]), "1e20", 1),
+    "float": (pa.array([0.1, 1.5, 2.5], pa.float32()), "0.1", 1),
+    "half": (pa.array(np.array([999, 1.5, 2.5], np.float16)), "999", 1),
+    "whole": (pa.array([999, 1, 2]), "999.0", 1),
+    "whole, all digits": (pa.array([2**60, 2**60 + 1, 2]), str(2**60), 1),
+    "unsigned": (pa.array([2**64 - 1, 1, 2], pa.uint64()), str(2**64 - 1), 1),
+    "too large": (pa.array([127, 1, 2], pa.int8()), "128", 0),
+    "decimal": (pa.array([Decimal("999.00"), Decimal("1.50"), Decimal("2.50")]), "999", 1),
+    "no number": (pa.array([999.0, 1.5, 2.5]), "n.a.", 0),
+}
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_marks_are_compared_as_numbers(name: str, tmp_path: Path) -> None:
+    """The file has 60 rows, one of which is the marked value."""
+    values, mark, num_marked = MARKED[name]
+    column = values.take(pa.array([0] + [1, 2] * 30).slice(0, 60))
+    y = pa.array(np.arange(60.0) ** 2 % 13)
+    pyarrow.parquet.write_table(pa.table({"x": column, "y": y}), tmp_path / "t.parquet")
+    data = TableDataModule(str(tmp_path / "t.parquet"), "y", missing_values=[mark])
+    data.setup("fit")
+    assert sum(len(batch[0]) for batch in data.rows()) == 60 - num_marked
+
+
+ODD: dict[str, tuple[dict[str, list[object]], dict[str, object]]] = {
+    "alone": ({"x": ["odd"], "g": ["A", "B", "C"]}, {"missing_values": ["odd"], "missing": "drop"}),
+    "a category": ({"x": ["B"], "g": ["A", "B", "C"]}, {"exclude": ["x"]}),
+    "odd in both": ({"x": ["odd"], "z": ["odd"]}, {"missing_values": ["odd"], "missing": "drop"}),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_remedy_spares_other_columns(name: str) -> None:
+    """An odd text is not offered as a missing value where another column has it as a value."""
+    columns, flags = ODD[name]
+    content = pd.DataFrame({"y": [(i * i) % 7 + 3 for i in range(60)]})
+    for column, values in columns.items():
+        content[column] = [values[i % len(values)] for i in range(60)]
+        if values[0] in ("odd", "B"):
+            content[column] = [values[0] if i == 7 else str(i / 4) for i in range(60)]
+    with pytest.raises(InputError) as refused:
+        TableDataModule(content, "y").setup("fit")
+    assert refused.value.flags == flags
+    data = TableDataModule(content, "y", **refused.value.flags)
+    data.setup("fit")
+    assert sum(len(batch[0]) for batch in data.rows()) == (60 if "exclude" in flags else 59)
+
+
+def test_number_among_dates() -> None:
+    """0 is also a value of the column n and of y."""
+    dates = ["0" if i == 7 else f"2024-{i % 9 + 1:02d}-{i % 28 + 1:02d}" for i in range(60)]
+    content = pd.DataFrame({"y": np.arange(60) % 3, "n": np.arange(60) % 2, "d": dates})
+    with pytest.raises(InputError) as refused:
+        TableDataModule(content, "y").setup("fit")
+    assert refused.value.flags == {"exclude": ["d"]}
+    content["n"] += 1
+    content["y"] += 0.5
+    with pytest.raises(InputError) as refused:
+        TableDataModule(content, "y").setup("fit")
+    assert refused.value.flags == {"missing_values": ["0"], "missing": "drop"}

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from linreg_pl.data.table.column_types import as_labels, as_text, is_temporal, is_text
 from linreg_pl.data.table.date_text import DateFormat
 from linreg_pl.data.table.learnt import Learnt
+from linreg_pl.data.table.marks import without_marks
 from linreg_pl.data.table.new_notation import AnyNotation
 from linreg_pl.data.table.number_text import NumberFormat
 from linreg_pl.data.table.text_column import is_mark
@@ -204,13 +205,6 @@ class UnseenText(Exception):  # noqa: N818 (caught where the file is known, and 
     ) -> None:
         super().__init__(column, row, message)
         self.column, self.row, self.message, self.remedy = column, row, message, remedy
-
-
-def without_marks(values: pa.Array, column: pa.Array, marks: pa.Array) -> pa.Array:
-    """Returns the values of a column of texts or numbers, null where the column has one of the marks."""
-    if not len(marks):
-        return values
-    return pc.if_else(pc.is_in(as_labels(column), marks), pa.scalar(None, values.type), values)
 
 
 def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str], flag: str) -> None:

@@ -19,6 +19,7 @@ class Evidence:
         others: Texts that are neither numbers nor dates.
         marks: Texts that are missing values in a column of numbers.
         num_distinct: The number of distinct texts, marks included.
+        recurs: Whether most texts occur more than once; if not, most rows would have a category of their own.
     """
 
     rules: TextRules
@@ -27,6 +28,7 @@ class Evidence:
     others: Tally
     marks: Tally
     num_distinct: int
+    recurs: bool
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -35,10 +37,14 @@ class Evidence:
 
     def doubt(self, reason: str, shown: Tally, *remedies: Remedy) -> Doubt:
         """Returns a doubt that `shown` shows, with `remedies` and those that always help."""
-        exclude = [Remedy("exclude")] if self.rules.categories_allowed else []
-        general = [*self.categorical, *exclude]
+        general = [*self.categorical, *self.exclude] if self.recurs else [*self.exclude, *self.categorical]
         more = [remedy for remedy in general if remedy.flag not in {known.flag for known in remedies}]
         return Doubt(reason, shown.first_row, shown.text, [*remedies, *more])
+
+    @property
+    def exclude(self) -> list[Remedy]:
+        """Returns the remedy of leaving the column out, where it is a feature."""
+        return [Remedy("exclude")] if self.rules.categories_allowed else []
 
     @property
     def categorical(self) -> list[Remedy]:
@@ -58,21 +64,11 @@ class Evidence:
         rows, few = merged(main).rows, merged(odd)
         reason = f"{rows} of {rows + few.rows} values are {kind}, but this one is not"
         texts = few.texts
-        if self.rules.categories_allowed and self.num_distinct > max(20, 0.5 * (rows + few.rows)):
-            # Most rows would have a category of their own.
-            return self.doubt(
-                reason,
-                few,
-                *([] if texts is None or len(texts) > 8 or not settled else [Remedy("missing_values", sorted(texts))]),
-                Remedy("exclude"),
-            )
-        if texts is None or len(texts) > 8 or not settled:
-            return self.doubt(reason, few)
-        remedy = Remedy("missing_values", sorted(texts))
-        # Labels that recur are hardly mistakes.
-        if self.categorical and self.num_distinct <= 20 and few.rows > 0.1 * (rows + few.rows):
-            return self.doubt(reason, few, *self.categorical, remedy)
-        return self.doubt(reason, few, remedy)
+        missing = [Remedy("missing_values", sorted(texts))] if texts and len(texts) <= 8 and settled else []
+        if few.rows <= 0.1 * (rows + few.rows) or self.num_distinct > 20:
+            return self.doubt(reason, few, *missing)
+        first = self.categorical if self.recurs else self.exclude
+        return self.doubt(reason, few, *first, *missing)  # so many are hardly mistakes
 
     def mark_remark(self) -> list[str]:
         """Returns what to say about texts that are taken for missing values."""

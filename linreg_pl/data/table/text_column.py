@@ -123,7 +123,7 @@ class TextColumn:
         if not self.rules.numbers and letters and len(units) > 1 and not units <= set("kKmMbBtTgG"):
             others += [numbers.pop(kind) for kind in list(numbers) if has_unit(kind)]  # 1a, 1b
         marks = merged(self._tallies.get(name, Tally()) for name in ("mark", "absent"))
-        return Evidence(self.rules, numbers, dates, merged(others), marks, len(self._distinct))
+        return Evidence(self.rules, numbers, dates, merged(others), marks, len(self._distinct), self._distinct.recurs)
 
     def _marks_are_labels(self, evidence: Evidence) -> bool:
         """Says whether a column of marks alone is one of labels, such as + and -."""

@@ -96,6 +96,12 @@ class DistinctTexts:
         if len(hashes):
             self._smallest = np.unique(np.concatenate([self._smallest, hashes]))[: self._num_hashes]
 
+    @property
+    def recurs(self) -> bool:
+        """Returns whether most texts occur more than once; no beyond the limit."""
+        counts = self.counts.values() if self.counts is not None else ()
+        return 2 * sum(count for count in counts if count > 1) > sum(counts)
+
     def __len__(self) -> int:
         """Returns the number of distinct texts, estimated beyond the limit."""
         if self.counts is not None:
