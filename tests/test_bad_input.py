@@ -257,6 +257,7 @@ SETTINGS = {
     "fit --trainer.check_val_every_n_epoch 0": "--trainer.check_val_every_n_epoch 0|1 or more",
     "fit --trainer.val_check_interval 0": "--trainer.val_check_interval 0|more than 0",
     "fit --trainer.limit_train_batches 0": "--trainer.limit_train_batches 0|not possible|--trainer.max_steps",
+    "fit --trainer.limit_train_batches 1.0": "--trainer.limit_train_batches 1.0|not possible|--trainer.max_steps",
     "fit --trainer.limit_train_batches 1": "--trainer.limit_train_batches 1|not possible|--trainer.max_steps",
     "fit --trainer.overfit_batches 1": "--trainer.overfit_batches 1|not possible|rows",
     "fit --trainer.logger Foo": "--trainer.logger|Foo",

@@ -34,7 +34,6 @@ def impossible_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]
     precision, devices = str(settings.get("precision")), settings.get("devices", 1)
     several = len(devices) != 1 if isinstance(devices, list) else str(devices).isdigit()
     several = (several and str(devices) not in ("0", "1")) or devices in ("auto", -1, "-1")
-    batches = settings.get("limit_train_batches")
     is_impossible = {
         "devices": (several, "give 1, or a list of one device: a run is one process"),
         "num_nodes": (settings.get("num_nodes", 1) != 1, "give 1: a run is one process"),
@@ -48,7 +47,7 @@ def impossible_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]
         ),
         "overfit_batches": (bool(settings.get("overfit_batches")), "leave it out; use fewer rows"),
         "limit_train_batches": (
-            batches is not None and str(batches) != "1.0",  # 1 is one batch
+            settings.get("limit_train_batches") is not None,  # jsonargparse may read 1 batch as 1.0, which is all
             "leave it out; --trainer.max_steps shortens a run",
         ),
         "precision": ("mixed" in precision or "16" in precision, "give 32-true or 64-true"),
@@ -111,6 +110,8 @@ def require_possible_trainer(trainer: Trainer) -> None:
     if isinstance(data, BatchDataModule) and not is_trial:
         names += ["limit_train_batches", "overfit_batches"]
     settings |= {name: getattr(trainer, name) for name in names if is_fit}
+    if isinstance(trainer.limit_train_batches, float) and trainer.limit_train_batches == 1:  # Lightning's default
+        settings.pop("limit_train_batches", None)
     try:
         for name, remedy in impossible_settings(settings):
             raise InputError(f"--trainer.{name} {settings[name]} is not possible here: {remedy}")
