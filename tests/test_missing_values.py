@@ -172,3 +172,15 @@ def test_number_among_dates() -> None:
     with pytest.raises(InputError) as refused:
         TableDataModule(content, "y").setup("fit")
     assert refused.value.flags == {"missing_values": ["0"], "missing": "drop"}
+
+
+@pytest.mark.parametrize("mark", ["NA", " NA", "NA ", "  NA", "\tNA ", "   n/a   ", " ", ""])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_padded_mark_is_missing(mark: str, quote: str, tmp_path: Path) -> None:
+    """In a file, blanks around a mark make it no category, whatever the other columns are."""
+    lines = [f"{quote}{['a', 'b', mark][index % 3]}{quote},{index}\n" for index in range(30)]
+    (tmp_path / "t.csv").write_text("".join(["c,y\n", *lines]))
+    data = TableDataModule(str(tmp_path / "t.csv"), "y")
+    data.setup("fit")
+    assert data.feature_names == ["c=a", "c=b"]
+    assert data.remarks == ["dropped 10 of 30 rows with a missing value: 'c' in 10"]

@@ -221,3 +221,61 @@ def read_all(data: TableDataModule, stage: str) -> None:
     data.setup(stage)
     for _ in data.predict_dataloader() if stage == "predict" else data.val_dataloader():
         pass
+
+
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+@pytest.mark.parametrize(
+    ("texts", "expected", "remarks"),
+    [
+        (["True", "False"], [1, 0], []),
+        (
+            ["True", "False", "maybe", "TRUE"],
+            [1, 0, np.nan, 1],
+            ["column 'b' in 1 row: 'maybe' is not a truth value; not predicted"],
+        ),
+        (["true", "?", "False"], [1, np.nan, 0], []),
+        (["1", "0", "", " true"], [1, 0, np.nan, 1], []),
+    ],
+)
+def test_truth_values_as_texts(
+    texts: list[str], expected: list[float], remarks: list[str], memory_limit: float | None, tmp_path: Path
+) -> None:
+    """One odd text makes a column of texts of the truth values; they are 1 and 0 still."""
+    fitted = written(tmp_path / "fit.csv", pd.DataFrame({"b": [True, False] * 10, "y": range(20)}))
+    data = TableDataModule(fitted, "y")
+    data.setup("fit")
+    new = TableDataModule(written(tmp_path / "new.csv", pd.DataFrame({"b": texts, "more": 1})), "y")
+    new.adopt(json.loads(json.dumps(data.state_dict())))
+    new.setup("predict")
+    x = [value for batch in new.predict_dataloader() for value in batch[0][:, 0].tolist()]
+    np.testing.assert_array_equal(x, expected)
+    assert new.remarks == remarks
+
+
+def test_truth_word_among_numbers(tmp_path: Path) -> None:
+    data = TableDataModule(written(tmp_path / "fit.csv", pd.DataFrame({"x": [0.5, 2] * 10, "y": range(20)})), "y")
+    data.setup("fit")
+    new = TableDataModule(written(tmp_path / "new.csv", pd.DataFrame({"x": ["0.5", "True"]})), "y")
+    new.adopt(json.loads(json.dumps(data.state_dict())))
+    new.setup("predict")
+    x = [value for batch in new.predict_dataloader() for value in batch[0][:, 0].tolist()]
+    np.testing.assert_array_equal(x, [0.5, np.nan])
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\u00a0", "  unknown"])
+@pytest.mark.parametrize("stage", ["predict", "validate"])
+def test_blank_is_no_category(blank: str, stage: str, tmp_path: Path) -> None:
+    """Fitted and new rows take blanks, and marks with blanks around them, for missing values alike."""
+    fitted = pd.DataFrame({"c": [*["a", "b"] * 10, blank], "y": range(21)})
+    new = pd.DataFrame({"c": ["b", blank, "a"], "y": range(3)})
+    for first, second in (
+        (fitted, new),
+        (written(tmp_path / "fit.csv", fitted), written(tmp_path / "new.csv", new)),
+    ):
+        data = TableDataModule(first, "y", missing_values=["unknown"])
+        data.setup("fit")
+        assert data.remarks == ["dropped 1 of 21 rows with a missing value: 'c' in 1"]
+        state = json.loads(json.dumps(data.state_dict()))
+        x = rows(second, state, stage, missing="drop", missing_values=["unknown"])
+        expected = [[0, 1], [np.nan, np.nan], [1, 0]]
+        np.testing.assert_array_equal(x, expected if stage == "predict" else [expected[0], expected[2]])

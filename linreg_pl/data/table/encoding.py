@@ -24,6 +24,7 @@ from linreg_pl.data.table.marks import without_marks
 from linreg_pl.data.table.new_notation import AnyNotation
 from linreg_pl.data.table.number_text import NumberFormat
 from linreg_pl.data.table.text_column import is_mark
+from linreg_pl.data.table.text_shapes import cleaned
 from linreg_pl.errors import InputError, quoted, repeated, shortened
 
 EXACT_IN_FLOAT32 = (pa.bool_(), pa.int8(), pa.int16(), pa.uint8(), pa.uint16(), pa.float16(), pa.float32())
@@ -65,7 +66,7 @@ class Encoding:
         self.categories = learnt.categories or {}
         self._categories = {name: pa.array(values, pa.string()) for name, values in self.categories.items()}
         self._formats, self._rest = learnt.formats or {}, frozenset(learnt.rest or ())
-        self._indicators = frozenset(learnt.indicators or ())
+        self._indicators, self._truths = frozenset(learnt.indicators or ()), frozenset(learnt.truths or ())
         self._missing_values = pa.array(sorted(missing_values), pa.string())
         self.sources: list[str] = []  # the column of the table that each column of x comes from
         self.feature_names: list[str] = []
@@ -119,6 +120,8 @@ class Encoding:
             values = _days(column) if is_temporal(column.type) else column.cast(_number_type(column.type), safe=False)
             return without_marks(values, column, self._missing_values)
         texts = without_marks(as_text(column), column, self._missing_values)
+        if name in self._truths:
+            texts = _with_digits(texts)
         values = self._readings.get(name, notation).numbers(texts)
         if values.null_count > texts.null_count:
             unread = pc.and_(pc.is_null(values), pc.is_valid(texts))
@@ -137,7 +140,11 @@ class Encoding:
         codes = pc.index_in(texts, categories)
         if codes.null_count == texts.null_count:
             return codes
+        # Blanks and marks with blanks around them are missing, as where the categories were counted.
+        texts = pc.if_else(pc.is_valid(cleaned(texts, self._missing_values.to_pylist())), texts, None)
         unknown = pc.and_(pc.is_null(codes), pc.is_valid(texts))
+        if codes.null_count == texts.null_count:
+            return codes
         if name in self._rest:
             return pc.if_else(unknown, pa.scalar(len(categories) - 1, codes.type), codes)
         self._meet_unseen(name, texts, unknown, empty)
@@ -167,6 +174,8 @@ class Encoding:
             empty.append(np.asarray(unseen))
 
     def _kind(self, name: str) -> str:
+        if name in self._truths:
+            return "truth value"
         is_number = isinstance(self._formats.get(name, NumberFormat()), NumberFormat)
         return "number" if is_number else "date like those in the rows that were fitted"
 
@@ -235,6 +244,14 @@ def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str],
         raise InputError(
             f"{name}: there is no column {quoted(missing)}{meant}; the file has {quoted(columns)}{only}; see {flag}"
         )
+
+
+def _with_digits(texts: pa.Array) -> pa.Array:
+    """Returns texts with 1 for true and 0 for false, as in columns of truth values."""
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+    for word, digit in (("true", "1"), ("false", "0")):
+        texts = pc.if_else(pc.equal(words, word), digit, texts)
+    return texts
 
 
 def _days(column: pa.Array) -> pa.Array:

@@ -26,6 +26,7 @@ class Learnt:
         rest: Names of the columns whose last category stands for all rare ones.
         means: Mean of each column of x, to impute missing values.
         indicators: Names of the features that get a column of 0 and 1, which is 1 where their value is missing.
+        truths: Names of the columns of truth values.
     """
 
     features: list[str] | None = None
@@ -34,11 +35,12 @@ class Learnt:
     rest: list[str] | None = None
     means: list[float] | None = None
     indicators: list[str] | None = None
+    truths: list[str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what is known, as plain types for a checkpoint; empty formats, rests and indicators are left out."""
+        """Returns what is known, as plain types for a checkpoint; empty formats and lists are left out."""
         known = {name: value for name, value in vars(self).items() if value is not None}
-        known |= {name: None for name in ("formats", "rest", "indicators") if not known.get(name)}
+        known |= {name: None for name in ("formats", "rest", "indicators", "truths") if not known.get(name)}
         if self.formats:
             known["formats"] = {name: _plain(format) for name, format in self.formats.items()}
         return {name: value for name, value in known.items() if value is not None}
@@ -56,6 +58,7 @@ class Learnt:
             state.get("rest", []),
             state.get("means"),
             state.get("indicators", []),
+            state.get("truths", []),
         )
 
 

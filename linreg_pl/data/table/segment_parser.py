@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -40,6 +41,7 @@ class SegmentParser:
         self._path, self._dialect, self._verbatim = path, dialect, verbatim
         marks = [*self.default_missing, *missing_values]
         self._missing = ["", *marks]
+        self._marks = pa.array(self._missing, pa.string())
         # Arrow compares whole values; people write blanks around them. More marks take longer for each column, so
         # they are only tried where a value is refused.
         padded = [f"{before}{mark}{behind}" for mark in marks for before in ("", " ") for behind in ("", " ")]
@@ -74,13 +76,35 @@ class SegmentParser:
         """
         for missing in (self._missing, self._missing_with_blanks):
             try:
-                return self._converted(segment, schema, rows_before, missing).select(schema.names)
+                table = self._converted(segment, schema, rows_before, missing).select(schema.names)
+                has_texts = any(map(pa.types.is_string, schema.types))
+                has_marks = has_texts and not self._verbatim and self._has_padding(segment.content)
+                return self._without_padded_marks(table) if has_marks else table
             except pa.ArrowInvalid as error:
                 if "invalid UTF8" in str(error):
                     raise UnicodeError(str(error)) from error
                 if "conversion error" not in str(error):
                     raise
         raise Refused
+
+    def _has_padding(self, content: memoryview) -> bool:
+        """Says whether a blank or tab is at the start or end of some value."""
+        delimiter = self._dialect.delimiter.character
+        kinds = np.zeros(256, np.uint8)
+        kinds[list(b" \t")], kinds[list(delimiter + b'\r\n"')] = 1, 2
+        padded = np.concatenate([[np.uint8(2)], kinds[np.frombuffer(content, np.uint8)], [np.uint8(2)]])
+        return bool(((padded[1:] | padded[:-1]) == 3).any())
+
+    def _without_padded_marks(self, table: pa.Table) -> pa.Table:
+        """Returns a table without the texts that are missing but for blanks around them."""
+        for index, kind in enumerate(table.schema.types):
+            if not pa.types.is_string(kind):
+                continue
+            texts = table.column(index)
+            trimmed = pc.ascii_trim(texts, " \t")
+            is_mark = pc.is_in(trimmed, self._marks, skip_nulls=True)
+            table = table.set_column(index, table.field(index), pc.if_else(is_mark, pa.scalar(None, kind), texts))
+        return table
 
     def misfits(self, segment: Segment, schema: pa.Schema, rows_before: int) -> set[str]:
         """Returns the names of the columns that have a value of another type than `schema` says.

@@ -32,6 +32,7 @@ class Survey:
         categories: Categories of those that are one-hot encoded; the rest, if there is one, comes last.
         rest: Names of those with a rest.
         formats: Notation of the columns whose texts are numbers or dates.
+        truths: Names of the columns of truth values.
         left_out: Names of the columns that are no features after all, with the reasons.
         remarks: Lines that the user should read.
         complaints: What stands in the way.
@@ -41,6 +42,7 @@ class Survey:
     categories: dict[str, list[str]] = field(default_factory=dict)
     rest: list[str] = field(default_factory=list)
     formats: dict[str, Format] = field(default_factory=dict)
+    truths: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)
@@ -48,7 +50,7 @@ class Survey:
     @property
     def learnt(self) -> Learnt:
         """Returns what later tables need to know."""
-        return Learnt(self.features, self.categories, self.formats, self.rest)
+        return Learnt(self.features, self.categories, self.formats, self.rest, truths=self.truths)
 
     def leave_out(self, column: str, reason: str) -> None:
         """Takes a column out of the features."""
@@ -112,6 +114,8 @@ def survey(table: Table, design: Design, split: Split) -> Survey:
             result.complain(table, name, None, reason, [("exclude", [name])] if is_feature else [])
         elif is_temporal(each.type) and not pa.types.is_duration(each.type):
             result.formats[name] = text_format(each.type, design.day_first)
+        elif pa.types.is_boolean(each.type):
+            result.truths.append(name)
     result.complaints = without_shared_texts(result.complaints, table)
     return result
 
