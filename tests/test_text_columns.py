@@ -189,6 +189,9 @@ def test_rare_categories() -> None:
     assert isinstance(verdict(texts, max_categories=5), Categories)
     assert flags(texts, max_categories=4) == [("rare", "other"), ("exclude", None), ("max_categories", 5)]
     assert verdict(texts, max_categories=4, rare_as_other=True) == Categories(["c0", "c1", "c2"], True)
+    texts += ["other"] * 100  # a category of this name joins the rest
+    assert verdict(texts, max_categories=4, rare_as_other=True) == Categories(["c0", "c1", "c2"], True)
+    assert verdict(texts, max_categories=6) == Categories(["c0", "c1", "c2", "c3", "c4", "other"])
 
 
 def test_targets_have_no_categories() -> None:

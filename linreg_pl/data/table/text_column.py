@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from linreg_pl.data.table.date_text import date_shape, day_numbers
 from linreg_pl.data.table.date_verdict import date_verdict
 from linreg_pl.data.table.evidence import DateKind, Evidence, has_unit, merged
+from linreg_pl.data.table.learnt import REST
 from linreg_pl.data.table.number_text import NumberShape, number_shape
 from linreg_pl.data.table.number_verdict import number_verdict
 from linreg_pl.data.table.text_counts import DistinctTexts, Tallies, Tally
@@ -155,8 +156,9 @@ class TextColumn:
             return Doubt(reason, None, None, remedies)
         assert counts is not None
         names = sorted(counts)
-        if has_other:
-            names = sorted(sorted(names, key=lambda name: (-counts[name], name))[: rules.max_categories - 1])
+        if has_other:  # a category that is called like the rest joins it
+            names = sorted(set(counts) - {REST}, key=lambda name: (-counts[name], name))
+            names = sorted(names[: rules.max_categories - 1])
         return Categories(names, has_other, None if rules.categorical else self._remark(evidence))
 
     def _remark(self, evidence: Evidence) -> str | None:
