@@ -279,3 +279,28 @@ def test_blank_is_no_category(blank: str, stage: str, tmp_path: Path) -> None:
         x = rows(second, state, stage, missing="drop", missing_values=["unknown"])
         expected = [[0, 1], [np.nan, np.nan], [1, 0]]
         np.testing.assert_array_equal(x, expected if stage == "predict" else [expected[0], expected[2]])
+
+
+@pytest.mark.parametrize("fitted_zone", [None, "UTC"])
+@pytest.mark.parametrize("new_zone", [None, "Europe/Berlin"])
+def test_time_zones(fitted_zone: str | None, new_zone: str | None) -> None:
+    """Time stamps with and without a zone are no dates of the same kind, in frames as in texts."""
+    times = pd.Series(pd.date_range("2024-01-30 12:30", periods=40, freq="9h"))
+    fitted = pd.DataFrame({"t": times if fitted_zone is None else times.dt.tz_localize(fitted_zone), "y": range(40)})
+    data = TableDataModule(fitted, "y")
+    data.setup("fit")
+    moved = times if new_zone is None else times.dt.tz_localize(new_zone)
+    texts = moved.map(lambda time: time.isoformat())
+    results = []
+    for column in (moved, texts):
+        new = TableDataModule(pd.DataFrame({"t": column}), "y")
+        new.adopt(data.state_dict())
+        new.setup("predict")
+        results.append(np.concatenate([batch[0].numpy() for batch in new.predict_dataloader()])[:, 0])
+        assert bool(new.remarks) == ((fitted_zone is None) != (new_zone is None))
+    np.testing.assert_array_equal(results[0], results[1])
+    if (fitted_zone is None) == (new_zone is None):
+        seconds = [(each if each.tzinfo else each.tz_localize("UTC")).timestamp() for each in moved]
+        np.testing.assert_allclose(results[0], np.array(seconds) / 86_400, rtol=1e-12)
+    else:
+        assert np.isnan(results[0]).all()

@@ -114,7 +114,10 @@ class Encoding:
         notation = self._formats.get(name, NumberFormat())
         if not is_text(column.type):
             is_date = is_temporal(column.type) and not pa.types.is_duration(column.type)
-            if is_date != isinstance(notation, DateFormat) and column.null_count < len(column):
+            is_other = is_date != isinstance(notation, DateFormat)
+            if isinstance(notation, DateFormat) and pa.types.is_timestamp(column.type):
+                is_other = notation.zoned != (column.type.tz is not None)  # as for texts
+            if is_other and column.null_count < len(column):
                 self._meet_unseen(name, column, pc.is_valid(column), empty)
                 return pa.nulls(len(column), pa.float64())
             values = _days(column) if is_temporal(column.type) else column.cast(_number_type(column.type), safe=False)
