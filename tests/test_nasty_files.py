@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -144,6 +144,29 @@ def test_header_of_numbers(tmp_path: Path) -> None:
         data = TableDataModule(str(tmp_path / "t.csv"), "2000")
         data.setup("fit")
         assert len(data.remarks) == remarks
+
+
+def test_one_decimal_comma(tmp_path: Path) -> None:
+    """A comma typed by hand in one column does not make thousands of another column's points."""
+    rows = [f"{i % 9},{1 + i / 1000:.3f},{i * i % 7}" for i in range(60)]
+    rows[7] = '"1,5",' + rows[7].split(",", 1)[1]
+    (tmp_path / "t.csv").write_text(joined(rows, "a,b,y"))
+    with pytest.raises(InputError, match="column 'b': its points may be decimal, or separate thousands") as caught:
+        TableDataModule(str(tmp_path / "t.csv"), "y").setup("fit")
+    assert caught.value.flags == {"decimal": "."}
+    settings: list[tuple[Literal[".", ","], int]] = [(".", 1), (",", 1000)]
+    for decimal, factor in settings:
+        data = TableDataModule(str(tmp_path / "t.csv"), "y", decimal=decimal)
+        data.setup("fit")
+        x = np.concatenate([batch[0].numpy() for batch in data.rows()])
+        np.testing.assert_allclose(x[:, 1], factor * (1 + np.arange(60) / 1000), rtol=1e-6)
+        assert x[7, 0] == 1.5
+    rows = [f"{i % 9 / 4};1_{i:03d};{i * i % 7}".replace(".", ",").replace("_", ".") for i in range(60)]
+    (tmp_path / "t.csv").write_text(joined(rows, "a;b;y"))
+    data = TableDataModule(str(tmp_path / "t.csv"), "y")
+    data.setup("fit")  # most values of a have decimal commas
+    x = np.concatenate([batch[0].numpy() for batch in data.rows()])
+    assert x[:, 1].tolist() == [1000 + i for i in range(60)]
 
 
 def test_total(tmp_path: Path) -> None:

@@ -89,8 +89,7 @@ class FittedTable:
         return self._opened_table()
 
     def _opened_table(self) -> Table:
-        source = self.design.source
-        columns = set(source.columns)
+        source, columns = self.design.source, set(self.design.source.columns)
         return self.open(source, [name for name in self.design.others if name in columns], "--data.path")
 
     def open(self, source: Source, others: Sequence[str], flag: str) -> Table:
@@ -123,6 +122,11 @@ class FittedTable:
             raise InputError(without_rows(table.name))
         return table
 
+    def learn(self) -> None:
+        """Surveys the columns, unless they are known; opens the table again where they are to be read as text."""
+        self.design.require_others()
+        _ = self.survey
+
     @cached_property
     def survey(self) -> Survey | None:
         """Returns what the columns are taken for; None if a checkpoint has stored it.
@@ -145,14 +149,14 @@ class FittedTable:
     def surveyed(self) -> Survey:
         """Returns what the columns are taken for, and what stands in the way."""
         result = survey(self.table, self.design, self.split)
-        formats = result.formats.values()
-        if self.design.decimal is None and any(
-            isinstance(each, NumberFormat) and each.decimal == "," for each in formats
-        ):
+        if self.design.decimal is None and result.commas:
             # The file has decimal commas, so 1.234 in other columns may be 1234: read them as text, too.
-            self.design = replace(self.design, decimal=",")
+            design, table, self.design = self.design, self.table, replace(self.design, decimal=",")
             self.table = self._opened_table()
-            result = survey(self.table, self.design, self.split)
+            with_commas = survey(self.table, self.design, self.split)
+            if not result.doubt_points(table, with_commas):
+                return with_commas
+            self.design, self.table = design, table
         return result
 
     def _refusal(self, result: Survey) -> InputError:
@@ -176,8 +180,7 @@ class FittedTable:
 
     def encoded(self, table: Table, purpose: Part | Literal["predict"]) -> EncodedRows:
         """Returns a table's rows as numbers; for predictions, only the features."""
-        design = self.design
-        predicts = purpose == "predict"
+        design, predicts = self.design, purpose == "predict"
         others = [] if predicts else design.others
         unseen: Unseen = "empty" if predicts else "error"
         if design.unseen == "missing" or design.unseen == "error":
@@ -206,8 +209,7 @@ class FittedTable:
         # Dropping rows can only take away categories: other tables are read without counting first.
         if design.missing == "error" or (design.missing is None and not learnt.categories):
             return learnt
-        columns = set(self.table.schema.names)
-        others = [name for name in design.others if name in columns]
+        others = [name for name in design.others if name in self.table.schema.names]
         rows = self.rows(self.table, learnt, others, len(others), drop_first=False)
         self.gaps = rows.gaps()
         if (design.missing is None and not self.drops(self.gaps)) or not self.gaps.known.any():
@@ -261,8 +263,7 @@ class FittedTable:
         notations, needs_rest = self._notations.get(table), design.unseen == "other"
         readings = {} if notations is None else notations.readings
         encoding = Encoding(learnt, others, drop_first, design.missing_values, unseen, needs_rest, readings)
-        doubled = repeated(encoding.feature_names)
-        if doubled:
+        if doubled := repeated(encoding.feature_names):
             raise InputError(
                 f"{design.source.name}: {quoted(doubled)} is both a column and a category of another column; rename one"
             )

@@ -74,7 +74,7 @@ class SplitTable:
         Raises:
             InputError: there are no rows, or the run began in memory and they no longer fit.
         """
-        self.fitted.design.require_others()
+        self.fitted.learn()
         encoded = self.fitted.encoded(self.fitted.table, "fit")
         shuffling = 0 if self.shuffled_by is None else MemoryRows.shuffle_bytes_per_row
         needed = encoded.table.num_rows * (sum(encoded.widths) * MemoryRows.bytes_per_value + shuffling)
@@ -96,7 +96,7 @@ class SplitTable:
         """
         rows_of: Part = "all"
         if self.held_out.paths[part] is None:
-            self.fitted.design.require_others()
+            self.fitted.learn()
             table: Table = self.fitted.table
             rows_of = part if self.fitted.split.fraction(part) else "all"
         else:

@@ -38,7 +38,8 @@ def number_verdict(evidence: Evidence) -> Numbers | Doubt:
     decimal, thousands = NumberFormat.notations[notation]
     parentheses = any(shape.parentheses for shape in main)
     form = NumberFormat(decimal, thousands, prefix, suffix, parentheses, evidence.missing)
-    return Numbers(form, _remark(evidence, form, fitting))
+    shown = merged(tally for shape, tally in fitting.items() if 0 not in shape.notations)
+    return Numbers(form, _remark(evidence, form, fitting), 2 * shown.rows >= merged(fitting.values()).rows)
 
 
 def _notation(evidence: Evidence, shapes: dict[NumberShape, Tally]) -> tuple[int | None, dict[NumberShape, Tally]]:

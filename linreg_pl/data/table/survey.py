@@ -19,7 +19,7 @@ from linreg_pl.data.table.learnt import REST, Format, Learnt
 from linreg_pl.data.table.marks import has_mark
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Split
-from linreg_pl.data.table.text_column import Categories, Doubt, LeftOut, TextColumn, Verdict
+from linreg_pl.data.table.text_column import Categories, Doubt, LeftOut, Numbers, TextColumn, Verdict
 from linreg_pl.errors import shortened
 
 
@@ -36,6 +36,7 @@ class Survey:
         left_out: Names of the columns that are no features after all, with the reasons.
         remarks: Lines that the user should read.
         complaints: What stands in the way.
+        commas: Names of the columns with decimal commas, and whether at least half of their values have one.
     """
 
     features: list[str]
@@ -46,6 +47,7 @@ class Survey:
     left_out: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)
+    commas: dict[str, bool] = field(default_factory=dict)
 
     @property
     def learnt(self) -> Learnt:
@@ -65,6 +67,24 @@ class Survey:
         self.complaints.append(Complaint(column, place, reason, flags))
         if column in self.features:
             self.features.remove(column)
+
+    def doubt_points(self, table: Table, with_commas: "Survey") -> bool:
+        """Complains about points that may separate thousands, if only a few numbers of the table have decimal commas.
+
+        Args:
+            table: The table.
+            with_commas: What its columns are taken for if it has decimal commas.
+        """
+        new = [name for name, each in with_commas.formats.items() if each != self.formats.get(name)]
+        doubtful = [name for name in new if getattr(with_commas.formats[name], "thousands", "") == "."]
+        if any(self.commas.values()):
+            return False
+        for name in doubtful:
+            reason = (
+                f"its points may be decimal, or separate thousands: column {shortened(min(self.commas))} has commas"
+            )
+            self.complain(table, name, None, reason, [("decimal", "."), ("decimal", ",")])
+        return bool(doubtful)
 
     def add(self, table: Table, column: str, verdict: Verdict, is_feature: bool) -> None:
         """Adds what a text column is."""
@@ -87,6 +107,8 @@ class Survey:
                 self.rest += [column] if verdict.has_other else []
             else:
                 self.formats[column] = verdict.format
+                if isinstance(verdict, Numbers) and verdict.format.decimal == ",":
+                    self.commas[column] = verdict.mostly_shown
             if verdict.remark:
                 self.remarks.append(f"column {shortened(column)} {verdict.remark}")
 

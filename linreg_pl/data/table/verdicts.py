@@ -49,10 +49,17 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A column of numbers in one notation."""
+    """A column of numbers in one notation.
+
+    Attributes:
+        format: The notation.
+        remark: What the user should know.
+        mostly_shown: Whether at least half of the numbers show that they are not in the notation of Python.
+    """
 
     format: NumberFormat
     remark: str | None = None
+    mostly_shown: bool = False
 
 
 @dataclass(frozen=True)
