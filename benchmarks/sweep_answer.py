@@ -41,7 +41,8 @@ class Table:
     """
 
     def __init__(self, path: Path, missing: Sequence[str] = ()) -> None:
-        self._texts = pd.read_csv(path, dtype=str, na_values=list(missing))
+        texts = pd.read_csv(path, dtype=str, na_values=list(missing))
+        self._texts = texts.where(texts.apply(lambda column: column.str.strip()) != "")  # blanks are missing
 
     def rows(self, names: Sequence[str], target: str, imputes: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Returns x (N, P) of the columns that the program names, and y (N,).
