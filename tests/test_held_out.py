@@ -370,3 +370,21 @@ def test_text_column_of_true_only(tmp_path: Path) -> None:
     data.setup("validate")
     ((x, _),) = data.val_dataloader()
     assert torch.equal(x, torch.tensor([[0.0, 0, 1]] * 2))
+
+
+@pytest.mark.parametrize("held_out", ["val_fraction", "val_path"])
+def test_offered_remedy_for_unseen_categories(held_out: str, tmp_path: Path) -> None:
+    labels = [f"r{i}" if i % 9 == 0 else "ab"[i % 2] for i in range(100)]
+    pa.csv.write_csv(pa.table({"g": labels, "y": np.arange(100.0) ** 2 % 7}), tmp_path / "all.csv")
+    pa.csv.write_csv(pa.table({"g": list("ab") * 30, "y": np.arange(60.0) % 7}), tmp_path / "plain.csv")
+    path = str(tmp_path / ("all.csv" if held_out == "val_fraction" else "plain.csv"))
+    settings: dict[str, Any] = {held_out: 0.3 if held_out == "val_fraction" else str(tmp_path / "all.csv")}
+    with pytest.raises(InputError, match="is none of the") as refused:
+        TableDataModule(path, "y", **settings).setup("fit")
+    assert refused.value.flags == {"unseen": "missing", "missing": "drop"}
+    data = TableDataModule(path, "y", **settings, **refused.value.flags)
+    data.setup("fit")
+    data.setup("validate")
+    known = sum(len(batch[0]) for batch in data.val_dataloader())
+    assert 0 < known < (100 if held_out == "val_path" else 30)
+    assert held_out == "val_fraction" or known == sum(label in "ab" for label in labels)

@@ -74,7 +74,10 @@ class EncodedRows:
             except UnseenText as error:
                 name, row = self.table.place(int(rows[error.row]))
                 place = f"{name}: column {shortened(error.column)}, row {row}"
-                raise InputError(f"{place}: {error.message}; {error.remedy}") from error
+                flags = {"unseen": "missing"} if "--data.unseen missing" in error.remedy else {}
+                if flags and not self.predicts and self.missing in ("error", None):
+                    flags["missing"] = "drop"
+                raise InputError(f"{place}: {error.message}; {error.remedy}", flags) from error
             all_finite = _all_finite(values)
             if not all_finite and not self.predicts:
                 values = self._without_infinity(values, rows, kept)
