@@ -123,7 +123,7 @@ class FittedTable:
         return table
 
     def learn(self) -> None:
-        """Surveys the columns, unless they are known; opens the table again where they are to be read as text."""
+        """Finds out what the columns are; opens the table again where they are to be read as text."""
         self.design.require_others()
         _ = self.survey
 

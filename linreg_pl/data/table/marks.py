@@ -1,11 +1,14 @@
 """Finds the user's marks of missing values in columns of any type; numbers are compared by value, not by digits."""
 
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from linreg_pl.data.table.column_types import as_labels
+from linreg_pl.data.table.complaints import Complaint
+from linreg_pl.data.table.row_groups import Table
 
 
 def without_marks(values: pa.Array, column: pa.Array, marks: pa.Array) -> pa.Array:
@@ -24,6 +27,26 @@ def without_marks(values: pa.Array, column: pa.Array, marks: pa.Array) -> pa.Arr
 def has_mark(column: pa.Array, marks: pa.Array) -> bool:
     """Says whether a column of any type has one of the marks."""
     return bool(pc.any(_marked(column, marks)).as_py())
+
+
+def without_shared_texts(complaints: list[Complaint], table: Table) -> list[Complaint]:
+    """Returns the complaints without the remedy of missing values where another column has such a text too.
+
+    The texts are missing values in every column, so that the remedy would take rows or categories from the others.
+    """
+    texts = {each.column: set(dict(each.flags).get("missing_values", ())) for each in complaints}
+    wanted = set().union(*texts.values())
+    columns: dict[str, set[str]] = {name: set() for name in table.schema.names}  # those of the texts that each has
+    for _, batch in table.all_batches(list(columns)) if wanted else ():
+        for name, known in columns.items():
+            known |= {text for text in wanted - known if has_mark(batch.column(name), pa.array([text]))}
+    result = []
+    for each in complaints:
+        others = (columns[name] - texts.get(name, set()) for name in columns if name != each.column)
+        shared = texts[each.column] & set().union(*others)
+        flags = [flag for flag in each.flags if not shared or flag[0] != "missing_values"]
+        result.append(replace(each, flags=flags))
+    return result
 
 
 def _marked(column: pa.Array, marks: pa.Array) -> pa.Array:

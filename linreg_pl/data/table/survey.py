@@ -16,7 +16,7 @@ from linreg_pl.data.table.complaints import Complaint
 from linreg_pl.data.table.date_text import DateFormat
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.learnt import REST, Format, Learnt
-from linreg_pl.data.table.marks import has_mark
+from linreg_pl.data.table.marks import without_shared_texts
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Split
 from linreg_pl.data.table.text_column import Categories, Doubt, LeftOut, Numbers, TextColumn, Verdict
@@ -69,7 +69,7 @@ class Survey:
             self.features.remove(column)
 
     def doubt_points(self, table: Table, with_commas: "Survey") -> bool:
-        """Complains about points that may separate thousands, if only a few numbers of the table have decimal commas.
+        """Adds complaints about points that may separate thousands, if few numbers of the table have decimal commas.
 
         Args:
             table: The table.
@@ -139,26 +139,6 @@ def survey(table: Table, design: Design, split: Split) -> Survey:
         elif pa.types.is_boolean(each.type):
             result.truths.append(name)
     result.complaints = without_shared_texts(result.complaints, table)
-    return result
-
-
-def without_shared_texts(complaints: list[Complaint], table: Table) -> list[Complaint]:
-    """Returns the complaints without the remedy of missing values where another column has such a text too.
-
-    The texts are missing values in every column, so that the remedy would take rows or categories from the others.
-    """
-    texts = {each.column: set(dict(each.flags).get("missing_values", ())) for each in complaints}
-    wanted = set().union(*texts.values())
-    columns: dict[str, set[str]] = {name: set() for name in table.schema.names}  # those of the texts that each has
-    for _, batch in table.all_batches(list(columns)) if wanted else ():
-        for name, known in columns.items():
-            known |= {text for text in wanted - known if has_mark(batch.column(name), pa.array([text]))}
-    result = []
-    for each in complaints:
-        others = (columns[name] - texts.get(name, set()) for name in columns if name != each.column)
-        shared = texts[each.column] & set().union(*others)
-        flags = [flag for flag in each.flags if not shared or flag[0] != "missing_values"]
-        result.append(replace(each, flags=flags))
     return result
 
 
