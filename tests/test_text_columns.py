@@ -144,6 +144,16 @@ def test_one_odd_value_among_numbers() -> None:
 
 
 LABELS = ["Q1 Q2", "15-24 25-34 75+", "<1l 1-1.5l 1.5-2l >2l", "A1 B2", "1st 2nd 3rd", "1a 1b 2a", "yes no"]
+LABELS += [
+    "<18 18-65 >65",
+    "<18 18+",
+    "0–4 5–9 >9",
+    "1935- 1936-1940",
+    "1.2.3 1.2.4",
+    "(a) (b)",
+    "0x10 0x11",
+    "a1_2 b1_3",
+]
 LABELS += ["True False", "J Q 2 3", "A B C 1 2", "1998-99 1999-00 2000-01", "1999-13-01 2023-02-29", "+ -", "#1 #2"]
 
 
@@ -153,6 +163,56 @@ def test_labels_are_categories(words: str) -> None:
     read = verdict(texts)
     assert isinstance(read, Categories), read
     assert read.categories == sorted(words.split())
+
+
+DECORATED = [
+    "12.50-",
+    "5.-",
+    ">0.5",
+    "> 0.5",
+    "≤7",
+    ">=2",
+    "5/-",
+    "5;",
+    "[5]",
+    "'5",
+    '="5"',
+    "1.5±0.1",
+    "1.5 ± 0.1",
+    "5+/-1",
+]
+DECORATED += ["1.5(0.1)", "1_000", "1_000_000.5", "0.5x10^3", "3 1/2"]
+
+
+@pytest.mark.parametrize("text", DECORATED)
+def test_decorated_numbers_are_in_doubt(text: str) -> None:
+    """They are neither categories nor numbers unless the user says so, alone and beside fewer plain numbers."""
+    others = [text.replace("5", "7").replace("1", "2").replace("2", "3"), text.replace("5", "6").replace("1", "4")]
+    for texts in ([text, *others] * 9, [text, *others] * 9 + ["1", "2"] * 9, [text] * 9 + ["1", "2", "3"] * 3):
+        doubt = verdict(texts)
+        assert isinstance(doubt, Doubt), doubt
+        assert doubt.value == text
+        assert {"categorical", "exclude"} <= {remedy.flag for remedy in doubt.remedies}
+        assert isinstance(verdict(texts, categorical=True), Categories)
+        assert isinstance(verdict(texts, numbers=True), Doubt)
+
+
+QUOTED = ["'{}'", '"{}"', ' "{}"', '" {} "']
+
+
+@pytest.mark.parametrize("form", QUOTED)
+def test_quoted_numbers_are_read(form: str) -> None:
+    numbers = [5, -2.25, 1000, 0.5]
+    assert values([form.format(number) for number in numbers]) == numbers
+    assert values([*map(str, numbers), form.format(7)]) == [*numbers, 7]
+
+
+@given(st.floats(-1e9, 1e9), st.sampled_from(["０", "٠", "۰"]))
+def test_digits_of_other_scripts(number: float, zero: str) -> None:
+    """Python reads such digits, too."""
+    text = f"{number:.3f}".translate({ord("0") + digit: ord(zero) + digit for digit in range(10)})
+    assert values([text, "2.5"]) == [float(text), 2.5]
+    assert values([text.replace(".", "٫"), "2.5"]) == [float(text), 2.5]
 
 
 def test_one_number_among_labels() -> None:

@@ -122,12 +122,38 @@ def is_symbol(decoration: str) -> bool:
 def number_shape(shape: str) -> NumberShape | None:
     """Returns the parts of a shape that is a number, perhaps with a unit or a currency; None for other shapes.
 
-    Labels are no numbers: Q1, week 3, 1st, 75+, 1935-, 15-24, <1.
+    No notation reads measures and decorated numbers: 5'11", 12.50-, <0.5, 1_000. Labels are no numbers: Q1, week 3,
+    1st, 75+, 15-24.
     """
     if re.fullmatch(r"[+-]?inf(inity)?", shape, re.IGNORECASE):
         return NumberShape(frozenset(range(len(NumberFormat.notations))), "", "", False, 0, False)
-    if re.fullmatch(r"[09]9?'\s*[09]9?([.,]9+)?(\"|'')?", shape):  # 5'11": a measure that no notation reads
+    if re.fullmatch(r"[09]9?'\s*[09]9?([.,]9+)?(\"|'')?", shape):  # 5'11"
         return NumberShape(frozenset(), "", "'", False, 0, False)
+    return _plain_shape(shape) or (NumberShape(frozenset(), "", "'", False, 0, False) if _is_decorated(shape) else None)
+
+
+def is_range(shape: str) -> bool:
+    """Says whether a shape is a range of numbers, perhaps open, such as 15-24 or 75+."""
+    number = "[09][09., ]*"
+    return re.fullmatch(rf"[^09\w]*{number}[^\W\d_]*\s*((-|–|—|to)\s*{number}.*|\+)", shape) is not None
+
+
+def _is_decorated(shape: str) -> bool:
+    """Says whether a shape is a number with signs around it or between its digits that no notation reads."""
+    number = "[09][09., ']*"
+    forms = (
+        rf"(?!{number}$)[^\w\s#]{{0,3}}\s*{number}\s*[^\w\s+]{{0,3}}",  # 12.50-  5/-  > 0.5  ="5"
+        rf"[+-]?{number}(±|\+/-)\s*{number}",
+        rf"[+-]?{number}\({number}\)",
+        r"[+-]?[09]{1,3}(_[09]99)+([.,]9*)?",
+        rf"[+-]?{number}[x×·*]\s*99(\^|\*\*)\s*[+-]?[09]+",  # 0.5x10^3
+        r"[+-]?[09]+ 99?/99?",  # 3 1/2
+    )
+    return any(re.fullmatch(form, shape) for form in forms)
+
+
+def _plain_shape(shape: str) -> NumberShape | None:
+    """Returns the parts of a shape that some notation reads; None for other shapes."""
     match = _number_pattern().fullmatch(shape)
     if match is None:
         return None

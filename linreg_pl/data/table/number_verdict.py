@@ -23,7 +23,7 @@ def number_verdict(evidence: Evidence) -> Numbers | Doubt:
     decorated = [tally for shape, tally in main.items() if has_unit(shape) or shape.parentheses]
     unclear = bool(decorated) and not evidence.rules.numbers
     if notation is None and not fitting:
-        return evidence.doubt("contains measures that are not read as numbers", merged(main.values()))
+        return evidence.doubt("contains numbers in a form that is not read", merged(main.values()))
     if merged(odd).rows:
         kind = f"numbers like {merged(fitting.values()).text!r}"
         return evidence.odd_values(kind, fitting.values(), odd, settled=not unclear and notation is not None)

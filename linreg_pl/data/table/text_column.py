@@ -12,7 +12,7 @@ from linreg_pl.data.table.date_text import date_shape, day_numbers
 from linreg_pl.data.table.date_verdict import date_verdict
 from linreg_pl.data.table.evidence import DateKind, Evidence, has_unit, merged
 from linreg_pl.data.table.learnt import REST
-from linreg_pl.data.table.number_text import NumberShape, number_shape
+from linreg_pl.data.table.number_text import NumberShape, is_range, number_shape
 from linreg_pl.data.table.number_verdict import number_verdict
 from linreg_pl.data.table.text_counts import DistinctTexts, Tallies, Tally
 from linreg_pl.data.table.text_shapes import ShapedTexts, cleaned
@@ -115,7 +115,9 @@ class TextColumn:
         """Returns the tallies, with kinds that are only labels in this column among the others."""
         numbers = {kind: tally for kind, tally in self._tallies.items() if isinstance(kind, NumberShape)}
         dates = {kind: tally for kind, tally in self._tallies.items() if isinstance(kind, DateKind)}
-        others = [self._tallies.get(name, Tally()) for name in ("label", "units", "no month")]
+        others = [self._tallies.get(name, Tally()) for name in ("label", "range", "units", "no month")]
+        if "range" in self._tallies:  # <18 is a label beside 18-65
+            others += [numbers.pop(kind) for kind in list(numbers) if not kind.notations]
         # 1998-99 is a season, and so is 2000-01 beside it.
         if "no month" in self._tallies:
             others += [dates.pop(kind) for kind in list(dates) if kind.kind == "month"]
@@ -178,6 +180,8 @@ def _kinds(shaped: ShapedTexts, has_marks: bool) -> tuple[list[Hashable], np.nda
         kind = kind or number_shape(shape)
         if kind is None and date_shape(shape) is not None:
             dates.append(index)
+        elif kind is None and is_range(shape):
+            kind = "range"
         by_shape[index] = kinds.setdefault(kind or "label", len(kinds))
     codes = by_shape[shaped.codes]
     for index in dates:
@@ -191,7 +195,8 @@ def _candidates(shapes: list[str]) -> np.ndarray:
     number = r"^[^09]*[09][09., ']*([eE][+-]?[09]+)?[^09]*$"
     date = r"^([a-z]{3,9}[., /-]+)*[09]{1,4}(st|nd|rd|th)?([-/.:, ']|[a-z]{3,9}\b|[a-z]{3,9}[09])"
     words = r"^[-+]?(inf(inity)?|nan)$|^(n/?a|none|null)$|^[#<].*n/?a"
-    pattern = rf"(?i){number}|{date}|{words}|^[^\pL\pN]*$"
+    signs = r"^[-+]?[09][09.,' ]*([_±(x×·*]|\+/-|to|–|—)"
+    pattern = rf"(?i){number}|{date}|{signs}|{words}|^[^\pL\pN]*$"
     return np.asarray(pc.match_substring_regex(pa.array(shapes, pa.string()), pattern))
 
 

@@ -6,6 +6,7 @@ A column of numbers or dates has few shapes, however many values it has. So patt
 and the digits of all texts of one shape stand in the same places. A leading zero stays a 0.
 """
 
+import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 
 def cleaned(texts: pa.Array, missing: Collection[str] = ()) -> pa.Array:
-    """Returns texts without blanks around them, and with typographic minus signs, blanks and apostrophes as ASCII.
+    """Returns texts without blanks around them, numbers without quotes, and typographic signs and digits as ASCII.
 
     Args:
         texts: The texts.
@@ -24,12 +25,23 @@ def cleaned(texts: pa.Array, missing: Collection[str] = ()) -> pa.Array:
     texts = pc.utf8_trim_whitespace(texts.cast(pa.string()))
     absent = pa.array(["", *missing], pa.string())
     texts = pc.if_else(pc.is_in(texts, absent, skip_nulls=True), None, texts)
+    for quote in "\"'":
+        if (text_bytes(texts)[0] == ord(quote)).any():
+            texts = pc.replace_substring_regex(texts, f"^{quote}\\s*([^{quote}]*[0-9][^{quote}]*){quote}$", r"\1")
     if text_bytes(texts)[0].max(initial=0) < 128:
         return texts
     # Minus signs; blanks that do not break, narrow, thin and figure blanks; typographic apostrophes.
     ascii_texts = {"[\u2212\u2012\uff0d]": "-", "[\u00a0\u202f\u2009\u2007]": " ", "[\u2019\u00b4]": "'"}
     for pattern, ascii_text in ascii_texts.items():
         texts = pc.replace_substring_regex(texts, pattern, ascii_text)
+    # Digits of full width, and those that Arabs and Persians write.
+    zeros = [
+        zero for zero in "０٠۰" if pc.any(pc.match_substring_regex(texts, f"[{zero}-{chr(ord(zero) + 9)}]")).as_py()
+    ]
+    for zero, digit in itertools.product(zeros, range(10)):
+        texts = pc.replace_substring(texts, chr(ord(zero) + digit), str(digit))
+    for mark, ascii_mark in (("٫", "."), ("٬", ",")) if zeros else ():
+        texts = pc.replace_substring(texts, mark, ascii_mark)
     texts = pc.utf8_trim_whitespace(texts)
     return pc.if_else(pc.is_in(texts, absent, skip_nulls=True), None, texts)
 
