@@ -110,6 +110,9 @@ CASES: dict[str, tuple[list[str], list[str], list[float]]] = {  # fitted texts, 
     "new currency": (["57", "3.5"], ["€ 57", "€1,003.5"], [57, 1003.5]),
     "two currencies": (["57", "3.5"], ["€ 57", "$ 3", "4"], [EMPTY, EMPTY, 4]),
     "unit": (["57", "3.5"], ["57 kg", "4"], [EMPTY, 4]),
+    "thousands": (["10K", "3.5K"], ["10000", "4K", "12 K", "3M", "5k"], [EMPTY, 4, 12, EMPTY, EMPTY]),
+    "kilograms": (["57 kg", "3.5 kg"], ["57", "4kg", "4 g"], [EMPTY, 4, EMPTY]),
+    "currency code": (["57 EUR", "3.5 EUR"], ["57", "4EUR"], [57, 4]),
     "parentheses": (["57", "3.5"], ["(57)", "4"], [EMPTY, 4]),
     "words": (["57", "3.5"], ["many", "-", "4"], [EMPTY, EMPTY, 4]),
 }
@@ -118,12 +121,23 @@ CASES: dict[str, tuple[list[str], list[str], list[float]]] = {  # fitted texts, 
 @pytest.mark.parametrize("name", CASES)
 def test_doubt_is_empty(name: str, tmp_path: Path) -> None:
     fitted, new, expected = CASES[name]
-    state = state_of(fitted * 4, tmp_path / "fit.tsv")
+    state = state_of(fitted * 4, tmp_path / "fit.tsv", numbers=["x"])
     x, remarks = read(new, state, tmp_path / "new.tsv")
     np.testing.assert_array_equal(x, expected)
     unread = int(np.isnan(expected).sum()) - new.count("-")
     counts = [int(line.split(" in ")[1].split()[0]) for line in remarks if "not predicted" in line]
     assert sum(counts) == unread
+
+
+def test_numbers_without_fitted_unit(tmp_path: Path) -> None:
+    """A frame of numbers does not show their unit."""
+    state = state_of(["10K", "3.5K"] * 9, tmp_path / "fit.tsv", numbers=["x"])
+    data = TableDataModule(pd.DataFrame({"x": [10000.0, np.nan, 3.5]}), "y")
+    data.adopt(state)
+    data.setup("predict")
+    assert all(batch[0].isnan().all() for batch in data.predict_dataloader())
+    counted = "column 'x' in 2 rows: '10000.0' is not a number with 'K', as in the rows that were fitted"
+    assert data.remarks == [f"{counted}; not predicted"]
 
 
 def test_decimal_settles_it(tmp_path: Path) -> None:

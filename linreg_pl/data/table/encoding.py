@@ -117,6 +117,8 @@ class Encoding:
             is_other = is_date != isinstance(notation, DateFormat)
             if isinstance(notation, DateFormat) and pa.types.is_timestamp(column.type):
                 is_other = notation.zoned != (column.type.tz is not None)  # as for texts
+            if isinstance(notation, NumberFormat) and notation.unit:
+                is_other = True  # these numbers may be in another unit
             if is_other and column.null_count < len(column):
                 self._meet_unseen(name, column, pc.is_valid(column), empty)
                 return pa.nulls(len(column), pa.float64())
@@ -179,8 +181,10 @@ class Encoding:
     def _kind(self, name: str) -> str:
         if name in self._truths:
             return "truth value"
-        is_number = isinstance(self._formats.get(name, NumberFormat()), NumberFormat)
-        return "number" if is_number else "date like those in the rows that were fitted"
+        notation = self._formats.get(name, NumberFormat())
+        if isinstance(notation, NumberFormat):
+            return f"number with {notation.unit!r}, as in the rows that were fitted" if notation.unit else "number"
+        return "date like those in the rows that were fitted"
 
     def _unseen_category(self, name: str, text: str) -> str:
         categories = self.categories[name]

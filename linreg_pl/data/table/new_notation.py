@@ -6,11 +6,11 @@
     70,11    1.234 alone       nothing: it may be 1.234 or 1234
     57%      57                57
     57%      0.57              nothing: it may be a fraction
+    10K      10000             nothing: it may be in another unit
 
 A number is read if all notations that suit the whole column agree on it.
 """
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linreg_pl.data.table.column_types import as_text, is_text
-from linreg_pl.data.table.number_text import NumberFormat, NumberShape, number_shape
+from linreg_pl.data.table.number_text import NumberFormat, NumberShape, is_symbol, number_shape
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.text_shapes import ShapedTexts, cleaned
 
@@ -186,9 +186,9 @@ class _Column:
         own = self.fitted.prefix + self.fitted.suffix
         others = {parts.prefix + parts.suffix for parts in shapes.values()} - {""}
         allowed = {own}  # in front or behind: € 12 and 12 €
-        if not self._percent_sign or self._exceed_one(shapes):
+        if not self.fitted.unit and (not self._percent_sign or self._exceed_one(shapes)):
             allowed |= {""}
-        if not own and len(others) == 1 and all(map(_is_currency, others)):
+        if not own and len(others) == 1 and all(is_symbol(each) and each not in "%‰" for each in others):
             allowed |= others
         return {
             shape: parts
@@ -207,10 +207,6 @@ class _Column:
         every = frozenset(range(len(NumberFormat.notations)))
         common = every.intersection(*(parts.notations for parts in self._suitable().values()))
         return frozenset(index for index in common if NumberFormat.notations[index][0] == preferred) or common or every
-
-
-def _is_currency(decoration: str) -> bool:
-    return len(decoration) == 1 and unicodedata.category(decoration) == "Sc"
 
 
 def _decoration(shape: str) -> str:

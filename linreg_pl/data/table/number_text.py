@@ -103,6 +103,11 @@ class NumberFormat:
             texts = pc.replace_substring(texts, self.decimal, ".")
         return texts
 
+    @property
+    def unit(self) -> str:
+        """Returns the unit behind each number, such as K or kg: others may be in another; empty for a currency."""
+        return "" if is_symbol(self.suffix) or is_prefix(self.suffix) else self.suffix
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the notation as plain values, for a checkpoint."""
         return {**asdict(self), "missing": list(self.missing)}
@@ -160,7 +165,7 @@ def _plain_shape(shape: str) -> NumberShape | None:
     before, body, after = (match[name] or "" for name in ("before", "body", "after"))
     whole = bool(match["open"])
     signs = (match["sign"] or "") + (match["sign2"] or "")
-    if len(signs) > 1 or whole != bool(match["close"]) or (whole and signs) or not _is_prefix(before):
+    if len(signs) > 1 or whole != bool(match["close"]) or (whole and signs) or not is_prefix(before):
         return None
     # Ordinals and open ranges are labels.
     if after in ("st", "nd", "rd", "th", "+") or re.match(r"[-<>=/|&;:+]", after):
@@ -196,7 +201,7 @@ def _body_patterns() -> list[re.Pattern[str]]:
     return patterns
 
 
-def _is_prefix(before: str) -> bool:
+def is_prefix(before: str) -> bool:
     """Says whether a text in front of digits goes with a number: a currency, or a sign such as ~ for about."""
     codes = (
         "AED ARS AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KRW MXN MYR NGN NOK"
