@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linreg_pl.data.table.decorated_numbers import is_decorated
 from linreg_pl.data.table.text_shapes import ShapedTexts, cleaned
 
 
@@ -134,27 +135,7 @@ def number_shape(shape: str) -> NumberShape | None:
         return NumberShape(frozenset(range(len(NumberFormat.notations))), "", "", False, 0, False)
     if re.fullmatch(r"[09]9?'\s*[09]9?([.,]9+)?(\"|'')?", shape):  # 5'11"
         return NumberShape(frozenset(), "", "'", False, 0, False)
-    return _plain_shape(shape) or (NumberShape(frozenset(), "", "'", False, 0, False) if _is_decorated(shape) else None)
-
-
-def is_range(shape: str) -> bool:
-    """Says whether a shape is a range of numbers, perhaps open, such as 15-24 or 75+."""
-    number = "[09][09., ]*"
-    return re.fullmatch(rf"[^09\w]*{number}[^\W\d_]*\s*((-|–|—|to)\s*{number}.*|\+)", shape) is not None
-
-
-def _is_decorated(shape: str) -> bool:
-    """Says whether a shape is a number with signs around it or between its digits that no notation reads."""
-    number = "[09][09., ']*"
-    forms = (
-        rf"(?!{number}$)[^\w\s#]{{0,3}}\s*{number}\s*[^\w\s+]{{0,3}}",  # 12.50-  5/-  > 0.5  ="5"
-        rf"[+-]?{number}(±|\+/-)\s*{number}",
-        rf"[+-]?{number}\({number}\)",
-        r"[+-]?[09]{1,3}(_[09]99)+([.,]9*)?",
-        rf"[+-]?{number}[x×·*]\s*99(\^|\*\*)\s*[+-]?[09]+",  # 0.5x10^3
-        r"[+-]?[09]+ 99?/99?",  # 3 1/2
-    )
-    return any(re.fullmatch(form, shape) for form in forms)
+    return _plain_shape(shape) or (NumberShape(frozenset(), "", "'", False, 0, False) if is_decorated(shape) else None)
 
 
 def _plain_shape(shape: str) -> NumberShape | None:

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 
 from linreg_pl.data.table.date_text import date_shape, day_numbers
 from linreg_pl.data.table.date_verdict import date_verdict
+from linreg_pl.data.table.decorated_numbers import is_range
 from linreg_pl.data.table.evidence import DateKind, Evidence, has_unit, merged
 from linreg_pl.data.table.learnt import REST
-from linreg_pl.data.table.number_text import NumberShape, is_range, number_shape
+from linreg_pl.data.table.number_text import NumberShape, number_shape
 from linreg_pl.data.table.number_verdict import number_verdict
 from linreg_pl.data.table.text_counts import DistinctTexts, Tallies, Tally
 from linreg_pl.data.table.text_shapes import ShapedTexts, cleaned
