@@ -169,6 +169,20 @@ def test_one_decimal_comma(tmp_path: Path) -> None:
     assert x[:, 1].tolist() == [1000 + i for i in range(60)]
 
 
+def test_few_commas_beside_points(tmp_path: Path) -> None:
+    """A list such as "4,6" among whole numbers is no decimal, where another column shows decimal points."""
+    rows = [f"{i / 8},{i % 9},{i * i % 7}" for i in range(60)]
+    rows[7] = '0.875,"4,6",0'
+    (tmp_path / "t.csv").write_text(joined(rows, "a,b,y"))
+    with pytest.raises(InputError, match="column 'b': a few of its values have commas, and column 'a' has") as caught:
+        TableDataModule(str(tmp_path / "t.csv"), "y").setup("fit")
+    assert caught.value.flags == {"exclude": ["b"]}
+    data = TableDataModule(str(tmp_path / "t.csv"), "y", decimal=",")
+    data.setup("fit")
+    x = np.concatenate([batch[0].numpy() for batch in data.rows()])
+    assert x[7].tolist() == [0.875, 4.6]
+
+
 def test_total(tmp_path: Path) -> None:
     rows = [f"{name},{row}" for name, row in zip("abcababc", ROWS, strict=True)]
     sums = np.array([row.split(",") for row in ROWS], float).sum(axis=0)

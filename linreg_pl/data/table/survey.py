@@ -69,22 +69,26 @@ class Survey:
             self.features.remove(column)
 
     def doubt_points(self, table: Table, with_commas: "Survey") -> bool:
-        """Adds complaints about points that may separate thousands, if few numbers of the table have decimal commas.
+        """Adds complaints about decimal commas and points in one table, if few of its numbers have decimal commas.
 
         Args:
             table: The table.
             with_commas: What its columns are taken for if it has decimal commas.
         """
-        new = [name for name, each in with_commas.formats.items() if each != self.formats.get(name)]
-        doubtful = [name for name in new if getattr(with_commas.formats[name], "thousands", "") == "."]
         if any(self.commas.values()):
             return False
-        for name in doubtful:
-            reason = (
-                f"its points may be decimal, or separate thousands: column {shortened(min(self.commas))} has commas"
-            )
+        num_known = len(self.complaints)
+        new = {name: each for name, each in with_commas.formats.items() if each != self.formats.get(name)}
+        for name in (name for name, each in new.items() if getattr(each, "thousands", "") == "."):
+            comma = shortened(min(self.commas))
+            reason = f"its points may be decimal, or separate thousands: column {comma} has commas"
             self.complain(table, name, None, reason, [("decimal", "."), ("decimal", ",")])
-        return bool(doubtful)
+        pointed = [name for name, each in new.items() if getattr(each, "decimal", "") == "."]
+        for name in self.commas if pointed else ():
+            reason = f"a few of its values have commas, and column {shortened(pointed[0])} has decimal points"
+            exclude = [("exclude", [name])] if name in self.features else []
+            self.complain(table, name, None, reason, [*exclude, ("decimal", ",")])
+        return len(self.complaints) > num_known
 
     def add(self, table: Table, column: str, verdict: Verdict, is_feature: bool) -> None:
         """Adds what a text column is."""
