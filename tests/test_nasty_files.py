@@ -117,6 +117,26 @@ def test_named_encoding(encoding: str, tmp_path: Path) -> None:
     assert next(iter(data.train_dataloader()))[0][:, 0].tolist() == NUMBERS
 
 
+WINDOWS: dict[str, tuple[str, str]] = {  # content, encoding to offer
+    "same line": ("größe;y\n" + "437.743,97 €;2,5\n" * 9, "cp1252"),
+    "header": ("preis in €;y\n" + "1,5;2,5\n" * 9, "cp1252"),
+    "below the header": ("größe;y\n" + "1,5;2,5\n437.743,97 €;2,5\n" * 9, "cp1252"),
+    "later block": ("größe;y\n" + "437.743,97;2,5\n" * 80_000 + "1,5 €;2,5\n", "cp1252"),
+    "later block alone": ("a;y\n" + "437.743,97;2,5\n" * 80_000 + "1,5 €;2,5\n", "cp1252"),
+    "no control characters": ("größe;y\n" + "1,5 £;2,5\n" * 9, "latin-1"),
+    "undefined": ("größe;y\n1,5 €;2,5\n1,5 \x81;2,5\n", "latin-1"),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_encoding_to_offer(name: str, tmp_path: Path) -> None:
+    """A euro sign decides wherever it is; Latin-1 would make a control character of it."""
+    content, encoding = WINDOWS[name]
+    (tmp_path / "t.csv").write_bytes(content.replace("€", "\x80").encode("latin-1"))
+    with pytest.raises(InputError, match=f"give --data.encoding {encoding} "):
+        TableDataModule(str(tmp_path / "t.csv"), "y").setup("fit")
+
+
 DOUBTFUL: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "dates": (["20240131", "20240201", "20231224"], {}, "20240131 may be a date; write dates as 2024-01-31"),
     "no dates": (["20240131", "20240201", "20241324"], {}, ""),

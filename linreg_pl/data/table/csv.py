@@ -170,8 +170,7 @@ class Csv:
         except UnicodeError as error:
             if self.encoding is not None:
                 raise InputError(f"{path}: this is not {self.encoding} text; give another --data.encoding") from error
-            text = first_undecodable(path)
-            encoding = "latin-1" if all(ord(letter) < 256 for letter in text) else "cp1252"
+            text, encoding = first_undecodable(path)
             remedy = f"give --data.encoding {encoding} if it is Western European text, or save the file as UTF-8"
             raise InputError(f"{path}: {shortened(text)} is not UTF-8 text; {remedy}") from error
         except UNREADABLE as error:

@@ -3,6 +3,7 @@
 import codecs
 import lzma
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -70,8 +71,8 @@ def _open_member(path: Path) -> Iterator[Any]:
         yield stream
 
 
-def first_undecodable(path: Path) -> str:
-    """Returns the first line that is not UTF-8 text, read as Latin-1 or its extension by Windows."""
+def first_undecodable(path: Path) -> tuple[str, str]:
+    """Returns the first line that is not UTF-8 text, and the Western European encoding that the file may have."""
     before, size = b"", 1 << 20
     with open_text(path, None) as file:
         while part := file.read(size):
@@ -82,14 +83,35 @@ def first_undecodable(path: Path) -> str:
                 if error.end < len(content) or error.reason != "unexpected end of data":
                     start = max(content.rfind(line_end, 0, error.start) for line_end in (b"\n", b"\r")) + 1
                     line: bytes = (content[start:].splitlines() or [b""])[0]
-                    return line.decode(western_encoding(line), "replace")
+                    encoding = _western_encoding(content[start:], file)
+                    return line.decode(encoding, "replace"), encoding
             before = content[content.rfind(b"\n") + 1 :][-size:]
-    return before.decode("latin-1")
+    return before.decode("latin-1"), "latin-1"
 
 
-def western_encoding(text: bytes) -> str:
-    """Returns the encoding of Western European text: Windows' own has letters where Latin-1 has control characters."""
-    return "cp1252" if any(0x80 <= byte < 0xA0 for byte in text) else "latin-1"
+def _western_encoding(content: bytes, file: Any, most: int = 1 << 28) -> str:
+    """Returns cp1252 if it defines all bytes that are not UTF-8, and some are control characters in Latin-1.
+
+    The first bytes that are not UTF-8 may be letters of both encodings, and only a later row has a euro sign or a
+    typographic quote.
+
+    Args:
+        content: The bytes from the first line that is not UTF-8.
+        file: Where they continue.
+        most: Number of further bytes that are read.
+    """
+    decoder, encoding = codecs.getincrementaldecoder("utf-8")("surrogateescape"), "latin-1"
+    while content:
+        text = decoder.decode(content)
+        if not text.isascii():
+            # Python decodes a byte such as 0x80 to the lone surrogate \udc80.
+            controls = set(re.findall("[\udc80-\udc9f]", text))
+            if controls & set("\udc81\udc8d\udc8f\udc90\udc9d"):  # cp1252 leaves these undefined
+                return "latin-1"
+            encoding = "cp1252" if controls else encoding
+        content = file.read(1 << 20) if most > 0 else b""
+        most -= len(content)
+    return encoding
 
 
 def usual_delimiter(path: Path) -> bytes:
