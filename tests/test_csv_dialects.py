@@ -102,6 +102,67 @@ def test_remarks(content: str, remarks: list[str], tmp_path: Path) -> None:
     assert source.remarks == remarks
 
 
+TITLED = {  # lines above the header, the header, rows, and the lines that the note names
+    "padded": ("Sales report Q3 2024,,,\n,,,\n", "day,region,n,y", "2024-01-01,north,1,2\n2024-01-02,south,3,4\n", 1),
+    "padded, no blank line": ("Report 2024,,\n", "a,b,y", "1,2,3\n4,5,6\n", 1),
+    "two columns": ("Report 2024,\n", "a,y", "1,2\n3,4\n", 1),
+    "two values": ("Report,2024,\nby,me,\n", "a,b,y", "1,2,3\n4,5,6\n", 2),
+    "second value": (",Report 2024,\n", "a,b,y", "1,2,3\n4,5,6\n", 1),
+    "blank lines alone": (",,\n , ,\n", "a,b,y", "1,2,3\n4,5,6\n", 0),
+    "semicolons": ("Bericht, 2024;;\n;;\n", "a;b;y", "1,5;2,5 €;3\n4,5;5,5 €;6\n", 1),
+    "five": ("t,,\n" * 5, "a,b,y", "1,2,3\n4,5,6\n", 5),
+    "gaps": ("t,,\n", "a,b,y", "x,NA,\nz,,3\nz,5,4\n", 1),
+    "comment": ("t,,\n", "a,b,y", "1,2,3\n# made by hand\n4,5,6\n", 1),
+    "digits in names": ("t,,,\n", "x1,Q3 24,n,y", "1,2,3,4\n4,5,6,7\n", 1),
+}
+
+
+@pytest.mark.parametrize("name", TITLED)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_titles(name: str, end: str, tmp_path: Path) -> None:
+    above, header, rows, num_titles = TITLED[name]
+    alone = rows_of(source_of(tmp_path / "alone.csv", f"{header}\n{rows}"))
+    source = source_of(tmp_path / "t.csv", f"{above}{header}\n{rows}".replace("\n", end))
+    assert rows_of(source) == alone
+    notes = [remark for remark in source.remarks if remark.startswith("skipped") and "#" not in remark]
+    counted = "a line" if num_titles == 1 else f"{num_titles} lines"
+    title = above.splitlines()[0].rstrip(",;").replace(",", " ").strip() if ";" not in above else "Bericht, 2024"
+    assert [note[: len(f"skipped {counted} above the header: '{title}'")] for note in notes] == (
+        [f"skipped {counted} above the header: '{title}'"] if num_titles else []
+    )
+
+
+@pytest.mark.parametrize("above", ["Report 2024\n\n", "Report 2024,,,\n,,,\n"])
+def test_title_above_trailing_delimiters(above: str, tmp_path: Path) -> None:
+    source = source_of(tmp_path / "t.csv", above + "a,b,y,\n1,2,3,\n4,5,6,\n")
+    assert rows_of(source) == [{"a": 1, "b": 2, "y": 3}, {"a": 4, "b": 5, "y": 6}]
+    assert source.remarks == [
+        "skipped a line above the header: 'Report 2024'",
+        "column 4 has no name and no values, and is left out",
+    ]
+
+
+HEADERS = {  # a file whose first line is the header, and the names
+    "nameless first column": (",y\nu,high\nv,3\nw,4\n", ["", "y"]),
+    "nameless first of three": (",a,y\nu,b,c\nv,1,2\nw,3,4\n", ["", "a", "y"]),
+    "one name": ("a,,\nx,1,2\ny,3,4\n", ["a", "Unnamed: 1", "Unnamed: 2"]),
+    "two names": ("a,b,\nx,y,1\nz,w,2\n", ["a", "b", "Unnamed: 2"]),
+    "texts alone": ("a,b,\nx,y,u\nz,w,v\n", ["a", "b", "Unnamed: 2"]),
+    "a gap in the first row": ("a,,\nx,NA,u\ny,3,v\nz,4,w\n", ["a", "Unnamed: 1", "Unnamed: 2"]),
+    "dates": ("a,,\nx,2024-01-01,low\ny,2024-01-02,3\nz,2024-01-03,4\n", ["a", "Unnamed: 1", "Unnamed: 2"]),
+    "trailing delimiters": ("a,b,,\nx,y,,\nz,1,,\nz,2,,\n", ["a", "b", "Unnamed: 2", "Unnamed: 3"]),
+    "one row": ("a,,\nx,y,z\n", ["a", "Unnamed: 1", "Unnamed: 2"]),
+    "six lines above": ("t,,\n" * 6 + "a,b,y\n1,2,3\n4,5,6\n", ["t", "Unnamed: 1", "Unnamed: 2"]),
+}
+
+
+@pytest.mark.parametrize(("content", "names"), HEADERS.values(), ids=HEADERS)
+def test_headers_with_empty_names(content: str, names: list[str], tmp_path: Path) -> None:
+    source = source_of(tmp_path / "t.csv", content)
+    assert source.columns == names
+    assert not any("above the header" in remark for remark in source.remarks)
+
+
 def test_repeated_names_like_pandas(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     for header in ("a,a,y", "a,a.1,a,y,a", "a.1,a,a,a.1,a.1.1,y", "b,b,b.1,b.1,b.2,b"):

@@ -3,12 +3,12 @@
 Messages count rows from 1, without the header.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from linreg_pl.data.table.header import comment_above_header, is_number, num_lines_above, without_comments
 from linreg_pl.data.table.records import Records, values, with_single_blanks
 from linreg_pl.errors import quoted, shortened
 
@@ -168,7 +168,7 @@ def _remarks_on_lines(layout: _Layout, names: list[str]) -> list[str]:
         lines = "a line" if len(layout.titles) == 1 else f"{len(layout.titles)} lines"
         remarks.append(f"skipped {lines} above the header: {quoted([line.decode() for line in layout.titles], 2)}")
     # Years and other whole numbers may be names.
-    if names and all(map(_is_number, layout.names)) and not all(name.isdigit() for name in layout.names):
+    if names and all(map(is_number, layout.names)) and not all(name.isdigit() for name in layout.names):
         remarks.append(
             f"the first line is taken for the header, though it has numbers alone: {quoted(names, 3)}; if it is a row,"
             " name the columns with --data.column_names"
@@ -217,7 +217,7 @@ def _layout(head: bytes, is_whole: bool, delimiter: Delimiter, column_names: Seq
     """Returns the first records, without comments and blank lines."""
     records, comment, start = Records(delimiter.all_characters), b"", 0
     if column_names is None:
-        comment, start = _comment_above_header(head)
+        comment, start = comment_above_header(head)
     most, enough_bytes = 60, 1 << 18
     rows: list[tuple[list[bytes], bool]] = []  # the values, and whether the line is a comment or blank
     ends: list[int] = []
@@ -233,65 +233,18 @@ def _layout(head: bytes, is_whole: bool, delimiter: Delimiter, column_names: Seq
         position = end
     if column_names is not None:
         width = len(column_names)
-        return _Layout(delimiter, [], width, _without_comments(rows, width), 0)
+        return _Layout(delimiter, [], width, without_comments(rows, width), 0)
     if not rows:
         return _Layout(delimiter, [], 0, [], start)
     width = len(rows[0][0])
-    below = _without_comments(rows, width)
-    if width > 1 and any(map(_is_number, rows[0][0])) and all(len(row) == width for row in below):
+    below = without_comments(rows, width)
+    if width > 1 and any(map(is_number, rows[0][0])) and all(len(row) == width for row in below):
         # A comment is the header if it names each value of rows of numbers. A column may be called #.
         for text in (comment.lstrip(b"# \t"), comment):
             names = delimiter.values(text)
             if len(names) == width and all(names):
                 return _Layout(delimiter, names, width, below, start)
-    num_titles = _num_titles(rows)
-    header, titles = rows[num_titles][0], [b" ".join(row) for row, _ in rows[:num_titles]]
-    below = _without_comments(rows[num_titles + 1 :], len(header))
-    return _Layout(delimiter, header, len(header), below, ends[num_titles], titles)
-
-
-def _num_titles(rows: list[tuple[list[bytes], bool]], most: int = 5) -> int:
-    """Returns the number of lines above the header, such as a report's title: they have fewer values than it.
-
-    The header is the first line with as many values as all rows, and none of its values is a number. The names that R's
-    write.table writes are one fewer than the values, but the line below them is a row.
-    """
-    width, widths = len(rows[-1][0]), [len(row) for row, _ in rows]
-    first = next((index for index, each in enumerate(widths) if each == width), 0)
-    below = [row for row, _ in rows[first + 1 :]]
-    is_header = (
-        0 < first <= most
-        and max(widths[:first]) < width
-        and all(rows[first][0])
-        and not any(map(_is_number, rows[first][0]))
-        and len(below) > 1
-        and all(len(row) == width and any(map(_is_number, row)) for row in below)
-    )
-    return first if is_header else 0
-
-
-def _comment_above_header(head: bytes) -> tuple[bytes, int]:
-    """Returns the comment directly above the first line that is neither comment nor blank, and that line's offset.
-
-    Excel's line sep=; counts as a comment.
-    """
-    comment, start = b"", 0
-    for line in head.splitlines(keepends=True):
-        text = line.strip()
-        is_excels = start == 0 and re.fullmatch(rb'"?sep=.?"?', text, re.IGNORECASE) is not None
-        if text and not text.startswith(b"#") and not is_excels:
-            break
-        comment, start = text, start + len(line)
-    return comment, start
-
-
-def _without_comments(rows: list[tuple[list[bytes], bool]], width: int) -> list[list[bytes]]:
-    return [row for row, is_no_row in rows if not is_no_row or len(row) in (width, width + 1)]
-
-
-def _is_number(value: bytes) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
+    num_above = num_lines_above(rows)
+    header, above = rows[num_above][0], [b" ".join(row).strip() for row, _ in rows[:num_above]]
+    below = without_comments(rows[num_above + 1 :], len(header))
+    return _Layout(delimiter, header, len(header), below, ends[num_above], [line for line in above if line])
