@@ -146,6 +146,7 @@ def test_one_odd_value_among_numbers() -> None:
 LABELS = ["Q1 Q2", "15-24 25-34 75+", "<1l 1-1.5l 1.5-2l >2l", "A1 B2", "1st 2nd 3rd", "1a 1b 2a", "yes no"]
 LABELS += [
     "<18 18-65 >65",
+    *("[0,1) [1,2) [2,5]", "(0,10] (10,20] (-5,0]"),  # as R's cut writes them
     "<18 18+",
     "0–4 5–9 >9",
     "1935- 1936-1940",

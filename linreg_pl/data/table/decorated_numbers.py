@@ -4,8 +4,11 @@ import re
 
 
 def is_range(shape: str) -> bool:
-    """Says whether a shape is a range of numbers, perhaps open, such as 15-24 or 75+."""
+    """Says whether a shape is a range of numbers, perhaps open, such as 15-24, 75+ or (0, 1]; (1,234) is a number."""
     number = "[09][09., ]*"
+    end = r"\s*[+-]?([09][09.]*|inf)\s*"
+    if re.fullmatch(rf"[\[(]{end}, {end}[\])]|\[{end}[,;]{end}[\])]|[\[(]{end}[,;]{end}\]", shape):
+        return True
     return re.fullmatch(rf"[^09\w]*{number}[^\W\d_]*\s*((-|–|—|to)\s*{number}.*|\+)", shape) is not None
 
 
@@ -20,4 +23,4 @@ def is_decorated(shape: str) -> bool:
         rf"[+-]?{number}[x×·*]\s*99(\^|\*\*)\s*[+-]?[09]+",  # 0.5x10^3
         r"[+-]?[09]+ 99?/99?",  # 3 1/2
     )
-    return any(re.fullmatch(form, shape) for form in forms)
+    return not is_range(shape) and any(re.fullmatch(form, shape) for form in forms)
