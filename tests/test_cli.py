@@ -196,7 +196,8 @@ def test_run_without_files(tmp_path: Path) -> None:
     ):
         result = linreg("fit", *arguments, cwd=tmp_path)
         assert result.code == 0, result.stderr
-        assert result.stdout.startswith(f"fitting 10000 rows, 1 feature, 1 target: {steps} steps, 2 an epoch\n")
+        words = "1 step" if steps == 1 else f"{steps} steps"
+        assert result.stdout.startswith(f"fitting 10000 rows, 1 feature, 1 target: {words}, 2 an epoch\n")
         assert f"fitted in {steps} steps" in result.stdout
         assert list(tmp_path.iterdir()) == []
 

@@ -161,7 +161,7 @@ def assert_read_like_python(text: str, delimiter: str, encoding: str, ending: st
                 elif value is not None:
                     assert value == (cell if pa.types.is_string(kind) else cell.lower() in ("true", "1"))
                 else:
-                    assert cell.strip(" ") in missing
+                    assert cell.strip() in missing
 
 
 ENCODINGS = st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-32"])

@@ -368,7 +368,7 @@ def test_checkpoint_keeps_categories_and_means(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text("c,x\nb,1\nd,1\n")
     flags = ("--ckpt_path", checkpoint, "--data.path", "new.csv", "--data.unseen", "error")
     result = linreg("predict", *flags, cwd=tmp_path)
-    assert (result.code, result.stderr.count("\n")) == (2, 1)
+    assert (result.code, result.stderr.count("\n")) == (2, 3)
     assert "new.csv: column 'c', row 2: 'd' is none of the 2 categories" in result.stderr
     assert linreg("test", "--ckpt_path", checkpoint, "--data.path", "fit.csv", cwd=tmp_path).code == 0
 

@@ -130,7 +130,7 @@ class Curves(AtPoints):
         module = trained_module(trainer)
         step = module.newest_step  # None if a subclass has a training_step of its own
         if self._tags:
-            parameters = dict(zip(self._tags, entries(trainer, *module.coefficients()), strict=True))
+            parameters = dict(zip(self._tags, entries(trainer, *module.in_users_units()), strict=True))
         else:
             parameters = {f"params/{name}": value for name, value in norms(trainer).items()}
         losses = {"loss": step.loss.item(), "mse": step.mse.item(), "grad_norm": step.grad_norm} if step else {}

@@ -33,5 +33,5 @@ class EpochLines(Callback):
         step = trainer.global_step
         if self.next_due(trainer, step - 1) == step and trainer.is_global_zero:
             epoch = step // int(trainer.num_training_batches) - 1
-            loss, (W, b) = outputs["loss"].item(), trained_module(trainer).coefficients()
+            loss, (W, b) = outputs["loss"].item(), trained_module(trainer).in_users_units()
             print(f"epoch {epoch:6d}   loss {loss:14.3f}   W {shown(W)}   b {shown(b)}")

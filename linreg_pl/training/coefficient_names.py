@@ -51,7 +51,7 @@ def named(trainer: Trainer, W: Tensor, b: Tensor) -> dict[str, Any]:
 
 def named_coefficients(trainer: Trainer) -> dict[str, float]:
     """Returns W and b in the user's units, by name."""
-    return named(trainer, *trained_module(trainer).coefficients())
+    return named(trainer, *trained_module(trainer).in_users_units())
 
 
 def shown(values: Tensor, max_entries: int = 4) -> str:
@@ -65,5 +65,5 @@ def shown(values: Tensor, max_entries: int = 4) -> str:
 
 def norms(trainer: Trainer) -> dict[str, float]:
     """Returns the norms of W and b, for use where their entries are too many."""
-    W, b = trained_module(trainer).coefficients()
+    W, b = trained_module(trainer).in_users_units()
     return {"W_norm": torch.linalg.norm(W).item(), "b_norm": torch.linalg.norm(b).item()}

@@ -64,10 +64,14 @@ class EvaluatedModule(LightningModule):
 
         `W, b = model.coefficients()`, `model.coefficients()["bmi"]` and `print(model.coefficients())` all work.
         """
+        columns = self.columns
+        return Coefficients(*self.in_users_units(), columns.feature_names, columns.target_names)
+
+    def in_users_units(self) -> tuple[Tensor, Tensor]:
+        """Returns W (D, K) and b (K,) in the user's units, float64, on the CPU."""
         theta, scaling = theta_of(self.W, self.b), self.scaling
         theta = scaling.to_users(theta) if self.standardize else theta
-        columns = self.columns
-        return Coefficients(theta[1:], theta[0] + scaling.target_means, columns.feature_names, columns.target_names)
+        return theta[1:], theta[0] + scaling.target_means
 
     def predict(self, X: Any) -> np.ndarray:
         """Predicts new rows, in float64; NaN where a row lacks a value.
