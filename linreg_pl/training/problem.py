@@ -158,8 +158,14 @@ class Problem:
 
     def errors(self, W: Tensor, b: Tensor) -> Tensor:
         """Returns θ - θ* (1+D, K) for W (D, K) and b (K,) in the units in which they are trained."""
-        high, low = (self.scaling.from_users(part) for part in self.optimum.theta)
+        high, low = self._trained_optimum
         return (theta_of(W, b) - high) - low
+
+    @cached_property
+    def _trained_optimum(self) -> tuple[Tensor, Tensor]:
+        """Returns θ* (1+D, K) in the units in which W and b are trained: its high and low parts."""
+        high, low = self.optimum.theta
+        return self.scaling.from_users(high), self.scaling.from_users(low)
 
     def gap(self, errors: Tensor) -> float:
         """Computes J - J* over all rows at `errors` (1+D, K)."""
