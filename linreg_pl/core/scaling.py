@@ -62,7 +62,7 @@ class Scaling:
 
     def to_users(self, theta: Tensor) -> Tensor:
         """Computes M θ (1+D, K) without M, in O(D·K)."""
-        return _bordered(-self.means / self.scales, 1 / self.scales, theta)
+        return _bordered(-self.means / self.scales, self.scales.reciprocal(), theta)
 
     def from_users(self, theta: Tensor) -> Tensor:
         """Computes M⁻¹ θ (1+D, K) likewise."""
@@ -70,13 +70,13 @@ class Scaling:
 
     def of_rows(self, rows: Tensor) -> Tensor:
         """Computes A M (n, 1+D) for rows A, likewise."""
-        return torch.cat([rows[:, :1], (rows[:, 1:] - rows[:, :1] * self.means) * (1 / self.scales)], dim=1)
+        return torch.cat([rows[:, :1], (rows[:, 1:] - rows[:, :1] * self.means) * self.scales.reciprocal()], dim=1)
 
 
 def _bordered(top: Tensor, diagonal: Tensor, theta: Tensor) -> Tensor:
     """Computes the product of [[1, top], [0, diag(diagonal)]] and θ (1+D, K)."""
     # Among four rows, BLAS adds up the first in the same order as in the product with the whole matrix.
-    rows = torch.zeros(min(4, len(theta)), len(theta), dtype=theta.dtype)
+    rows = torch.zeros(min(4, theta.shape[0]), theta.shape[0], dtype=theta.dtype)
     rows[0] = torch.cat([torch.ones(1, dtype=theta.dtype), top])
     return torch.cat([(rows @ theta)[:1], diagonal.unsqueeze(1) * theta[1:]])
 
