@@ -97,6 +97,13 @@ class Optimum:
             factor = factor - (factor @ null) @ null.T
         return factor
 
+    def condition_number(self, scaling: Scaling) -> float:
+        """Returns the condition number of J's Hessian in the W and b of `scaling`; infinite if it is singular."""
+        if self.nullity or self.constant:
+            return float("inf")
+        lengths = torch.linalg.svdvals(self.factor_of(scaling))
+        return float((lengths[0] / lengths[-1]).square())
+
     def span(self, scaling: Scaling) -> Tensor:
         """Returns an orthonormal basis (P, rank) of the directions of the same W and b in which J changes."""
         rows = self.factor[self.factor.any(dim=1)]

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from linreg_pl.core.optimum import optimum, penalty_rows
@@ -128,11 +127,7 @@ class Convergence:
         scaling = standardization(data, settings.fit_intercept)
         rows, scaling = data.centered_at(scaling.center(data.num_targets)), scaling.centered
         penalty = penalty_rows(data.num_features, settings.l2, settings.fold_bias, scaling)
-        standardized = optimum(rows, penalty, settings.fit_intercept)
-        if standardized.nullity or standardized.constant:
-            return float("inf")
-        lengths = torch.linalg.svdvals(standardized.factor_of(scaling))
-        return float((lengths[0] / lengths[-1]).square())
+        return optimum(rows, penalty, settings.fit_intercept).condition_number(scaling)
 
 
 def direction_name(direction: Tensor, names: list[str]) -> str:
