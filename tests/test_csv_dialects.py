@@ -91,8 +91,20 @@ REMARKS = {
     "x,y,\n1,2,\n": ["column 3 has no name and no values, and is left out"],
     "x,,y\n1,2,3\n": ["column 2 has no name and is left out; --data.features can name it 'Unnamed: 1'"],
     "x,y\n1,2\n# no more\n": ["skipped a line that begins with #: '# no more'"],
+    "k,y\nk1,1\n#k2,900\nk3,2\nk4,3\n": ["skipped a line that begins with #: '#k2,900'"],
+    "x,y\n1,2\n#3,900\n\n 4,3\n#5,800\n6,7\n": ["skipped 2 lines that begin with #: '#3,900', '#5,800'"],
     "x,y\n1,2\n": [],
 }
+
+
+def test_rows_switched_off_are_no_rows(tmp_path: Path) -> None:
+    """A row of the same length as the others, with # before it; where most rows begin so, they are rows."""
+    switched_off = source_of(tmp_path / "t.csv", "k,a,y\nk1,b,1\n#k2,c,900\nk3,b,3\n")
+    assert [row["k"] for row in rows_of(switched_off)] == ["k1", "k3"]
+    numbered = source_of(tmp_path / "u.csv", "k,a,y\n#1,b,1\n#2,c,900\n3,b,3\n# end\n")
+    assert [row["k"] for row in rows_of(numbered)] == ["#1", "#2", "3"]
+    quoted = source_of(tmp_path / "v.csv", 'k,y\na,1\nb,2\n"#c",3\n')
+    assert [row["k"] for row in rows_of(quoted)] == ["a", "b", "#c"]
 
 
 @pytest.mark.parametrize(("content", "remarks"), REMARKS.items())

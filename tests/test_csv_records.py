@@ -29,7 +29,9 @@ SEEN = Counter[str]()
 PIECES = ["a", "b7", '"', '""', "\n", "\r", "\r\n", ",", ";", "é", " ", "x y", "", "NA", "1", "-2.5"]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
 NUMBERS = st.one_of(st.integers(-999, 999).map(str), st.floats(-1e9, 1e9).map(repr), st.sampled_from(["", " 4", "nan"]))
-RAW = st.lists(st.sampled_from(["a", "1", '"', '""', '5"', "é", " ", "\t", ",", ",,", ',"', '",', "\n"]), max_size=25)
+RAW = st.lists(
+    st.sampled_from(["a", "1", '"', '""', '5"', "é", " ", "\t", ",", ",,", ',"', '",', "\n", "\n#"]), max_size=25
+)
 
 
 def parse(text: str, delimiter: str) -> list[tuple[list[str], str]] | None:
@@ -84,6 +86,8 @@ def tables(draw: Any) -> tuple[str, str]:
     lines = [each for line in lines for each in [line, *[""] * draw(st.sampled_from([0, 0, 0, 1]))]]
     if draw(st.integers(0, 7)) == 0:
         lines.insert(draw(st.integers(0, len(lines))), "".join(draw(RAW)))
+    if draw(st.integers(0, 7)) == 0:  # rows that somebody has switched off
+        lines = [f"#{line}" if line and draw(st.integers(0, 2)) == 0 else line for line in lines]
     return delimiter.join(["n", "s", "t"]) + line_end + line_end.join(lines) + draw(
         st.sampled_from(["", line_end])
     ), delimiter
@@ -99,8 +103,14 @@ def expected_rows(text: str, delimiter: str) -> list[list[str]] | None:
     except csv.Error:
         by_python = [record for record, _ in records]
     assert [record for record, _ in records] == by_python
-    width = 4 if records[1:] and all(len(record) == 4 for record, _ in records[1:]) else 3
-    rows = [record for record, line in records[1:] if len(record) == width or not is_no_row(line)]
+    hashes = [is_comment(line) for record, line in records[1:] if len(record) in (3, 4)]
+    begin_with_hash = sum(hashes) >= len(hashes) / 2
+    SEEN["rows begin with #"] += any(hashes) and begin_with_hash
+    SEEN["rows switched off"] += any(hashes) and not begin_with_hash
+    lines = [(record, line) for record, line in records[1:] if begin_with_hash or not is_comment(line)]
+    wide = [record for record, line in lines if len(record) in (3, 4) or not is_no_row(line)]
+    width = 4 if wide and all(len(record) == 4 for record in wide) else 3
+    rows = [record for record, line in lines if len(record) == width or not is_no_row(line)]
     if rows and all(row[3:] == [""] for row in rows):
         rows = [row[:3] for row in rows]
     elif len(rows) > 1 and all(len(row) == 4 for row in rows):
@@ -109,7 +119,11 @@ def expected_rows(text: str, delimiter: str) -> list[list[str]] | None:
 
 
 def is_no_row(line: str) -> bool:
-    return not line.strip() or line.lstrip().startswith("#")
+    return not line.strip() or is_comment(line)
+
+
+def is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")
 
 
 def write(path: Path, content: bytes) -> None:
@@ -187,6 +201,8 @@ def test_made_files_like_python(num_files: int, tmp_path_factory: Any) -> None:
     print(dict(SEEN))
     assert SEEN["read"] > num_files / 3
     assert SEEN["line break in a value"] > num_files / 10
+    assert SEEN["rows switched off"] > num_files / 100
+    assert SEEN["rows begin with #"] > num_files / 100
 
 
 @settings(max_examples=150)

@@ -96,7 +96,7 @@ def test_other_form(date: str, stage: str, state: dict[str, Any], tmp_path: Path
     texts = texts[["y", "more", "discount", "city", "day", "x"]]
     path = written(tmp_path / "new.csv", texts, SAME[date])
     for memory_limit in (None, 0.0):
-        x = rows(path, state, stage, memory_limit=memory_limit)
+        x = rows(path, state, stage, missing=None, memory_limit=memory_limit)
         np.testing.assert_allclose(x, expected(frame, state), rtol=1e-6)
 
 
@@ -203,17 +203,80 @@ def test_commands_share_the_readings(tmp_path: Path) -> None:
     assert results[0].stdout.replace("fit.csv", "same.csv") == results[1].stdout != ""
 
 
-@pytest.mark.parametrize("stage", ["predict", "validate"])
-def test_dates_in_another_order_are_refused(stage: str, tmp_path: Path) -> None:
-    rows = fitted_rows()[["day", "y"]]
-    data = TableDataModule(written(tmp_path / "fit.csv", rows.assign(day=rows.day.dt.strftime("%d/%m/%Y"))), "y")
+DATES = {  # how the fitted and the new rows write the days
+    "ISO, then points": ("%Y-%m-%d", "%d.%m.%Y"),
+    "ISO, then month first": ("%Y-%m-%d", "%m/%d/%Y"),
+    "day first, then month first": ("%d/%m/%Y", "%m/%d/%Y"),
+    "month first, then points": ("%m/%d/%Y", "%d.%m.%Y"),
+    "day first, then ISO": ("%d.%m.%Y", "%Y-%m-%d"),
+    "day first, then names": ("%d.%m.%Y", "%d %B %Y"),
+}
+
+
+@pytest.mark.parametrize("stage", ["predict", "validate", "test"])
+@pytest.mark.parametrize("memory_limit", [None, 0.0], ids=["held", "streamed"])
+@pytest.mark.parametrize(("fitted", "new"), DATES.values(), ids=DATES)
+def test_dates_in_another_format(fitted: str, new: str, memory_limit: float | None, stage: str, tmp_path: Path) -> None:
+    """Dates that are in one order throughout are read in it, and a note says so."""
+    table = fitted_rows()[["day", "y"]]
+    data = TableDataModule(written(tmp_path / "fit.csv", table.assign(day=table.day.dt.strftime(fitted))), "y")
     data.setup("fit")
-    path = written(tmp_path / "new.csv", rows.assign(day=rows.day.dt.strftime("%m/%d/%Y")))
+    state = json.loads(json.dumps(data.state_dict()))
+    path = written(tmp_path / "new.csv", table.assign(day=table.day.dt.strftime(new)))
+    x = rows(path, state, stage, missing=None, memory_limit=memory_limit)[:, 0]
+    np.testing.assert_array_equal(x, (table.day - pd.Timestamp(0)) / pd.Timedelta(days=1))
+    other = TableDataModule(path, "y")
+    other.adopt(state)
+    read_all(other, stage)
+    is_order_new = new in ("%d.%m.%Y", "%m/%d/%Y")
+    assert len(other.remarks) == is_order_new
+    if is_order_new:
+        first = next(day for day in table.day if day.day > 12)
+        words = f"column 'day' is not written as in the rows that were fitted: '{first.strftime(new)}' is read as"
+        assert other.remarks == [f"{words} {first.date()}"]
+
+
+@pytest.mark.parametrize("stage", ["predict", "validate"])
+def test_dates_in_several_orders_are_refused(stage: str, tmp_path: Path) -> None:
+    """A date with day and month swapped says that the others may be swapped, too."""
+    table = fitted_rows()[["day", "y"]]
+    data = TableDataModule(written(tmp_path / "fit.csv", table.assign(day=table.day.dt.strftime("%d/%m/%Y"))), "y")
+    data.setup("fit")
+    days = [*table.day.dt.strftime("%d/%m/%Y"), "12/31/2024"]
+    path = written(tmp_path / "new.csv", pd.DataFrame({"day": days, "y": range(len(days))}))
     new = TableDataModule(path, "y")
     new.adopt(data.state_dict())
-    words = r"new\.csv: column 'day', row \d+: '\d\d/\d\d/202\d' has day and month in another order"
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=r"new\.csv: column 'day', row \d+: '12/31/2024' has day and month in another"):
         read_all(new, stage)
+
+
+@pytest.mark.parametrize("day_first", [None, True, False])
+def test_date_that_may_be_swapped(day_first: bool | None, tmp_path: Path) -> None:
+    """01/02/2024 is read after ISO dates only if a flag says how; else it has no prediction."""
+    table = fitted_rows()[["day", "y"]]
+    data = TableDataModule(written(tmp_path / "fit.csv", table.assign(day=table.day.dt.strftime("%Y-%m-%d"))), "y")
+    data.setup("fit")
+    path = written(tmp_path / "new.csv", pd.DataFrame({"day": ["01/02/2024", "03/04/2024"]}))
+    state = json.loads(json.dumps(data.state_dict()))
+    x = rows(path, state, missing=None, day_first=day_first)[:, 0]
+    days = {True: ["2024-02-01", "2024-04-03"], False: ["2024-01-02", "2024-03-04"], None: ["NaT", "NaT"]}
+    np.testing.assert_array_equal(x, (pd.to_datetime(days[day_first]) - pd.Timestamp(0)) / pd.Timedelta(days=1))
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_unseen_value_in_a_row_that_is_dropped(stage: str, tmp_path: Path) -> None:
+    """What is dropped for another missing value need not be known; what is complete must be."""
+    fitted = pd.DataFrame({"c": ["a", "b"] * 10, "x": [1.0, 2, 3, np.nan] * 5, "d": ["u", "v"] * 10, "y": range(20)})
+    data = TableDataModule(written(tmp_path / "fit.csv", fitted), "y")
+    data.setup("fit")
+    state = json.loads(json.dumps(data.state_dict()))
+    new = pd.DataFrame({"c": ["a", "new", "b"], "x": ["1", "", "3"], "d": ["u", "new", "v"], "y": [1, 2, 3]})
+    x = rows(written(tmp_path / "new.csv", new), state, stage, missing="drop")
+    np.testing.assert_array_equal(x[:, data.feature_names.index("x")], [1, 3])
+    both = pd.DataFrame({"c": ["a", "b", "new"], "x": ["1", "", "3"], "d": ["u", "v", "w"], "y": [1, 2, 3]})
+    words = "column 'c', row 3: 'new' is none of the 2 categories"
+    with pytest.raises(InputError, match=words):
+        rows(written(tmp_path / "both.csv", both), state, stage, missing="drop")
 
 
 def read_all(data: TableDataModule, stage: str) -> None:

@@ -94,7 +94,7 @@ class Csv:
                 rows = rows[: records.complete(rows)]
             parser = SegmentParser(path, dialect, self.missing_values)
             try:
-                for segment in records.segments(pa.BufferReader(rows), len(rows) + 1):
+                for segment in parser.rows(records.segments(pa.BufferReader(rows), len(rows) + 1)):
                     guess = parser.guess(segment)
                     if guess.num_rows:
                         schema = pa.schema([(each.name, _wide(each.type)) for each in guess.schema])
@@ -129,7 +129,8 @@ class Csv:
             with open_text(path, self.encoding) as file:
                 _read(file, dialect.start)
                 try:
-                    for segment in Records(dialect.delimiter.all_characters).segments(file, self.segment_bytes):
+                    segments = Records(dialect.delimiter.all_characters).segments(file, self.segment_bytes)
+                    for segment in parser.rows(segments):
                         try:
                             table = parser.table(segment, schema, num_rows)
                         except Refused:

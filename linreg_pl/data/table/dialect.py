@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from linreg_pl.data.table.header import comment_above_header, is_number, num_lines_above, without_comments
+from linreg_pl.data.table.comments import comment_above_header, has_hash_in_rows, without_comments
+from linreg_pl.data.table.header import is_number, num_lines_above
 from linreg_pl.data.table.records import Records, values, with_single_blanks
 from linreg_pl.errors import quoted, shortened
 
@@ -47,6 +48,7 @@ class Dialect:
         names: Unique names of all columns. The first is empty if it has no name.
         left_out: The columns that are no features unless the user names them, since they have no name.
         ends_with_delimiter: Each row ends with a delimiter that the header lacks.
+        has_hash_in_rows: Rows begin with #. Elsewhere such a line is a comment.
         start: Offset of the first row.
         remarks: Lines for the user about the header.
     """
@@ -55,6 +57,7 @@ class Dialect:
     names: list[str]
     left_out: frozenset[str]
     ends_with_delimiter: bool
+    has_hash_in_rows: bool
     start: int
     remarks: list[str]
 
@@ -70,6 +73,7 @@ class _Layout(NamedTuple):
     names: list[bytes]  # of the header; empty without one
     width: int  # number of names
     rows: list[list[bytes]]
+    has_hash_in_rows: bool
     start: int  # offset of the first row
     titles: Sequence[bytes] = ()  # lines above the header
 
@@ -113,8 +117,9 @@ def find_dialect(
             chosen = runs
     rows, has_one_more = chosen.rows, bool(chosen.rows) and all(len(row) == chosen.width + 1 for row in chosen.rows)
     ends_with_delimiter = has_one_more and all(row[-1] == b"" for row in rows)
+    below = ends_with_delimiter, chosen.has_hash_in_rows, chosen.start
     if column_names is not None:
-        return Dialect(chosen.delimiter, [*column_names], frozenset(), ends_with_delimiter, chosen.start, [])
+        return Dialect(chosen.delimiter, [*column_names], frozenset(), *below, [])
     names = [name.decode().lstrip("\ufeff") for name in chosen.names]  # joined files have two byte order marks
     if has_one_more and not ends_with_delimiter and len(rows) > 1:  # a single row is more likely wrong
         names = ["", *names]  # R's write.table writes row names without a name for them
@@ -124,7 +129,7 @@ def find_dialect(
     remarks = _remarks_on_lines(chosen, names) + _remarks_on_nameless(names, nameless, rows)
     names, repeated = unique_names(names, nameless)
     left_out = frozenset(names[index] for index in nameless)
-    return Dialect(chosen.delimiter, names, left_out, ends_with_delimiter, chosen.start, remarks + repeated)
+    return Dialect(chosen.delimiter, names, left_out, *below, remarks + repeated)
 
 
 def unique_names(names: Sequence[str], nameless: Sequence[int] = ()) -> tuple[list[str], list[str]]:
@@ -232,19 +237,22 @@ def _layout(head: bytes, is_whole: bool, delimiter: Delimiter, column_names: Seq
             ends.append(end)
         position = end
     if column_names is not None:
-        width = len(column_names)
-        return _Layout(delimiter, [], width, without_comments(rows, width), 0)
+        return _Layout(delimiter, [], *_rows(rows, len(column_names)), 0)
     if not rows:
-        return _Layout(delimiter, [], 0, [], start)
+        return _Layout(delimiter, [], 0, [], False, start)
     width = len(rows[0][0])
-    below = without_comments(rows, width)
-    if width > 1 and any(map(is_number, rows[0][0])) and all(len(row) == width for row in below):
+    all_rows = _rows(rows, width)
+    if width > 1 and any(map(is_number, rows[0][0])) and all(len(row) == width for row in all_rows[1]):
         # A comment is the header if it names each value of rows of numbers. A column may be called #.
         for text in (comment.lstrip(b"# \t"), comment):
             names = delimiter.values(text)
             if len(names) == width and all(names):
-                return _Layout(delimiter, names, width, below, start)
+                return _Layout(delimiter, names, *all_rows, start)
     num_above = num_lines_above(rows)
     header, above = rows[num_above][0], [b" ".join(row).strip() for row, _ in rows[:num_above]]
-    below = without_comments(rows[num_above + 1 :], len(header))
-    return _Layout(delimiter, header, len(header), below, ends[num_above], [line for line in above if line])
+    below = _rows(rows[num_above + 1 :], len(header))
+    return _Layout(delimiter, header, *below, ends[num_above], [line for line in above if line])
+
+
+def _rows(lines: list[tuple[list[bytes], bool]], width: int) -> tuple[int, list[list[bytes]], bool]:
+    return width, without_comments(lines, width), has_hash_in_rows(lines, width)

@@ -9,10 +9,11 @@ import pyarrow as pa
 from linreg_pl.data.table.column_types import filtered
 from linreg_pl.data.table.complaints import refusal
 from linreg_pl.data.table.design import Missing
-from linreg_pl.data.table.encoding import Encoding, UnseenText
+from linreg_pl.data.table.encoding import Encoding
 from linreg_pl.data.table.gaps import Gaps, MissingValues, count_gaps
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Part, Split
+from linreg_pl.data.table.unseen import UnseenText
 from linreg_pl.errors import InputError, shortened
 
 

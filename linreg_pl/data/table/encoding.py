@@ -11,7 +11,7 @@ Missing values become NaN.
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,13 +25,11 @@ from linreg_pl.data.table.new_notation import AnyNotation
 from linreg_pl.data.table.number_text import NumberFormat
 from linreg_pl.data.table.text_column import is_mark
 from linreg_pl.data.table.text_shapes import cleaned
+from linreg_pl.data.table.unseen import Met, Unseen, UnseenText, UnseenValues
 from linreg_pl.errors import InputError, quoted, repeated, shortened
 
 EXACT_IN_FLOAT32 = (pa.bool_(), pa.int8(), pa.int16(), pa.uint8(), pa.uint16(), pa.float16(), pa.float32())
 """Types whose values are all exact in float32."""
-
-Unseen = Literal["error", "missing", "empty"]
-"""How to treat a category that no fitted row has, or a text that is no number."""
 
 
 class Encoding:
@@ -42,10 +40,11 @@ class Encoding:
         others: Names of the targets and the weight.
         drop_first: Leave out the first category of each text column.
         missing_values: Texts that stand for a missing value, beside those that are read as missing.
-        unseen: How to treat a category that was not fitted, and a text that is no number: raise `UnseenText`, take the
-            value as missing, or make all features of its row infinite, so that the row gets no prediction.
+        unseen: How to treat a category that was not fitted, and a text that is no number: raise `UnseenText`; raise it
+            unless another value of the row is missing, so that the row is dropped; take the value as missing; or make
+            all features of its row infinite, so that the row gets no prediction.
         needs_rest: Refuse such a category unless its column has a rest.
-        readings: How to read columns of numbers that are not written as in the rows that were fitted.
+        readings: How to read columns that are not written as in the rows that were fitted.
     """
 
     def __init__(
@@ -56,16 +55,18 @@ class Encoding:
         missing_values: Collection[str] = (),
         unseen: Unseen = "error",
         needs_rest: bool = False,
-        readings: Mapping[str, AnyNotation] = MappingProxyType({}),
+        readings: Mapping[str, AnyNotation | DateFormat] = MappingProxyType({}),
     ) -> None:
         features = learnt.features or []
-        self._readings, self._needs_rest = readings, needs_rest
+        self._needs_rest = needs_rest
         self.unseen_values = UnseenValues()
         self.columns = [*features, *others]
         self._features, self._first_category, self._unseen = features, int(drop_first), unseen
         self.categories = learnt.categories or {}
         self._categories = {name: pa.array(values, pa.string()) for name, values in self.categories.items()}
-        self._formats, self._rest = learnt.formats or {}, frozenset(learnt.rest or ())
+        dates = {name: reading for name, reading in readings.items() if isinstance(reading, DateFormat)}
+        self._readings = {name: reading for name, reading in readings.items() if isinstance(reading, AnyNotation)}
+        self._formats, self._rest = {**(learnt.formats or {}), **dates}, frozenset(learnt.rest or ())
         self._indicators, self._truths = frozenset(learnt.indicators or ()), frozenset(learnt.truths or ())
         self._missing_values = pa.array(sorted(missing_values), pa.string())
         self.sources: list[str] = []  # the column of the table that each column of x comes from
@@ -88,18 +89,18 @@ class Encoding:
             UnseenText: a text is not among the categories, or no number, and `unseen` does not allow it.
         """
         arrays: list[pa.Array] = []
-        empty: list[np.ndarray] = []  # masks of rows (n,)
+        met: list[Met] = []
         for position, name in enumerate(self.columns):
             column, is_feature = batch.column(name), position < len(self._features)
             if is_feature and name in self._categories:
-                codes = self._codes(name, column, empty)
+                codes = self._codes(name, column, met)
                 arrays += [
                     pc.equal(codes, code).cast(pa.float32())
                     for code in range(self._first_category, len(self._categories[name]))
                 ]
                 values = codes
             else:
-                values = self._values(name, column, empty)
+                values = self._values(name, column, met)
                 arrays.append(values)
             if is_feature and name in self._indicators:
                 arrays.append(pc.is_null(values, nan_is_null=True).cast(pa.float32()))
@@ -107,9 +108,27 @@ class Encoding:
             return np.empty((batch.num_rows, len(arrays)), np.float32)
         rows = pa.RecordBatch.from_arrays(arrays, [""] * len(arrays))
         numbers: np.ndarray = rows.to_tensor(null_to_nan=True, row_major=True).to_numpy()
-        return np.where(np.logical_or.reduce(empty)[:, None], np.float32(np.inf), numbers) if empty else numbers
+        if met and self._unseen == "drop":
+            self._require_dropped(numbers, met)
+        elif met:
+            numbers = np.where(np.logical_or.reduce([each.mask for each in met])[:, None], np.float32(np.inf), numbers)
+        return numbers
 
-    def _values(self, name: str, column: pa.Array, empty: list[np.ndarray]) -> pa.Array:
+    def _require_dropped(self, numbers: np.ndarray, met: list[Met]) -> None:
+        """Checks that another value is missing in each row with an unseen one.
+
+        Raises:
+            UnseenText: none is.
+        """
+        missing, sources = np.isnan(numbers), np.array(self.sources)
+        for each in met:
+            missing[:, sources == each.column] &= ~each.mask[:, None]
+        for each in met:
+            complete = np.flatnonzero(each.mask & ~missing.any(axis=1))
+            if len(complete):
+                raise self._refusal(each.column, each.texts, int(complete[0]))
+
+    def _values(self, name: str, column: pa.Array, met: list[Met]) -> pa.Array:
         """Returns a column's numbers."""
         notation = self._formats.get(name, NumberFormat())
         if not is_text(column.type):
@@ -120,7 +139,7 @@ class Encoding:
             if isinstance(notation, NumberFormat) and notation.unit:
                 is_other = True  # these numbers may be in another unit
             if is_other and column.null_count < len(column):
-                self._meet_unseen(name, column, pc.is_valid(column), empty)
+                self._meet_unseen(name, column, pc.is_valid(column), met)
                 return pa.nulls(len(column), pa.float64())
             values = _days(column) if is_temporal(column.type) else column.cast(_number_type(column.type), safe=False)
             return without_marks(values, column, self._missing_values)
@@ -136,10 +155,10 @@ class Encoding:
                 message = f"{shortened(swapped)} has day and month in another order than the dates that were fitted"
                 raise UnseenText(name, pc.index(texts, swapped).as_py(), message, "write the dates alike")
             if odd:
-                self._meet_unseen(name, texts, pc.is_in(texts, pa.array(odd, pa.string())), empty)
+                self._meet_unseen(name, texts, pc.is_in(texts, pa.array(odd, pa.string())), met)
         return values
 
-    def _codes(self, name: str, column: pa.Array, empty: list[np.ndarray]) -> pa.Array:
+    def _codes(self, name: str, column: pa.Array, met: list[Met]) -> pa.Array:
         """Returns the number of each row's category; null where it is missing."""
         texts, categories = without_marks(as_labels(column), column, self._missing_values), self._categories[name]
         codes = pc.index_in(texts, categories)
@@ -152,31 +171,41 @@ class Encoding:
             return codes
         if name in self._rest:
             return pc.if_else(unknown, pa.scalar(len(categories) - 1, codes.type), codes)
-        self._meet_unseen(name, texts, unknown, empty)
+        self._meet_unseen(name, texts, unknown, met)
         return codes
 
-    def _meet_unseen(self, name: str, column: pa.Array, unseen: pa.Array, empty: list[np.ndarray]) -> None:
-        """Counts the unseen values of a column, and adds their rows to `empty` unless they count as missing.
+    def _meet_unseen(self, name: str, column: pa.Array, unseen: pa.Array, met: list[Met]) -> None:
+        """Counts the unseen values of a column, and adds them to `met` unless they count as missing.
 
         Raises:
             UnseenText: they are refused.
         """
         row = pc.index(unseen, True).as_py()
+        if self._unseen == "error" or (name in self._categories and self._needs_rest):
+            raise self._refusal(name, column, row)
+        if self._unseen != "drop":
+            text = str(column[row].as_py())
+            self.unseen_values.add(name, pc.sum(unseen).as_py(), text, self._fault(name, text))
+        if self._unseen != "missing":
+            met.append(Met(name, column, np.asarray(unseen)))
+
+    def _refusal(self, name: str, column: pa.Array, row: int) -> UnseenText:
+        """Returns the error about the unseen value in a row of a column."""
         text = str(column[row].as_py())
+        if name not in self._categories:
+            return UnseenText(name, row, f"{shortened(text)} {self._fault(name, text)}")
+        message = self._unseen_category(name, text)
+        if not self._needs_rest:
+            return UnseenText(name, row, message)
+        remedy = "--data.unseen other needs a fit with --data.rare other; leave it out, or correct the value"
+        return UnseenText(name, row, message, remedy)
+
+    def _fault(self, name: str, text: str) -> str:
+        """Returns what is wrong with an unseen value, as the end of a sentence."""
         if name in self._categories:
-            if self._needs_rest:
-                remedy = "--data.unseen other needs a fit with --data.rare other; leave it out, or correct the value"
-                raise UnseenText(name, row, self._unseen_category(name, text), remedy)
-            what = "is a category that the fit has not seen"
-        else:
-            reading = self._readings.get(name)
-            what = (reading.doubt(text) if reading else "") or f"is not a {self._kind(name)}"
-        if self._unseen == "error":
-            message = self._unseen_category(name, text) if name in self._categories else f"{shortened(text)} {what}"
-            raise UnseenText(name, row, message)
-        self.unseen_values.add(name, pc.sum(unseen).as_py(), text, what)
-        if self._unseen == "empty":
-            empty.append(np.asarray(unseen))
+            return "is a category that the fit has not seen"
+        reading = self._readings.get(name)
+        return (reading.doubt(text) if reading else "") or f"is not a {self._kind(name)}"
 
     def _kind(self, name: str) -> str:
         if name in self._truths:
@@ -190,37 +219,6 @@ class Encoding:
         categories = self.categories[name]
         known = f"{quoted(categories[:3])}{' …' if len(categories) > 3 else ''}"
         return f"{shortened(text)} is none of the {len(categories)} categories in the rows that were fitted, {known}"
-
-
-class UnseenValues(dict[str, tuple[int, str, str]]):
-    """How many values of each column the fit has not prepared for, the first of them, and what is wrong with it."""
-
-    def add(self, column: str, count: int, text: str, what: str) -> None:
-        """Counts values of a column."""
-        known, text, what = self.get(column, (0, text, what))
-        self[column] = (known + count, text, what)
-
-    def remarks(self, consequence: str) -> list[str]:
-        """Returns a line for each column."""
-        lines = []
-        for column, (count, text, what) in self.items():
-            rows = "1 row" if count == 1 else f"{count} rows"
-            lines.append(f"column {shortened(column)} in {rows}: {shortened(text)} {what}; {consequence}")
-        return lines
-
-
-class UnseenText(Exception):  # noqa: N818 (caught where the file is known, and raised again as an InputError)
-    """Raised for a text in `row` of a batch that the fit has not prepared for."""
-
-    def __init__(
-        self,
-        column: str,
-        row: int,
-        message: str,
-        remedy: str = "correct it, leave such rows out, or give --data.unseen missing",
-    ) -> None:
-        super().__init__(column, row, message)
-        self.column, self.row, self.message, self.remedy = column, row, message, remedy
 
 
 def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str], flag: str) -> None:

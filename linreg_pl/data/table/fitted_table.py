@@ -14,7 +14,7 @@ from linreg_pl.data.table.complaints import refusal
 from linreg_pl.data.table.csv import without_rows
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoded_rows import EncodedRows
-from linreg_pl.data.table.encoding import Encoding, Unseen
+from linreg_pl.data.table.encoding import Encoding
 from linreg_pl.data.table.gaps import Gaps
 from linreg_pl.data.table.learnt import REST, Learnt
 from linreg_pl.data.table.new_notation import NewNotations, new_notations
@@ -24,6 +24,7 @@ from linreg_pl.data.table.rows import evaluation_batch_size, rebatched
 from linreg_pl.data.table.sources import Source
 from linreg_pl.data.table.split import Part, Split
 from linreg_pl.data.table.survey import Survey, survey
+from linreg_pl.data.table.unseen import Unseen
 from linreg_pl.errors import InputError, quoted, repeated, shortened
 
 
@@ -101,18 +102,13 @@ class FittedTable:
         table = self._open(self.design, source, others, flag)
         if source is self.design.source and self.design.learnt.categories is None:
             return table  # this one is surveyed
-        formats = self._columns.formats or {}
-        fitted = {
-            name: notation
-            for name in table.schema.names
-            if isinstance(notation := formats.get(name, NumberFormat()), NumberFormat)
-            and name not in (self._columns.categories or {})
-        }
-        notations = new_notations(table, fitted, self.design.decimal)
+        formats, categories = self._columns.formats or {}, self._columns.categories or {}
+        fitted = {name: formats.get(name, NumberFormat()) for name in table.schema.names if name not in categories}
+        notations = new_notations(table, fitted, self.design.decimal, self.design.day_first)
         if notations.decimal == "," != self.design.decimal:
             # 1.234 in other columns may be 1234: read them as text, too.
             table = self._open(replace(self.design, decimal=","), source, others, flag)
-            notations = new_notations(table, fitted, ",")
+            notations = new_notations(table, fitted, ",", self.design.day_first)
         self._notations[table] = notations
         return table
 
@@ -185,6 +181,8 @@ class FittedTable:
         unseen: Unseen = "empty" if predicts else "error"
         if design.unseen == "missing" or design.unseen == "error":
             unseen = design.unseen
+        if unseen == "error" and design.missing == "drop" and not predicts:
+            unseen = "drop"
         if purpose == "fit":  # what was not surveyed as a category occurs in rows only that lack another value
             unseen = "error" if design.missing == "error" else "missing"
         learnt = self._with_means if design.imputes else self._columns

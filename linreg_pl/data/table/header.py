@@ -1,4 +1,4 @@
-"""Finds the header among the first lines of a CSV file: comments and titles may be above it.
+"""Finds the header among the first lines of a CSV file: titles may be above it.
 
 A line is given by its values, and by whether it is a comment or blank.
 """
@@ -80,26 +80,6 @@ def _has_gaps(values: Iterable[bytes]) -> bool:
 def _begins_with_digit(value: bytes) -> bool:
     """Says whether a value may be a number or date, perhaps with a sign or currency before it."""
     return re.match(rb"[^0-9A-Za-z]*[0-9]", value) is not None
-
-
-def comment_above_header(head: bytes) -> tuple[bytes, int]:
-    """Returns the comment directly above the first line that is neither comment nor blank, and that line's offset.
-
-    Excel's line sep=; counts as a comment.
-    """
-    comment, start = b"", 0
-    for line in head.splitlines(keepends=True):
-        text = line.strip()
-        is_excels = start == 0 and re.fullmatch(rb'"?sep=.?"?', text, re.IGNORECASE) is not None
-        if text and not text.startswith(b"#") and not is_excels:
-            break
-        comment, start = text, start + len(line)
-    return comment, start
-
-
-def without_comments(lines: list[tuple[list[bytes], bool]], width: int) -> list[list[bytes]]:
-    """Returns the rows; a comment that has as many values as the rows, or one more, is a row."""
-    return [row for row, is_no_row in lines if not is_no_row or len(row) in (width, width + 1)]
 
 
 def is_number(value: bytes) -> bool:

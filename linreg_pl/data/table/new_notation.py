@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linreg_pl.data.table.column_types import as_text, is_text
+from linreg_pl.data.table.date_text import DateFormat
+from linreg_pl.data.table.new_dates import new_date_formats
 from linreg_pl.data.table.number_text import NumberFormat, NumberShape, is_symbol, number_shape
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.text_shapes import ShapedTexts, cleaned
@@ -84,32 +86,40 @@ class NewNotations(NamedTuple):
         remarks: Lines for the user.
     """
 
-    readings: dict[str, AnyNotation]
+    readings: dict[str, AnyNotation | DateFormat]
     decimal: str | None
     remarks: list[str]
 
 
-def new_notations(table: Table, fitted: Mapping[str, NumberFormat], decimal: str | None) -> NewNotations:
-    """Returns how the numbers of a table are written; takes a pass over its columns of text.
+def new_notations(
+    table: Table, fitted: Mapping[str, NumberFormat | DateFormat], decimal: str | None, day_first: bool | None
+) -> NewNotations:
+    """Returns how the numbers and dates of a table are written; takes two passes over its columns of text.
 
     Args:
         table: The table.
-        fitted: The notation of each column of numbers in the rows that were fitted.
+        fitted: The notation of each column of numbers or dates in the rows that were fitted.
         decimal: The decimal mark that the user prefers where there is a choice.
+        day_first: Whether the user says that 1/2/2024 is in February; None if they don't.
     """
-    names = [each.name for each in table.schema if is_text(each.type) and each.name in fitted]
-    columns = {name: _Column(fitted[name]) for name in names}
-    for _, batch in table.all_batches(names) if names else ():
+    columns = {
+        each.name: _Column(notation)
+        for each in table.schema
+        if is_text(each.type) and isinstance(notation := fitted.get(each.name), NumberFormat)
+    }
+    for _, batch in table.all_batches(list(columns)) if columns else ():
         for name, column in columns.items():
             column.add(as_text(batch.column(name)))
     marks = {mark for column in columns.values() if (mark := column.new_decimal(decimal))}
     new_decimal = marks.pop() if len(marks) == 1 else None
-    readings, remarks = {}, []
+    dates = {name: notation for name, notation in fitted.items() if isinstance(notation, DateFormat)}
+    formats, remarks = new_date_formats(table, dates, day_first)
+    readings: dict[str, AnyNotation | DateFormat] = {**formats}
     for name, column in columns.items():
         if column.reads_all and (new_decimal is None or new_decimal == column.fitted.decimal):
             continue
-        readings[name] = column.reading(new_decimal or decimal)
-        if remark := column.remark(readings[name]):
+        readings[name] = reading = column.reading(new_decimal or decimal)
+        if remark := column.remark(reading):
             remarks.append(f"column {name!r} {remark}")
     return NewNotations(readings, new_decimal, remarks)
 

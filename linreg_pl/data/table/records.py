@@ -84,7 +84,7 @@ class Records:
 
     @cached_property
     def _record(self) -> re.Pattern[bytes]:
-        value = _value(self._delimiters)
+        value = value_pattern(self._delimiters)
         return re.compile(value + b"(?:[" + re.escape(self._delimiters) + b"]" + value + rb")*+(?:\r\n|\r|\n|\Z)")
 
     def _last_end(self, memory: bytearray, filled: int, is_whole: bool) -> int:
@@ -181,7 +181,7 @@ def _opening_and_closing(
     return np.array(opening, int), np.array(closing, int)
 
 
-def _value(delimiters: bytes) -> bytes:
+def value_pattern(delimiters: bytes) -> bytes:
     """Returns a pattern for one value."""
     rest = b"[^" + re.escape(delimiters) + rb"\r\n]*+"
     return rb'(?:"[^"]*+(?:""[^"]*+)*+(?:"' + rest + b')?|(?!")' + rest + b")"

@@ -1,6 +1,6 @@
 """Parses segments of a CSV file with Arrow, and finds the values that Arrow refuses."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from linreg_pl.data.table.comments import without_hash_lines
 from linreg_pl.data.table.dialect import Dialect
 from linreg_pl.data.table.records import Segment, with_single_blanks
 from linreg_pl.errors import InputError, shortened
@@ -48,6 +49,16 @@ class SegmentParser:
         self._missing_with_blanks = [*(" " * count for count in range(16)), *padded]
         self._behind = [self.behind_last_delimiter] if dialect.ends_with_delimiter else []
         self.comments: list[str] = []
+
+    def rows(self, segments: Iterable[Segment]) -> Iterator[Segment]:
+        """Yields the segments without their comments, which are added to `comments`."""
+        for segment in segments:
+            rows = segment
+            if not self._dialect.has_hash_in_rows:
+                rows, comments = without_hash_lines(segment, self._dialect.delimiter.all_characters)
+                self.comments += comments
+            if bytes(rows.content[:1]):
+                yield rows
 
     def guess(self, segment: Segment) -> pa.Table:
         """Returns the rows with types as Arrow guesses them.
