@@ -1,4 +1,4 @@
-"""Draws docs/tensorboard.png: what TensorBoard shows after `make train`.
+"""Draws docs/tensorboard.png: what TensorBoard shows after `make train`, without a click.
 
     make screenshot                                        trains the tutorial's job, for the picture alone
     make screenshot ARGS="--trainer.max_epochs 500"        ARGS goes on to `linreg fit`
@@ -22,22 +22,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 PICTURE = Path(__file__).with_name("tensorboard.png")
 BIN = Path(sys.executable).parent
 
-PINNED = ("train/loss", "params/W", "params/b")
-"""The charts to show, from left to right. Three fit into the width of the page."""
+FIRST = ("convergence/log10_gap", "convergence/log10_train_loss")
+"""The curves that TensorBoard shows first."""
 
-WIDTH, HEIGHT = 1400, 500
-"""Size of the page, which ends below the charts."""
-
-SETTINGS = {"ignoreOutliers": False, "stepSelectorEnabled": False, "timeSeriesSettingsPaneOpened": False}
-"""TensorBoard's settings, as the browser stores them: show the first steps, and hide the side pane."""
-
-BIAS_AXIS = (-0.005, 0.001)
-"""Includes 0, as the axis of W does. TensorBoard's own choice, -0.003 to -0.0023, has labels that it cuts off."""
+WIDTH, HEIGHT = 1400, 690
+"""Size of the page, which ends below their charts."""
 
 TIMEOUT = 60
 
@@ -150,42 +143,19 @@ def browser(chromium: str, profile: Path) -> Iterator[Page]:
 
 
 def picture(page: Page, address: str, steps: int) -> bytes:
-    """Returns a PNG of the pinned charts, with the loss on a logarithmic axis."""
+    """Returns a PNG of the page that TensorBoard opens with."""
     page.send("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
     page.send("Page.enable")
-    stored = f"localStorage.setItem('_tb_global_settings', {json.dumps(json.dumps(SETTINGS))})"
-    page.send("Page.addScriptToEvaluateOnNewDocument", source=stored)
-    pins = json.dumps([{"plugin": "scalars", "tag": tag} for tag in PINNED])
-    query = urlencode({"smoothing": 0, "pinnedCards": pins})
-    page.send("Page.navigate", url=f"{address}/?{query}#timeseries")
-    for tag in PINNED:  # until its points have loaded, a chart's axis ends at 1
-        ticks = f"[...({card(tag)}?.querySelectorAll('.x-axis text') ?? [])]"
+    page.send("Page.navigate", url=address)
+    for number, tag in enumerate(FIRST):
+        card = f"document.querySelectorAll('card-view')[{number}]"
+        page.wait_for(f"{card}?.textContent.includes('{tag}')")
+        # Until its points have loaded, a chart's axis ends at 1.
+        ticks = f"[...({card}?.querySelectorAll('.x-axis text') ?? [])]"
         page.wait_for(f"{ticks}.some(tick => Number(tick.textContent.replace(',', '')) > {steps / 2})")
-
-    page.run(f"{card('train/loss')}.querySelector('[aria-label=\"More line chart options\"]').click()")
-    click(page, "Toggle Y-axis log scale")
-    page.run(f"{card('params/b')}.querySelector('[title^=\"Click to manually set\"]').click()")  # the first: y
-    page.wait_for("document.querySelectorAll('.extent-edit-input input').length === 2")
-    for index, end in enumerate(BIAS_AXIS):
-        page.run(f"document.querySelectorAll('.extent-edit-input input')[{index}].value = {end}")
-    click(page, "Change")
-
     if page.run("document.querySelector('mat-snack-bar-container')?.innerText ?? ''"):
         raise RuntimeError("TensorBoard shows an error")
     return page.picture_at_rest()
-
-
-def card(tag: str) -> str:
-    """Returns JavaScript for a pinned card; pinned cards come first."""
-    return f"document.querySelectorAll('card-view')[{PINNED.index(tag)}]"
-
-
-def click(page: Page, label: str) -> None:
-    """Clicks a button of the open menu, and waits until the menu is closed."""
-    button = f"[...document.querySelectorAll('.cdk-overlay-pane button')].find(b => b.innerText.trim() === '{label}')"
-    page.wait_for(f"Boolean({button})")
-    page.run(f"{button}.click()")
-    page.wait_for("!document.querySelector('.cdk-overlay-pane')")
 
 
 if __name__ == "__main__":

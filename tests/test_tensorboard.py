@@ -6,6 +6,7 @@ and `false`: programs in two languages, which treat the files of a resumed run d
 
 import csv
 import json
+import math
 import os
 import re
 import signal
@@ -26,8 +27,10 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
+from linreg_pl.callbacks.tensorboard_view import layout, with_derived
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.runs.folder import checkpoints
 from tests import runs
@@ -58,7 +61,6 @@ class Job:
     parameters: tuple[str, ...]  # names of W's entries, then b's
     train_steps: list[int]
     val_steps: list[int]
-    common_charts: list[list[str]]
     hparams: dict[str, float | str]
 
     @property
@@ -70,6 +72,30 @@ class Job:
     def metrics(self) -> list[str]:
         return ["train/loss", "train/mse", *(["val/loss", "val/mse", "val/r2"] if self.val_steps else [])]
 
+    @property
+    def derived(self) -> dict[str, tuple[str, Callable[[float], float]]]:
+        """Returns the curves that follow from others: the other curve, and the function of its values."""
+        validation = {
+            "convergence/log10_val_loss": ("val/loss", math.log10),
+            "val/rmse": ("val/mse", math.sqrt),
+        }
+        return {
+            "convergence/log10_train_loss": ("train/loss", math.log10),
+            "convergence/log10_gap": ("gap/objective", math.log10),
+            **(validation if self.val_steps else {}),
+        }
+
+    @property
+    def charts(self) -> dict[str, list[str]]:
+        """Returns the curves of each chart of Custom Scalars, by the chart's title."""
+        logarithms = [tag for tag in self.derived if tag.startswith("convergence/")]
+        return {
+            "log10 of the losses and of the gap": logarithms,
+            "W": [f"params/{name}" for name in self.parameters[:-1]],
+            "b": ["params/b"],
+            "training and validation": ["train/loss", *(["val/loss"] if self.val_steps else [])],
+        }
+
 
 JOBS = {
     "tutorial": Job(
@@ -80,7 +106,6 @@ JOBS = {
         parameters=("W", "b"),
         train_steps=[2, 50, 100, 150, 200, 250, 300],  # two steps an epoch
         val_steps=[],
-        common_charts=[],
         hparams={"learning_rate": 1e-10, "l2": 1e-10, "batch_size": 5000, "num_rows": 10_000},
     ),
     "table": Job(
@@ -94,7 +119,6 @@ JOBS = {
         parameters=(*(f"W/{name}" for name in ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]), "b"),
         train_steps=[1, 50, 100, 150, 200, 210],  # one step an epoch; the last is no multiple of 50
         val_steps=list(range(10, 211, 10)),
-        common_charts=[["train/loss", "val/loss"]],
         hparams={"learning_rate": 0.1, "l2": 1e-10, "val_fraction": 0.2, "target": "progression"},
     ),
 }
@@ -242,7 +266,7 @@ AllCurves = Callable[[str, str, str], Curves]
 @each_reader
 @each_job
 def test_tags_of_the_curves(job: str, reader: str, curves: AllCurves) -> None:
-    expected = {*JOBS[job].train_tags, *JOBS[job].metrics}
+    expected = {*JOBS[job].train_tags, *JOBS[job].metrics, *JOBS[job].derived}
     for run in RUNS:
         assert curves(reader, job, run).keys() == expected
 
@@ -255,6 +279,21 @@ def test_steps_of_the_points(job: str, reader: str, curves: AllCurves) -> None:
         assert [step for step, _ in shown[tag]] == JOBS[job].train_steps, tag
     for tag in JOBS[job].metrics[2:]:
         assert [step for step, _ in shown[tag]] == JOBS[job].val_steps, tag
+
+
+@each_reader
+@each_job
+def test_derived_curves(job: str, reader: str, curves: AllCurves) -> None:
+    shown = curves(reader, job, UNINTERRUPTED)
+    for tag, (source, function) in JOBS[job].derived.items():
+        assert [step for step, _ in shown[tag]] == [step for step, _ in shown[source]]
+        for (_, value), (_, of) in zip(shown[tag], shown[source], strict=True):
+            assert value == pytest.approx(function(of), rel=1e-6, abs=1e-6), tag  # both are rounded to float32
+
+
+def test_zero_has_no_logarithm() -> None:
+    assert with_derived({"gap/objective": 0.0, "train/loss": math.nan}).keys() == {"gap/objective", "train/loss"}
+    assert with_derived({"gap/objective": 1e-3})["convergence/log10_gap"] == pytest.approx(-3)
 
 
 @each_reader
@@ -358,6 +397,8 @@ def test_other_loggers_get_equal_points(tmp_path: Path) -> None:
                 if row[tag]:
                     table.setdefault(tag, []).append((int(row["step"]), float(row[tag])))
     drawn = runs.curves(tmp_path / "lightning_logs" / "version_0")
+    assert drawn.keys() - table.keys() == JOBS["table"].derived.keys()  # of TensorBoard alone
+    drawn = {tag: points for tag, points in drawn.items() if tag not in JOBS["table"].derived}
     assert table.keys() == drawn.keys()
     for tag, points in drawn.items():  # TensorBoard's are float32
         assert [(step, float(np.float32(value))) for step, value in table[tag]] == points
@@ -368,16 +409,41 @@ def test_other_loggers_get_equal_points(tmp_path: Path) -> None:
 
 @each_server
 @each_job
-def test_chart_of_both_losses(job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves) -> None:
+def test_custom_charts(job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves) -> None:
     server, plugin = servers[reader, job], "/data/plugin/custom_scalars"
-    categories = server.get(f"{plugin}/layout").get("category", [])
-    charts = [chart["multiline"]["tag"] for category in categories for chart in category["chart"]]
-    assert charts == JOBS[job].common_charts
-    for tag in (tag for chart in charts for tag in chart):  # a regular expression, which may match other curves too
-        drawn = server.get(f"{plugin}/scalars", run=UNINTERRUPTED, tag=tag)["tag_to_events"]
-        assert {name: [(step, value) for _, step, value in points] for name, points in drawn.items()} == {
-            tag: curves(reader, job, UNINTERRUPTED)[tag]
-        }
+    categories = server.get(f"{plugin}/layout")["category"]
+    assert [category["title"] for category in categories] == ["convergence", "coefficients", "loss"]
+    charts = {chart["title"]: chart["multiline"]["tag"] for category in categories for chart in category["chart"]}
+    assert sum(len(category["chart"]) for category in categories) == len(charts), "no chart is there twice"
+    assert list(charts) == list(JOBS[job].charts)
+    for title, expressions in charts.items():
+        drawn: Curves = {}
+        for tag in expressions:  # a regular expression
+            events = server.get(f"{plugin}/scalars", run=UNINTERRUPTED, tag=tag)["tag_to_events"]
+            drawn |= {name: [(step, value) for _, step, value in points] for name, points in events.items()}
+        shown = curves(reader, job, UNINTERRUPTED)
+        assert drawn == {tag: shown[tag] for tag in JOBS[job].charts[title]}, title
+
+
+@each_job
+def test_layout_is_written_once(job: str, folders: dict[str, Path]) -> None:
+    for run in RUNS:
+        events = EventAccumulator(str(folders[job] / "lightning_logs" / run)).Reload()
+        assert len(events.Tensors("custom_scalars__config__")) == 1, run
+
+
+def test_charts_of_several_targets() -> None:
+    """Each target has a chart of its weights; signs in its name have no meaning."""
+    charts = {title: content[1] for charts in layout(["a+ (b)", "c"]).values() for title, content in charts.items()}
+    for title, names in {
+        "W, a+ (b)": ["params/W/age/a+ (b)", "params/W/a+ (b)"],
+        "W, c": ["params/W/age/c", "params/W/c"],
+        "b": ["params/b/a+ (b)", "params/b/c"],
+    }.items():
+        [expression] = charts[title]
+        every = ["params/W/age/a+ (b)", "params/W/a+ (b)", "params/W/age/c", "params/W/c", "params/W/c/aa (b)"]
+        every += ["params/b/a+ (b)", "params/b/c"]
+        assert [name for name in every if re.match(expression, name)] == names
 
 
 @each_server
@@ -385,17 +451,25 @@ def test_chart_of_both_losses(job: str, reader: str, servers: dict[tuple[str, st
 def test_hparams_tab(job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves) -> None:
     server, plugin = servers[reader, job], "/data/plugin/hparams"
     experiment = server.post(f"{plugin}/experiment", {})
-    assert [metric["name"]["tag"] for metric in experiment["metricInfos"]] == JOBS[job].metrics
-    assert JOBS[job].hparams.keys() <= {hparam["name"] for hparam in experiment["hparamInfos"]}
+    names = ["train/loss", "train/mse", "val/loss", "val/mse", "val/rmse", "val/r2"]  # in every run: one run counts
+    assert [metric["name"]["tag"] for metric in experiment["metricInfos"]] == names
+    hparams = [hparam["name"] for hparam in experiment["hparamInfos"]]
+    assert JOBS[job].hparams.keys() <= set(hparams)
+    assert hparams[:5] == ["l2", "learning_rate", "momentum", "num_features", "num_rows"]  # the tab shows five at first
 
     statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
     everything = {"startIndex": 0, "sliceSize": 100, "allowedStatuses": statuses, "colParams": []}
     rows = server.post(f"{plugin}/session_groups", everything)["sessionGroups"]
     assert sorted(row["name"] for row in rows) == list(RUNS)
+    (data := JOBS[job].data()).setup("fit")
+    num_rows = data.num_rows_to_fit
     for row in rows:
         assert JOBS[job].hparams.items() <= row["hparams"].items()
         metrics = {m["name"]["tag"]: (m["trainingStep"], m["value"]) for m in row["metricValues"]}
-        assert metrics == {tag: curves(reader, job, row["name"])[tag][-1] for tag in JOBS[job].metrics}
+        shown = [name for name in names if name in {*JOBS[job].metrics, *JOBS[job].derived}]
+        assert metrics == {tag: curves(reader, job, row["name"])[tag][-1] for tag in shown}
+        assert row["hparams"]["fit_intercept"] is True
+        assert row["hparams"]["num_rows"] == num_rows
 
     assert "hp_metric" not in json.dumps([experiment, rows])
 

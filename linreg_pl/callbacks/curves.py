@@ -6,6 +6,8 @@
     gap/…            if the exact solution is computed: see `exact_answer.py`
     val/loss, val/mse, val/r2  over all held-out rows, if there are any; no val/r2 if their targets are constant
 
+TensorBoard has more, which follow from these: see `tensorboard_view.py`.
+
 The x-axis is the number of optimizer steps. Training has a point at every `log_every_n_steps`-th step, at the end of
 the first epoch if that comes earlier, and at the run's last step. The points go to the loggers directly: Lightning's
 `self.log` costs half a millisecond a step, and has lost points at kills.
@@ -20,16 +22,17 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from torch.utils.tensorboard.summary import hparams
 
 from linreg_pl.callbacks.exact_answer import ExactAnswer
+from linreg_pl.callbacks.tensorboard_view import hyper_parameter_summaries, layout, with_derived
+from linreg_pl.data.base import BatchDataModule
 from linreg_pl.training.checkpoint_contents import CheckpointContents, add_to_checkpoint
-from linreg_pl.training.coefficient_names import entries, entry_names, norms, trained_module
+from linreg_pl.training.coefficient_names import column_names, entries, entry_names, norms, trained_module
 from linreg_pl.training.due import AtPoints, is_validation_step
 
 
 class Curves(AtPoints):
-    """Writes the scalars, a chart of training and validation loss, and the HParams tab.
+    """Writes the scalars; for TensorBoard also the charts of its tab Custom Scalars, and its tab HParams.
 
     Args:
         exact: Its points are written too; None if the exact solution is not computed.
@@ -37,6 +40,8 @@ class Curves(AtPoints):
 
     most_coefficients = 64
     """If W and b have more entries, the norms of W and b are drawn instead."""
+    resumes_in_folder = True
+    """Whether a resumed run writes to the folder of the run before."""
 
     def __init__(self, exact: ExactAnswer | None = None) -> None:
         self._exact = exact
@@ -62,17 +67,14 @@ class Curves(AtPoints):
                 self._declare(trainer, logger)
 
     def _declare(self, trainer: Trainer, logger: TensorBoardLogger) -> None:
-        metrics = ["train/loss", "train/mse"]
-        if trainer.enable_validation:
-            metrics += ["val/loss", "val/mse", "val/r2"]
-            layout = {"loss": {"training and validation": ["Multiline", ["train/loss", "val/loss"]]}}
-            logger.experiment.add_custom_scalars(layout)
-        plain = {
-            name: value if isinstance(value, int | float | str | bool) else str(value)
-            for name, value in logger.hparams.items()
-        }
-        # The last points of the curves are the metrics; `log_hyperparams(…, metrics=…)` would add points.
-        for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
+        if trainer.global_step == 0 or not self.resumes_in_folder:  # a folder has one layout
+            logger.experiment.add_custom_scalars(layout(column_names(trainer)[1]))
+        data = getattr(trainer, "datamodule", None)
+        values = {"num_rows": data.num_rows_to_fit} if isinstance(data, BatchDataModule) else {}
+        # TensorBoard takes the names of one run, which may have no validation where others have one. The last points of
+        # the curves are the metrics; `log_hyperparams(…, metrics=…)` would add points.
+        metrics = ["train/loss", "train/mse", "val/loss", "val/mse", "val/rmse", "val/r2"]
+        for summary in hyper_parameter_summaries({**values, **logger.hparams}, metrics):
             logger.experiment.file_writer.add_summary(summary)
 
     def on_point(self, trainer: Trainer) -> None:
@@ -149,4 +151,5 @@ class Curves(AtPoints):
 def draw(trainer: Trainer, values: dict[str, float]) -> None:
     """Writes a point at the newest step to each logger."""
     for logger in trainer.loggers:
-        logger.log_metrics(values, step=trainer.global_step)
+        shown = with_derived(values) if isinstance(logger, TensorBoardLogger) else values
+        logger.log_metrics(shown, step=trainer.global_step)

@@ -50,6 +50,8 @@ class PlainGap(ExactAnswer):
 class PlainCurves(Curves):
     """Writes the curves of a run that has a folder of its own: a checkpoint's points are in an earlier one."""
 
+    resumes_in_folder = False
+
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restores nothing."""
 
