@@ -32,7 +32,7 @@ FIRST = ("convergence/log10_gap", "convergence/log10_train_loss")
 WIDTH, HEIGHT = 1400, 690
 """Size of the page, which ends below their charts."""
 
-TIMEOUT = 60
+TIMEOUT = 180
 
 CHROMIUM_FLAGS = (
     *("--headless", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"),
