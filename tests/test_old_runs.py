@@ -44,8 +44,8 @@ def test_old_run_resumes(name: str, tmp_path: Path) -> None:
 
     points = curves(tmp_path / RUN)
     begun_here = [tag for tag in points if tag.startswith("convergence/") or tag == "val/rmse"]
-    steps = {step for tag in begun_here for step, _ in points.pop(tag)}
-    assert min(steps) >= contents.global_step
+    new_steps = {step for tag in begun_here for step, _ in points.pop(tag)}
+    assert min(new_steps) >= contents.global_step
     assert {tag: len(curve) for tag, curve in points.items()} == expected["points"]
     for tag, curve in points.items():
         steps = [step for step, _ in curve]
