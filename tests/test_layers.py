@@ -16,6 +16,7 @@ LAYERS = [
     {"training"},
     {"exact", "runs"},
     {"callbacks", "plots"},
+    {"report"},
     {"cli", "shortcuts"},
     {"__main__"},
 ]  # lowest first

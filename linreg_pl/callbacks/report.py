@@ -156,6 +156,7 @@ class Report(Checkpoint):
             "epochs": trainer.global_step // int(trainer.num_training_batches),
             **self._progress(trainer).to_dict(),
             "total_steps": trainer.max_steps if has_end(trainer) else None,
+            **rows_report(trainer),
             "coefficients": named_coefficients(trainer),
             **(self._exact.report(trainer) if self._exact else {}),
             **held_out_report(trainer),
@@ -165,6 +166,12 @@ class Report(Checkpoint):
         run = run_folder(trainer)
         if trainer.is_global_zero and run is not None and state != "interrupted":
             write_durably(run / REPORT, (json.dumps(self.contents, indent=2) + "\n").encode())
+
+
+def rows_report(trainer: Trainer) -> dict[str, int]:
+    """Returns the entry of `report.json` on the rows that training draws from; empty for a loader of the user's."""
+    data = getattr(trainer, "datamodule", None)
+    return {"num_rows": data.num_rows_to_fit} if isinstance(data, BatchDataModule) else {}
 
 
 def held_out_report(trainer: Trainer) -> dict[str, Any]:

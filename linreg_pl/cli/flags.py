@@ -56,6 +56,8 @@ COMMANDS = {
     "describe": Command("Show what each column of a table is taken for, and what is left out."),
     "runs": Command("List the runs and their states.", has_settings=False),
     "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
+    "report": Command("Write a finished run as one HTML page, for others to read.", has_settings=False),
+    "compare": Command("Print a table of finished runs: size, R², RMSE, l2 and steps.", has_settings=False),
 }
 
 

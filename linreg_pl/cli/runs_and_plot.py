@@ -1,4 +1,4 @@
-"""The subcommands `linreg runs` and `linreg plot`, which take a folder and no settings."""
+"""The subcommands that take folders of runs and no settings: `linreg runs`, `plot`, `report` and `compare`."""
 
 import argparse
 import os
@@ -21,7 +21,7 @@ class FolderParser(argparse.ArgumentParser):
 
 
 def run_folder_command(name: str, args: list[str]) -> None:
-    """Runs `linreg runs` or `linreg plot`.
+    """Runs `linreg runs`, `plot`, `report` or `compare`.
 
     Raises:
         InputError: the arguments can't be used.
@@ -33,9 +33,17 @@ def run_folder_command(name: str, args: list[str]) -> None:
             "folder", nargs="?", default=".", type=Path, help="The folder of lightning_logs (default: .)."
         )
         print_runs(parser.parse_args(args).folder, as_typed("linreg"))
-    else:
-        parser.add_argument("RUN", type=Path, help="The run's folder, such as lightning_logs/version_0.")
+        return
+    many = "+" if name == "compare" else None
+    parser.add_argument("RUN", type=Path, nargs=many, help="The run's folder, such as lightning_logs/version_0.")
+    if name == "plot":
         draw_run(parser.parse_args(args).RUN)
+    elif name == "report":
+        parser.add_argument("--output", type=Path, metavar="FILE", help="File to write (default: RUN/report.html).")
+        parsed = parser.parse_args(args)
+        report_run(parsed.RUN, parsed.output or parsed.RUN / "report.html")
+    else:
+        compare_runs(parser.parse_args(args).RUN)
 
 
 def draw_run(run: Path) -> None:
@@ -44,6 +52,21 @@ def draw_run(run: Path) -> None:
 
     names = [path.name for path in plot(run)]
     print(f"{', '.join(names)} in {run / 'plots'}, and among TensorBoard's images")
+
+
+def report_run(run: Path, output: Path) -> None:
+    """Writes the page of a run, and prints where."""
+    from linreg_pl.report.page import write_page  # imports matplotlib
+
+    write_page(run, output, as_typed("linreg"))
+    print(output)
+
+
+def compare_runs(runs: list[Path]) -> None:
+    """Prints a table of the runs."""
+    from linreg_pl.report.comparison import comparison_lines
+
+    print(*comparison_lines(runs), sep="\n")
 
 
 def as_typed(name: str) -> str:

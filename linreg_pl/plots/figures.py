@@ -6,8 +6,9 @@ residuals   the residuals by prediction, and their histogram
 path        the path of two coefficients on the cost surface
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -50,6 +51,33 @@ def pictures(record: Record) -> dict[str, Figure]:
     """Draws everything that can be drawn of a run; returns the figures by name."""
     with matplotlib.rc_context(STYLE):
         return {name: figure for name, figure in _pictures(record) if figure is not None}
+
+
+def panels(record: Record) -> dict[str, Figure]:
+    """Draws each plot as a figure of its own, as narrow pages need it; returns the figures by what they show."""
+    draws: dict[str, Callable[[Axes], None]] = {}
+    draw_fit, several = draw_line if record.data.num_features == 1 else draw_predictions, record.data.num_targets > 1
+    for target in range(min(MOST_TARGETS, record.data.num_targets)):
+        name = f" of {record.data.target_names[target]}" if several else ""
+        draws |= {
+            ("rows and line" if draw_fit is draw_line else "predicted and actual values") + name: partial(
+                draw_fit, record=record, target=target
+            ),
+            f"residuals by prediction{name}": partial(draw_residuals, record=record, target=target),
+            f"distribution of the residuals{name}": partial(draw_histogram, record=record, target=target),
+        }
+    if "train/loss" in record.curves:
+        draws["loss at each step"] = partial(draw_loss, record=record)
+    if "gap/objective" in record.curves:
+        draws["gap to the exact loss, and its forecast"] = partial(draw_gap, record=record)
+    if record.path is not None:
+        draws["path of the two coefficients on the cost surface"] = partial(draw_path, record=record)
+    figures = {}
+    with matplotlib.rc_context(STYLE):
+        for name, draw in draws.items():
+            figures[name] = Figure(figsize=(5.5, 4))
+            draw(figures[name].subplots())
+    return figures
 
 
 def _pictures(record: Record) -> Iterator[tuple[str, Figure | None]]:
@@ -156,16 +184,26 @@ def _residuals(record: Record) -> Figure:
     targets = range(min(MOST_TARGETS, record.data.num_targets))
     figure = Figure(figsize=(11, 3.8 * len(targets)))
     for target, (left, right) in zip(targets, figure.subplots(len(targets), 2, squeeze=False), strict=True):
-        name, predicted = record.data.target_names[target], record.predictions[:, target]
-        residuals = record.rows[1][:, target] - predicted
-        left.axhline(0, color=Colour.EXPECTED, linestyle="--")
-        draw_rows(left, predicted, residuals)
-        left.set(title="residuals by prediction", xlabel=f"{name}, predicted", ylabel="actual − predicted")
-        weights = record.rows[2][:, 0] if len(record.rows) > 2 else torch.ones_like(residuals)
-        right.hist(residuals.numpy(), bins=40, weights=weights.numpy(), color=Colour.ACTUAL)
-        deviation = float((weights * residuals.square()).mean().sqrt())
-        right.set(title=f"residuals: root mean square {deviation:.4g}", xlabel="actual − predicted", ylabel="rows")
+        draw_residuals(left, record, target)
+        draw_histogram(right, record, target)
     return figure
+
+
+def draw_residuals(axes: Axes, record: Record, target: int = 0) -> None:
+    """Draws a target's residuals against its predictions."""
+    name, predicted = record.data.target_names[target], record.predictions[:, target]
+    axes.axhline(0, color=Colour.EXPECTED, linestyle="--")
+    draw_rows(axes, predicted, record.rows[1][:, target] - predicted)
+    axes.set(title="residuals by prediction", xlabel=f"{name}, predicted", ylabel="actual − predicted")
+
+
+def draw_histogram(axes: Axes, record: Record, target: int = 0) -> None:
+    """Draws how a target's residuals are distributed."""
+    residuals = record.rows[1][:, target] - record.predictions[:, target]
+    weights = record.rows[2][:, 0] if len(record.rows) > 2 else torch.ones_like(residuals)
+    axes.hist(residuals.numpy(), bins=40, weights=weights.numpy(), color=Colour.ACTUAL)
+    deviation = float((weights * residuals.square()).mean().sqrt())
+    axes.set(title=f"residuals: root mean square {deviation:.4g}", xlabel="actual − predicted", ylabel="rows")
 
 
 def _path(record: Record) -> Figure | None:

@@ -6,6 +6,7 @@ lightning_logs/version_N/   config.yaml   every setting, as the command line und
                             checkpoints/  step=….ckpt
                             report.json   how the run ended
                             plots/        pictures, once linreg plot has drawn them
+                            report.html   a page for others, once linreg report has written it
                             .lock         held by the process that trains in this folder
 """
 
