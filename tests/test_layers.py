@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "tutorial", "core"},
     {"data"},
     {"training"},
-    {"exact", "runs"},
+    {"exact", "runs", "export"},
     {"callbacks", "plots"},
     {"report"},
     {"cli", "shortcuts"},
@@ -22,9 +22,11 @@ LAYERS = [
 ]  # lowest first
 UPWARD = {
     ("linreg_pl.training.observed", "linreg_pl.callbacks.plain_run"),
+    ("linreg_pl.training.observed", "linreg_pl.export.files"),
     ("linreg_pl.training.observed", "linreg_pl.runs.resume"),
 }
-"""The imports that go up, within functions: a model brings its curves to any trainer, and loads itself from a run."""
+"""The imports that go up, within functions: a model brings its curves to any trainer, exports itself, and loads
+itself from a run."""
 
 
 def imports(path: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from lightning.pytorch import Callback
 
@@ -41,6 +41,25 @@ class ObservedModule(AnyLoaderModule):
         model.on_load_checkpoint(contents.to_dict())
         model.load_state_dict(contents.state_dict)
         return model
+
+    def export(self, file: str | PathLike[str] | IO[bytes], format: str | None = None) -> None:
+        """Writes the model to a file for other programs, which need nothing of this package.
+
+        Args:
+            file: The file's name, or a file that is open for writing bytes.
+            format: json, sql, onnx or pt2; by default what the name ends in.
+
+        Raises:
+            InputError: there is no such format, the model is not trained, or a package is missing.
+            OSError: nothing can be written there.
+
+        Example:
+            >>> model.export("model.sql")  # doctest: +SKIP
+        """
+        # Imported here: exports are a layer above, as they know what a model has learnt.
+        from linreg_pl.export.files import export
+
+        export(self, file, format)
 
     def extra_repr(self) -> str:
         """Returns D, K and the other settings, for `repr`."""

@@ -1,0 +1,50 @@
+"""The subcommand `linreg export`, which writes a model for other programs."""
+
+import sys
+from pathlib import Path
+
+from linreg_pl.cli.error_messages import writing
+from linreg_pl.cli.flags import COMMANDS
+from linreg_pl.cli.runs_and_plot import FolderParser
+from linreg_pl.errors import InputError, quoted
+from linreg_pl.runs.resume import checkpoint_at
+from linreg_pl.training.module import LinearRegression
+
+
+def export_command(args: list[str]) -> None:
+    """Runs `linreg export`.
+
+    Raises:
+        InputError: there is no checkpoint or no such format, or nothing can be written there.
+    """
+    parser = FolderParser("linreg export", description=COMMANDS["export"].summary, add_help=False)
+    parser.add_argument("-h", "--help", action="help", help="Print this help, and exit.")
+    parser.add_argument("RUN", type=Path, help="The run's folder, such as lightning_logs/version_0, or a checkpoint.")
+    parser.add_argument(
+        "--format",
+        metavar="json|sql|onnx|pt2",
+        help="What to write; by default what the name of the output ends in.",
+    )
+    parser.add_argument("--output", metavar="FILE", help="The file to write, or - to print (default: model.FORMAT).")
+    given = parser.parse_args(args)
+    if given.format is None and given.output is None:
+        raise InputError("export needs a format: give --format json, sql, onnx or pt2")
+    export_run(given.RUN, given.format, given.output or f"model.{given.format}")
+
+
+def export_run(run: Path, format: str | None, output: str) -> None:
+    """Writes a run's or a checkpoint's model, and prints what it predicts.
+
+    Raises:
+        InputError: there is no checkpoint or no such format, or nothing can be written there.
+    """
+    path = Path(output)
+    if output != "-" and path.exists() and (not path.is_file() or path.samefile(checkpoint_at(run).path)):
+        raise InputError(f"{output}: this is no file that can be replaced; give --output another name")
+    model = LinearRegression.load(run)
+    if output == "-":
+        model.export(sys.stdout.buffer, format)
+        return
+    with writing(path, "--output"):
+        model.export(path, format)
+    print(f"{output} predicts {quoted(model.target_names)} from {len(model.feature_names)} features")
