@@ -13,7 +13,7 @@ from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from tests.commands import Result, linreg
 
 WITH_FLAGS = ("fit", "validate", "test", "predict", "solve", "describe")
-ALL = (*WITH_FLAGS, "runs", "plot", "report", "compare")
+ALL = (*WITH_FLAGS, "runs", "plot", "report", "compare", "export")
 COMMON = {"--data", "--data.help", "--help", "--config", "--print_config"}
 EVALUATING = {
     *("--ckpt_path", "--trainer.accelerator", "--trainer.strategy", "--trainer.devices", "--trainer.precision"),
@@ -77,7 +77,7 @@ def test_help_is_plain(command: str) -> None:
     text = help_of(*command.split(), "--help")
     assert [word for word in ("ARG:", "ENV:", "Union", "Literal", "``", ":class:", "<class") if word in text] == []
     assert len(re.findall(r"environment variable", text)) == (
-        0 if command in ("runs", "plot", "report", "compare") else 1
+        0 if command in ("runs", "plot", "report", "compare", "export") else 1
     )
     assert len(text.splitlines()) <= 120
 

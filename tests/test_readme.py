@@ -94,6 +94,7 @@ def test_named_flags_exist(clone: Path) -> None:
             ["fit", "--help=trainer"],
             ["predict", "--help"],
             ["solve", "--help"],
+            ["export", "--help"],
             ["fit", "--data.help", "TableDataModule"],
             ["fit", "--data.help", "SyntheticDataModule"],
         )

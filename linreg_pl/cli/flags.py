@@ -54,11 +54,11 @@ COMMANDS = {
         trainer=frozenset({"enable_progress_bar"}),
     ),
     "describe": Command("Show what each column of a table is taken for, and what is left out."),
-    "export": Command("Write a model for other programs: SQL, JSON, ONNX or PyTorch.", has_settings=False),
     "runs": Command("List the runs and their states.", has_settings=False),
     "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
     "report": Command("Write a finished run as one HTML page, for others to read.", has_settings=False),
     "compare": Command("Print a table of finished runs: size, R², RMSE, l2 and steps.", has_settings=False),
+    "export": Command("Write a model for other programs: SQL, JSON, ONNX or PyTorch.", has_settings=False),
 }
 
 
