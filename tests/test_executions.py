@@ -26,11 +26,11 @@ from tests.trainers import Trajectory, plain_trainer
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_run_equals_single_steps(job: str, tmp_path: Path) -> None:
+def test_run_equals_single_steps(job: str, tmp_path: Path, torture: bool) -> None:
     """Compares every saved bit, Lightning's counters too, and those of a run that is resumed within an interval."""
     (one := tmp_path / "one").mkdir()
     assert linreg("fit", *JOBS[job], "--steps_per_execution", "1", cwd=one).code == 0
-    for steps in ("5", "auto"):
+    for steps in ("5", "auto") if torture else ("auto",):
         several, resumed = (tmp_path / f"{steps}_{name}" for name in ("several", "resumed"))
         for folder in (several, resumed):
             folder.mkdir()

@@ -64,15 +64,15 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 @pytest.mark.parametrize("job", JOBS)
 def test_random_kills(job: str, untouched: Callable[[str], Path], tmp_path: Path, torture: bool) -> None:
-    """Kills runs up to 8 times at random moments, from the start of the process to past its end."""
+    """Kills runs up to 8 times, 4 in the short form, at moments from the start of the process to past its end."""
     whole = untouched(job)
     before = PARALLEL.get(job)
     duration = seconds_of("fit", *JOBS[job], folder=tmp_path / "timed", before=before)
     chance, kills, chain = random.Random(job), 0, 0
-    while kills < (1000 if torture else 24) / len(JOBS):
+    while kills < (1000 if torture else 12) / len(JOBS):
         (folder := tmp_path / f"chain_{chain}").mkdir()
         chain += 1
-        for _ in range(chance.randint(1, 8)):
+        for _ in range(chance.randint(1, 8 if torture else 4)):
             begun = (folder / RUN / "config.yaml").exists()
             if begun and run_state(folder / RUN) == "finished":
                 break

@@ -13,7 +13,7 @@ from linreg_pl.callbacks.progress_bar import RunBar
 from linreg_pl.cli import evaluate, fit
 from linreg_pl.cli.describe import describe
 from linreg_pl.cli.error_messages import message_for
-from linreg_pl.cli.flags import COMMANDS, add_own_flags, data_classes, default_settings, mentions_data
+from linreg_pl.cli.flags import COMMANDS, add_own_flags, data_classes, default_settings, mentions_data, named_data
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
 from linreg_pl.cli.parser import Parser, refused_class
@@ -147,8 +147,11 @@ class LinregCLI(LightningCLI):
             )
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Any:
-        # Data modules share parameter names, and the defaults of one must not become settings of another. So parse once
-        # to learn which one is chosen; if it is not the default, make it the default, and parse again.
+        # Data modules share parameter names, and the defaults of one must not become settings of another. So make the
+        # one that --data names the default, and parse; if another turns out to be chosen, such as by a config file,
+        # make that the default, and parse again.
+        if args and (likely := named_data(args)) is not None and args[0] in self._subcommand_parsers:
+            self._subcommand_parsers[args[0]].set_defaults(default_settings(args[0], likely))
         without_printing = [arg for arg in args if not arg.startswith("--print_config")]
         config = parser.parse_args(without_printing)
         chosen = config[config.subcommand].data.class_path

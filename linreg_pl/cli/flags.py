@@ -103,6 +103,14 @@ def data_classes() -> list[type[BatchDataModule]]:
     ]
 
 
+def named_data(args: list[str]) -> str | None:
+    """Returns a class that `--data` names on the command line, if it is one of `data_classes`."""
+    behind = [*args[1:], ""]
+    named = [value for flag, value in zip(args, behind, strict=True) if flag == "--data"]
+    named += [arg.removeprefix("--data=") for arg in args if arg.startswith("--data=")]
+    return next((each.__name__ for each in data_classes() if each.__name__ in named), None) if named else None
+
+
 def data_flags(data: type[BatchDataModule]) -> list[str]:
     """Returns the flags of a data class, without dashes."""
     return [f"data.{name}" for name in inspect.signature(data).parameters]
