@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,21 @@ def test_python_of_pages_runs(name: str, clone: Path) -> None:
     run_python("".join(blocks(IN_PAGES[name], "python")), clone)
 
 
+@dataclass
+class Program:
+    """Runs a program in place of the command, in a process that has imported the package."""
+
+    code: str
+
+    def __call__(self) -> None:
+        exec(self.code, {"__name__": "__main__"})
+        sys.exit()
+
+
 def run_python(code: str, cwd: Path) -> str:
     """Returns what a program prints."""
-    result = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    result = linreg(cwd=cwd, before=Program(code))
+    assert result.code == 0, result.stderr
     return result.stdout
 
 

@@ -1,10 +1,10 @@
 """Tables that a URL names: over HTTP, in S3, and in a file system of fsspec's; messages show the URL."""
 
 import io
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -124,15 +124,20 @@ def test_http_and_fsspec(tmp_path: Path) -> None:
         find_files("nonsense://t.csv")
 
 
+@dataclass
+class Without:
+    """Makes a package one that can't be imported."""
+
+    package: str
+
+    def __call__(self) -> None:
+        sys.modules[self.package] = None  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(("url", "package"), [("http://host/t.csv", "aiohttp"), ("sftp://host/t.csv", "paramiko")])
-def test_missing_package(url: str, package: str) -> None:
-    """Starts a process of its own, in which the package can't be imported."""
-    code = (
-        f"import sys; sys.modules[{package!r}] = None\n"
-        "from linreg_pl.data.table.remote import downloaded\n"
-        f"try: downloaded({url!r})\nexcept ValueError as error: print(error)"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.stdout == (
-        f"{url}: reading it needs the package {package}; type pip install {package}, or download the file\n"
-    ), result.stderr
+def test_missing_package(url: str, package: str, tmp_path: Path) -> None:
+    flags = ("--data", "TableDataModule", "--data.path", url, "--data.target", "y")
+    result = linreg("solve", *flags, cwd=tmp_path, before=Without(package))
+    assert (result.code, result.stdout) == (2, "")
+    words = f"reading it needs the package {package}; type pip install {package}, or download the file"
+    assert result.stderr == f"linreg: {url}: {words}\n"
