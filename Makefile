@@ -109,7 +109,7 @@ lock: ## resolve pyproject.toml into the locks; take newer versions: ARGS=--upgr
 
 .PHONY: clean
 clean: ## remove the environments and caches; runs stay
-	@rm -rf .venv .venv-peers .venv-tables .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@rm -rf .venv .venv-peers .venv-tables .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # ---- environments: installed once, again only when a lock changes ----
 

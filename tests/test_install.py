@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -112,20 +113,31 @@ def test_torch_has_no_hash() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the wheel that pip builds from the source distribution, without the network and outside the checkout."""
-    folder = tmp_path_factory.mktemp("package")
-    source = folder / "source"
-    shutil.copytree(ROOT / "linreg_pl", source / "linreg_pl", ignore=shutil.ignore_patterns("__pycache__"))
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a copy of what the package is built from."""
+    folder = tmp_path_factory.mktemp("package") / "source"
+    shutil.copytree(ROOT / "linreg_pl", folder / "linreg_pl", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    build = "from setuptools.build_meta import build_sdist; build_sdist('..')"
-    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
-    (sdist,) = folder.glob("*.tar.gz")
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> Path:
+    """Returns the wheel that pip builds, without the network."""
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--wheel-dir", folder, sdist], check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
+    subprocess.run([*pip, "--wheel-dir", source.parent, source], check=True, capture_output=True)
+    (built,) = source.parent.glob("*.whl")
     return built
+
+
+def test_building_leaves_nothing_behind(source: Path, wheel: Path) -> None:
+    assert wheel.exists()
+    assert {path.name for path in source.iterdir()} == {"linreg_pl", "pyproject.toml", "README.md", "LICENSE"}
+    assert not [path for path in (source / "linreg_pl").rglob("*") if path.is_file() and path.suffix not in SUFFIXES]
+
+
+SUFFIXES = {".py", ".typed"}
 
 
 def test_wheel_is_whole(wheel: Path) -> None:
@@ -134,8 +146,20 @@ def test_wheel_is_whole(wheel: Path) -> None:
         names = set(archive.namelist())
         (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     assert {name for name in names if ".dist-info/" not in name} == package
-    assert "linreg = linreg_pl.__main__:main" in entry_points
+    assert "linreg = linreg_pl.__main__:main" in entry_points.replace("=", " = ").replace("  ", " ")
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_source_distribution_is_whole(source: Path, wheel: Path) -> None:
+    """What is built from the source distribution is what is built from the checkout."""
+    build = "from flit_core.buildapi import build_sdist; build_sdist('..')"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    (archive,) = source.parent.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        names = {name.partition("/")[2] for name in files.getnames()}
+    with ZipFile(wheel) as built:
+        assert {name for name in built.namelist() if ".dist-info/" not in name} <= names
+    assert {"pyproject.toml", "README.md", "LICENSE"} <= names
 
 
 def test_wheel_works(wheel: Path, tmp_path: Path) -> None:
