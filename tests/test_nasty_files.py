@@ -149,6 +149,39 @@ DOUBTFUL: dict[str, tuple[list[str], dict[str, Any], str]] = {
 }
 
 
+LOOKS: dict[str, tuple[str, list[str], str]] = {  # a column's name and values, and what a note says
+    "months": ("when", [f"2023{month:02}" for month in range(1, 13)], "202301 may be a month; write months as 2023-01"),
+    "no months": ("when", [f"2023{month:02}" for month in range(1, 14)], ""),
+    "identifier": ("id", [str(number) for number in range(7, 19)], "it may only name the rows; --data.exclude leaves"),
+    "identifier of something": ("customerId", [str(number * number) for number in range(12)], "may only name the rows"),
+    "name that ends so": ("paid", [str(number) for number in range(12)], ""),
+    "identifier that recurs": ("shop_id", [str(number % 4) for number in range(12)], ""),
+    "missing value": (
+        "age",
+        ["40", "-999", "31", "-999", "12", "9"],
+        "'age' has -999 in 2 rows, and no other negative",
+    ),
+    "missing fraction": ("age", ["4.5", "-99.0", "3.1", "2"], "has -99 in 1 row, and no other negative number; if it"),
+    "negative numbers": ("change", ["4", "-999", "-3", "12"], ""),
+    "another negative number": ("change", ["4", "-998", "3", "12"], ""),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_remarks_on_looks(look: str, tmp_path: Path) -> None:
+    name, texts, words = LOOKS[look]
+    rows = [f"{text},{index * 7 % 5}" for index, text in enumerate(texts)]
+    (tmp_path / "t.csv").write_text(joined(rows, f"{name},y"))
+    data = TableDataModule(str(tmp_path / "t.csv"), "y")
+    data.setup("fit")
+    assert words in " ".join(data.remarks)
+    assert len(data.remarks) == bool(words)
+    if "missing" in look:
+        given = TableDataModule(str(tmp_path / "t.csv"), "y", missing_values=["-999", "-99.0"])
+        given.setup("fit")
+        assert not any("negative" in remark for remark in given.remarks)
+
+
 @pytest.mark.parametrize("name", DOUBTFUL)
 def test_remarks_on_numbers(name: str, tmp_path: Path) -> None:
     texts, settings, words = DOUBTFUL[name]

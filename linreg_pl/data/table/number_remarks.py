@@ -1,4 +1,11 @@
-"""Finds whole numbers of a CSV file that may be something else: dates such as 20240131, and codes such as 00183."""
+"""Finds numbers of a CSV file that may be something else: dates, months, codes, identifiers, and missing values.
+
+20240131     a date
+202401       a month
+00183        a code, which loses its zeros
+1, 2, 3 …    an identifier, in a column with such a name
+-999         a missing value, in a column without another negative number
+"""
 
 import re
 from collections.abc import Callable
@@ -9,22 +16,21 @@ import pyarrow.compute as pc
 
 
 def number_remarks(guess: pa.Table, as_texts: Callable[[list[str]], pa.Table], content: memoryview) -> dict[str, str]:
-    """Returns a remark on each column of whole numbers that may be dates or codes.
+    """Returns a remark on each column of numbers that may be something else.
 
     Args:
         guess: The first rows.
         as_texts: Returns some columns of these rows as texts.
         content: The bytes of these rows.
     """
-    columns = [each.name for each in guess.schema if pa.types.is_integer(each.type)]
     remarks = {}
-    for name in columns:
-        numbers = guess[name].drop_null().to_numpy()
-        if len(numbers) > 2 and _may_be_dates(numbers):
-            example = f"{numbers[0]}"
-            date = f"{example[:4]}-{example[4:6]}-{example[6:]}"
-            remarks[name] = f"is read as numbers, though {example} may be a date; write dates as {date}"
-    rest = [name for name in columns if name not in remarks]
+    for field in guess.schema:
+        is_whole = pa.types.is_integer(field.type)
+        if is_whole or pa.types.is_floating(field.type):
+            numbers = guess[field.name].drop_null().to_numpy()
+            remark = (_remark_on_whole(field.name, numbers) if is_whole else "") or _remark_on_missing(numbers)
+            remarks |= {field.name: remark} if remark else {}
+    rest = [each.name for each in guess.schema if pa.types.is_integer(each.type) and each.name not in remarks]
     if rest and re.search(rb"(?<![0-9.:/-])0[0-9]", content):
         texts = as_texts(rest)
         for name in rest:
@@ -37,8 +43,45 @@ def number_remarks(guess: pa.Table, as_texts: Callable[[list[str]], pa.Table], c
     return remarks
 
 
-def _may_be_dates(numbers: np.ndarray) -> bool:
-    """Says whether all numbers are years, months and days of the years 1900 to 2100, and differ."""
-    month, day = numbers // 100 % 100, numbers % 100
-    in_range = (numbers > 19_000_000) & (numbers < 21_010_000) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-    return bool(in_range.all()) and bool((numbers != numbers[0]).any())
+def _remark_on_whole(name: str, numbers: np.ndarray) -> str:
+    """Returns what whole numbers may be, if not numbers; empty in most cases."""
+    if len(numbers) < 3 or (numbers == numbers[0]).all():
+        return ""
+    example = str(numbers[0])
+    if _are_months(numbers // 100) and _within(numbers % 100, 1, 31):
+        date = f"{example[:4]}-{example[4:6]}-{example[6:]}"
+        return f"is read as numbers, though {example} may be a date; write dates as {date}"
+    if _are_months(numbers):
+        month = f"{example[:4]}-{example[4:]}"
+        return f"is read as numbers, though {example} may be a month; write months as {month}"
+    is_named_so = re.search(r"(?i:^(id|idx|index|row|nr|no|number|obs)$|(^|[^a-z])id$)|[a-z]I[Dd]$", name)
+    if is_named_so and len(np.unique(numbers)) == len(numbers):
+        return "is read as numbers, though it may only name the rows; --data.exclude leaves it out"
+    return ""
+
+
+def _are_months(numbers: np.ndarray) -> bool:
+    """Says whether all numbers are years and months from 1900 to 2100, such as 202401."""
+    return _within(numbers // 100, 1900, 2100) and _within(numbers % 100, 1, 12)
+
+
+def _within(numbers: np.ndarray, least: int, most: int) -> bool:
+    return bool(((numbers >= least) & (numbers <= most)).all())
+
+
+def _remark_on_missing(numbers: np.ndarray) -> str:
+    """Returns a remark on -9, -99, -999 and so on, which often stand for a missing value; mostly empty.
+
+    Such a number counts where it is the only negative one, and at most half of the column.
+    """
+    negative = numbers[numbers < 0]
+    if not len(negative) or len(negative) > len(numbers) / 2 or (negative != negative[0]).any():
+        return ""
+    number = float(negative[0])
+    if not re.fullmatch(r"-9+", f"{number:.15g}"):
+        return ""
+    rows = "1 row" if len(negative) == 1 else f"{len(negative)} rows"
+    return (
+        f"has {number:.15g} in {rows}, and no other negative number; if it stands for a missing value, give"
+        f" --data.missing_values '[\"{number:.15g}\"]'"
+    )
