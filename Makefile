@@ -37,10 +37,10 @@ examples: .venv/installed-dev ## write the tables of examples/, from the package
 
 # ---- develop ----
 
-# worksteal gives each of the four neighbouring tests, which share slow fixtures.
+# loadfile keeps the tests of a file together, which share slow fixtures.
 .PHONY: test
 test: .venv/installed-dev ## run the tests
-	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
 
 .PHONY: torture
 torture: .venv/installed-dev ## run the long form of the reliability tests: over a thousand kills, about an hour

@@ -19,11 +19,11 @@ PLAIN = (
 
 Curves = dict[str, list[tuple[int, float]]]  # tag: (step, value), …
 
-COMMON = ("--model.momentum", "0.9", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "400")
+COMMON = ("--model.momentum", "0.9", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "160")
 JOBS = {
     "synthetic": (
         *("--data.num_rows", "30", "--data.batch_size", "10", "--model.learning_rate", "1e-4"),
-        *("--checkpoint_every_n_epochs", "13", *COMMON),
+        *("--checkpoint_every_n_epochs", "6", *COMMON),
     ),
     "table": (
         *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
@@ -37,7 +37,7 @@ JOBS["exact"] = (  # stopped near the exact answer, after 360 steps, at a rate a
 )
 JOBS["stopped"] = (  # by a rule, at the 23rd validation
     *(*JOBS["table"], "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"),
-    *("--trainer.callbacks.patience", "12"),
+    *("--trainer.callbacks.patience", "12", "--trainer.max_epochs", "400"),
 )
 JOBS["scheduled"] = (  # with all that a table has by default, but for the length
     *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),

@@ -173,7 +173,7 @@ def test_streamed_has_the_same_bits(name: str, tmp_path: Path) -> None:
 def test_killed_run_resumes(limit: str, tmp_path: Path) -> None:
     """A run on columns far from 0 that is killed and resumed ends with the bits of one that was not."""
     job = (
-        *(*TABLE, "--data.memory_limit", limit, "--data.batch_size", "100", "--trainer.max_epochs", "150"),
+        *(*TABLE, "--data.memory_limit", limit, "--data.batch_size", "100", "--trainer.max_epochs", "80"),
         *("--checkpoint_every_n_epochs", "10", "--trainer.log_every_n_steps", "7", "--data.val_fraction", "0.1"),
     )
     folders = [tmp_path / "untouched", tmp_path / "killed"]
