@@ -53,7 +53,7 @@ def _begins_with_hash(line: list[bytes], is_no_row: bool) -> bool:
 
 def without_hash_lines(segment: Segment, delimiters: bytes) -> tuple[Segment, list[str]]:
     """Returns a segment without the records that begin with # outside quotes, and those records."""
-    if not re.search(b"#", segment.content):
+    if not segment.has_hashes:
         return segment, []
     lines: list[str] = []
 
@@ -68,4 +68,4 @@ def without_hash_lines(segment: Segment, delimiters: bytes) -> tuple[Segment, li
     rest = b"[^" + re.escape(delimiters) + rb"\r\n]*+"
     hash_line = rb"(?<![^\r\n])[ \t]*+(#" + rest + b"(?:" + delimiter + value_pattern(delimiters) + rb")*+)[\r\n]*+"
     content = re.sub(hash_line + rb"|" + quoted, removed, segment.content)
-    return (Segment(memoryview(content), segment.has_quotes), lines) if lines else (segment, [])
+    return (segment._replace(content=memoryview(content)), lines) if lines else (segment, [])

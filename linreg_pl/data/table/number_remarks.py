@@ -23,7 +23,7 @@ def number_remarks(guess: pa.Table, as_texts: Callable[[list[str]], pa.Table], c
         as_texts: Returns some columns of these rows as texts.
         content: The bytes of these rows.
     """
-    remarks = {}
+    remarks: dict[str, str] = {}
     for field in guess.schema:
         is_whole = pa.types.is_integer(field.type)
         if is_whole or pa.types.is_floating(field.type):

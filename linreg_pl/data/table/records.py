@@ -24,6 +24,7 @@ class Segment(NamedTuple):
 
     content: memoryview
     has_quotes: bool
+    has_hashes: bool
 
 
 class OpenQuote(Exception):  # noqa: N818 (caught where the file is known, and raised again as an InputError)
@@ -64,13 +65,13 @@ class Records:
                     raise OpenQuote(bytes(memory[: 1 << 16]))
                 memory = memory + bytearray(len(memory))
             if not_empty(memory, 0, end):
-                yield Segment(memoryview(memory)[:end], has_quotes)
+                yield Segment(memoryview(memory)[:end], has_quotes, memory.find(b"#", 0, end) != -1)
             memory[: filled - end], filled = memory[end:filled], filled - end
         if not_empty(memory, 0, filled):
             has_quotes = memory.find(b'"', 0, filled) != -1
             if has_quotes and self._unquoted(memory, filled)[1]:
                 raise OpenQuote(bytes(memory[:filled]))
-            yield Segment(memoryview(memory)[:filled], has_quotes)
+            yield Segment(memoryview(memory)[:filled], has_quotes, memory.find(b"#", 0, filled) != -1)
 
     def complete(self, content: bytes) -> int:
         """Returns the offset behind the last record that is surely complete; 0 if there is none."""
