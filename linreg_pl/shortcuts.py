@@ -195,9 +195,9 @@ def separated(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, An
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Hides Lightning's notes about hardware and hints, which a single call does not need."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+def quiet(*names: str) -> Iterator[None]:
+    """Hides Lightning's notes about hardware and hints, which a single call does not need, and those of `names`."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", *names)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -17,7 +17,7 @@ LAYERS = [
     {"exact", "runs", "export"},
     {"callbacks", "plots"},
     {"report"},
-    {"cli", "shortcuts"},
+    {"cli", "shortcuts", "sklearn"},
     {"__main__"},
 ]  # lowest first
 UPWARD = {

@@ -92,6 +92,13 @@ class Triangle:
         sizes = self.R[1:, 1:].abs()
         return (sizes > self.errors[1:]).any(dim=0) & (sizes < 1e-150).all(dim=0)
 
+    @property
+    def is_too_large(self) -> Tensor:
+        """Returns which columns of X and y are so large that their squares may exceed float64, (D+K,)."""
+        lengths = torch.linalg.vector_norm(self.centered_at(torch.zeros_like(self.center)).R[:, 1:], dim=0)
+        is_too_large: Tensor = ~(lengths < 1e150)
+        return is_too_large
+
     def variance(self, fit_intercept: bool = True) -> float:
         """Computes the mean of y² over all entries; with an intercept, of y less its column's mean."""
         rows = self if fit_intercept else self.centered_at(torch.zeros_like(self.center))

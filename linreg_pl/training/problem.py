@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.forecast import Forecast, course, forecast, forecast_of_cycle, forecast_of_gap
-from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
+from linreg_pl.core.optimum import Optimum
 from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import Scaling, theta_of
 from linreg_pl.core.stability import (
@@ -28,8 +28,9 @@ from linreg_pl.core.stability import (
 from linreg_pl.core.statistics import statistics, worst_in_standard_errors
 from linreg_pl.data.fit_rows import FitRows
 from linreg_pl.data.loaders import Batch
-from linreg_pl.errors import InputError, quoted
+from linreg_pl.errors import InputError
 from linreg_pl.training.coordinates import descent_coordinates
+from linreg_pl.training.posed import posed_optimum
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +95,16 @@ class Problem:
         - `mean_square`: steps take random batches, and the mean square of the error shrinks. Only if batches are drawn
           anew at every epoch.
         """
-        on_all_rows = 2 * (1 + momentum) / float(self.eigenvalues[0]) if self.eigenvalues[0] > 0 else float("inf")
-        rates = {"full_batch": on_all_rows}
-        if self.is_cycle and self.steps_per_epoch == 1:
+        largest = float(self.eigenvalues[0]) if len(self.eigenvalues) else 0.0
+        rates = {"full_batch": 2 * (1 + momentum) / largest if largest > 0 else float("inf")}
+        if not len(self.eigenvalues) or (self.is_cycle and self.steps_per_epoch == 1):
             return rates
         steepest = float(torch.linalg.eigvalsh(self.hessians)[:, -1].max())
         rates["worst_batch"] = 2 * (1 + momentum) / steepest if steepest > 0 else float("inf")
         if self.is_cycle:
             rates["cycle"] = largest_stable_learning_rate(self.hessians, momentum)
-        if self.curvature_noise is not None and self.eigenvalues[0] > 0:
-            rates["mean_square"] = largest_in_mean_square(float(self.eigenvalues[0]), self.curvature_noise, momentum)
+        if self.curvature_noise is not None and largest > 0:
+            rates["mean_square"] = largest_in_mean_square(largest, self.curvature_noise, momentum)
         return rates
 
     def largest_stable_learning_rate(self, momentum: float = 0.0) -> float:
@@ -242,13 +243,9 @@ def problem(
         InputError: a column's values are so small that their squares are 0 in float64.
     """
     data.restore()  # to the user's units
-    columns = zip([*data.feature_names, *data.target_names], data.triangle.is_too_small.tolist(), strict=True)
-    small = [name for name, is_too_small in columns if is_too_small]
-    if small:
-        raise InputError(f"{quoted(small)}: values differ by less than 1e-150; multiply the column by a large number")
+    all_names = [*data.feature_names, *data.target_names]
+    solution = posed_optimum(data.triangle, all_names, l2, fit_intercept, fold_bias, scaling)
     center, scaling = scaling.center(data.num_targets), scaling.centered
-    penalty = penalty_rows(data.num_features, l2, fold_bias, scaling)
-    solution = optimum(data.triangle.centered_at(center), penalty, fit_intercept, scaling.scales)
     explains_most = solution.objective < 1e-12 * solution.data.variance(fit_intercept)
     if solution.condition > 1e12 or (explains_most and not statistics(solution).is_perfect.all()):
         solution = refined(solution, data.watched_rows())
@@ -263,7 +260,7 @@ def problem(
     is_cycle = data.has_fixed_batches and count * coordinates.shape[1] ** 3 <= max_cycle_work
     # Spread over the epoch: a streamed table is shuffled in windows, which may differ.
     sample = sorted({index * count // num_samples for index in range(num_samples)})
-    penalty_of_batch = penalty.high[:0] if data.triangle.is_wide and l2 == 0 else penalty.high
+    penalty_of_batch = solution.penalty.high[: 0 if data.triangle.is_wide and l2 == 0 else None]
     batches = list(map(centered, data.batches(range(count) if is_cycle else sample)))
     hessians = [
         batch_hessian(x, penalty_of_batch, data.num_targets, of_columns, *weights) * (len(x) / data.batch_size)
