@@ -20,8 +20,8 @@ from linreg_pl import InputError
 from linreg_pl.data.progress import unwatched
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.files import find_files
-from linreg_pl.data.table.segment_parser import SegmentParser
 from linreg_pl.data.table.sources import FileSource
+from linreg_pl.data.table.text_shapes import MISSING_TEXTS
 
 SEEN = Counter[str]()
 """What the files had, to show that the interesting kinds occur."""
@@ -160,7 +160,7 @@ def assert_read_like_python(text: str, delimiter: str, encoding: str, ending: st
     SEEN["read"] += 1
     SEEN["line break in a value"] += any(set(value) & set("\r\n") for row in rows for value in row)
     assert [list(row.values()) for row in verbatim.to_pylist()] == rows
-    missing = {"", *SegmentParser.default_missing}
+    missing = {"", *MISSING_TEXTS}
     for table in (held, streamed):
         assert table.num_rows == len(rows)
         batches = pa.Table.from_batches([batch for _, batch in table.all_batches(names)], table.schema)

@@ -263,7 +263,7 @@ def file_names(folder: Path) -> list[str]:
 NEW = "a,color,b\n1,red,2\n"
 REFUSED = {
     "no column": ("a,colour,b\n1,red,2\n", "", "new.csv: there is no column 'color' (did you mean 'colour'?)|'b'"),
-    "no columns": ("x\n1\n", "", "new.csv: there is no column 'a', 'color', 'b'"),
+    "no columns": ("x\n1\n", "", "new.csv: there are no columns 'a', 'color', 'b'"),
     "new category": (
         NEW + "1,pink,2\n",
         "--data.unseen error",

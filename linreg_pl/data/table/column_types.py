@@ -34,7 +34,7 @@ def as_text(column: pa.Array) -> pa.Array:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Says whether a column of this type is one-hot encoded."""
+    """Says whether a column of this type holds texts."""
     types = pa.types
     return bool(
         types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)

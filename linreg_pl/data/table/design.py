@@ -10,7 +10,7 @@ import pyarrow as pa
 from linreg_pl.data.table.encoding import require_columns
 from linreg_pl.data.table.learnt import Learnt
 from linreg_pl.data.table.sources import Source
-from linreg_pl.data.table.text_column import TextRules
+from linreg_pl.data.table.verdicts import TextRules
 from linreg_pl.errors import InputError
 
 Missing = Literal["error", "drop", "mean", "indicator"] | None
@@ -152,7 +152,7 @@ class Design:
             numbers=field.name in self.numbers,
             decimal=self.decimal,
             day_first=self.day_first,
-            missing_values=frozenset(self.missing_values) or None,
+            missing_values=frozenset(self.missing_values),
             max_categories=self.max_categories,
             rare_as_other=self.rare == "other",
             wanted=self.chosen is not None or field.name in self.categorical,

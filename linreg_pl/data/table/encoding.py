@@ -245,10 +245,9 @@ def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str],
         meant = f" (did you mean {close[0]!r}?)" if close else ""
         if all(map(_is_number, columns)):
             meant = " (if the file has no header, see --data.column_names)"
+        absent = "there is no column" if len(missing) == 1 else "there are no columns"
         only = " alone (commas must separate columns, or see --data.delimiter)" if len(columns) == 1 else ""
-        raise InputError(
-            f"{name}: there is no column {quoted(missing)}{meant}; the file has {quoted(columns)}{only}; see {flag}"
-        )
+        raise InputError(f"{name}: {absent} {quoted(missing)}{meant}; the file has {quoted(columns)}{only}; see {flag}")
 
 
 def _with_digits(texts: pa.Array) -> pa.Array:

@@ -33,7 +33,7 @@ class Evidence:
     @property
     def missing(self) -> tuple[str, ...]:
         """Returns the user's texts for missing values, sorted."""
-        return tuple(sorted(self.rules.missing_values or ()))
+        return tuple(sorted(self.rules.missing_values))
 
     def doubt(self, reason: str, shown: Tally, *remedies: Remedy) -> Doubt:
         """Returns a doubt that `shown` shows, with `remedies` and those that always help."""

@@ -59,8 +59,7 @@ class _DateColumn:
 
     @classmethod
     def of(cls, fitted: DateFormat, day_first: bool | None) -> "_DateColumn":
-        missing = frozenset(fitted.missing)
-        return cls(fitted, TextColumn(TextRules(day_first=day_first, missing_values=missing or None)))
+        return cls(fitted, TextColumn(TextRules(day_first=day_first, missing_values=frozenset(fitted.missing))))
 
     def add(self, texts: pa.Array, first_row: int) -> None:
         """Counts a batch of texts."""

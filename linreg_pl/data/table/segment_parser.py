@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.csv
 from linreg_pl.data.table.comments import without_hash_lines
 from linreg_pl.data.table.dialect import Dialect
 from linreg_pl.data.table.records import Segment, with_single_blanks
+from linreg_pl.data.table.text_shapes import MISSING_TEXTS
 from linreg_pl.errors import InputError, shortened
 
 
@@ -29,18 +30,12 @@ class SegmentParser:
         verbatim: Keep such texts as they are in text columns.
     """
 
-    default_missing: ClassVar = (
-        *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
-        *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
-    )
-    """Missing values, as in pandas.read_csv."""
-
     behind_last_delimiter = "\0behind the last delimiter"
     """The name of the empty column that a delimiter at the end of each row makes."""
 
     def __init__(self, path: Path, dialect: Dialect, missing_values: Sequence[str], verbatim: bool = False) -> None:
         self._path, self._dialect, self._verbatim = path, dialect, verbatim
-        marks = [*self.default_missing, *missing_values]
+        marks = [*MISSING_TEXTS, *missing_values]
         self._missing = ["", *marks]
         self._marks = pa.array(self._missing, pa.string())
         # Arrow compares whole values; people write blanks around them. More marks take longer for each column, so

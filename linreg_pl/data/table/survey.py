@@ -19,7 +19,8 @@ from linreg_pl.data.table.learnt import REST, Format, Learnt
 from linreg_pl.data.table.marks import without_shared_texts
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Split
-from linreg_pl.data.table.text_column import Categories, Doubt, LeftOut, Numbers, TextColumn, Verdict
+from linreg_pl.data.table.text_column import TextColumn
+from linreg_pl.data.table.verdicts import Categories, Doubt, LeftOut, Numbers, Verdict
 from linreg_pl.errors import shortened
 
 

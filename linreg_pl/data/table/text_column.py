@@ -16,19 +16,8 @@ from linreg_pl.data.table.learnt import REST
 from linreg_pl.data.table.number_text import NumberShape, number_shape
 from linreg_pl.data.table.number_verdict import number_verdict
 from linreg_pl.data.table.text_counts import DistinctTexts, Tallies, Tally
-from linreg_pl.data.table.text_shapes import ShapedTexts, cleaned
-from linreg_pl.data.table.verdicts import (
-    Categories,
-    Dates,
-    Doubt,
-    LeftOut,
-    Numbers,
-    Remedy,
-    TextRules,
-    Verdict,
-)
-
-__all__ = ["Categories", "Dates", "Doubt", "LeftOut", "Numbers", "Remedy", "TextColumn", "TextRules", "Verdict"]
+from linreg_pl.data.table.text_shapes import MISSING_TEXTS, ShapedTexts, cleaned
+from linreg_pl.data.table.verdicts import Categories, Dates, Doubt, LeftOut, Numbers, Remedy, TextRules, Verdict
 
 
 class TextColumn:
@@ -64,7 +53,7 @@ class TextColumn:
             self.add(texts.slice(0, half), first_row)
             self.add(texts.slice(half), first_row + half)
             return
-        clean = cleaned(texts, self.rules.missing_values or ())
+        clean = cleaned(texts, self.rules.missing_values)
         self.num_rows += len(texts)
         self._num_null += clean.null_count
         if clean.null_count == len(texts):
@@ -72,7 +61,7 @@ class TextColumn:
         rows = first_row + np.flatnonzero(np.asarray(pc.is_valid(clean)))
         verbatim = texts.cast(pa.string()).filter(pc.is_valid(clean))
         self._distinct.add(verbatim)
-        kinds, codes = _kinds(ShapedTexts.of(clean.drop_null()), self.rules.missing_values != frozenset())
+        kinds, codes = _kinds(ShapedTexts.of(clean.drop_null()))
         self._tallies.count(kinds, codes, verbatim, rows)
         self._merge_units()
 
@@ -95,7 +84,7 @@ class TextColumn:
         self._num_marks = 0
         if not num_values + evidence.marks.rows:
             return LeftOut("is empty")
-        if not num_values and not self._marks_are_labels(evidence):
+        if not num_values and not self._marks_are_labels():
             self._num_marks = evidence.marks.rows
             return LeftOut(f"is empty but for {evidence.marks.text!r}")
         if self.rules.categorical:
@@ -129,7 +118,7 @@ class TextColumn:
         marks = merged(self._tallies.get(name, Tally()) for name in ("mark", "absent"))
         return Evidence(self.rules, numbers, dates, merged(others), marks, len(self._distinct), self._distinct.recurs)
 
-    def _marks_are_labels(self, evidence: Evidence) -> bool:
+    def _marks_are_labels(self) -> bool:
         """Says whether a column of marks alone is one of labels, such as + and -."""
         return "mark" in self._tallies and len(self._distinct) > 1 and "absent" not in self._tallies
 
@@ -170,15 +159,14 @@ class TextColumn:
         return f"is read as categories; one of them is {likely.text!r}" if likely.rows else None
 
 
-def _kinds(shaped: ShapedTexts, has_marks: bool) -> tuple[list[Hashable], np.ndarray]:
+def _kinds(shaped: ShapedTexts) -> tuple[list[Hashable], np.ndarray]:
     """Returns the kinds of texts, and the index of each text's kind: (n,)."""
     kinds: dict[Hashable, int] = {"label": 0}
     by_shape = np.zeros(len(shaped.shapes), np.int64)
     dates = []
     for index in np.flatnonzero(_candidates(shaped.shapes)).tolist():
         shape = shaped.shapes[index]
-        kind: Hashable = _mark(shape) if has_marks else None
-        kind = kind or number_shape(shape)
+        kind: Hashable = _mark(shape) or number_shape(shape)
         if kind is None and date_shape(shape) is not None:
             dates.append(index)
         elif kind is None and is_range(shape):
@@ -234,7 +222,11 @@ def is_mark(text: str) -> bool:
 
 def _mark(shape: str) -> str | None:
     """Returns whether a shape is "absent" (pandas' texts for missing values), a "mark" such as -, or neither."""
-    absent = "#N/A|#N/A N/A|#NA|-9.#IND|-9.#QNAN|-NaN|-nan|9.#IND|9.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null"
-    if shape in absent.split("|"):
+    if shape in _missing_shapes():
         return "absent"
     return "mark" if re.fullmatch(r"[^\w$€£¥%‰]+", shape) else None
+
+
+@lru_cache
+def _missing_shapes() -> frozenset[str]:
+    return frozenset(re.sub(r"\d", "9", text) for text in MISSING_TEXTS)

@@ -14,6 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+MISSING_TEXTS = (
+    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+"""Missing values, as in pandas.read_csv."""
+
 
 def cleaned(texts: pa.Array, missing: Collection[str] = ()) -> pa.Array:
     """Returns texts without blanks around them, numbers without quotes, and typographic signs and digits as ASCII.

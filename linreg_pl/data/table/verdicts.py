@@ -20,8 +20,7 @@ class TextRules:
         decimal: The decimal separator; None detects it.
         day_first: Whether 1/2/2024 is in February; None detects it.
         missing_values: Further texts that are missing values in any column. In columns of numbers and dates, pandas'
-            texts such as NA and marks without letters and digits such as - are missing values too, unless this is
-            empty.
+            texts such as NA and marks without letters and digits such as - are missing values too.
         max_categories: The number of categories that a column may have.
         rare_as_other: Keep the most frequent `max_categories` - 1 categories; the rest is one category.
         wanted: The user has named the column: it is not left out for differing in nearly every row.
@@ -32,7 +31,7 @@ class TextRules:
     numbers: bool = False
     decimal: str | None = None
     day_first: bool | None = None
-    missing_values: frozenset[str] | None = None
+    missing_values: frozenset[str] = frozenset()
     max_categories: int = 100
     rare_as_other: bool = False
     wanted: bool = False
