@@ -37,10 +37,9 @@ examples: .venv/installed-dev ## write the tables of examples/, from the package
 
 # ---- develop ----
 
-# loadfile keeps the tests of a file together, which share slow fixtures.
 .PHONY: test
 test: .venv/installed-dev ## run the tests
-	@$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
 
 .PHONY: torture
 torture: .venv/installed-dev ## run the long form of the reliability tests: over a thousand kills, about an hour

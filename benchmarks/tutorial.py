@@ -136,7 +136,7 @@ def require_everything_on(folder: Path, output: str, epochs: int) -> None:
 
 def measure(rounds: int, epochs: int) -> dict[str, list[Run]]:
     """Runs each program `rounds` times, in turns."""
-    for name, command in programs(1).items():
+    for name, command in programs(1).items() if rounds > 1 else ():  # a single round is a trial
         timed_run(name, command, 1)
     runs: dict[str, list[Run]] = {name: [] for name in programs(epochs)}
     for number in range(rounds):
