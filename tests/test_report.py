@@ -141,7 +141,7 @@ def test_facts_of_the_run(made: Made) -> None:
     assert float(facts["gap to the exact loss"]) == pytest.approx(report["gap"], rel=1e-2)
     farthest = max(report["distance_in_standard_errors"].values())
     assert float(facts["farthest coefficient"].split()[0]) == pytest.approx(farthest, rel=0.05)
-    assert facts["learning rate"] == "1, cosine"
+    assert facts["learning rate"] == "1, cosine schedule"
 
 
 def test_page_needs_no_other_file(made: Made) -> None:

@@ -59,11 +59,11 @@ def hyper_parameter_summaries(values: Mapping[str, Any], metrics: Sequence[str])
         metrics: The curves whose last points are shown beside them.
     """
     first = {"learning_rate", "l2", "momentum", "num_features", "num_rows"}
-    types = {bool: "bool_value", int: "number_value", float: "number_value"}
     kinds = {"bool_value": "DATA_TYPE_BOOL", "number_value": "DATA_TYPE_FLOAT64", "string_value": "DATA_TYPE_STRING"}
     infos, start = [], SessionStartInfo()
     for name, value in values.items():
-        kind = types.get(type(value), "string_value")
+        is_number = isinstance(value, int | float)
+        kind = "bool_value" if isinstance(value, bool) else "number_value" if is_number else "string_value"
         setattr(start.hparams[name], kind, value if kind != "string_value" else str(value))
         infos.append(api_pb2.HParamInfo(name=name, type=kinds[kind], differs=name in first))
     shown = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics]

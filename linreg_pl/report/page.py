@@ -166,7 +166,7 @@ def training(run: FinishedRun, drawn: Record) -> Html:
             "length",
             f"{counted(report['global_step'], 'step')}, {epochs}, {counted(drawn.data.batch_size, 'row')} a step",
         ),
-        ("learning rate", f"{drawn.convergence.learning_rate:.4g}, {settings.schedule}"),
+        ("learning rate", f"{drawn.convergence.learning_rate:.4g}, {settings.schedule} schedule"),
         ("momentum", f"{model.momentum:g}"),
         ("penalty l2", f"{model.l2:g}"),
         ("preconditioned", "yes" if settings.preconditions else "no"),

@@ -31,7 +31,11 @@ figure { margin: 0; }
 img { display: block; width: 100%; height: auto; border-radius: 6px; }
 pre { margin: 0; padding: 12px 16px; overflow-x: auto; background: var(--box); border: 1px solid var(--line);
   border-radius: 6px; font: 14px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-@media (max-width: 600px) { main { padding: 16px 14px 32px; } th, td { padding: 6px 8px; font-size: 0.9rem; } }
+@media (max-width: 600px) {
+  main { padding: 16px 14px 32px; }
+  th, td { padding: 6px 8px; font-size: 0.9rem; }
+  tbody th { min-width: 0; }
+}
 @media print { section { break-inside: avoid; } }
 """
 """CSS without any `<` or `&`, as a style element's contents cannot be escaped. Pictures have a white ground: dark pages
