@@ -62,7 +62,7 @@ def days(value: Any) -> Any:
 
 def with_duckdb(model: LinearRegression, rows: Rows) -> np.ndarray:
     """Returns the predictions of the SQL in DuckDB."""
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"threads": 1})
     connection.register("rows", rows.table)
     result = connection.sql(exported(model, "sql").decode() + "FROM rows").fetchnumpy()
     assert list(result) == [f"{name}_predicted" for name in model.target_names]
@@ -98,7 +98,9 @@ def with_python(model: LinearRegression, rows: Rows) -> np.ndarray:
 
 def with_onnxruntime(model: LinearRegression, rows: Rows) -> np.ndarray:
     """Returns the predictions of the ONNX graph."""
-    session = onnxruntime.InferenceSession(exported(model, "onnx"), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(exported(model, "onnx"), options, providers=["CPUExecutionProvider"])
     inputs = {}
     for each in session.get_inputs():
         assert each.type in ("tensor(string)", "tensor(double)")
