@@ -277,16 +277,22 @@ def test_codes_are_numbers_in_sql() -> None:
     assert difference(with_sqlite(model, Rows(table)), expected) <= 1e-12
 
 
-def test_marks_of_missing_numbers() -> None:
+def test_marks_of_missing_values() -> None:
     draw = np.random.default_rng(1)
-    table = pa.table({"x": [-999.0, *draw.normal(5, 1, 30)], "t": ["unknown", *draw.choice(["a", "b"], 30)]})
-    table = table.append_column("y", pa.array(draw.normal(0, 1, 31)))
+    dates = [datetime.date(9999, 12, 31), *(EPOCH + datetime.timedelta(int(day)) for day in draw.integers(0, 999, 30))]
+    table = pa.table(
+        {
+            "x": [-999.0, *draw.normal(5, 1, 30)],
+            "t": ["unknown", *draw.choice(["a", "b"], 30)],
+            "d": dates,
+            "y": draw.normal(0, 1, 31),
+        }
+    )
+    marks = ["-999", "unknown", "9999-12-31"]
     for missing in ("drop", "mean", "indicator"):
-        model = linreg_pl.fit(
-            table, target="y", missing_values=["-999", "unknown"], missing=missing, categorical=["t"], max_epochs=2
-        )
+        model = linreg_pl.fit(table, target="y", missing_values=marks, missing=missing, categorical=["t"], max_epochs=2)
         assert np.isnan(model.predict(table)[0]) == (missing == "drop")
-        assert_all_predict(model, table.select(["x", "t"]))
+        assert_all_predict(model, table.select(["x", "t", "d"]))
 
 
 def test_far_columns_keep_digits() -> None:

@@ -6,18 +6,20 @@ A number adds `coefficients · (value - center)`. A text adds the entry of its c
 seen it. A missing value adds `missing`, which imputes means. Where this is None, there is no prediction.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from linreg_pl.core.scaling import theta_of
 from linreg_pl.data.columns import Columns
 from linreg_pl.data.table.date_text import DateFormat
-from linreg_pl.data.table.learnt import Learnt
+from linreg_pl.data.table.learnt import Format, Learnt
 from linreg_pl.data.table.number_text import NumberFormat
 from linreg_pl.errors import InputError
 from linreg_pl.training.evaluation import EvaluatedModule
@@ -34,7 +36,7 @@ class NumberColumn:
         coefficients: One for each target.
         center: Number to subtract first; 0 unless the sum would lose digits.
         missing: What a missing value adds to each target; None for no prediction.
-        marks: Numbers that stand for a missing value.
+        marks: Numbers that stand for a missing value; for dates, days.
         mean: The mean that `missing` imputes; None if there is no prediction.
         indicator: What `missing` adds besides; None for nothing.
     """
@@ -166,7 +168,7 @@ def table_column(
             coefficients=W[values][0].tolist(),
             center=float(centers[values]),
             missing=missing,
-            marks=[number for mark in marks if (number := number_of(mark)) is not None],
+            marks=numbers_of(marks, (learnt.formats or {}).get(name, NumberFormat())),
             mean=None if means is None else float(means[values]),
             indicator=None if indicator is None else indicator.tolist(),
         )
@@ -186,10 +188,15 @@ def kind_of(name: str, learnt: Learnt) -> tuple[Literal["number", "date", "time 
     return ("truth value" if name in (learnt.truths or []) else "number"), notation.prefix + notation.suffix
 
 
-def number_of(mark: str) -> float | None:
-    """Returns the number that a mark of missing values is; None for other texts."""
-    try:
-        number = Decimal(mark.strip())
-    except InvalidOperation:
-        return None
-    return float(number) if number.is_finite() else None
+def numbers_of(marks: list[str], notation: Format) -> list[float]:
+    """Returns the numbers or days that some marks of missing values are, in a column of this notation."""
+    if isinstance(notation, DateFormat):
+        days = replace(notation, missing=()).numbers(pa.array(marks, pa.string()))
+        return [day for day in days.to_pylist() if day is not None]
+    numbers = []
+    for mark in marks:
+        try:
+            numbers.append(float(Decimal(mark.strip())))
+        except InvalidOperation:
+            continue
+    return [number for number in numbers if math.isfinite(number)]
