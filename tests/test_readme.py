@@ -42,6 +42,11 @@ def test_readme_is_short() -> None:
     assert any(line.startswith("![") for line in lines[:40]), "the curves come first"
 
 
+def test_first_changelog_is_short() -> None:
+    first = (ROOT / "CHANGELOG.md").read_text().partition("## 0.1.0")[2].partition("\n## ")[0]
+    assert first.count("\n- ") <= 25
+
+
 def test_python_runs(clone: Path) -> None:
     [code] = blocks(IN_PAGES["README.md"], "python")
     assert len(code.strip().splitlines()) <= 10
