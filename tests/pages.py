@@ -57,15 +57,26 @@ def make_clone(folder: Path) -> Path:
 def run(command: str, cwd: Path) -> tuple[int, str]:
     """Returns the exit code and the output of a line typed at a prompt.
 
-    A line that only calls `linreg` is forked from a process that has imported it (`tests/commands.py`).
+    A call of `linreg` alone, or before a pipe or `&&`, is forked from a process that has imported it
+    (`tests/commands.py`).
     """
-    if command.startswith(f"{LINREG} ") and not set(command) & set("><|&;$"):
-        result = linreg(*shlex.split(command)[1:], cwd=cwd, before=_type_linreg)
+    match = re.fullmatch(rf"({re.escape(LINREG)} [^><|&;$]*?)(?: (\||&&) (.*))?", command)
+    if match is None:
+        return _in_shell(command, cwd)
+    call, operator, rest = match.groups()
+    result = linreg(*shlex.split(call)[1:], cwd=cwd, before=_type_linreg)
+    if operator is None or result.code != 0:
         return result.code, result.stdout + result.stderr
+    code, printed = _in_shell(rest, cwd, stdin=result.stdout if operator == "|" else None)
+    return code, ("" if operator == "|" else result.stdout) + result.stderr + printed
+
+
+def _in_shell(command: str, cwd: Path, stdin: str | None = None) -> tuple[int, str]:
     process = subprocess.run(
         ["bash", "-c", command],
         cwd=cwd,
         env=outside_make(),
+        input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
