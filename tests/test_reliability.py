@@ -207,7 +207,7 @@ def test_kill_after_changed_settings(untouched: Callable[[str], Path], tmp_path:
     for name in ("killed", "whole"):
         shutil.copytree(untouched("synthetic"), tmp_path / name)
     changed = (
-        *("fit", "--resume", str(RUN), "--trainer.max_epochs", "450"),
+        *("fit", "--resume", str(RUN), "--trainer.max_epochs", "184"),
         *("--model.learning_rate", "2e-4", "--allow_changed_settings", "true"),
     )
     assert linreg(*changed, cwd=tmp_path / "whole").code == 0
@@ -325,7 +325,7 @@ def test_resume_skips_damaged_checkpoints(untouched: Callable[[str], Path], tmp_
     assert_same_end(untouched("synthetic"), tmp_path)
     for path in checkpoints(tmp_path / RUN):
         path.write_bytes(b"")
-    refused = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "500", cwd=tmp_path)
+    refused = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "180", cwd=tmp_path)
     assert refused.code == 2
     assert "none of its checkpoints can be used (3 damaged)" in refused.stderr
 
@@ -366,7 +366,7 @@ def test_hostile_checkpoints_run_no_code(untouched: Callable[[str], Path], tmp_p
     checkpoint["hyper_parameters"] |= {"_instantiator": "os.mkdir", "_class_path": "os.mkdir", "path": str(canary)}
     torch.save(checkpoint, path)
     linreg("predict", "--ckpt_path", str(path), cwd=tmp_path)
-    linreg("fit", "--resume", str(path), "--trainer.max_epochs", "401", cwd=tmp_path)
+    linreg("fit", "--resume", str(path), "--trainer.max_epochs", "164", cwd=tmp_path)
     assert not canary.exists()
 
 
@@ -451,7 +451,7 @@ def test_changed_setting_is_refused(
 ) -> None:
     shutil.copytree(untouched("table"), tmp_path, dirs_exist_ok=True)
     section, name = flag.removeprefix("--").split(".")
-    resume = ("fit", "--resume", str(RUN), "--trainer.max_epochs", "410", flag, new)
+    resume = ("fit", "--resume", str(RUN), "--trainer.max_epochs", "164", flag, new)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     refused = linreg(*resume, cwd=tmp_path)
     assert (refused.code, refused.stdout) == (2, "")
@@ -468,7 +468,7 @@ def test_changed_setting_is_refused(
     if name in ("learning_rate", "momentum"):
         group = checkpoint["optimizer_states"][0]["param_groups"][0]
         assert group["lr" if name == "learning_rate" else name] == float(new), "the new value takes effect"
-    again = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "420", cwd=tmp_path)
+    again = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "168", cwd=tmp_path)
     assert again.code == 0, "and is now the run's own setting"
 
 
