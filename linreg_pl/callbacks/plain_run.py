@@ -23,7 +23,7 @@ class PlainGap(ExactAnswer):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Asks for the problem, if the model wants the gap."""
         super().setup(trainer, pl_module, stage)
-        trained_module(trainer).poses_problem = trained_module(trainer).measures_gap
+        trained_module(trainer).poses_problem = trained_module(trainer).wants_gap
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Solves the problem, and warns of what the user should know."""
@@ -34,17 +34,24 @@ class PlainGap(ExactAnswer):
 
     def on_point(self, trainer: Trainer) -> None:
         """Measures the gap."""
-        if self.is_solved:
+        if self.is_comparable(trainer):
             super().on_point(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the gap at the end, which need not be a point."""
-        if self.is_solved:
+        if self.is_comparable(trainer):
             super().on_train_end(trainer, pl_module)
 
     def measured(self, trainer: Trainer) -> dict[str, float]:
-        """Returns the gap and the norm of the exact gradient; empty if the exact solution is not known."""
-        return super().measured(trainer) if self.is_solved else {}
+        """Returns the gap and the norm of the exact gradient; empty if they are not known.
+
+        Nor are they in a subclass whose `training_step` takes its own steps, on a cost that only it knows.
+        """
+        return super().measured(trainer) if self.is_comparable(trainer) else {}
+
+    def is_comparable(self, trainer: Trainer) -> bool:
+        """Returns whether the run can be compared with the exact solution."""
+        return self.is_solved and trained_module(trainer).newest_step is not None
 
 
 class PlainCurves(Curves):

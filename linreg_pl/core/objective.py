@@ -16,6 +16,7 @@ its number of rows, not by its total weight, so the mean of J over batches of eq
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -53,6 +54,18 @@ class Step:
     def is_finite(self) -> bool:
         """Tests whether the squared residuals are finite; takes less time than J."""
         return math.isfinite(torch.dot(self.residuals.view(-1), self.weighted_residuals.view(-1)))
+
+
+@dataclass(frozen=True)
+class OtherLossStep(Step):
+    """The gradient of a cost with another loss than the square: `mean(w · loss(X W + b - y)) + l2 · sum(W²)`."""
+
+    mean_loss: Tensor  # (), weighted
+
+    @cached_property
+    def loss(self) -> Tensor:
+        """Computes the cost, ()."""
+        return self.mean_loss + penalty(self.penalized, self.l2)
 
 
 def predict(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
@@ -108,6 +121,36 @@ def value_and_gradient(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, we
     factor = 2 / residual.numel()
     grad_W = torch.addmm(W, x.T, weighted_residual, beta=2 * l2, alpha=factor)
     return Step(grad_W, factor * weighted_residual.sum(dim=0), residual, weighted_residual, W.clone(), l2)
+
+
+def with_loss(
+    step: Step, loss: Callable[[Tensor], Tensor], x: Tensor, W: Tensor, weights: Tensor | None = None
+) -> OtherLossStep:
+    """Replaces the square in a step by another loss of each residual, whose derivative autograd computes.
+
+    Args:
+        step: The step of `value_and_gradient` at the same W and b.
+        loss: Maps residuals (N, K) to losses (N, K).
+        x: The batch's features (N, D).
+        W: Weights (D, K).
+        weights: Weights (N, 1) of the rows.
+
+    Raises:
+        ValueError: the losses are not (N, K).
+    """
+    with torch.enable_grad():
+        residual = step.residuals.detach().requires_grad_()
+        losses = loss(residual)
+        if losses.shape != residual.shape:
+            raise ValueError(
+                f"loss returns shape {tuple(losses.shape)} for residuals {tuple(residual.shape)}: return the loss of"
+                ' each residual, with reduction="none"'
+            )
+        mean_loss = weighted(losses, weights).mean()
+        (slopes,) = torch.autograd.grad(mean_loss, residual)
+    grad_W = torch.addmm(W, x.T, slopes, beta=2 * step.l2)
+    parts = (step.residuals, step.weighted_residuals, step.penalized, step.l2)
+    return OtherLossStep(grad_W, slopes.sum(dim=0), *parts, mean_loss.detach())
 
 
 def with_penalized_bias(step: Step, b: Tensor, l2: float) -> Step:

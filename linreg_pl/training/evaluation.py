@@ -115,6 +115,19 @@ class EvaluatedModule(LightningModule):
         z = (x.double() - self.x_mean) / self.x_scale
         return objective.predict(z, self.W.double(), self.b.double()) + self.y_mean
 
+    def loss(self, residuals: Tensor) -> Tensor:
+        """Returns the square of each residual X W + b - y, (N, K); a subclass may override it with another loss.
+
+        J is then `mean(w · loss(X W + b - y)) + l2 · sum(W²)`. The exact solution remains that of least squares: a run
+        with another loss has no gap, and no `val/loss`, which comes from sums of squares.
+        """
+        return residuals.square()
+
+    @property
+    def has_own_loss(self) -> bool:
+        """Returns whether a subclass overrides the loss."""
+        return type(self).loss is not EvaluatedModule.loss
+
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Returns predictions (N, K); ignores targets in the batch."""
         prediction: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])
@@ -159,10 +172,14 @@ class EvaluatedModule(LightningModule):
         return evaluation(objective.residuals(z, deviations, theta[1:], theta[0]), y, *weights)
 
     def metrics(self, rows: Evaluation) -> dict[str, float]:
-        """Returns J over the rows, its mean squared error, and R², which is NaN if no target varies."""
+        """Returns J over the rows, if its loss is the square; the mean squared error, and R².
+
+        R² is NaN if no target varies.
+        """
         W, b = (parameter.detach().to("cpu", torch.float64) for parameter in (self.W, self.b))
         penalty = objective.penalty(W, self.l2) + (objective.penalty(b, self.l2) if self.fold_bias else 0)
-        return {"loss": rows.mse + float(penalty), "mse": rows.mse, "r2": rows.r2}
+        loss = {} if self.has_own_loss else {"loss": rows.mse + float(penalty)}
+        return {**loss, "mse": rows.mse, "r2": rows.r2}
 
     def _add(self, batch: Batch | Summary) -> None:
         rows = self.evaluated(batch)

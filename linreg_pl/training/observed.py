@@ -95,15 +95,20 @@ class ObservedModule(AnyLoaderModule):
         super().setup(stage)
 
     @property
+    def wants_gap(self) -> bool:
+        """Returns whether the gap is wanted, and the exact solution minimises this model's J."""
+        return self.measures_gap and not self.has_own_loss
+
+    @property
     def may_measure_gap(self) -> bool:
         """Returns whether passes for the exact solution leave the training batches as they are.
 
         Surely so if a loader reads rows by their numbers. Another may draw its rows anew at each iteration, so that a
-        pass is taken only where the model has learnt from one anyway.
+        pass is taken only where the model has learnt from one anyway. There is no gap to another loss's minimum.
         """
         data = getattr(self.trainer, "datamodule", None)
         is_safe = isinstance(data, BatchDataModule) or bool(self.settings.needs_of_data)
-        return self.measures_gap and (is_safe or reads_rows_by_number(self.trainer.train_dataloader))
+        return self.wants_gap and (is_safe or reads_rows_by_number(self.trainer.train_dataloader))
 
 
 def require_same_size(data: BatchDataModule, num_features: int, num_targets: int) -> None:
