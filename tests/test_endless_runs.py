@@ -125,9 +125,17 @@ def test_default_interval_of_an_endless_run() -> None:
     assert [lines.next_due(trainer, step) for step in (0, 1, 2, 11, 12, 101)] == [1, 2, 3, 21, 21, 201]
 
 
-@pytest.mark.parametrize(("time", "doubled"), [("00:00:00:45", "00:00:01:30"), ("06:13:40:00", "13:03:20:00")])
-def test_time_is_doubled(time: str, doubled: str) -> None:
-    assert twice(time) == doubled
+@pytest.mark.parametrize(
+    ("time", "spent", "doubled"),
+    [
+        ("00:00:00:45", 45.3, "00:00:01:30"),
+        ("06:13:40:00", 0, "13:03:20:00"),
+        ("00:00:00:01", 1.4, "00:00:00:02"),
+        ("00:00:00:01", 59.6, "00:00:02:00"),
+    ],
+)
+def test_time_is_doubled(time: str, spent: float, doubled: str) -> None:
+    assert twice(time, spent) == doubled
 
 
 def test_endless_run_has_the_full_rate(tmp_path: Path) -> None:

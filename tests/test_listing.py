@@ -3,13 +3,18 @@
 import json
 import re
 import shlex
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from linreg_pl import LinearRegression
 from linreg_pl.runs.folder import checkpoints
 from tests.commands import linreg
 from tests.runs import DIABETES, PLAIN, RUN
+from tests.sabotage import patch
 
 TABLE = ("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression")
 EPOCHS = ("--trainer.max_epochs", "20")
@@ -52,12 +57,41 @@ def test_suggested_command_works(flags: tuple[str, ...], typed: str, tmp_path: P
     suggested = re.fullmatch(r"(?:go on|predict) +\S*linreg (.*)", result.stdout.splitlines()[-1])
     assert suggested is not None
     assert suggested[1] == listed(tmp_path)
-    assert suggested[1].replace("FILE", str(DIABETES)) == typed
+    command = suggested[1].replace("FILE", str(DIABETES))
+    assert re.sub(r"(?<=max_time 00:00:00:)\d\d", "02", command) == typed, "or more, after a slow step"
     shorter: tuple[str, ...] = ()
     if flags == TIME_IS_UP:  # which would go on for a million epochs, of two steps each
         taken = int(checkpoints(tmp_path / RUN)[-1].stem.removeprefix("step="))
         shorter = ("--trainer.max_epochs", str(taken // 2 + 10))
-    followed = linreg(*shlex.split(typed), *shorter, cwd=tmp_path)
+    followed = linreg(*shlex.split(command), *shorter, cwd=tmp_path)
+    assert (followed.code, followed.stderr) == (0, "")
+
+
+@dataclass
+class SlowStep:
+    """Makes a run's first step take a while."""
+
+    seconds: float
+
+    def __call__(self) -> None:
+        real = LinearRegression.training_step
+
+        def step(self: LinearRegression, *arguments: Any) -> Any:
+            if self.global_step == 0:
+                time.sleep(seconds)
+            return real(self, *arguments)
+
+        seconds = self.seconds
+        patch(LinearRegression, "training_step", step)
+
+
+def test_time_of_a_slow_step(tmp_path: Path) -> None:
+    """The suggested time is more than what the run has taken, even if a step took longer than it was given."""
+    flags = (*TABLE, "--trainer.max_epochs", "-1", "--trainer.max_time", "00:00:00:01")
+    assert linreg("fit", *flags, cwd=tmp_path, before=SlowStep(3.2)).code == 0
+    suggested = listed(tmp_path)
+    assert int(suggested[-2:]) in range(6, 60), suggested
+    followed = linreg(*shlex.split(suggested), cwd=tmp_path)
     assert (followed.code, followed.stderr) == (0, "")
 
 

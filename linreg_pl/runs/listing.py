@@ -55,7 +55,8 @@ def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[
         elif state != "finished":
             return "", ""
         elif progress.stopped_by == Progress.out_of_time:
-            flags = f" --trainer.max_time {twice(trainer['max_time'])}"
+            spent = read_checkpoint(checkpoints(run)[-1]).contents.seconds_trained  # a slow step takes it past max_time
+            flags = f" --trainer.max_time {twice(trainer['max_time'], spent)}"
         elif progress.stopped_by is not None:  # before its full length
             flags = "".join(f" --stop.{rule} null" for rule, limit in settings["stop"].items() if limit is not None)
             flags += "" if has_end or trainer["max_time"] is not None else " --trainer.max_time DD:HH:MM:SS"
@@ -70,10 +71,11 @@ def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[
     return "go on", resume + flags
 
 
-def twice(max_time: str) -> str:
-    """Returns twice the time that DD:HH:MM:SS stands for, in the same form."""
+def twice(max_time: str, spent: float) -> str:
+    """Returns twice the time that DD:HH:MM:SS stands for, or twice the seconds spent if they are more."""
     days, hours, minutes, seconds = map(int, max_time.split(":"))
-    time = 2 * timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    limit = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    time = 2 * max(limit, timedelta(seconds=round(spent)))
     minutes, seconds = divmod(time.seconds, 60)
     return f"{time.days:02}:{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
 

@@ -190,6 +190,12 @@ class CheckpointContents:
             del entries[data.class_name]
         return replace(contents, data=data, others=entries)
 
+    @property
+    def seconds_trained(self) -> float:
+        """Returns how long the run has trained, as Lightning's timer of `max_time` counts; 0 without one."""
+        timer = self.others.get("callbacks", {}).get("Timer", {})
+        return float(timer.get("time_elapsed", {}).get("train", 0))
+
     def to_dict(self) -> dict[str, Any]:
         """Returns Lightning's dict, for Lightning to load. Entries that are empty are left out."""
         entries = {
