@@ -62,7 +62,7 @@ def fit(
     chosen = dict(trainer or {})
     if chosen.get("precision") in (64, "64", "64-true"):
         model.double()
-    if max_epochs is None and not {"max_steps", "max_epochs", "max_time"} & chosen.keys():
+    if max_epochs is None and not {"max_steps", "max_epochs"} & chosen.keys():
         max_epochs = model.planned(data).epochs
     defaults = {
         "logger": False,

@@ -56,6 +56,13 @@ def test_solve_takes_arrays(kind: str) -> None:
     np.testing.assert_allclose(solution.predict(x), np.column_stack([np.ones(60), X]) @ exact(), rtol=1e-9)
 
 
+def test_time_limit_keeps_the_planned_length() -> None:
+    """A limit of time can only end a fit earlier."""
+    models = [linreg_pl.fit(X, Y, trainer=trainer) for trainer in ({}, {"max_time": "00:00:01:00"})]
+    free, limited = ((model.trainer.global_step, model.coefficients()["x1"]) for model in models)
+    assert limited == free
+
+
 @pytest.mark.parametrize("kind", ["numpy", "tensor", "pandas"])
 def test_fit_takes_arrays(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     monkeypatch.chdir(tmp_path)
