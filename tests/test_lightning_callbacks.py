@@ -1,6 +1,7 @@
 """Every callback and every logger of Lightning, by flag and from Python: it works, or is refused before the run."""
 
 import json
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,6 @@ REFUSED = {
     "BackboneFinetuning",
     "BaseFinetuning",
     "BatchSizeFinder",
-    "DeviceStatsMonitor",  # without psutil
     "EMAWeightAveraging",
     "GradientAccumulationScheduler",
     "LearningRateFinder",
@@ -54,7 +54,6 @@ NOT_INSTALLED = {"LitLogger", "CometLogger", "MLFlowLogger", "WandbLogger"}
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Works in a folder with a table of features a and b."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(callbacks.device_stats_monitor, "_PSUTIL_AVAILABLE", False)
     Path("table.csv").write_text("a,b,y\n" + "\n".join(",".join(map(str, row)) for row in ROWS) + "\n")
 
 
@@ -139,6 +138,14 @@ def test_logger(name: str, tmp_path: Path) -> None:
     assert result.code == 0, result.stderr
     plain_trainer(3, logger=getattr(loggers, name)("logs"), log_every_n_steps=2).fit(LinearRegression(2), table())
     assert list(Path("logs").rglob("metrics.csv" if name == "CSVLogger" else "events.*"))
+
+
+def test_device_stats_need_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    trainer = plain_trainer(2, callbacks.DeviceStatsMonitor(), logger=loggers.CSVLogger("logs"))
+    with pytest.raises(InputError, match=r"^callbacks DeviceStatsMonitor is not possible here: install psutil"):
+        trainer.fit(LinearRegression(2), loader())
+    assert [path.name for path in Path().iterdir()] == ["table.csv"]
 
 
 def test_throughput_of_training_alone() -> None:
