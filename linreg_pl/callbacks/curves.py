@@ -24,8 +24,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from linreg_pl.callbacks.exact_answer import ExactAnswer
+from linreg_pl.callbacks.report import rows_report
 from linreg_pl.callbacks.tensorboard_view import hyper_parameter_summaries, layout, with_derived
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.training.checkpoint_contents import CheckpointContents, add_to_checkpoint
 from linreg_pl.training.coefficient_names import column_names, entries, entry_names, norms, trained_module
 from linreg_pl.training.due import AtPoints, is_validation_step
@@ -69,12 +69,10 @@ class Curves(AtPoints):
     def _declare(self, trainer: Trainer, logger: TensorBoardLogger) -> None:
         if trainer.global_step == 0 or not self.resumes_in_folder:  # a folder has one layout
             logger.experiment.add_custom_scalars(layout(column_names(trainer)[1]))
-        data = getattr(trainer, "datamodule", None)
-        values = {"num_rows": data.num_rows_to_fit} if isinstance(data, BatchDataModule) else {}
         # TensorBoard takes the names of one run, which may have no validation where others have one. The last points of
         # the curves are the metrics; `log_hyperparams(…, metrics=…)` would add points.
         metrics = ["train/loss", "train/mse", "val/loss", "val/mse", "val/rmse", "val/r2"]
-        for summary in hyper_parameter_summaries({**values, **logger.hparams}, metrics):
+        for summary in hyper_parameter_summaries({**rows_report(trainer), **logger.hparams}, metrics):
             logger.experiment.file_writer.add_summary(summary)
 
     def on_point(self, trainer: Trainer) -> None:

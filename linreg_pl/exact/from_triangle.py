@@ -23,7 +23,7 @@ def solution_of(triangle: Triangle, settings: HyperParameters, columns: Columns,
         log_weights: Sum of log(w) over the rows of weight above 0; 0 without weights.
 
     Raises:
-        InputError: a column's values are so small that their squares are 0 in float64.
+        InputError: a column's values are so small or so large that their squares are 0 or infinite in float64.
     """
     all_names, fit_intercept = [*columns.feature_names, *columns.target_names], settings.fit_intercept
     standardized = standardization(triangle, fit_intercept)

@@ -16,7 +16,7 @@ from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError
 from linreg_pl.exact.convergence import Convergence
 from linreg_pl.runs.compatibility import changed_settings
-from linreg_pl.runs.folder import CONFIG, read_data_settings
+from linreg_pl.runs.folder import CONFIG, read_data_settings, require_folder
 from linreg_pl.runs.resume import newest_good_checkpoint
 from linreg_pl.training.checkpoint_contents import CheckpointContents
 from linreg_pl.training.module import LinearRegression
@@ -93,8 +93,7 @@ def record(run: Path) -> Record:
     Raises:
         InputError: the folder is no run, the run is running or has no good checkpoint, or its data has changed.
     """
-    if not run.is_dir():
-        raise InputError(f"{run}: there is no such folder; linreg runs lists the runs")
+    require_folder(run)
     checkpoint = newest_good_checkpoint(run).checkpoint
     if checkpoint is None:
         raise InputError(f"{run}: the run has no checkpoint to draw; go on with it: linreg fit --resume {run}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from linreg_pl.errors import InputError
 from linreg_pl.plots.run_data import run_dataset
-from linreg_pl.report.evaluated_run import FinishedRun, Metrics, finished_run, test_metrics
+from linreg_pl.report.evaluated_run import FinishedRun, Metrics, finished_run, number, test_metrics
 from linreg_pl.training.module import LinearRegression
 
 
@@ -31,8 +31,8 @@ def cells(run: FinishedRun) -> tuple[str, ...]:
     return (
         str(run.folder),
         str(len(run.contents.state_dict["W"])),
-        "-" if run.num_rows is None else str(run.num_rows),
-        *(shown(number) for part in (validation, test) for number in numbers(part)),
+        number(run.num_rows),
+        *(number(value) for part in (validation, test) for value in numbers(part)),
         f"{run.contents.hyper_parameters['l2']:g}",
         str(run.report["global_step"]),
     )
@@ -41,11 +41,6 @@ def cells(run: FinishedRun) -> tuple[str, ...]:
 def numbers(part: Metrics | None) -> tuple[float | None, float | None]:
     """Returns R² and RMSE over some rows."""
     return (None, None) if part is None else (part.r_squared, part.rmse)
-
-
-def shown(number: float | None) -> str:
-    """Returns a number as text, or a dash."""
-    return "-" if number is None else f"{number:.6g}"
 
 
 def metrics_of_test(run: FinishedRun) -> Metrics | None:

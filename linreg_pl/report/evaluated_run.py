@@ -12,7 +12,7 @@ from typing import Any
 from linreg_pl.core.metrics import Evaluation
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
-from linreg_pl.runs.folder import read_report, run_state
+from linreg_pl.runs.folder import read_report, require_folder, run_state
 from linreg_pl.runs.listing import next_step, read_progress
 from linreg_pl.runs.resume import newest_good_checkpoint
 from linreg_pl.training.checkpoint_contents import CheckpointContents
@@ -67,8 +67,7 @@ def finished_run(folder: Path) -> FinishedRun:
     Raises:
         InputError: this is no run, it is not finished, or it has no good checkpoint.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; linreg runs lists the runs")
+    require_folder(folder)
     checkpoint = newest_good_checkpoint(folder).checkpoint
     report, state = read_report(folder), run_state(folder)
     if report is None or state != "finished":
@@ -92,6 +91,13 @@ def test_metrics(model: LinearRegression, data: BatchDataModule) -> Metrics:
         evaluation = part if evaluation is None else evaluation.merge(part)
         num_rows += len(batch[0]) if len(batch) < 3 else int((batch[2] > 0).sum())
     return Metrics(0, None, None) if evaluation is None else metrics_of(evaluation, num_rows)
+
+
+def number(value: float | None) -> str:
+    """Returns a number as text, or a dash."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def metrics_of(evaluation: Evaluation, num_rows: int | None) -> Metrics:

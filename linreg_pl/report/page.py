@@ -5,7 +5,6 @@ must not have changed; standard errors are those of the exact solution; the rest
 """
 
 import base64
-import math
 import shlex
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from linreg_pl.exact.summary import HEADER, cells
 from linreg_pl.plots.figures import panels
 from linreg_pl.plots.plot import png
 from linreg_pl.plots.run_data import Record, record
-from linreg_pl.report.evaluated_run import FinishedRun, Metrics, finished_run, metrics_of, test_metrics
+from linreg_pl.report.evaluated_run import FinishedRun, Metrics, finished_run, metrics_of, number, test_metrics
 from linreg_pl.report.html import Html, element, facts, joined, table
 from linreg_pl.report.style import STYLE
 from linreg_pl.runs.durable_files import write_durably
@@ -195,13 +194,6 @@ def prediction(run: FinishedRun, drawn: Record, command: str) -> Html:
             element("p", "In Python, for an array, a frame or a file with the same columns:"),
             element("pre", code),
         ]
-    )
-
-
-def number(value: float | None) -> str:
-    """Returns a number as text, or a dash."""
-    return (
-        "-" if value is None or not math.isfinite(value) else f"{value:.6g}" if isinstance(value, float) else str(value)
     )
 
 

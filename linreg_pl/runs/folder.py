@@ -67,6 +67,16 @@ def run_of(checkpoint: Path) -> Path | None:
     return run if (run / CONFIG).is_file() else None
 
 
+def require_folder(run: Path) -> None:
+    """Checks that a folder exists which should be a run's.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: there is no such folder; linreg runs lists the runs")
+
+
 def read_settings(run: Path) -> dict[str, Any]:
     """Reads a run's config.
 

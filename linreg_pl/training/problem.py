@@ -240,7 +240,7 @@ def problem(
             many multiplications. With momentum, it takes about 400 products, each eight times as large: seconds.
 
     Raises:
-        InputError: a column's values are so small that their squares are 0 in float64.
+        InputError: a column's values are so small or so large that their squares are 0 or infinite in float64.
     """
     data.restore()  # to the user's units
     all_names = [*data.feature_names, *data.target_names]

@@ -37,9 +37,14 @@ def has_hash_in_rows(lines: list[tuple[list[bytes], bool]], width: int, least: f
     return bool(hashes) and sum(hashes) >= least * len(hashes)
 
 
-def without_comments(lines: list[tuple[list[bytes], bool]], width: int) -> list[list[bytes]]:
-    """Returns the rows; a blank line that has as many values as the rows, or one more, is a row."""
-    has_hash = has_hash_in_rows(lines, width)
+def without_comments(lines: list[tuple[list[bytes], bool]], width: int, has_hash: bool) -> list[list[bytes]]:
+    """Returns the rows; a blank line that has as many values as the rows, or one more, is a row.
+
+    Args:
+        lines: The lines below the header.
+        width: Number of names.
+        has_hash: Whether lines of this length that begin with # are rows: see `has_hash_in_rows`.
+    """
     return [
         line
         for line, is_no_row in lines

@@ -32,7 +32,7 @@ class Start(NamedTuple):
     schema: (
         pa.Schema
     )  # names of all columns, and their types as guessed: float64, bool, string, or null without a value
-    number_remarks: dict[str, str]  # of columns of numbers that may be dates or codes
+    number_remarks: dict[str, str]  # of columns of numbers that may be something else
 
 
 class Misfits(Exception):  # noqa: N818 (caught where the types are chosen)

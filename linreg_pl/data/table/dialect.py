@@ -255,4 +255,5 @@ def _layout(head: bytes, is_whole: bool, delimiter: Delimiter, column_names: Seq
 
 
 def _rows(lines: list[tuple[list[bytes], bool]], width: int) -> tuple[int, list[list[bytes]], bool]:
-    return width, without_comments(lines, width), has_hash_in_rows(lines, width)
+    has_hash = has_hash_in_rows(lines, width)
+    return width, without_comments(lines, width, has_hash), has_hash

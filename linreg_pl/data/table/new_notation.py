@@ -8,7 +8,7 @@
     57%      0.57              nothing: it may be a fraction
     10K      10000             nothing: it may be in another unit
 
-A number is read if all notations that suit the whole column agree on it.
+A number is read if all notations that suit the whole column agree on it. Dates are looked at in `new_dates.py`.
 """
 
 from collections.abc import Iterable, Mapping

@@ -36,7 +36,7 @@ class Source(ABC):
     columns: list[str]
     index: frozenset[str]  # the columns of pandas' index: not features, unless the user names them
     paths: Sequence[Path] = ()  # the files, if there are any
-    number_remarks: Mapping[str, str] = MappingProxyType({})  # of columns of numbers that may be dates or codes
+    number_remarks: Mapping[str, str] = MappingProxyType({})  # of columns of numbers that may be something else
 
     @property
     def remarks(self) -> list[str]:
