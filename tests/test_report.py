@@ -264,6 +264,8 @@ def test_bad_arguments_are_refused(folder: Path) -> None:
     refuse("report", "nothing", cwd=folder, words="nothing|no such folder|linreg runs")
     refuse("report", RUN, "--output", "lightning_logs", cwd=folder, words="lightning_logs|folder|--output")
     refuse("report", RUN, "--output", "fit.csv/page.html", cwd=folder, words="fit.csv/page.html|--output")
+    refuse("report", RUN, "--output", "nowhere/page.html", cwd=folder, words="nowhere|No such file|--output")
+    assert not (folder / "nowhere").exists(), "a typing mistake makes no folder"
     with lock(folder / RUN):
         refuse("report", RUN, cwd=folder, words="another process is training")
 

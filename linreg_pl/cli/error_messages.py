@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from linreg_pl.cli.runs_and_plot import as_typed
+from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError, flag_text
 
 

@@ -1,25 +1,21 @@
 """The subcommand `linreg export`, which writes a model for other programs."""
 
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 from linreg_pl.cli.error_messages import writing
-from linreg_pl.cli.flags import COMMANDS
-from linreg_pl.cli.runs_and_plot import FolderParser
 from linreg_pl.errors import InputError, quoted
 from linreg_pl.runs.resume import checkpoint_at
 from linreg_pl.training.module import LinearRegression
 
 
-def export_command(args: list[str]) -> None:
-    """Runs `linreg export`.
+def export_command(parser: ArgumentParser, args: list[str]) -> None:
+    """Runs `linreg export`, whose parser knows the run.
 
     Raises:
         InputError: there is no checkpoint or no such format, or nothing can be written there.
     """
-    parser = FolderParser("linreg export", description=COMMANDS["export"].summary, add_help=False)
-    parser.add_argument("-h", "--help", action="help", help="Print this help, and exit.")
-    parser.add_argument("RUN", type=Path, help="The run's folder, such as lightning_logs/version_0, or a checkpoint.")
     parser.add_argument(
         "--format",
         metavar="json|sql|onnx|pt2",

@@ -25,9 +25,9 @@ from linreg_pl.callbacks.report import Report
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.job import Job, as_list, require_suitable
 from linreg_pl.cli.run_length import PlannedRun, other_limits, planned_length, total_steps, validation_settings
-from linreg_pl.cli.runs_and_plot import as_typed
 from linreg_pl.cli.saved_settings import RunConfig
 from linreg_pl.cli.trainer_settings import build_trainer, require_monitored
+from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.exact.epochs_in_words import counted
 from linreg_pl.runs.compatibility import require_same_length, require_same_settings

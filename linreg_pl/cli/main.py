@@ -17,7 +17,6 @@ from typing import Any
 from linreg_pl.callbacks.interruption import Interrupted, leave_at_signals
 from linreg_pl.cli.command import LinregCLI
 from linreg_pl.cli.error_messages import message_for
-from linreg_pl.cli.export import export_command
 from linreg_pl.cli.flags import COMMANDS
 from linreg_pl.cli.runs_and_plot import run_folder_command
 from linreg_pl.errors import Diverged
@@ -34,9 +33,7 @@ def main(args: list[str] | None = None) -> int:
     gc.freeze()  # what the imports made stays until the end; collecting it then would waste a second
     gc.enable()  # `__main__` has disabled it
     try:
-        if args[:1] == ["export"]:
-            export_command(args[1:])
-        elif args and args[0] in COMMANDS and not COMMANDS[args[0]].has_settings:
+        if args and args[0] in COMMANDS and not COMMANDS[args[0]].has_settings:
             run_folder_command(args[0], args[1:])
         else:
             LinregCLI(args)

@@ -1,14 +1,15 @@
-"""The subcommands that take folders of runs and no settings: `linreg runs`, `plot`, `report` and `compare`."""
+"""The subcommands that take folders of runs and no settings: `linreg runs`, `plot`, `report`, `compare`, `export`."""
 
 import argparse
-import os
-import shutil
-import sys
 from pathlib import Path
 from typing import NoReturn
 
+from linreg_pl.cli.error_messages import writing
+from linreg_pl.cli.export import export_command
 from linreg_pl.cli.flags import COMMANDS
+from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError
+from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.listing import print_runs
 
 
@@ -21,7 +22,7 @@ class FolderParser(argparse.ArgumentParser):
 
 
 def run_folder_command(name: str, args: list[str]) -> None:
-    """Runs `linreg runs`, `plot`, `report` or `compare`.
+    """Runs `linreg runs`, `plot`, `report`, `compare` or `export`.
 
     Raises:
         InputError: the arguments can't be used.
@@ -34,16 +35,19 @@ def run_folder_command(name: str, args: list[str]) -> None:
         )
         print_runs(parser.parse_args(args).folder, as_typed("linreg"))
         return
-    many = "+" if name == "compare" else None
-    parser.add_argument("RUN", type=Path, nargs=many, help="The run's folder, such as lightning_logs/version_0.")
+    many, or_file = "+" if name == "compare" else None, ", or a checkpoint" if name == "export" else ""
+    words = f"The run's folder, such as lightning_logs/version_0{or_file}."
+    parser.add_argument("RUN", type=Path, nargs=many, help=words)
     if name == "plot":
         draw_run(parser.parse_args(args).RUN)
     elif name == "report":
         parser.add_argument("--output", type=Path, metavar="FILE", help="File to write (default: RUN/report.html).")
         parsed = parser.parse_args(args)
         report_run(parsed.RUN, parsed.output or parsed.RUN / "report.html")
-    else:
+    elif name == "compare":
         compare_runs(parser.parse_args(args).RUN)
+    else:
+        export_command(parser, args)
 
 
 def draw_run(run: Path) -> None:
@@ -56,9 +60,14 @@ def draw_run(run: Path) -> None:
 
 def report_run(run: Path, output: Path) -> None:
     """Writes the page of a run, and prints where."""
-    from linreg_pl.report.page import write_page  # imports matplotlib
+    from linreg_pl.report.page import page  # imports matplotlib
 
-    write_page(run, output, as_typed("linreg"))
+    if output.is_dir():
+        raise InputError(f"{output}: this is a folder; give --output the name of a file, such as report.html")
+    contents = page(run, as_typed("linreg")).encode()
+    with writing(output, "--output"):
+        output.absolute().parent.stat()  # a folder that is missing may be a typing mistake: it is not made
+        write_durably(output, contents)
     print(output)
 
 
@@ -67,11 +76,3 @@ def compare_runs(runs: list[Path]) -> None:
     from linreg_pl.report.comparison import comparison_lines
 
     print(*comparison_lines(runs), sep="\n")
-
-
-def as_typed(name: str) -> str:
-    """Returns how to type a command of this environment in the current folder."""
-    program = Path(sys.argv[0])
-    script = (program if program.name == "linreg" else Path(sys.executable)).with_name(name)
-    on_path = shutil.which(name)
-    return name if on_path and Path(on_path).absolute() == script.absolute() else os.path.relpath(script)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from linreg_pl.core.inference import Inference
 from linreg_pl.data.loaders import Summary
-from linreg_pl.errors import InputError, printable
+from linreg_pl.errors import printable
 from linreg_pl.exact.epochs_in_words import counted
 from linreg_pl.exact.solution import Solution
 from linreg_pl.exact.summary import HEADER, cells
@@ -20,39 +20,22 @@ from linreg_pl.plots.run_data import Record, record
 from linreg_pl.report.evaluated_run import FinishedRun, Metrics, finished_run, metrics_of, number, test_metrics
 from linreg_pl.report.html import Html, element, facts, joined, table
 from linreg_pl.report.style import STYLE
-from linreg_pl.runs.durable_files import write_durably
 
 
-def write_page(folder: Path, output: Path, command: str) -> None:
-    """Writes the page.
-
-    Args:
-        folder: Of the run.
-        output: The file to write.
-        command: How to type `linreg`.
-
-    Raises:
-        InputError: this is no run, it is not finished or has no good checkpoint, its data has changed, or nothing can
-            be written there.
-    """
-    if output.is_dir():
-        raise InputError(f"{output}: this is a folder; give --output the name of a file, such as report.html")
-    contents = page(finished_run(folder), record(folder), command).encode()
-    try:
-        write_durably(output, contents)
-    except OSError as error:
-        reason = f"{output}: nothing can be written there ({error.strerror})"
-        raise InputError(f"{reason}; make room, or give --output another place") from error
-
-
-def page(run: FinishedRun, drawn: Record, command: str) -> str:
+def page(folder: Path, command: str) -> str:
     """Returns the page of a run.
 
     Args:
-        run: What the run saved.
-        drawn: The same run with its data, which is set up for a test afterwards.
+        folder: Of the run.
         command: How to type `linreg`.
+
+    Raises:
+        InputError: this is no run, it is not finished or has no good checkpoint, or its data has changed.
     """
+    run, drawn = (
+        finished_run(folder),
+        record(folder),
+    )  # the second opens the data, which is set up for a test afterwards
     features, targets = drawn.data.num_features, ", ".join(map(printable, drawn.data.target_names))
     title = f"{targets} from {counted(features, 'feature')}"
     sections = {

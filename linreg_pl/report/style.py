@@ -34,7 +34,7 @@ pre { margin: 0; padding: 12px 16px; overflow-x: auto; background: var(--box); b
 @media (max-width: 600px) {
   main { padding: 16px 14px 32px; }
   th, td { padding: 6px 8px; font-size: 0.9rem; }
-  tbody th { min-width: 0; }
+  tbody th { min-width: 5.5rem; }
 }
 @media print { section { break-inside: avoid; } }
 """

@@ -6,6 +6,7 @@ other name is in the same folder, so the rename never copies from one file syste
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -38,7 +39,8 @@ def write_durably(path: Path, contents: bytes) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
         raise OSError(error.errno, f"{error.strerror}; the file there before is unharmed", str(path)) from error
     sync_folder(path.parent)
 
