@@ -39,7 +39,7 @@ examples: .venv/installed-dev ## write the tables of examples/, from the package
 
 .PHONY: test
 test: .venv/installed-dev ## run the tests
-	@$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 .PHONY: torture
 torture: .venv/installed-dev ## run the long form of the reliability tests: over a thousand kills, about an hour

@@ -18,20 +18,6 @@ settings.register_profile("linreg", deadline=None, derandomize=True)
 settings.load_profile("linreg")
 
 
-SHARING = (
-    *("bad_input", "cli", "compare", "export", "help", "inference", "install", "lightning_callbacks", "plot"),
-    *("predictions", "real_tables", "reliability", "report", "resume", "tensorboard"),
-)
-"""Files whose tests share slow fixtures: each runs in one of several processes. Other tests run in any."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if (name := item.path.stem.removeprefix("test_")) in SHARING:
-            item.add_marker(pytest.mark.xdist_group(name))
-
-
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()

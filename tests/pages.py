@@ -57,14 +57,18 @@ def make_clone(folder: Path) -> Path:
 def run(command: str, cwd: Path) -> tuple[int, str]:
     """Returns the exit code and the output of a line typed at a prompt.
 
-    A call of `linreg` alone, or before a pipe or `&&`, is forked from a process that has imported it
-    (`tests/commands.py`).
+    A call of `linreg` alone, or before `|`, `&&` or `>`, is forked from a process that has imported it
+    (`tests/commands.py`). Environment variables may stand before it.
     """
-    match = re.fullmatch(rf"({re.escape(LINREG)} [^><|&;$]*?)(?: (\||&&) (.*))?", command)
+    match = re.fullmatch(rf"((?:\w+=\S+ )*)({re.escape(LINREG)} [^><|&;$]*?)(?: (\||&&|>) (.*))?", command)
     if match is None:
         return _in_shell(command, cwd)
-    call, operator, rest = match.groups()
-    result = linreg(*shlex.split(call)[1:], cwd=cwd, before=_type_linreg)
+    variables, call, operator, rest = match.groups()
+    env = dict(variable.split("=", 1) for variable in variables.split())
+    result = linreg(*shlex.split(call)[1:], cwd=cwd, env=env, before=_type_linreg)
+    if operator == ">":
+        (cwd / rest).write_text(result.stdout)
+        return result.code, result.stderr
     if operator is None or result.code != 0:
         return result.code, result.stdout + result.stderr
     code, printed = _in_shell(rest, cwd, stdin=result.stdout if operator == "|" else None)
