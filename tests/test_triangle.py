@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from linreg_pl.core import triangle
+from linreg_pl.core.parallel import ROWS_PER_TASK
 from linreg_pl.core.scaling import standardization
-from linreg_pl.core.triangle import ROWS_PER_TASK, Triangle, triangle_of
+from linreg_pl.core.triangle import Triangle, triangle_of
 from tests.problems import Problem, problem, problems
 from tests.waiting import PATIENCE
 

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from linreg_pl import LinearRegression, TableDataModule
+from linreg_pl.core import parallel
 from linreg_pl.core import triangle as triangle_module
 from linreg_pl.core.double_double import double_double
 from linreg_pl.core.optimum import optimum, penalty_rows
@@ -82,7 +83,7 @@ def test_largest_tensor_is_noted() -> None:
 
 def test_memory_grows_with_the_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Solving, planning and following a run by default settings take no tensor of D x D, nor of a tenth of it."""
-    monkeypatch.setattr(triangle_module, "workers", lambda num_threads: InThisThread())
+    monkeypatch.setattr(parallel, "workers", lambda num_threads: InThisThread())
     num_rows, num_features = 12, 2100
     data, model = table(*rows(num_rows, num_features)), LinearRegression(num_features=num_features)
     with LargestTensor() as largest:

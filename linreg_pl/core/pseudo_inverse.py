@@ -32,7 +32,7 @@ class PseudoInverse:
         """(M,), which rows of T are not 0."""
         if int(self._rows.sum()) >= len(present):  # of columns that have all their rows, none is dropped
             self._rows[:] = True
-        U, lengths, Vt = _svd(columns[self._rows] / scales)
+        U, lengths, Vt = thin_svd(columns[self._rows] / scales)
         kept = lengths > torch.linalg.vector_norm(Vt * (errors[present] / scales), dim=1) * len(scales) ** 0.5
         self._U, self._Vt, self._kept = U[:, kept], Vt, kept
         self._is_wide = len(lengths) < len(scales)  # more directions than rows
@@ -89,7 +89,7 @@ class PseudoInverse:
         return shortest
 
 
-def _svd(matrix: Tensor, *, largest: int = 65_536) -> tuple[Tensor, Tensor, Tensor]:
+def thin_svd(matrix: Tensor, *, largest: int = 65_536) -> tuple[Tensor, Tensor, Tensor]:
     """Returns U, the singular values and Vᵀ of a matrix (M, P), without the rest of the larger basis.
 
     LAPACK takes seconds for a matrix of 300 x 5000, ten times as long as for its triangle. So more than `largest`

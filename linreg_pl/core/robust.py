@@ -16,9 +16,7 @@ statsmodels, with its default small-sample correction for clusters.
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -27,9 +25,9 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.optimum import Optimum
+from linreg_pl.core.parallel import in_workers
 from linreg_pl.core.pseudo_inverse import INVOLVED
 from linreg_pl.core.statistics import statistics
-from linreg_pl.core.triangle import ROWS_PER_TASK, libraries, workers
 
 Robust = Literal["HC0", "HC1", "HC2", "HC3"]
 """How standard errors allow for noise that differs between rows."""
@@ -68,28 +66,9 @@ def robust_errors(
     if kind not in (*get_args(Robust), "cluster"):
         raise ValueError(f"robust is {kind!r}: give HC0, HC1, HC2 or HC3")
     meat = _Meat(solution, kind)
-    for part in _in_workers(meat.part, chunks):
+    for part in in_workers(meat.part, chunks):
         meat.add(part)
     return meat.errors()
-
-
-def _in_workers(function: Callable[..., "_Part"], chunks: Iterable[tuple[Any, ...]]) -> Iterator["_Part"]:
-    """Yields the function's results for slices of the rows, in order; each is computed by a thread of its own."""
-    num_threads, pending = torch.get_num_threads(), deque[Future[_Part]]()
-    slices = (rows for chunk in chunks for rows in zip(*(torch.split(t, ROWS_PER_TASK) for t in chunk), strict=True))
-    try:
-        torch.set_num_threads(1)  # in this thread too: torch's threads spin for a while after each call
-        with libraries().limit(limits=1, user_api="blas"):  # NumPy's
-            for rows in slices:
-                pending.append(workers(num_threads).submit(function, *rows))
-                if len(pending) > 2 * num_threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-    finally:
-        for task in pending:
-            task.cancel()
-        torch.set_num_threads(num_threads)
 
 
 class _Part(NamedTuple):

@@ -15,23 +15,18 @@ Of N rows, fewer than columns, the last rows of R are 0. They are left out: R is
 Rows with weights w are multiplied by √w, so in `R'R` each counts w times, as if repeated so often.
 """
 
-from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
-from os import register_at_fork
+from functools import partial
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
+
+from linreg_pl.core.parallel import in_workers
 
 ROWS_PER_FACTORIZATION = 4096
 """Rows that are factored together: enough to amortise a call, few enough for the processor's cache."""
-
-ROWS_PER_TASK = 131_072
-"""Rows that one thread factors before its triangle is merged with the others'."""
 
 
 @dataclass(frozen=True)
@@ -145,45 +140,15 @@ def triangle_of(chunks: Iterable[tuple[Tensor, ...]], center: Tensor | None = No
     Raises:
         ValueError: there is no chunk.
     """
-    total: Triangle | None = None
-    num_threads = torch.get_num_threads()
-    pending: deque[Future[Triangle]] = deque()  # bounded, so few chunks are held in memory
-    slices = (rows for chunk in chunks for rows in zip(*(torch.split(t, ROWS_PER_TASK) for t in chunk), strict=True))
+    total, triangles = None, in_workers(partial(factored, center), chunks)
     try:
-        torch.set_num_threads(1)  # in this thread too: torch's threads spin for a while after each merge
-        with libraries().limit(limits=1, user_api="blas"):  # NumPy's
-            for rows in slices:
-                pending.append(workers(num_threads).submit(_factored, center, *rows))
-                if len(pending) > 2 * num_threads:
-                    total = _merged(total, pending.popleft().result())
-            for task in pending:
-                total = _merged(total, task.result())
+        for triangle in triangles:
+            total = triangle if total is None else total.merge(triangle)
     finally:
-        for task in pending:
-            task.cancel()
-        torch.set_num_threads(num_threads)
+        triangles.close()
     if total is None:
         raise ValueError("there is no chunk of rows to factor")
     return total
-
-
-@cache
-def libraries() -> ThreadpoolController:
-    """Finds the loaded libraries with thread pools; cached, as finding them takes longer than factoring 1000 rows."""
-    return ThreadpoolController()
-
-
-@cache
-def workers(num_threads: int) -> ThreadPoolExecutor:
-    """Returns a pool of so many threads; cached, as new threads would allocate their memory anew."""
-    return ThreadPoolExecutor(num_threads)
-
-
-register_at_fork(after_in_child=workers.cache_clear)  # a fork has none of its parent's threads
-
-
-def _merged(total: Triangle | None, addend: Triangle) -> Triangle:
-    return addend if total is None else total.merge(addend)
 
 
 def center_of(x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -206,7 +171,7 @@ def weight_of(chunks: Iterable[tuple[Tensor, ...]]) -> float:
     return sum((float(w[0].numpy().sum(dtype=np.float64)) if w else float(len(x)) for x, _, *w in chunks), 0.0)
 
 
-def _factored(center: Tensor | None, x: Tensor, y: Tensor, *weights: Tensor) -> Triangle:
+def factored(center: Tensor | None, x: Tensor, y: Tensor, *weights: Tensor) -> Triangle:
     """Factors some rows: many by Cholesky, where that is as accurate, else by Householder."""
     roots = weights[0].double().sqrt() if weights else None
     center = torch.zeros(x.shape[1] + y.shape[1], dtype=torch.float64) if center is None else center
@@ -234,15 +199,15 @@ def _by_cholesky(x: Tensor, y: Tensor, center: Tensor, roots: Tensor | None = No
         if roots is not None:
             filled *= roots[start : start + ROWS_PER_FACTORIZATION]
         gram += filled.numpy().T @ filled.numpy()  # twice as fast as torch: NumPy computes half of a symmetric product
-        if start == 0 and _root(gram) is None:
+        if start == 0 and root(gram) is None:
             return None
-    R = _root(gram)
+    R = root(gram)
     if R is not None:
         R[0, 1:] += R[0, 0] * (torch.cat(means[1:]) - center)
     return R
 
 
-def _root(gram: np.ndarray) -> Tensor | None:
+def root(gram: np.ndarray) -> Tensor | None:
     """Factors a Gram matrix R'R; None where a column is nearly in the span of those before it.
 
     Squaring is safe where the sine of the angle between a column and that span is at least 0.01: it costs a factor
