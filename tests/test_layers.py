@@ -15,7 +15,7 @@ LAYERS = [
     {"data"},
     {"training"},
     {"exact", "runs", "export"},
-    {"callbacks", "plots"},
+    {"callbacks", "plots", "tuning"},
     {"report"},
     {"cli", "shortcuts", "sklearn"},
     {"__main__"},

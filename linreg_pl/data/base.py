@@ -38,6 +38,8 @@ class BatchDataModule(LightningDataModule, ABC):
     batch_size: int  # known after `setup("fit")`, like the rows
     watch: Watch = staticmethod(unwatched)
     """Observes each pass over all rows; set it before the first one."""
+    new_noise = 0.0
+    """Standard deviation of the noise that every epoch adds to y anew; `rows` are without it."""
     _groups: StepGroups | None = None
 
     def __str__(self) -> str:

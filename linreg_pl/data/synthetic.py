@@ -55,7 +55,7 @@ class SyntheticDataModule(BatchDataModule):
             raise InputError(f"noise_std is {noise_std}: give --data.noise_std a finite number, 0 or more")
         self.batch_size = checked_batch_size(batch_size, num_rows, "rows")
         self.seed = checked_seed(seed)
-        self.noise_std = noise_std
+        self.noise_std = self.new_noise = noise_std
         self.target_names = ["y"]
         self.save_hyperparameters()
         x = np.arange(num_rows, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Chooses settings of a run: predicts where each would end, and tries the best."""

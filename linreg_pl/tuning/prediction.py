@@ -1,0 +1,138 @@
+"""Predicts the loss that a run ends with, from its model and data, before it takes a step.
+
+The loss is the mean squared error over the held-out rows; without such rows, J over the rows to fit.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from linreg_pl.core import drawn_batches, fixed_batches
+from linreg_pl.core.drawn_batches import DrawnBatches
+from linreg_pl.core.expected_loss import Descent, ExpectedLoss, Loss, Outcome, expected_loss
+from linreg_pl.core.fixed_batches import FixedBatches
+from linreg_pl.core.triangle import libraries
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.loaders import Batch
+from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.tail_average import TailAverage
+
+
+class Prediction:
+    """Where a run of a new model ends.
+
+    Args:
+        model: A new model; it learns from the data what a run of it would.
+        data: Set up for fit.
+        steps: Length of the run.
+
+    Raises:
+        InputError: the data can't be used.
+    """
+
+    def __init__(self, model: LinearRegression, data: BatchDataModule, steps: int) -> None:
+        model.learn_from(data, steps / data.steps_per_epoch)
+        problem, scaling = model.problem(data), model.scaling
+        self._model, self._data, self._problem = model, data, problem
+        tail = TailAverage(model.tail_averaging, steps)
+        self._descent = Descent(
+            model.learning_rate, steps, model.momentum, model.schedule, round(model.tail_averaging * steps)
+        )
+        assert tail.num_averaged(steps) == self._descent.num_averaged
+        self._center = scaling.center(data.num_targets)
+        optimum, free = problem.optimum, problem.optimum.free
+        self._to_columns = problem.scaling.to_users(pad(problem.coordinates, (0, 0, free.start, 0)))  # (1+D, Q)
+        errors = problem.errors(model.W, model.b)
+        self._start = problem.in_coordinates(errors)
+        rest = errors[free] - problem.coordinates @ self._start  # which no step changes
+        self._settled = optimum.theta.high + problem.scaling.to_users(pad(rest, (0, 0, free.start, 0)))
+
+    @property
+    def learning_rate(self) -> float:
+        """Returns the learning rate, in numbers."""
+        return self._model.learning_rate
+
+    @property
+    def instability(self) -> str:
+        """Returns a warning if the learning rate is above the largest stable one, else an empty string."""
+        return self._problem.instability(self._model.learning_rate, self._model.momentum)
+
+    def loss(self) -> ExpectedLoss:
+        """Returns the expected loss at the end, and its bounds; infinite where the run diverges."""
+        rounding = 1e-5 if self._model.W.dtype == torch.float32 else 1e-9
+        with libraries().limit(limits=1, user_api="blas"):  # the matrices are small
+            return expected_loss(self._outcome(), self._loss(), rounding)
+
+    def loss_at_start(self) -> float:
+        """Returns the loss before the first step."""
+        return self._loss().at(self._start.numpy())
+
+    def _loss(self) -> Loss:
+        held_out, optimum = self._data.held_out, self._problem.optimum
+        if held_out is not None:
+            rows = held_out.centered_at(self._center)
+            R = rows.R / (rows.total_weight * rows.num_targets) ** 0.5
+            columns, targets = R[:, : 1 + rows.num_features], R[:, 1 + rows.num_features :]
+            return Loss((columns @ self._to_columns).numpy(), (columns @ self._settled - targets).numpy())
+        factor = torch.cat([self._problem.factor, torch.zeros(1, self._problem.factor.shape[1]).double()])
+        residual = torch.zeros(len(factor), self._data.num_targets, dtype=torch.float64)
+        residual[-1, 0] = optimum.objective**0.5
+        return Loss(factor.numpy(), residual.numpy())
+
+    def _outcome(self) -> Outcome:
+        problem, start = self._problem, self._start
+        if problem.is_cycle:
+            return fixed_batches.outcome(self._fixed_batches(), start.numpy(), self._descent)
+        _, lengths, Vt = torch.linalg.svd(problem.factor)
+        lengths = pad(lengths, (0, len(Vt) - len(lengths)))
+        drawn = drawn_batches.outcome(self._drawn_batches(lengths, Vt), (Vt @ start).numpy(), self._descent)
+        turned = torch.kron(torch.eye(start.shape[1], dtype=torch.float64), Vt.T).numpy()
+        return Outcome(Vt.T.numpy() @ drawn.mean, turned @ drawn.covariance @ turned.T)
+
+    def _rows(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns rows along u (n, Q), their residuals at the exact solution (n, K), and their weights (n, 1)."""
+        x, y, *weights = batch
+        D = x.shape[1]
+        x, y = x.double() - self._center[:D], y.double() - self._center[D:]
+        q = torch.addmm(self._to_columns[0], x, self._to_columns[1:])
+        residuals = torch.addmm(self._settled[0], x, self._settled[1:]) - y
+        return q, residuals, weights[0].double() if weights else torch.ones(len(x), 1, dtype=torch.float64)
+
+    def _drawn_batches(self, lengths: Tensor, Vt: Tensor, most_rows: int = 1024) -> DrawnBatches:
+        """Describes batches that are drawn anew, by a sample of the rows."""
+        data, problem = self._data, self._problem
+        if problem.num_rows <= most_rows:
+            chunks = list(data.watched_rows())
+        else:  # batches that are spread over the epoch, as a streamed table is shuffled in windows
+            count = min(data.steps_per_epoch, max(16, -(-most_rows // data.batch_size)))
+            chosen = sorted({index * data.steps_per_epoch // count for index in range(count)})
+            chunks = [tuple(part[: -(-most_rows // count)] for part in batch) for batch in data.batches(chosen)]
+        q, residuals, weights = self._rows(tuple(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+        return DrawnBatches(
+            eigenvalues=(2 * lengths.square()).numpy(),
+            rows=(q @ Vt.T).numpy(),
+            residuals=residuals.numpy(),
+            weights=(weights / weights.mean()).numpy(),
+            batch_size=data.batch_size,
+            num_rows=problem.num_rows,
+        )
+
+    def _fixed_batches(self) -> FixedBatches:
+        data, optimum = self._data, self._problem.optimum
+        penalty = optimum.penalty.high @ self._to_columns if optimum.is_penalized else self._to_columns[:0]
+        pull = 2 * penalty.T @ (optimum.penalty.high @ self._settled)[: len(penalty)]  # of the penalty, at θ*
+        batches = data.batches(range(data.steps_per_epoch))
+        if data.new_noise:  # the noise of the first epoch is no other epoch's
+            x, y = (torch.cat(parts) for parts in zip(*data.rows(), strict=True))
+            batches = zip(torch.split(x, data.batch_size), torch.split(y, data.batch_size), strict=True)
+        factor = 2 / data.num_targets / data.batch_size
+        gradients = []
+        for batch in batches:
+            q, residuals, weights = self._rows(batch)
+            gradients.append(factor * q.T @ (weights * residuals) + pull)
+        hessians = self._problem.hessians
+        return FixedBatches(
+            hessians=hessians.numpy(),
+            gradients=torch.stack(gradients)[: len(hessians)].numpy(),
+            noise=(data.new_noise**2 * factor * (hessians - 2 * penalty.T @ penalty)).numpy(),
+        )
