@@ -11,7 +11,7 @@ from linreg_pl.core import drawn_batches, fixed_batches
 from linreg_pl.core.drawn_batches import DrawnBatches
 from linreg_pl.core.expected_loss import Descent, ExpectedLoss, Loss, Outcome, expected_loss
 from linreg_pl.core.fixed_batches import FixedBatches
-from linreg_pl.core.triangle import libraries
+from linreg_pl.core.parallel import libraries
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
 from linreg_pl.training.module import LinearRegression
