@@ -78,6 +78,10 @@ def fit(
     with quiet():
         Trainer(**{**defaults, **chosen}).fit(model, datamodule=data)
     data.group_steps(None)
+    if model.is_far_from(model.problem_of_run()):
+        logging.getLogger("linreg_pl").warning(
+            "not converged after %d epochs: train for more, or with learning_rate='auto'", model.current_epoch
+        )
     return model
 
 

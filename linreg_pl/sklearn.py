@@ -139,12 +139,10 @@ class LinregRegressor(BaseRegressor):
     def _report_distance(self, problem: Problem, model: LinearRegression) -> None:
         """Reports coefficients further from the exact ones than their standard errors explain, as a warning."""
         gap, minimum = problem.gap(problem.errors(model.W, model.b)), problem.optimum.objective
-        chance = minimum * len(problem.eigenvalues) / problem.num_rows  # an error of one standard error each
-        rounding = 1e-24 * problem.optimum.data.variance(fit_intercept=False)
-        if gap > max(chance, 1e-12 * problem.variance_explained, rounding) > 0:
+        if model.is_far_from(problem):
             warnings.warn(
-                f"not converged: the cost is {gap:.3g} above its minimum, {minimum:.3g}; train for more epochs than"
-                f" {model.current_epoch}, or with learning_rate='auto'",
+                f"not converged: the cost is {gap:.3g} above its minimum, {minimum:.3g}; train for more"
+                f" epochs than {model.current_epoch}, or with learning_rate='auto'",
                 ConvergenceWarning,
                 stacklevel=3,
             )

@@ -86,6 +86,18 @@ class Optimum:
         """Tells whether b is fitted."""
         return bool(self.free.start == 0)
 
+    def sizes(self, scaling: Scaling) -> Tensor:
+        """Returns the standard deviations of the columns of X, in the units of `scaling`, and y, without constant ones.
+
+        Without an intercept they are about 0.
+        """
+        data, first = self.data, int(self.fit_intercept)
+        rows = data if self.fit_intercept else data.centered_at(torch.zeros_like(data.center))
+        lengths = torch.linalg.vector_norm(rows.R[first:, 1:], dim=0) / data.total_weight**0.5
+        lengths[: data.num_features] /= scaling.scales
+        varying: Tensor = lengths[data.scales > 0]
+        return varying
+
     def factor_of(self, scaling: Scaling) -> Tensor:
         """Returns T for the fitted W and b of `scaling`, (M, P); J's Hessian is twice its Gram matrix."""
         factor = scaling.of_rows(self.factor)[:, self.free]

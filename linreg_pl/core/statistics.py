@@ -130,3 +130,16 @@ def worst_in_standard_errors(solution: Optimum, change: Tensor) -> float:
     errors = statistics(solution).standard_errors[1:]
     known = errors > 0
     return float((change[known] / errors[known]).abs().max()) if known.any() else 0.0
+
+
+def unexplained_gaps(solution: Optimum, error: Tensor) -> Tensor:
+    """Returns for which targets J - J* at an error θ - θ* (1+D, K) is more than chance and rounding explain, (K,).
+
+    Chance explains an error of one standard error in each direction of θ.
+    """
+    data, fit, K = solution.data, statistics(solution), solution.data.num_targets
+    gaps = (solution.factor @ error).square().sum(dim=0) * data.total_weight * K
+    chance = fit.residual_squares * solution.half.shape[1] / data.num_rows
+    squares = data.centered_at(torch.zeros_like(data.center)).R[:, -K:].square().sum(dim=0)
+    allowed = torch.stack([chance, 1e-12 * fit.explained_squares, 1e-24 * squares]).amax(dim=0)
+    return (gaps > allowed) & (allowed > 0)

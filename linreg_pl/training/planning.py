@@ -7,6 +7,8 @@ from torch import Tensor
 
 from linreg_pl.core.learning_rate_schedules import Schedule
 from linreg_pl.core.run_length import ExpectedDescent, Plan, PreconditionedDescent
+from linreg_pl.core.statistics import statistics
+from linreg_pl.training.hyper_parameters import HyperParameters
 from linreg_pl.training.problem import Problem
 
 
@@ -15,15 +17,27 @@ def most_epochs(problem: Problem) -> int:
     return 30 if problem.num_rows > 100_000 else max(1, 3000 // problem.steps_per_epoch)
 
 
-def preconditioned_descent(problem: Problem, init_std: float, dtype: torch.dtype) -> PreconditionedDescent:
-    """Returns the expected progress of preconditioned descent, from W of standard deviation `init_std` on."""
+def preconditioned_descent(problem: Problem, settings: HyperParameters, dtype: torch.dtype) -> PreconditionedDescent:
+    """Returns the expected progress of preconditioned descent, of the target that is furthest from its exact W."""
     optimum, factor = problem.optimum, problem.whole_factor
-    gap = problem.variance_explained + float((2 * init_std * factor[:, int(optimum.fit_intercept) :]).square().sum())
-    size = gap + float((problem.scaling.scales.unsqueeze(1) * optimum.W).square().sum())
-    noise = max(optimum.objective, torch.finfo(dtype).eps ** 2 * size)
-    distance = math.sqrt(gap * problem.num_rows * optimum.W.shape[1] / noise) if noise else 0.0
+    fit, entries = statistics(optimum), optimum.data.total_weight * optimum.W.shape[1]
+    penalties = (optimum.penalty.high @ optimum.theta.high).square().sum(dim=0)
+    explained = (fit.explained_squares / entries - penalties).clamp(min=0)
+    start = (2 * settings.init_std * factor[:, int(optimum.fit_intercept) :]).square().sum()
+    if settings.start_at_mean:  # the start is shortened to where predictions vary at most twice as much as the target
+        variances = 4 * (fit.explained_squares + fit.residual_squares) / entries
+        start = torch.where(variances > 0, torch.minimum(start, variances), start)
+    gaps = explained + start
+    sizes = explained + (problem.scaling.scales.unsqueeze(1) * optimum.W).square().sum(dim=0)
+    rounding = torch.finfo(dtype).eps ** 2 * torch.where(sizes > 0, sizes, gaps)
+    noise = torch.maximum(fit.residual_squares / entries + penalties, rounding)
+    distances = torch.where(noise > 0, (gaps * problem.num_rows / noise).sqrt(), 0.0)
     return PreconditionedDescent(
-        problem.steps_per_epoch, problem.safe_learning_rate(), distance, problem.noise_bias, problem.noise_ratio
+        problem.steps_per_epoch,
+        problem.safe_learning_rate(),
+        float(distances.max()),
+        problem.noise_bias,
+        problem.noise_ratio,
     )
 
 
@@ -45,6 +59,7 @@ def planned_plain_descent(
     )
     count, gap, close = problem.steps_per_epoch, problem.gap(errors), 0.1
     # What chance alone explains: a gap of so much is one standard error of each coefficient.
-    unit = max(problem.optimum.objective, torch.finfo(W.dtype).eps ** 2 * gap) * len(lengths) / problem.num_rows
+    size = problem.variance_explained or gap
+    unit = max(problem.optimum.objective, torch.finfo(W.dtype).eps ** 2 * size) * len(lengths) / problem.num_rows
     steps = descent.steps_to(close**2 * unit, most=most_epochs(problem) * count)
     return Plan(-(-steps // count), learning_rate, math.sqrt(descent.gap_after(steps) / unit) if unit else 0.0)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from linreg_pl.core.learning_rate_schedules import Schedule
 from linreg_pl.core.run_length import Plan
-from linreg_pl.core.scaling import Scaling, standardization
+from linreg_pl.core.scaling import Scaling, standardization, theta_of
+from linreg_pl.core.statistics import unexplained_gaps
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.fit_rows import FitRows
@@ -37,6 +38,7 @@ class PreparedModule(EvaluatedModule):
     poses_problem = False
     """Whether the run needs the problem: rows in memory would be read again if it were posed after `setup`."""
     _is_new = True  # neither trained nor loaded
+    _path_of_fit: Any = None  # of the table that the model was fitted on
     _problem: tuple[Triangle, Scaling, Problem] | None = None
 
     def problem(self, data: FitRows) -> Problem:
@@ -63,9 +65,9 @@ class PreparedModule(EvaluatedModule):
             self._prepare(data)
 
     def _prepare(self, data: BatchDataModule) -> None:
-        self._columns = data.columns
-        if self.poses_problem:
-            self.problem(data)
+        self._columns, self._path_of_fit = data.columns, data.hparams.get("path")
+        if self.poses_problem and not self.problem(data).has_sizes_of_float32:
+            self.double()
         data.prepare(self.scaling if self.standardize else None, self.W.dtype)
 
     def learn_from(self, data: FitRows, epochs: float | None = None) -> None:
@@ -80,10 +82,14 @@ class PreparedModule(EvaluatedModule):
         posed = self.problem(data) if self.settings.preconditions else None
         if posed is not None and posed.exceeds_float32:
             self.double()
+        if self.settings.learning_rate == "auto" and not self.problem(data).has_sizes_of_float32:
+            self.double()
         # Planning has moved the start already, if the preconditioner fits: another move would change its last bits.
         is_ready = posed is not None and self._fits(posed)
-        if self.settings.start_at_mean and self.fit_intercept and self._is_new and not is_ready:
-            self.b.data.copy_(data.triangle.means[data.num_features :] - self.scaling.target_means)
+        if self.settings.start_at_mean and self._is_new and not is_ready:
+            self._shorten_start(data)
+            if self.fit_intercept:
+                self.b.data.copy_(data.triangle.means[data.num_features :] - self.scaling.target_means)
         if posed is not None and not is_ready:
             is_first = bool(self.preconditioner.isnan().any())
             self.preconditioner.copy_(posed.preconditioner)
@@ -103,7 +109,7 @@ class PreparedModule(EvaluatedModule):
         posed = self.problem(data)
         if epochs is None or not self.covers_distance(posed):
             return posed.safe_learning_rate(self.momentum)
-        descent = preconditioned_descent(posed, self.settings.init_std, self.W.dtype)
+        descent = preconditioned_descent(posed, self.settings, self.W.dtype)
         return descent.of_length(max(1, round(epochs))).learning_rate
 
     def covers_distance(self, posed: Problem) -> bool:
@@ -115,8 +121,31 @@ class PreparedModule(EvaluatedModule):
         self.learn_from(data)
         posed = self.problem(data)
         if self.covers_distance(posed) and self.settings.learning_rate == "auto":
-            return preconditioned_descent(posed, self.settings.init_std, self.W.dtype).planned(most_epochs(posed))
+            return preconditioned_descent(posed, self.settings, self.W.dtype).planned(most_epochs(posed))
         return planned_plain_descent(posed, self.W, self.b, self.learning_rate, self.momentum, self.schedule)
+
+    def was_fitted_on(self, data: BatchDataModule) -> bool:
+        """Returns whether the data is known to have the rows that the model was fitted on."""
+        return data.preparation is not None or (bool(data.paths) and data.hparams.get("path") == self._path_of_fit)
+
+    def is_far_from(self, posed: Problem) -> bool:
+        """Returns whether W and b are further from the exact ones than chance and rounding explain."""
+        return bool(unexplained_gaps(posed.optimum, posed.scaling.to_users(posed.errors(self.W, self.b))).any())
+
+    def _shorten_start(self, data: FitRows) -> None:
+        """Moves each target's initial W towards 0 until its predictions vary no more than the target.
+
+        Descent from further away ends further away, as rounding costs digits of the start. W stays where predictions
+        vary up to twice as much, so that a second call changes nothing.
+        """
+        triangle, D = data.triangle, data.num_features
+        rows = triangle if self.fit_intercept else triangle.centered_at(torch.zeros_like(triangle.center))
+        first = int(self.fit_intercept)
+        W = self.scaling.to_users(theta_of(self.W, self.b))[1:]
+        reach = torch.linalg.vector_norm(rows.R[first:, 1 : 1 + D] @ W, dim=0)
+        size = torch.linalg.vector_norm(rows.R[first:, 1 + D :], dim=0)
+        is_far = (reach > 2 * size) & (triangle.scales[D:] > 0)
+        self.W.data *= torch.where(is_far, size / reach, 1.0).to(self.W)
 
     def _leave_undetermined_directions(self, posed: Problem) -> None:
         """Moves W and b by the part of θ - θ* that no gradient reduces, so that descent ends at θ*."""
@@ -148,7 +177,7 @@ class PreparedModule(EvaluatedModule):
         """
         contents = CheckpointContents.from_dict(checkpoint)
         if self._columns is None and contents.data is not None:
-            self._columns = contents.columns
+            self._columns, self._path_of_fit = contents.columns, contents.datamodule_hyper_parameters.get("path")
         for name in ("mean_theta", "num_averaged"):
             if self.tail_averaging:
                 contents.state_dict.setdefault(name, getattr(self, name))

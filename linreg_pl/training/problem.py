@@ -152,7 +152,12 @@ class Problem:
         largest = worst_in_standard_errors(self.optimum, W) + self.optimum.condition**0.5 + float(lengths.max())
         deviation = self.optimum.data.variance(self.optimum.fit_intercept) ** 0.5
         is_held = torch.finfo(torch.float32).eps * largest <= 0.02  # not where a saturated fit has no deviation
-        return not (is_held and 1e-15 < deviation < 1e15)
+        return not (is_held and 1e-15 < deviation < 1e15 and self.has_sizes_of_float32)
+
+    @cached_property
+    def has_sizes_of_float32(self) -> bool:
+        """Returns whether float32 holds the squares of each column that is trained on."""
+        return bool((self.optimum.sizes(self.scaling).log10().abs() < 15).all())
 
     def errors(self, W: Tensor, b: Tensor) -> Tensor:
         """Returns θ - θ* (1+D, K) for W (D, K) and b (K,) in the units in which they are trained."""
