@@ -185,6 +185,29 @@ def test_validate_and_test_return_metrics(tmp_path: Path, capsys: pytest.Capture
     assert trainer.loggers, "they are hidden only while Lightning would repeat a point"
 
 
+def test_scored_rows_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One sentence if the rows of the fit are scored, and none otherwise."""
+
+    def said(stage: str, model: LinearRegression, data: Any) -> list[str]:
+        caplog.clear()
+        getattr(plain_trainer(1), stage)(model, data, verbose=False)
+        return [record.getMessage() for record in caplog.records if record.name == "linreg_pl"]
+
+    expected = "{} scores all rows, those of the fit too, as none are held out: give the data {}_fraction or {}_path"
+    model, data = LinearRegression(10), TableDataModule(str(DIABETES), "progression", val_fraction=0.2)
+    trainer = lightning.Trainer(max_epochs=1, default_root_dir=tmp_path, enable_progress_bar=False)
+    trainer.fit(model, data)
+    assert said("test", model, data) == [expected.format("test", "test", "test")]
+    assert said("validate", model, data) == []
+    loaded = LinearRegression.load(tmp_path / "lightning_logs" / "version_0")
+    unsplit = TableDataModule(str(DIABETES), "progression")
+    assert said("validate", loaded, unsplit) == [expected.format("validate", "val", "val")]
+    copied = tmp_path / "new.csv"
+    copied.write_bytes(DIABETES.read_bytes())
+    assert said("test", loaded, TableDataModule(str(copied), "progression")) == [], "it may hold other rows"
+    assert said("test", loaded, TableDataModule(str(DIABETES), "progression", test_fraction=0.1)) == []
+
+
 def test_no_point_twice(tmp_path: Path) -> None:
     """Neither by the sanity check, nor by a validation after the fit, nor by callbacks that are passed."""
     exact = ExactAnswer(StopRule())

@@ -12,13 +12,15 @@ from linreg_pl.cli.job import Job, as_list, require_suitable
 from linreg_pl.cli.trainer_settings import build_trainer
 from linreg_pl.exact import solution
 from linreg_pl.exact.summary import solution_lines
+from linreg_pl.shortcuts import quiet
 
 
 def validate(job: Job) -> None:
     """Prints the loss over the held-out rows."""
     load(job, "validate")
     trainer = evaluation_trainer(job, [])
-    trainer.validate(**evaluated(job), verbose=False)
+    with quiet("linreg_pl"):  # the rows are printed
+        trainer.validate(**evaluated(job), verbose=False)
     print_notes(job)
     print_metrics(job, trainer)
 
@@ -27,7 +29,8 @@ def test(job: Job) -> None:
     """Prints the loss over the rows held out to test, or over all."""
     load(job, "test")
     trainer = evaluation_trainer(job, [])
-    trainer.test(**evaluated(job), verbose=False)
+    with quiet("linreg_pl"):  # the rows are printed
+        trainer.test(**evaluated(job), verbose=False)
     print_notes(job)
     print_metrics(job, trainer)
 

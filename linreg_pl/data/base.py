@@ -162,6 +162,11 @@ class BatchDataModule(LightningDataModule, ABC):
         """Describes the rows to validate or test, with their number; known after `setup` for that stage."""
 
     @property
+    def part_not_held_out(self) -> str:
+        """Returns val or test where all rows are validated or tested, as the data holds out none for it; else ""."""
+        return ""
+
+    @property
     def paths(self) -> Sequence[Path]:
         """Returns the files that the rows are read from, if any."""
         return ()

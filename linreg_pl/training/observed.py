@@ -1,5 +1,6 @@
 """Brings the curves, the gap and the checks of the command to any trainer."""
 
+import logging
 from os import PathLike
 from pathlib import Path
 from typing import IO, Self
@@ -84,7 +85,7 @@ class ObservedModule(AnyLoaderModule):
         return []
 
     def setup(self, stage: str) -> None:
-        """Sets what depends on the data, after a check of its size.
+        """Sets what depends on the data, after a check of its size; logs that the rows of the fit are scored.
 
         Raises:
             InputError: a data module has another number of features or targets than the model.
@@ -92,7 +93,16 @@ class ObservedModule(AnyLoaderModule):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, BatchDataModule) and stage == "fit":
             require_same_size(data, *self.W.shape)
+        if isinstance(data, BatchDataModule) and stage in ("validate", "test") and self.was_fitted_on(data):
+            self._log_scored_rows(data.part_not_held_out)
         super().setup(stage)
+
+    def _log_scored_rows(self, part: str) -> None:
+        if part:
+            logging.getLogger("linreg_pl").warning(
+                "%s scores all rows, those of the fit too, as none are held out: give the data %s_fraction or %s_path",
+                *("validate" if part == "val" else "test", part, part),
+            )
 
     @property
     def wants_gap(self) -> bool:

@@ -25,7 +25,7 @@ from linreg_pl.data.table.gaps import MissingValues
 from linreg_pl.data.table.held_out import HeldOut, SplitTable, memory_bytes
 from linreg_pl.data.table.rows import RowsLoader
 from linreg_pl.data.table.sources import name_of, open_source, plain_path
-from linreg_pl.data.table.split import Split
+from linreg_pl.data.table.split import HeldOutPart, Split
 from linreg_pl.data.table.streamed import StreamedRows
 from linreg_pl.data.table.training_data import TrainingData
 from linreg_pl.data.table.training_rows import learn_rows
@@ -249,9 +249,14 @@ class TableDataModule(TrainingData):
     @property
     def evaluated_rows(self) -> str:
         """Returns the number of rows to validate or test, and their file, in words."""
-        held_out = self._held_out.has("val" if self._stage == "validate" else "test")
         rows = self._loader.in_words()
-        return f"{rows}, held out" if held_out else f"{rows}: all, since none are held out"
+        return f"{rows}: all, since none are held out" if self.part_not_held_out else f"{rows}, held out"
+
+    @property
+    def part_not_held_out(self) -> str:
+        """Returns val or test where all rows are validated or tested; see `BatchDataModule`."""
+        part: HeldOutPart = "val" if self._stage == "validate" else "test"
+        return "" if self._held_out.has(part) else part
 
     def val_dataloader(self) -> Iterable[Any]:
         """Returns the held-out rows; while fitting, their summary, or nothing if no rows are held out."""
