@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from linreg_pl.cli.names import dumped, names_in, read_names
 from linreg_pl.cli.parser import Parser
-from linreg_pl.data.base import Column
+from linreg_pl.data.columns import Column
 from linreg_pl.errors import InputError
 from tests.commands import linreg
 from tests.runs import RUN

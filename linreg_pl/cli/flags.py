@@ -12,7 +12,8 @@ from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import StopRule
 from linreg_pl.cli.names import read_names
 from linreg_pl.core.robust import Robust
-from linreg_pl.data.base import BatchDataModule, Column
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.columns import Column
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tutorial import model_settings

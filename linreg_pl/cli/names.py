@@ -20,7 +20,7 @@ from jsonargparse import ArgumentParser, set_dumper
 from jsonargparse._typehints import ActionTypeHint
 from jsonargparse._util import NestedArg
 
-from linreg_pl.data.base import Column
+from linreg_pl.data.columns import Column
 
 
 class NamesAction(ActionTypeHint):

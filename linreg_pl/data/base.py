@@ -12,23 +12,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 
+from linreg_pl.core.folds import Folds
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.columns import Columns
+from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.loaders import Batch, StepGroups, TrainingBatches
 from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa  # only tables import it
-
-Column = Annotated[str, "the name of a column"]
-"""The type of an argument whose flag takes any text for a name."""
 
 
 class BatchDataModule(LightningDataModule, ABC):
@@ -83,6 +82,19 @@ class BatchDataModule(LightningDataModule, ABC):
             InputError: there is no such column, or it lacks a value.
         """
         raise InputError(f"{type(self).__name__} has no column {column!r}: only tables have further columns")
+
+    def folds(self, plan: FoldPlan) -> Folds:
+        """Returns the triangles of the rows of each fold; takes a pass over the rows that training draws from.
+
+        Call it after `setup` for fit, solve or path; of a streamed table, path alone takes no pass of its own.
+
+        Raises:
+            InputError: the rows can't be divided into these folds.
+        """
+        raise InputError(
+            f"{type(self).__name__} draws new noise at every epoch, so no row can be held out: give --data"
+            " TableDataModule"
+        )
 
     @property
     def num_features(self) -> int:

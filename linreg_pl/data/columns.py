@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+Column = Annotated[str, "the name of a column"]
+"""The type of an argument whose flag takes any text for a name."""
 
 
 @dataclass(frozen=True)

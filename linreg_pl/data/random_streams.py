@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     ROW_ORDER = 2
     SPLIT = 3
     GROUP_ORDER = 4
+    FOLDS = 5
 
 
 def stream(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:

@@ -14,18 +14,23 @@ from linreg_pl.data.table.row_groups import Table
 from linreg_pl.errors import InputError, shortened
 
 
-def grouped_rows(fitted: FittedTable, column: str) -> Iterator[tuple[Tensor, ...]]:
+def grouped_rows(fitted: FittedTable, column: str, flag: str = "--cluster") -> Iterator[tuple[Tensor, ...]]:
     """Yields x (n, D), y (n, K), the weights (n, 1) if there are any, and the groups' numbers (n,), int64.
 
     Takes two passes, one over the column alone, whose numbers are held in memory, 4 bytes a row.
+
+    Args:
+        fitted: The table.
+        column: The column of the groups.
+        flag: The flag that names it.
 
     Raises:
         InputError: there is no such column, or it lacks a value in a row to fit.
     """
     source, design = fitted.design.source, fitted.design
-    require_columns(source.name, source.columns, [column], "--cluster")
+    require_columns(source.name, source.columns, [column], flag)
     others = list(dict.fromkeys([*design.others, column]))
-    table = fitted.open(source, others, "--cluster")
+    table = fitted.open(source, others, flag)
     groups = group_numbers(table, column)
     encoded = fitted.encoded(table, "fit")
     for rows, values in encoded.complete("fit"):
@@ -33,8 +38,8 @@ def grouped_rows(fitted: FittedTable, column: str) -> Iterator[tuple[Tensor, ...
         if (numbers < 0).any():
             name, row = table.place(int(rows[int((numbers < 0).argmax())]))
             raise InputError(
-                f"{name}: column {shortened(column)}, row {row}: the value is missing, so the row has no cluster; give"
-                " it one, or leave such rows out"
+                f"{name}: column {shortened(column)}, row {row}: the value is missing, so the row has no"
+                f" {'cluster' if flag == '--cluster' else 'group'}; give it one, or leave such rows out"
             )
         ends = np.cumsum(encoded.widths)[:-1]
         yield (*map(torch.from_numpy, np.split(values, ends, axis=1)), torch.from_numpy(numbers.astype(np.int64)))

@@ -13,8 +13,11 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import torch
 
+from linreg_pl.core.folds import Folds
 from linreg_pl.core.triangle import center_of, triangle_of
-from linreg_pl.data.base import Column, checked_batch_size, checked_seed, equal_batch_size
+from linreg_pl.data.base import checked_batch_size, checked_seed, equal_batch_size
+from linreg_pl.data.columns import Column
+from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.loaders import Summary
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.design import Design
@@ -28,7 +31,7 @@ from linreg_pl.data.table.sources import name_of, open_source, plain_path
 from linreg_pl.data.table.split import HeldOutPart, Split
 from linreg_pl.data.table.streamed import StreamedRows
 from linreg_pl.data.table.training_data import TrainingData
-from linreg_pl.data.table.training_rows import learn_rows
+from linreg_pl.data.table.training_rows import learn_rows, unlearnt_rows
 from linreg_pl.errors import InputError
 
 
@@ -200,7 +203,7 @@ class TableDataModule(TrainingData):
         self._design, self._opened = replace(self._design, aside=tuple(names)), None
 
     def setup(self, stage: str) -> None:
-        """Opens the rows for a stage: fit, validate, test, predict or solve. A second call for a stage does nothing.
+        """Opens the rows for a stage: fit, validate, test, predict, solve or path; does nothing if they are open.
 
         Raises:
             InputError: the table's contents can't be used, or a batch is larger than the table.
@@ -239,7 +242,20 @@ class TableDataModule(TrainingData):
         self.batch_size = checked_batch_size(batch_size, rows.num_rows, f"rows to fit in {name}")
         num_drawn = rows.num_rows if self.shuffle else rows.num_rows // self.batch_size * self.batch_size
         noted = fingerprint if stage == "fit" else None
+        if stage == "path" and self._streams:
+            self._training = unlearnt_rows(rows, num_drawn, center, self.watch)
+            return
         self._training = learn_rows(rows, name, in_order, num_drawn, center, held_out, noted, self.watch)
+
+    def folds(self, plan: FoldPlan) -> Folds:
+        """Returns the triangles of the rows of each fold; see `BatchDataModule`."""
+        try:
+            return super().folds(plan)
+        except MissingValues as refused:  # of rows that `setup` has not read
+            if not self._tables.fitted.drops(refused.gaps):
+                raise
+            self._set_up_training("path")
+            return super().folds(plan)
 
     @property
     def holds_out_rows(self) -> bool:

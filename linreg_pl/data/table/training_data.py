@@ -6,15 +6,19 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from linreg_pl.core.folds import Folds, fold_triangles
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Columns
+from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.table.description import Description, descriptions
+from linreg_pl.data.table.fold_rows import grouped_in_folds, numbered_rows
 from linreg_pl.data.table.groups import grouped_rows
 from linreg_pl.data.table.held_out import SplitTable
 from linreg_pl.data.table.training_rows import TrainingRows, first_rows
+from linreg_pl.errors import InputError
 
 
 class TrainingData(BatchDataModule):
@@ -61,6 +65,25 @@ class TrainingData(BatchDataModule):
     def grouped_rows(self, column: str) -> Iterator[tuple[Tensor, ...]]:
         """Yields the rows to fit, each with the number of its group; see `BatchDataModule`."""
         return first_rows(grouped_rows(self._tables.fitted, column), self._training.num_drawn)
+
+    def folds(self, plan: FoldPlan) -> Folds:
+        """Returns the triangles of the rows of each fold; see `BatchDataModule`."""
+        preparation, training = self.preparation, self._training
+        if preparation is not None:
+            self.restore()
+        if plan.by is None:
+            chunks = numbered_rows(self.watched_rows(), plan, training.num_drawn)
+        else:
+            chunks = grouped_in_folds(self._tables.fitted, plan, training.num_drawn)
+        try:
+            triangles = fold_triangles(chunks, plan.num_parts, training.center)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"{error}: give a smaller --folds.count") from error
+        if preparation is not None:
+            self.prepare(*preparation)
+        return Folds(triangles, plan.in_order)
 
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
         """Standardizes the rows of training batches; see `BatchDataModule`."""

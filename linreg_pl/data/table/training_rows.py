@@ -1,5 +1,6 @@
 """What the data module learns from the rows to fit when it is set up for training."""
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ def learn_rows(
     if fingerprint is not None and summary is None:
         checksum = in_thread(fingerprint.after, rows.in_order())
     return TrainingRows(rows, num_drawn, center, total_weight / num_drawn, held_out, checksum, summary, watch)
+
+
+def unlearnt_rows(rows: Rows, num_drawn: int, center: Tensor, watch: Watch) -> TrainingRows:
+    """Takes rows to cross-validate for training rows without a pass over them; no batch is drawn from them."""
+    return TrainingRows(rows, num_drawn, center, math.nan, None, "", None, watch)
 
 
 def first_rows(batches: Iterator[Batch], num_rows: int) -> Iterator[Batch]:

@@ -1,0 +1,33 @@
+"""Reads the rows to fit, each with the number of its fold."""
+
+from collections.abc import Iterator
+
+import torch
+
+from linreg_pl.data.folds import FoldPlan
+from linreg_pl.data.loaders import Batch
+from linreg_pl.data.table.fitted_table import FittedTable
+from linreg_pl.data.table.groups import grouped_rows
+from linreg_pl.data.table.training_rows import first_rows
+
+
+def numbered_rows(batches: Iterator[Batch], plan: FoldPlan, num_rows: int) -> Iterator[Batch]:
+    """Yields x (n, D), y (n, K), the weights (n, 1) if there are any, and the folds' numbers (n,), int16."""
+    first = 0
+    for batch in batches:
+        yield (*batch, plan.of_rows(first, len(batch[0]), num_rows))
+        first += len(batch[0])
+
+
+def grouped_in_folds(fitted: FittedTable, plan: FoldPlan, num_rows: int) -> Iterator[Batch]:
+    """Yields the same for folds of groups; takes two passes, see `grouped_rows`.
+
+    Raises:
+        InputError: there is no such column, or it lacks a value in a row to fit.
+    """
+    assert plan.by is not None
+    folds = torch.zeros(0, dtype=torch.int16)  # of the groups
+    for *rows, groups in first_rows(grouped_rows(fitted, plan.by, "--folds.by"), num_rows):
+        if len(groups) and int(groups.max()) >= len(folds):
+            folds = plan.at_random(0, 2 * int(groups.max()) + 1)
+        yield (*rows, folds[groups])
