@@ -13,6 +13,7 @@ __all__ = [
     "SyntheticDataModule",
     "TableDataModule",
     "fit",
+    "path",
     "solve",
 ]
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from linreg_pl.data.synthetic import SyntheticDataModule
     from linreg_pl.data.table import ArrayDataModule, TableDataModule
     from linreg_pl.exact.solution import Solution
-    from linreg_pl.shortcuts import fit, solve
+    from linreg_pl.shortcuts import fit, path, solve
     from linreg_pl.training.module import LinearRegression
 else:
     # Imported at first use: Lightning takes seconds to import, and the command must answer a Ctrl-C meanwhile.
@@ -31,6 +32,7 @@ else:
         "SyntheticDataModule": "linreg_pl.data.synthetic",
         "TableDataModule": "linreg_pl.data.table",
         "fit": "linreg_pl.shortcuts",
+        "path": "linreg_pl.shortcuts",
         "solve": "linreg_pl.shortcuts",
     }
 

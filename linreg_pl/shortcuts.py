@@ -3,7 +3,7 @@
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from os import PathLike
@@ -13,10 +13,12 @@ from lightning.pytorch import Trainer
 
 from linreg_pl.core.robust import Robust
 from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.table.arrays import joined
 from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream
 from linreg_pl.errors import InputError, quoted
+from linreg_pl.exact.path import PathResult, ridge_path
 from linreg_pl.exact.solution import Solution, require_robust
 from linreg_pl.exact.solution import solve as solve_exactly
 from linreg_pl.training.executions import Executions
@@ -121,6 +123,53 @@ def solve(
     require_robust(data, robust, group)
     data.setup("solve")
     return solve_exactly(data, LinearRegression(data.num_features, data.num_targets, **model_settings), robust, group)
+
+
+def path(
+    X: Any,
+    y: Any = None,
+    *,
+    weights: Any = None,
+    target: str | list[str] | None = None,
+    folds: int = 5,
+    by: Any = None,
+    in_order: bool = False,
+    seed: int = 0,
+    l2: Sequence[float] | None = None,
+    **settings: Any,
+) -> PathResult:
+    """Computes the cross-validated error of each l2 by one pass over the rows, as `linreg path` does.
+
+    Args:
+        X: Features: an array (N, D), a frame, or the path of a file.
+        y: Targets (N,) or (N, K); or their column's name, as `target`.
+        weights: Weights (N,), 0 or more: how much each row counts; or their column's name.
+        target: Name of the column of a frame or file to predict, or a list of names.
+        folds: Number of folds to hold out, each once.
+        by: Groups (N,) of rows to hold out together, or their column's name.
+        in_order: Hold out consecutive blocks of rows, and predict each from the rows before it, as for time series.
+        seed: Seed of the folds.
+        l2: Values to try; two numbers are a range with five values for each power of ten.
+        settings: `fit_intercept`, `fold_bias` or `standardize`, and arguments of `TableDataModule`, such as `missing`.
+
+    Raises:
+        InputError: the data or a setting can't be used.
+
+    Example:
+        >>> import linreg_pl
+        >>> result = linreg_pl.path("examples/diabetes.csv", "progression")
+        >>> result.within_one_standard_error > result.best
+        True
+    """
+    model_settings, data_settings = separated(settings)
+    if unused := sorted(model_settings.keys() - {"fit_intercept", "fold_bias", "standardize"}):
+        raise InputError(f"{quoted(unused)}: this setting has no effect on a path; leave it out")
+    data = table_of(X, y, weights, target, by, data_settings)
+    group = None if by is None else by if isinstance(by, str) else data.cluster_name
+    plan = FoldPlan(folds, group, in_order, seed)
+    data.setup("path")
+    model = LinearRegression(data.num_features, data.num_targets, **model_settings)
+    return ridge_path(data, model.settings, plan, l2)
 
 
 class JoinedDataModule(TableDataModule):

@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from tests.commands import Result, linreg
 
-WITH_FLAGS = ("fit", "validate", "test", "predict", "solve", "describe")
+WITH_FLAGS = ("fit", "validate", "test", "predict", "solve", "path", "describe")
 ALL = (*WITH_FLAGS, "runs", "plot", "report", "compare", "export")
 COMMON = {"--data", "--data.help", "--help", "--config", "--print_config"}
 EVALUATING = {
@@ -25,6 +25,10 @@ EXPECTED = {
         *("--model.learning_rate", "--model.l2", "--model.momentum", "--model.fit_intercept", "--model.fold_bias"),
         *("--model.standardize", "--model.precondition", "--trainer.enable_progress_bar", "--json"),
         *("--robust", "--cluster", "--ckpt_path"),
+    },
+    "path": {
+        *("--model.fit_intercept", "--model.fold_bias", "--model.standardize", "--trainer.enable_progress_bar"),
+        *("--folds.count", "--folds.by", "--folds.in_order", "--folds.seed", "--l2", "--json", "--output"),
     },
     "describe": set(),
     "validate": EVALUATING | {"--trainer.limit_val_batches"},

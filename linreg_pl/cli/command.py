@@ -17,6 +17,7 @@ from linreg_pl.cli.flags import COMMANDS, add_own_flags, data_classes, default_s
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
 from linreg_pl.cli.parser import Parser, refused_class
+from linreg_pl.cli.path import path
 from linreg_pl.cli.saved_settings import with_run_settings
 from linreg_pl.cli.trainer_settings import require_possible
 from linreg_pl.data.base import BatchDataModule
@@ -110,9 +111,10 @@ class LinregCLI(LightningCLI):
             return 1  # the table may not be one that a model can be built for
         if self.shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
-        cluster = self.config[self.config.subcommand].get("cluster")
-        if cluster is not None:
-            data.set_aside([cluster])
+        settings = self.config[self.config.subcommand]
+        groups = settings.get("cluster") or settings.get("folds.by")
+        if groups is not None:
+            data.set_aside([groups])
         if self.start.checkpoint is not None:
             data.adopt(self.start.checkpoint.contents.data_state(type(data)) or {})
         return data.num_features
@@ -141,7 +143,7 @@ class LinregCLI(LightningCLI):
         require_possible(settings.trainer)
         settings.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = settings.pop("allow_changed_settings", False)
-        if command not in ("fit", "solve", "describe") and self.start.checkpoint is None:
+        if command not in ("fit", "solve", "path", "describe") and self.start.checkpoint is None:
             raise InputError(
                 f"{command} needs a checkpoint: give --ckpt_path a run's folder, or RUN/checkpoints/step=….ckpt"
             )
@@ -203,6 +205,7 @@ class LinregCLI(LightningCLI):
             "test": evaluate.test,
             "predict": evaluate.predict,
             "solve": evaluate.solve,
+            "path": path,
             "describe": describe,
         }
         functions[subcommand](job)

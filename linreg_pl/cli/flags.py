@@ -14,6 +14,7 @@ from linreg_pl.cli.names import read_names
 from linreg_pl.core.robust import Robust
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Column
+from linreg_pl.data.folds import FoldPlan
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tutorial import model_settings
@@ -54,6 +55,11 @@ COMMANDS = {
         ),
         trainer=frozenset({"enable_progress_bar"}),
     ),
+    "path": Command(
+        "Print the error of each l2 on rows held out (cross-validation), from one pass over a table.",
+        model=frozenset({"fit_intercept", "fold_bias", "standardize"}),
+        trainer=frozenset({"enable_progress_bar"}),
+    ),
     "describe": Command("Show what each column of a table is taken for, and what is left out."),
     "runs": Command("List the runs and their states.", has_settings=False),
     "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
@@ -66,7 +72,7 @@ COMMANDS = {
 def default_settings(command: str, data: str) -> dict[str, Any]:
     """Returns the defaults of a subcommand for a data class: the tutorial's, or else those of `LinearRegression`."""
     settings: dict[str, Any] = {"data": {"class_path": data}}
-    if command not in ("fit", "solve"):
+    if command not in ("fit", "solve", "path"):
         return settings
     is_tutorial = data.endswith("SyntheticDataModule")
     settings |= {f"model.{name}": value for name, value in model_defaults(is_tutorial).items()}
@@ -126,6 +132,8 @@ def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
         parser.set_defaults({"data": {"class_path": "TableDataModule", "init_args": {"target": []}}})
     elif command == "solve":
         add_flags_of_solve(parser)
+    elif command == "path":
+        add_flags_of_path(parser)
     else:
         parser.add_argument(
             "--ckpt_path",
@@ -174,6 +182,24 @@ def add_flags_of_solve(parser: LightningArgumentParser) -> None:
         type=Column | None,
         default=None,
         help="Standard errors for noise that is correlated within groups: the column whose values are the groups.",
+    )
+
+
+def add_flags_of_path(parser: LightningArgumentParser) -> None:
+    """Adds the flags of the folds, of the values of l2, and of what is written."""
+    parser.add_class_arguments(FoldPlan, "folds")
+    parser.add_argument(
+        "--l2",
+        type=list[float] | None,
+        default=None,
+        help="Values of l2 to try; two numbers, such as [1e-4, 10], are a range with five values a power of ten.",
+    )
+    parser.add_argument("--json", action="store_true", help="Print everything as JSON.")
+    parser.add_argument(
+        "--output",
+        type=str | None,
+        default=None,
+        help="Folder for a picture, JSON, and curves of the coefficients over l2 for TensorBoard.",
     )
 
 

@@ -55,6 +55,8 @@ class RidgePath:
         if not posing.has_free_bias:
             means = scaling.means if posing.fit_intercept and posing.standardize else torch.zeros_like(scales)
             center = torch.cat([means, torch.zeros_like(scaling.target_means)])
+        self.deviations = rows.scales[:D]
+        """(D,), the standard deviations of the features."""
         self._rows = rows.centered_at(center)
         self._columns = slice(0 if posing.fit_intercept and posing.fold_bias else 1, 1 + D)  # of [1, X], penalised
         self._units = torch.cat([torch.ones(1, dtype=torch.float64), scales])[self._columns]

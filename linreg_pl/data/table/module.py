@@ -13,11 +13,9 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import torch
 
-from linreg_pl.core.folds import Folds
 from linreg_pl.core.triangle import center_of, triangle_of
 from linreg_pl.data.base import checked_batch_size, checked_seed, equal_batch_size
 from linreg_pl.data.columns import Column
-from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.loaders import Summary
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.design import Design
@@ -246,16 +244,6 @@ class TableDataModule(TrainingData):
             self._training = unlearnt_rows(rows, num_drawn, center, self.watch)
             return
         self._training = learn_rows(rows, name, in_order, num_drawn, center, held_out, noted, self.watch)
-
-    def folds(self, plan: FoldPlan) -> Folds:
-        """Returns the triangles of the rows of each fold; see `BatchDataModule`."""
-        try:
-            return super().folds(plan)
-        except MissingValues as refused:  # of rows that `setup` has not read
-            if not self._tables.fitted.drops(refused.gaps):
-                raise
-            self._set_up_training("path")
-            return super().folds(plan)
 
     @property
     def holds_out_rows(self) -> bool:

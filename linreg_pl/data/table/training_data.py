@@ -15,6 +15,7 @@ from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.table.description import Description, descriptions
 from linreg_pl.data.table.fold_rows import grouped_in_folds, numbered_rows
+from linreg_pl.data.table.gaps import MissingValues
 from linreg_pl.data.table.groups import grouped_rows
 from linreg_pl.data.table.held_out import SplitTable
 from linreg_pl.data.table.training_rows import TrainingRows, first_rows
@@ -66,8 +67,21 @@ class TrainingData(BatchDataModule):
         """Yields the rows to fit, each with the number of its group; see `BatchDataModule`."""
         return first_rows(grouped_rows(self._tables.fitted, column), self._training.num_drawn)
 
+    @abstractmethod
+    def _set_up_training(self, stage: str) -> None:
+        """Opens the rows for fit, solve or path."""
+
     def folds(self, plan: FoldPlan) -> Folds:
         """Returns the triangles of the rows of each fold; see `BatchDataModule`."""
+        try:
+            return self._folds(plan)
+        except MissingValues as refused:  # of rows that `setup` has not read
+            if not self._tables.fitted.drops(refused.gaps):
+                raise
+            self._set_up_training("path")
+            return self._folds(plan)
+
+    def _folds(self, plan: FoldPlan) -> Folds:
         preparation, training = self.preparation, self._training
         if preparation is not None:
             self.restore()

@@ -1,0 +1,89 @@
+"""Draws a cross-validated path: a picture, and curves of the coefficients over l2 for TensorBoard."""
+
+import json
+import math
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+
+from linreg_pl.exact.path import PathResult
+from linreg_pl.plots.figures import STYLE, Colour
+from linreg_pl.plots.plot import png
+from linreg_pl.runs.durable_files import write_durably
+from linreg_pl.runs.tensorboard_logger import EVENTS
+
+
+def write_path(result: PathResult, folder: Path) -> list[Path]:
+    """Writes `path.png`, `path.json` and TensorBoard's curves into a folder, in place of earlier ones.
+
+    A curve's step is 1000 · log10(l2), as TensorBoard's x-axis has whole numbers only.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"path.png": png(picture(result)), "path.json": json.dumps(result.to_dict(), indent=2).encode()}
+    for name, content in files.items():
+        write_durably(folder / name, content)
+    for path in folder.glob(f"{EVENTS}.*"):
+        path.unlink()
+    with SummaryWriter(str(folder)) as writer:
+        for index, l2 in enumerate(result.l2):
+            if l2 == 0:
+                continue
+            step = round(1000 * math.log10(l2))
+            for tag, values in (("error", result.errors), ("gcv", result.gcv), ("df", result.degrees_of_freedom)):
+                writer.add_scalar(f"path/{tag}", values[index], step)
+            for tag, value in curves_at(result, index).items():
+                writer.add_scalar(f"coefficients/{tag}", value, step)
+    return [folder / name for name in files]
+
+
+def curves_at(result: PathResult, index: int) -> dict[str, float]:
+    """Returns the coefficients of features at one l2, by the curve's name."""
+    tables, targets = result.coefficients(index), result.columns.target_names
+    by_target = tables if len(targets) > 1 else {"": tables}
+    return {
+        "/".join(filter(None, (target, name))): value
+        for target, table in by_target.items()
+        for name, value in table.items()
+        if name != "intercept"
+    }
+
+
+def picture(result: PathResult) -> Figure:
+    """Draws the errors over l2 beside the coefficients, of standardized size, over l2."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11, 4))
+        left, right = figure.subplots(1, 2)
+        draw_errors(left, result)
+        draw_coefficients(right, result)
+        for axes in (left, right):
+            axes.set(xlabel="l2", xscale="log" if result.l2[-1] > 0 else "linear")
+    return figure
+
+
+def draw_errors(axes: Axes, result: PathResult) -> None:
+    """Draws the cross-validated error with its standard errors, GCV, and both choices."""
+    axes.errorbar(
+        result.l2, result.errors, result.standard_errors, color=Colour.ACTUAL, label="cross-validated", capsize=2
+    )
+    axes.plot(result.l2, result.gcv, color=Colour.OTHER, linestyle=":", label="GCV")
+    for l2, line, label in ((result.best, "-", "best"), (result.within_one_standard_error, "--", "within one s.e.")):
+        axes.axvline(l2, color=Colour.EXPECTED, linestyle=line, linewidth=1, label=f"{label}: {l2:.4g}")
+    axes.set(title="mean squared error of rows held out")
+    axes.legend()
+
+
+def draw_coefficients(axes: Axes, result: PathResult, most_names: int = 10) -> None:
+    """Draws each feature's coefficient times the feature's standard deviation."""
+    scales = dict(zip(result.columns.feature_names, result.ridge.deviations.tolist(), strict=True))
+    curves = [curves_at(result, index) for index in range(len(result.l2))]
+    for tag in curves[0]:
+        scale = next(scale for name, scale in scales.items() if tag == name or tag.endswith(f"/{name}"))
+        axes.plot(result.l2, [scale * curve[tag] for curve in curves], label=tag)
+    axes.axhline(0, color=Colour.ROWS, linewidth=0.8)
+    axes.axvline(result.within_one_standard_error, color=Colour.EXPECTED, linestyle="--", linewidth=1)
+    axes.set(title="coefficients, per standard deviation of the feature")
+    if len(curves[0]) <= most_names:
+        axes.legend()

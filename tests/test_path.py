@@ -1,0 +1,71 @@
+"""`linreg path` and `linreg_pl.path` choose the same l2, and write what they show."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import linreg_pl
+from linreg_pl import InputError
+from linreg_pl.exact.path import l2_values
+from tests.commands import linreg
+
+ROOT = Path(__file__).parent.parent
+TABLE = ROOT / "examples" / "diabetes.csv"
+
+
+def test_command_and_python_agree(tmp_path: Path) -> None:
+    flags = f"path --data TableDataModule --data.path {TABLE} --data.target progression --folds.count 4 --json"
+    result = linreg(*flags.split(), "--l2", "[0, 0.01, 0.1, 1]", f"--output={tmp_path / 'out'}", cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    ours = linreg_pl.path(str(TABLE), "progression", folds=4, l2=[0, 0.01, 0.1, 1])
+    assert printed == json.loads(json.dumps(ours.to_dict()))
+    assert printed["best"] == ours.best
+    assert (tmp_path / "out" / "path.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "out" / "path.json").read_text()) == printed
+    events = EventAccumulator(str(tmp_path / "out")).Reload()
+    steps = [(point.step, point.value) for point in events.Scalars("coefficients/bmi")]
+    expected = [
+        (step, entry["coefficients"]["bmi"]) for step, entry in zip((-2000, -1000, 0), printed["path"][1:], strict=True)
+    ]
+    assert steps == [pytest.approx(pair) for pair in expected]
+
+
+def test_coefficients_are_those_of_solve() -> None:
+    result = linreg_pl.path(str(TABLE), "progression", l2=[0, 0.1, 3])
+    for index, l2 in enumerate(result.l2):
+        solved = linreg_pl.solve(str(TABLE), "progression", l2=l2)
+        assert result.coefficients(index) == pytest.approx(solved.coefficients, rel=1e-9)
+
+
+def test_groups_as_an_array() -> None:
+    random = np.random.default_rng(0)
+    x, groups = random.normal(size=(60, 3)), np.repeat(np.arange(12), 5)
+    y = np.stack([x.sum(axis=1), x[:, 0]], axis=1) + random.normal(size=(60, 2))
+    result = linreg_pl.path(x, y, by=groups, folds=3)
+    assert list(result.coefficients(0)) == ["y0", "y1"]
+    assert list(result.coefficients(0)["y0"]) == ["intercept", "x0", "x1", "x2"]
+    assert result.num_rows == 60
+
+
+def test_values_of_l2() -> None:
+    assert l2_values([1, 0.1]).tolist() == pytest.approx(np.logspace(-1, 0, 6))
+    assert l2_values([3, 0, 1, 1]).tolist() == [0, 1, 3]
+    assert l2_values([0.5]).tolist() == [0.5]
+    for values in ([], [-1.0], [float("inf")], [0, 1]):
+        with pytest.raises(InputError, match="l2 is"):
+            l2_values(values)
+
+
+def test_settings_without_effect() -> None:
+    with pytest.raises(InputError, match="momentum"):
+        linreg_pl.path(str(TABLE), "progression", momentum=0.9)
+
+
+def test_lines_name_the_ends() -> None:
+    result = linreg_pl.path(str(TABLE), "progression", l2=[10, 20, 30])
+    assert any("smallest l2 that was tried" in line for line in result.lines())
+    assert "best" in result.lines()[1]
