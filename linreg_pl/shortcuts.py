@@ -2,9 +2,7 @@
 
 import inspect
 import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any
@@ -23,6 +21,7 @@ from linreg_pl.exact.solution import Solution, require_robust
 from linreg_pl.exact.solution import solve as solve_exactly
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.quiet import quiet
 
 
 def fit(
@@ -245,22 +244,3 @@ def separated(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, An
             raise InputError(f"{name} is no setting of the model or of the data{meant}")
     model = {name: value for name, value in settings.items() if name in of_model}
     return model, {name: value for name, value in settings.items() if name in of_data}
-
-
-@contextmanager
-def quiet(*names: str) -> Iterator[None]:
-    """Hides Lightning's notes about hardware and hints, which a single call does not need, and those of `names`."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", *names)]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # A matter between Lightning and torch, and a hint about loaders, which are no DataLoaders here.
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-            warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
-            warnings.filterwarnings("ignore", r"The number of training batches .* is smaller than the logging interval")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -14,9 +14,10 @@ from linreg_pl.data.columns import Columns
 from linreg_pl.errors import InputError
 from linreg_pl.exact.from_triangle import solution_of
 from linreg_pl.exact.solution import Solution
-from linreg_pl.shortcuts import fit, quiet
+from linreg_pl.shortcuts import fit
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import Problem
+from linreg_pl.training.quiet import quiet
 
 try:
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin

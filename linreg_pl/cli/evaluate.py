@@ -12,7 +12,7 @@ from linreg_pl.cli.job import Job, as_list, require_suitable
 from linreg_pl.cli.trainer_settings import build_trainer
 from linreg_pl.exact import solution
 from linreg_pl.exact.summary import solution_lines
-from linreg_pl.shortcuts import quiet
+from linreg_pl.training.quiet import quiet
 
 
 def validate(job: Job) -> None:
