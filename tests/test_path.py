@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import linreg_pl
 from linreg_pl import InputError
 from linreg_pl.exact.path import l2_values
+from linreg_pl.plots.path_pictures import picture
 from tests.commands import linreg
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +41,18 @@ def test_coefficients_are_those_of_solve() -> None:
     for index, l2 in enumerate(result.l2):
         solved = linreg_pl.solve(str(TABLE), "progression", l2=l2)
         assert result.coefficients(index) == pytest.approx(solved.coefficients, rel=1e-9)
+
+
+def test_feature_called_intercept() -> None:
+    """y = 3 + 2 intercept + 5 a/b - b; names that end alike keep their own scale in the picture."""
+    x = np.random.default_rng(0).normal(size=(40, 3)) * [1, 10, 100]
+    frame = pd.DataFrame(x, columns=["intercept", "b", "a/b"]).assign(y=3 + x @ [2, -1, 5])
+    result = linreg_pl.path(frame, "y", l2=[0, 1e-9, 1e-8])
+    assert result.coefficients(0) == pytest.approx({"(intercept)": 3, "intercept": 2, "b": -1, "a/b": 5}, rel=1e-9)
+    drawn = picture(result).axes[1].get_lines()
+    starts = {line.get_label(): np.asarray(line.get_ydata())[0] for line in drawn}
+    for name, coefficient in {"intercept": 2, "b": -1, "a/b": 5}.items():
+        assert starts[name] == pytest.approx(coefficient * frame[name].std(ddof=0), rel=1e-6)
 
 
 def test_groups_as_an_array() -> None:

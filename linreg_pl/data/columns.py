@@ -8,6 +8,11 @@ Column = Annotated[str, "the name of a column"]
 """The type of an argument whose flag takes any text for a name."""
 
 
+def name_of_intercept(feature_names: Sequence[str]) -> str:
+    """Returns the name of the intercept in tables: `intercept`, or `(intercept)` if a feature has that name."""
+    return "(intercept)" if "intercept" in feature_names else "intercept"
+
+
 @dataclass(frozen=True)
 class Columns:
     """The columns of a fit, as plain types; `read_rows` of `data.table.new_rows` reads rows with them.

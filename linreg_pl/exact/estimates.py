@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.inference import FTest, Inference
-from linreg_pl.data.columns import Columns
+from linreg_pl.data.columns import Columns, name_of_intercept
 from linreg_pl.errors import quoted
 from linreg_pl.exact.convergence import Convergence
 from linreg_pl.training.data_warnings import data_warnings
@@ -48,7 +48,7 @@ class Estimates:
     @property
     def intercept_name(self) -> str:
         """Returns the name of the intercept in tables: `intercept`, or `(intercept)` if a feature has that name."""
-        return "(intercept)" if "intercept" in self.feature_names else "intercept"
+        return name_of_intercept(self.feature_names)
 
     @cached_property
     def convergence(self) -> Convergence:

@@ -12,7 +12,7 @@ from torch import Tensor
 from linreg_pl.core.cross_validation import CrossValidation, cross_validated
 from linreg_pl.core.ridge_path import Posing, RidgePath, default_l2
 from linreg_pl.data.base import BatchDataModule
-from linreg_pl.data.columns import Columns
+from linreg_pl.data.columns import Columns, name_of_intercept
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.errors import InputError
 from linreg_pl.exact.estimates import finite
@@ -79,15 +79,26 @@ class PathResult:
         """Returns the largest l2 whose error is within one standard error of the smallest."""
         return self.l2[self.validation.within_one_standard_error]
 
+    @property
+    def W(self) -> Tensor:
+        """Returns W of all rows at each l2, in the data's units, (L, D, K)."""
+        return self._coefficients[0]
+
+    @property
+    def b(self) -> Tensor:
+        """Returns b of all rows at each l2, in the data's units, (L, K)."""
+        return self._coefficients[1]
+
     @cached_property
     def _coefficients(self) -> tuple[Tensor, Tensor]:
         return self.ridge.coefficients(self.values)
 
     def coefficients(self, index: int) -> dict[str, Any]:
         """Returns the coefficients of all rows at `l2[index]` by name; for several targets, by the target's name."""
-        W, b = (part[index] for part in self._coefficients)
+        W, b = self.W[index], self.b[index]
+        names = [name_of_intercept(self.columns.feature_names), *self.columns.feature_names]
         tables = {
-            target: {"intercept": float(b[k]), **dict(zip(self.columns.feature_names, W[:, k].tolist(), strict=True))}
+            target: dict(zip(names, [float(b[k]), *W[:, k].tolist()], strict=True))
             for k, target in enumerate(self.columns.target_names)
         }
         return tables if len(tables) > 1 else next(iter(tables.values()))

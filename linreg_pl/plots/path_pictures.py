@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from linreg_pl.exact.path import PathResult
@@ -27,27 +28,23 @@ def write_path(result: PathResult, folder: Path) -> list[Path]:
         write_durably(folder / name, content)
     for path in folder.glob(f"{EVENTS}.*"):
         path.unlink()
+    tagged = {"path/error": result.errors, "path/gcv": result.gcv, "path/df": result.degrees_of_freedom}
+    tagged |= {f"coefficients/{name}": values for name, values in curves(result, result.W).items()}
     with SummaryWriter(str(folder)) as writer:
-        for index, l2 in enumerate(result.l2):
-            if l2 == 0:
-                continue
-            step = round(1000 * math.log10(l2))
-            for tag, values in (("error", result.errors), ("gcv", result.gcv), ("df", result.degrees_of_freedom)):
-                writer.add_scalar(f"path/{tag}", values[index], step)
-            for tag, value in curves_at(result, index).items():
-                writer.add_scalar(f"coefficients/{tag}", value, step)
+        for tag, values in tagged.items():
+            for l2, value in zip(result.l2, values, strict=True):
+                if l2 > 0:
+                    writer.add_scalar(tag, value, round(1000 * math.log10(l2)))
     return [folder / name for name in files]
 
 
-def curves_at(result: PathResult, index: int) -> dict[str, float]:
-    """Returns the coefficients of features at one l2, by the curve's name."""
-    tables, targets = result.coefficients(index), result.columns.target_names
-    by_target = tables if len(targets) > 1 else {"": tables}
+def curves(result: PathResult, W: Tensor) -> dict[str, list[float]]:
+    """Returns the curves of W over l2 (L, D, K) by name: the feature's, after the target's if there are several."""
+    targets = result.columns.target_names
     return {
-        "/".join(filter(None, (target, name))): value
-        for target, table in by_target.items()
-        for name, value in table.items()
-        if name != "intercept"
+        name if len(targets) == 1 else f"{target}/{name}": W[:, d, k].tolist()
+        for k, target in enumerate(targets)
+        for d, name in enumerate(result.columns.feature_names)
     }
 
 
@@ -77,13 +74,11 @@ def draw_errors(axes: Axes, result: PathResult) -> None:
 
 def draw_coefficients(axes: Axes, result: PathResult, most_names: int = 10) -> None:
     """Draws each feature's coefficient times the feature's standard deviation."""
-    scales = dict(zip(result.columns.feature_names, result.ridge.deviations.tolist(), strict=True))
-    curves = [curves_at(result, index) for index in range(len(result.l2))]
-    for tag in curves[0]:
-        scale = next(scale for name, scale in scales.items() if tag == name or tag.endswith(f"/{name}"))
-        axes.plot(result.l2, [scale * curve[tag] for curve in curves], label=tag)
+    standardized = curves(result, result.W * result.ridge.deviations.unsqueeze(1))
+    for name, values in standardized.items():
+        axes.plot(result.l2, values, label=name)
     axes.axhline(0, color=Colour.ROWS, linewidth=0.8)
     axes.axvline(result.within_one_standard_error, color=Colour.EXPECTED, linestyle="--", linewidth=1)
     axes.set(title="coefficients, per standard deviation of the feature")
-    if len(curves[0]) <= most_names:
+    if len(standardized) <= most_names:
         axes.legend()

@@ -6,6 +6,8 @@ from typing import Any, overload
 
 from torch import Tensor
 
+from linreg_pl.data.columns import name_of_intercept
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Coefficients:
@@ -57,7 +59,7 @@ class Coefficients:
     @property
     def intercept_name(self) -> str:
         """Returns the name of b: `intercept`, or `(intercept)` if a feature has that name."""
-        return "(intercept)" if "intercept" in self.feature_names else "intercept"
+        return name_of_intercept(self.feature_names)
 
     def keys(self) -> list[str]:
         """Returns the names: the intercept's, then the features'. So `dict(coefficients)` is a table."""
