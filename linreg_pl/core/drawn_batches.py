@@ -122,13 +122,16 @@ def outcome(batches: DrawnBatches, start: np.ndarray, descent: Descent, limit: f
         if key not in known:
             known[key] = Spread.of(batches, key[0], descent.momentum, part.length, part.averages, kept)
         spread, gradients = known[key], batches.gradients(mean)
-        noise = gradients.T @ gradients / len(gradients) + batches.curvature_noise(total[np.ix_(errors, errors)])
-        noise = np.repeat(np.repeat(noise, len(kept), 0), len(kept), 1) / batches.batch_size
+        of_rows = gradients.T @ gradients / len(gradients)
+        noise = of_rows + batches.curvature_noise(total[np.ix_(errors, errors)])
+        of_rows, noise = (
+            np.repeat(np.repeat(each, len(kept), 0), len(kept), 1) / batches.batch_size for each in (of_rows, noise)
+        )
         if part.is_epoch:
-            cancelled = share * np.outer(spread.sums, spread.sums)
+            cancelled = share * of_rows * np.outer(spread.sums, spread.sums)
             pull = spread.sums * np.repeat(batches.mean_pull(gradients * spread.middle), len(kept))
-            total = spread.repeated(total, noise * (spread.squares - cancelled), part.times)
-            drift = spread.repeated(drift[:, None], pull[:, None], part.times)[:, 0]
+            total = spread.repeated(total, noise * spread.squares - cancelled, part.times)
+            drift = spread.repeated(drift[:, None], pull[:, None], part.times, is_mean=True)[:, 0]
         else:
             before, gathered = carried, np.repeat(gradients, len(kept), 1) * spread.sums
             carried = spread.left(carried.T).T + gathered
@@ -197,12 +200,12 @@ class Spread:
         product: np.ndarray = (self.power @ values.reshape(directions, parts, -1)).reshape(values.shape)
         return product
 
-    def repeated(self, values: np.ndarray, added: np.ndarray, times: int) -> np.ndarray:
+    def repeated(self, values: np.ndarray, added: np.ndarray, times: int, is_mean: bool = False) -> np.ndarray:
         """Returns a covariance, or a column of means, after these steps, `times` over; `added` joins it each time."""
         step = self
 
         def carry(values: np.ndarray) -> np.ndarray:
-            return step.left(step.left(values).T) if values.shape[1] > 1 or len(values) == 1 else step.left(values)
+            return step.left(values) if is_mean else step.left(step.left(values).T)
 
         while True:
             if times % 2:
