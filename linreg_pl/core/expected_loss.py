@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linreg_pl.core.learning_rate_schedules import Schedule, share
+from linreg_pl.core.learning_rate_schedules import Schedule, ScheduledRate
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Descent:
 
     def rate(self, step: float) -> float:
         """Returns the learning rate of a step, counted from 0."""
-        return self.learning_rate * share(self.schedule, step / self.steps)
+        return ScheduledRate(self.learning_rate, self.schedule, self.steps).at(step)
 
     @property
     def first_averaged(self) -> int:

@@ -102,5 +102,5 @@ def number(value: float | None) -> str:
 
 def metrics_of(evaluation: Evaluation, num_rows: int | None) -> Metrics:
     """Returns the metrics of an evaluation."""
-    r_squared, mse = (number if math.isfinite(number) else None for number in (evaluation.r2, evaluation.mse))
+    r_squared, mse = (value if math.isfinite(value) else None for value in (evaluation.r2, evaluation.mse))
     return Metrics(num_rows, r_squared, mse)

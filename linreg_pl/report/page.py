@@ -32,10 +32,8 @@ def page(folder: Path, command: str) -> str:
     Raises:
         InputError: this is no run, it is not finished or has no good checkpoint, or its data has changed.
     """
-    run, drawn = (
-        finished_run(folder),
-        record(folder),
-    )  # the second opens the data, which is set up for a test afterwards
+    run = finished_run(folder)
+    drawn = record(folder)  # its data is set up for fit here, and for a test by `metrics`
     features, targets = drawn.data.num_features, ", ".join(map(printable, drawn.data.target_names))
     title = f"{targets} from {counted(features, 'feature')}"
     sections = {
