@@ -16,7 +16,7 @@ from linreg_pl.core.optimum import optimum, penalty_rows
 from linreg_pl.core.scaling import users_units
 from linreg_pl.core.stability import cycle, largest_stable_learning_rate
 from linreg_pl.core.triangle import triangle_of
-from linreg_pl.training.problem import problem as problem_of
+from linreg_pl.training.posed import problem as problem_of
 from tests.descent import Descent, descents
 from tests.problems import problem
 

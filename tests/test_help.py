@@ -22,8 +22,14 @@ EVALUATING = {
 }
 EXPECTED = {
     "solve": {
-        *("--model.learning_rate", "--model.l2", "--model.momentum", "--model.fit_intercept", "--model.fold_bias"),
-        *("--model.standardize", "--model.precondition", "--trainer.enable_progress_bar", "--json"),
+        *("--model.learning_rate", "--model.l2", "--model.l1", "--model.momentum", "--model.fit_intercept"),
+        *(
+            "--model.fold_bias",
+            "--model.standardize",
+            "--model.precondition",
+            "--trainer.enable_progress_bar",
+            "--json",
+        ),
         *("--robust", "--cluster", "--ckpt_path"),
     },
     "path": {

@@ -118,7 +118,7 @@ def test_hyper_parameters_are_the_arguments() -> None:
     )
     assert dict(model.hparams) == asdict(model.settings)
     assert [type(value) for value in model.hparams_initial.values()] == [
-        *(int, int, float, float, float, str, float, bool, bool, bool, bool, bool, float, int)
+        *(int, int, float, float, float, float, str, float, bool, bool, bool, bool, bool, float, int)
     ]
     assert (model.settings.num_features, model.settings.learning_rate, model.settings.init_seed) == (3, 0.5, 7)
 

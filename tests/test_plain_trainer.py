@@ -381,5 +381,7 @@ def test_data_module_of_another_size(model: LinearRegression) -> None:
 
 def test_repr() -> None:
     text = repr(LinearRegression(3, 2, l2=0.5, momentum=0.9))
-    assert text.startswith("LinearRegression(num_features=3, num_targets=2, learning_rate='auto', l2=0.5, momentum=0.9")
+    assert text.startswith(
+        "LinearRegression(num_features=3, num_targets=2, learning_rate='auto', l2=0.5, l1=0.0, momentum=0.9"
+    )
     assert "\n" not in text

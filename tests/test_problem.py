@@ -10,8 +10,8 @@ import torch
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from linreg_pl.core.scaling import users_units
 from linreg_pl.errors import Diverged
+from linreg_pl.training.posed import problem as problem_of
 from linreg_pl.training.problem import Problem
-from linreg_pl.training.problem import problem as problem_of
 from tests.problems import problem
 from tests.trainers import plain_trainer
 

@@ -21,7 +21,7 @@ from linreg_pl.core.stability import (
     spectral_radius,
 )
 from linreg_pl.core.triangle import triangle_of
-from linreg_pl.training.problem import problem as problem_of
+from linreg_pl.training.posed import problem as problem_of
 from tests.descent import Descent, descents
 from tests.problems import problem
 from tests.rationals import Matrix, add, identity

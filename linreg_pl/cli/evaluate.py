@@ -51,7 +51,7 @@ def predict(job: Job) -> None:
 
 def solve(job: Job) -> None:
     """Prints the exact solution."""
-    solution.require_robust(job.data, job.settings.robust, job.settings.cluster)
+    solution.require_robust(job.data, job.settings.robust, job.settings.cluster, job.model.l1)
     job.data.setup("solve")
     solved = solution.solve(job.data, job.model, job.settings.robust, job.settings.cluster)
     if job.data.remarks:

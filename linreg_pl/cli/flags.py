@@ -51,7 +51,7 @@ COMMANDS = {
     "solve": Command(
         "Print the exact solution, its standard errors, and how fast gradient descent converges; trains nothing.",
         model=frozenset(
-            {"learning_rate", "l2", "momentum", "fit_intercept", "fold_bias", "standardize", "precondition"}
+            {"learning_rate", "l2", "l1", "momentum", "fit_intercept", "fold_bias", "standardize", "precondition"}
         ),
         trainer=frozenset({"enable_progress_bar"}),
     ),

@@ -27,6 +27,7 @@ class PlannedRun:
     distance: float  # of the coefficients from the exact ones, in standard errors
     is_cut: bool  # by the limit on the length of a run
     has_standard_errors: bool  # for at least one coefficient
+    has_l1: bool = False  # so that the loss is planned, as there are no standard errors
 
     def lines(self) -> list[str]:
         """Returns what the heading says about the length and why it is chosen."""
@@ -42,6 +43,8 @@ class PlannedRun:
             return [
                 f"length    {length}, so that coefficients end within {CLOSE:g} standard errors of their exact values"
             ]
+        if self.has_l1:
+            return [f"length    {length}, so that the loss ends close to the exact one"]
         return [f"length    {length}, so that the run ends at the exact solution, up to rounding"]
 
 
@@ -56,7 +59,7 @@ def planned_length(model: LinearRegression, data: BatchDataModule, trainer: Any)
     settings = {"max_epochs": plan.epochs, "log_every_n_steps": points}
     is_cut = plan.epochs >= most_epochs(problem) and plan.distance > CLOSE
     known = statistics(problem.optimum).known_errors[problem.optimum.free]
-    return PlannedRun(settings, plan.distance, is_cut, not bool(known.isnan().all()))
+    return PlannedRun(settings, plan.distance, is_cut, not bool(known.isnan().all()), model.l1 > 0)
 
 
 def other_limits(trainer: Any, stop: StopRule) -> list[str]:

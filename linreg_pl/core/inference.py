@@ -13,7 +13,7 @@ and 16; Akaike 1974; Schwarz 1978).
 
 With a penalty, P is the effective number of parameters, the trace of the matrix that maps y to its prediction (Hastie,
 Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd edition, 2009, section 7.6), and F and p are
-approximations: estimates are biased, and their errors measure the spread around their own mean.
+approximations: estimates are biased, and their errors measure the spread around their own mean. With l1 there is no F.
 """
 
 import math
@@ -64,7 +64,7 @@ class Inference:
     def degrees_of_freedom(self) -> float:
         """Returns N - P; a whole number without a penalty."""
         degrees = self.fit.degrees_of_freedom
-        return degrees if self.solution.is_penalized else float(round(degrees))
+        return degrees if self.solution.is_penalized or self.solution.l1_term else float(round(degrees))
 
     @property
     def num_parameters(self) -> float:
@@ -118,7 +118,7 @@ class Inference:
         """Returns the F test of each target; with robust errors, Wald's."""
         between, within = self.num_parameters - int(self.solution.fit_intercept), self.reference_degrees
         unknown = torch.full_like(self.fit.r_squared, torch.nan)
-        if self.fit.is_saturated or between <= 0:
+        if self.fit.is_saturated or between <= 0 or self.solution.l1_term is not None:
             f = unknown
         elif self.robust is None:
             f = self.fit.explained_squares / between / (self.fit.residual_squares / within)

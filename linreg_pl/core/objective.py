@@ -7,6 +7,11 @@
 N rows, D features, K targets; the mean runs over all N·K entries. scikit-learn's `Ridge` sums where J averages:
 its `alpha` is N·K·l2. PyTorch's `weight_decay` is neither: it is half of this penalty, and falls on b too.
 
+With l1 above 0, J also has the term `l1 · sum|W|`. It has no gradient where an entry of W is 0, so the gradient here
+leaves it out. Each step takes the penalty into account by a soft threshold, its proximal operator:
+
+    W ← soft(W - learning_rate · dJ/dW, learning_rate · l1)            soft(v, t) = sign(v) · max(|v| - t, 0)
+
 Where rows have weights w (N, 1), each square is multiplied by its row's:
 
     J(W, b) = mean(w · (X W + b - y)²) + l2 · sum(W²)
@@ -34,6 +39,7 @@ class Step:
     weighted_residuals: Tensor  # (N, K)
     penalized: Tensor  # W before the step; with a penalised bias, b stacked on W
     l2: float
+    l1: float
 
     @cached_property
     def mse(self) -> Tensor:
@@ -43,12 +49,13 @@ class Step:
     @cached_property
     def loss(self) -> Tensor:
         """Computes J, ()."""
-        return self.mse + penalty(self.penalized, self.l2)
+        return self.mse + penalty(self.penalized, self.l2, self.l1)
 
     @property
     def grad_norm(self) -> float:
-        """Computes the norm of J's gradient in (W, b)."""
-        return math.hypot(torch.linalg.vector_norm(self.grad_W), torch.linalg.vector_norm(self.grad_b))
+        """Computes the norm of J's gradient in (W, b); with l1, of its shortest subgradient."""
+        grad_W = subgradient(self.grad_W, self.penalized, self.l1) if self.l1 else self.grad_W
+        return math.hypot(torch.linalg.vector_norm(grad_W), torch.linalg.vector_norm(self.grad_b))
 
     @property
     def is_finite(self) -> bool:
@@ -58,14 +65,14 @@ class Step:
 
 @dataclass(frozen=True)
 class OtherLossStep(Step):
-    """The gradient of a cost with another loss than the square: `mean(w · loss(X W + b - y)) + l2 · sum(W²)`."""
+    """The gradient of a cost with another loss than the square: `mean(w · loss(X W + b - y))` and the penalties."""
 
     mean_loss: Tensor  # (), weighted
 
     @cached_property
     def loss(self) -> Tensor:
         """Computes the cost, ()."""
-        return self.mean_loss + penalty(self.penalized, self.l2)
+        return self.mean_loss + penalty(self.penalized, self.l2, self.l1)
 
 
 def predict(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
@@ -87,9 +94,15 @@ def residuals(x: Tensor, y: Tensor, W: Tensor, b: Tensor) -> Tensor:
     return predict(x, W, b).sub_(y)
 
 
-def penalty(W: Tensor, l2: float) -> Tensor:
-    """Computes `l2 · sum(W²)`."""
-    return l2 * W.square().sum()
+def penalty(W: Tensor, l2: float, l1: float = 0.0) -> Tensor:
+    """Computes `l2 · sum(W²) + l1 · sum|W|`."""
+    squares = l2 * W.square().sum()
+    return squares + l1 * W.abs().sum() if l1 else squares
+
+
+def subgradient(gradient: Tensor, W: Tensor, l1: float) -> Tensor:
+    """Returns the shortest subgradient in W (D, K) of `l1 · sum|W|` and a term that has this gradient (D, K)."""
+    return torch.where(W == 0, torch.nn.functional.softshrink(gradient, l1), gradient + l1 * W.sign())
 
 
 def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
@@ -105,22 +118,26 @@ def weighted(residual: Tensor, weights: Tensor | None) -> Tensor:
     return residual * weights
 
 
-def objective(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Tensor:
+def objective(
+    x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None, l1: float = 0.0
+) -> Tensor:
     """Computes J(W, b), differentiable; autograd gives the gradient that `value_and_gradient` has in closed form."""
     residual = residuals(x, y, W, b)
-    return (residual * weighted(residual, weights)).mean() + penalty(W, l2)
+    return (residual * weighted(residual, weights)).mean() + penalty(W, l2, l1)
 
 
-def value_and_gradient(x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None) -> Step:
+def value_and_gradient(
+    x: Tensor, y: Tensor, W: Tensor, b: Tensor, l2: float, weights: Tensor | None = None, l1: float = 0.0
+) -> Step:
     """Computes J's gradient in closed form, and keeps the residuals, from which J follows without another pass.
 
-    Autograd would take longer.
+    Autograd would take longer. The gradient leaves out the term of l1.
     """
     residual = residuals(x, y, W, b)
     weighted_residual = weighted(residual, weights)
     factor = 2 / residual.numel()
     grad_W = torch.addmm(W, x.T, weighted_residual, beta=2 * l2, alpha=factor)
-    return Step(grad_W, factor * weighted_residual.sum(dim=0), residual, weighted_residual, W.clone(), l2)
+    return Step(grad_W, factor * weighted_residual.sum(dim=0), residual, weighted_residual, W.clone(), l2, l1)
 
 
 def with_loss(
@@ -149,7 +166,7 @@ def with_loss(
         mean_loss = weighted(losses, weights).mean()
         (slopes,) = torch.autograd.grad(mean_loss, residual)
     grad_W = torch.addmm(W, x.T, slopes, beta=2 * step.l2)
-    parts = (step.residuals, step.weighted_residuals, step.penalized, step.l2)
+    parts = (step.residuals, step.weighted_residuals, step.penalized, step.l2, step.l1)
     return OtherLossStep(grad_W, slopes.sum(dim=0), *parts, mean_loss.detach())
 
 

@@ -10,6 +10,8 @@ T'T is half of J's Hessian. T itself is the QR triangle of the data's triangle s
 nothing is ever squared. The gap is a norm, which keeps its digits where J and J* agree in all of theirs.
 
 Without a penalty, T has no more rows than the data. Of N rows, fewer than columns, all this takes O(N²·D).
+
+With l1 above 0, J also has the term `l1 · sum|W|`: `L1Problem` finds the minimum, and `L1Term` describes J around it.
 """
 
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.double_double import DoubleDouble, double_double, square_root
+from linreg_pl.core.elastic_net import L1Problem, L1Term
 from linreg_pl.core.pseudo_inverse import PseudoInverse
 from linreg_pl.core.scaling import Scaling, theta_of, users_units
 from linreg_pl.core.triangle import Triangle, trapezoid, upper_triangle
@@ -47,6 +50,8 @@ class Optimum:
     dependent: list[int]  # columns of [1, X] that are linearly dependent
     unidentified: list[int]  # those of them whose coefficients no penalty determines either, or hardly
     condition: float  # of T'T, see `PseudoInverse`
+    units: Tensor  # (D,), of the W that are penalised: V = units · W
+    l1_term: L1Term | None  # None if l1 is 0; all else but θ* and J* is that of J without it
 
     @property
     def W(self) -> Tensor:
@@ -128,21 +133,39 @@ class Optimum:
 
     def gap_of(self, error: Tensor) -> float:
         """Computes J(θ) - J* from θ - θ* (1+D, K)."""
-        return float((self.factor @ error).square().sum())
+        squares = float((self.factor @ error).square().sum())
+        return squares if self.l1_term is None else squares + self.l1_term.excess(self.units.unsqueeze(1) * error[1:])
 
     def gradient(self, W: Tensor, b: Tensor) -> Tensor:
-        """Computes dJ/dθ (1+D, K) over all rows: dJ/db, then dJ/dW."""
+        """Computes dJ/dθ (1+D, K) over all rows: dJ/db, then dJ/dW; with l1, less its value at the minimum."""
         return self.gradient_of(self._error(W, b))
 
     def gradient_of(self, error: Tensor) -> Tensor:
         """Computes the same from θ - θ* (1+D, K)."""
         return 2 * self.factor.T @ (self.factor @ error)
 
+    def half_of(self, target: int) -> Tensor:
+        """Returns `half` of the coefficients of a target that are not 0, (1+D, rank); without l1, `half` itself."""
+        if self.l1_term is None:
+            return self.half
+        W = self.W[:, target] != 0
+        chosen = torch.cat([torch.tensor([self.fit_intercept]), W]).nonzero().flatten()
+        half = torch.zeros(len(self.factor.T), len(chosen), dtype=torch.float64)
+        inverse = PseudoInverse(self.factor[:, chosen], torch.zeros(len(chosen), dtype=torch.float64)).half
+        half[chosen, : inverse.shape[1]] = inverse
+        return half
+
     def _error(self, W: Tensor, b: Tensor) -> Tensor:
         return (theta_of(W, b) - self.theta.high) - self.theta.low
 
 
-def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, units: Tensor | None = None) -> Optimum:
+def optimum(
+    data: Triangle,
+    penalty: DoubleDouble,
+    fit_intercept: bool = True,
+    units: Tensor | None = None,
+    l1: float = 0.0,
+) -> Optimum:
     """Computes the minimum of J over the rows of the triangle `data`.
 
     W is solved for on columns less their means, and b follows from W. Where columns are linearly dependent and nothing
@@ -154,7 +177,9 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, u
         penalty: From `penalty_rows`.
         fit_intercept: Whether b is fitted; 0 otherwise.
         units: Scales of the features that are penalised, (D,); 1 if not given.
+        l1: Factor of the l1 penalty, which falls on `units · W`.
     """
+    units = torch.ones(data.num_features).double() if units is None else units
     num_columns, num_targets = 1 + data.num_features, data.num_targets
     free = slice(0 if fit_intercept else 1, num_columns)
     rows = data if fit_intercept else data.centered_at(torch.zeros_like(data.center))
@@ -171,11 +196,15 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, u
     errors = rows.errors[1:num_columns] / scale
     inverse = PseudoInverse(factor[first:, first:], errors)
     known = _of_rows(rows, fit_intercept, errors) if is_penalized else inverse
-    W = inverse.shortest(
-        inverse.solve(right[first:]), torch.ones(data.num_features).double() if units is None else units
-    )
+    W = inverse.shortest(inverse.solve(right[first:]), units)
     is_constant = known.zero & (penalty.high[0, 0] == 0)  # b explains it, unless b is penalised as W is
     W[is_constant] = 0
+    l1_term = None
+    if l1:
+        columns = torch.where(is_constant, 0.0, factor[first:, first:] / units)
+        minimum = L1Problem(columns, right[first:]).solve(l1)
+        l1_term = L1Term.at(l1, minimum, 2 * columns.T @ (right[first:] - columns @ minimum))
+        W = minimum / units.unsqueeze(1)
     theta = torch.zeros(num_columns, num_targets, dtype=torch.float64)
     theta[1:] = W
     half = torch.nn.functional.pad(inverse.half, (0, 0, 1, 0))
@@ -189,7 +218,7 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, u
     dependent = _dependent(rows, known, fit_intercept)
     return Optimum(
         theta=double_double(theta),
-        objective=float(rest.square().sum() + residual.square().sum()),
+        objective=float(rest.square().sum() + residual.square().sum()) + (l1_term.value if l1_term else 0.0),
         factor=torch.cat([torch.zeros(len(factor), free.start, dtype=torch.float64), factor], dim=1),
         penalty=penalty,
         data=rows,
@@ -200,6 +229,8 @@ def optimum(data: Triangle, penalty: DoubleDouble, fit_intercept: bool = True, u
         dependent=dependent,
         unidentified=dependent if inverse.nullity or inverse.condition > NEARLY_SINGULAR else [],
         condition=inverse.condition,
+        units=units,
+        l1_term=l1_term,
     )
 
 

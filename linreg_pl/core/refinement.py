@@ -8,6 +8,8 @@ the coefficients. The gradient at this first solution, in pairs of float64, give
 A correction reduces the error by the factor κ·2⁻⁵³, so one is enough wherever the first solution has any correct
 digit (Björck, "Numerical Methods for Least Squares Problems", 1996, section 6.6.5).
 
+With l1, the same is done for the coefficients that are not 0. At the minimum, the l1 penalty balances their gradient.
+
 The products are taken column by column. Of a table with more columns than rows, they are taken for all columns at once.
 """
 
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.double_double import DoubleDouble, double_double, two_sum
+from linreg_pl.core.elastic_net import L1Term
 from linreg_pl.core.optimum import Optimum
 
 
@@ -46,10 +49,20 @@ def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]]) -> Optimum:
             columns, targets = (columns + center_x).after_ones(), double_double(y[rows]) + center_y
             products = _wide_products if data.is_wide else _products
             total = total + products(columns, targets, theta, *(w[rows] for w in weights))
-    right = total.high / count
-    change = torch.zeros_like(right)
-    change[solution.free] = (solution.half @ (solution.half.T @ right))[solution.free]
-    return replace(solution, theta=two_sum(theta.high, theta.low + change))
+    change, l1_term = torch.zeros_like(total.high), solution.l1_term
+    if l1_term is None:
+        right = total.high / count
+        change[solution.free] = (solution.half @ (solution.half.T @ right))[solution.free]
+        return replace(solution, theta=two_sum(theta.high, theta.low + change))
+    balance = torch.zeros_like(total.high)
+    balance[1:] = -l1_term.l1 / 2 * solution.units.unsqueeze(1) * l1_term.minimum.sign()
+    right = (total + double_double(balance) * double_double(count)).high / count
+    for k in range(right.shape[1]):
+        half = solution.half_of(k)
+        change[:, k] = half @ (half.T @ right[:, k])
+    theta = two_sum(theta.high, theta.low + change)
+    minimum = solution.units.unsqueeze(1) * theta.high[1:]
+    return replace(solution, theta=theta, l1_term=L1Term.at(l1_term.l1, minimum, l1_term.pulls))
 
 
 def _products(

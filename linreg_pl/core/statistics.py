@@ -4,6 +4,10 @@ The model is y = X W + b + ε, with independent ε of one standard deviation for
 are biased. Their standard errors then measure the spread around their own mean, and the effective number of parameters
 is the trace of the matrix that maps y to its prediction.
 
+With l1 there are no standard errors, as the rows also choose which coefficients are 0. The effective number of
+parameters is that trace for the others, which is right on average (Zou, Hastie and Tibshirani, "On the degrees of
+freedom of the lasso", Annals of Statistics 35, 2007). Of several targets, it is the mean.
+
 For standard errors, a weight w is the inverse noise variance: the row's ε has the standard deviation σ / √w. The
 residual deviation estimates σ, for a row of weight 1, as √(sum of w · residual² / degrees_of_freedom). R² uses weighted
 squares about the weighted mean. Each row of weight above 0 counts as one, whatever its weight; rows of weight 0 count
@@ -25,7 +29,7 @@ class Statistics:
     """Statistics of an exact solution.
 
     NaN where there are no more rows than parameters, where the targets do not vary, and for the coefficients that the
-    rows do not determine: those of constant and of linearly dependent columns.
+    rows do not determine: those of constant and of linearly dependent columns. With l1, all standard errors are NaN.
     """
 
     standard_errors: Tensor  # (1+D, K), of b, then of W
@@ -58,7 +62,11 @@ def statistics(solution: Optimum) -> Statistics:
     data, D = solution.data, solution.data.num_features
     rows, targets = data.R / (data.total_weight * data.num_targets) ** 0.5, slice(1 + D, None)
     influence = rows[:, : 1 + D] @ solution.half  # its columns are orthonormal where nothing is penalised
-    degrees_of_freedom = data.num_rows - float(influence.square().sum())
+    num_parameters = float(influence.square().sum())
+    if solution.l1_term is not None:
+        halves = [solution.half_of(k) for k in range(data.num_targets)]
+        num_parameters = sum(float((rows[:, : 1 + D] @ half).square().sum()) for half in halves) / len(halves)
+    degrees_of_freedom = data.num_rows - num_parameters
     residuals = data.R[:, : 1 + D] @ solution.theta.high - data.R[:, targets]
     residual_squares = residuals.square().sum(dim=0)
     deviations = data.R[1 if solution.fit_intercept else 0 :, targets]
@@ -73,7 +81,7 @@ def statistics(solution: Optimum) -> Statistics:
     rounding = residual_rounding(solution)
     is_perfect = smallest_residuals(solution, residual_squares) <= rounding
     return Statistics(
-        standard_errors=spread.unsqueeze(1) * residual_std,
+        standard_errors=spread.unsqueeze(1) * (residual_std if solution.l1_term is None else undefined),
         residual_squares=residual_squares,
         explained_squares=deviations.square().sum(dim=0) - residual_squares,
         residual_std=residual_std,
@@ -109,7 +117,7 @@ def smallest_residuals(solution: Optimum, residual_squares: Tensor, almost_perfe
     """
     data, D = solution.data, solution.data.num_features
     squares = data.R[1 if solution.fit_intercept else 0 :, 1 + D :].square().sum(dim=0)
-    if solution.is_penalized and (residual_squares < almost_perfect * squares).any():
+    if (solution.is_penalized or solution.l1_term) and (residual_squares < almost_perfect * squares).any():
         solution = optimum(data, penalty_rows(D, 0.0), solution.fit_intercept)
         residuals = data.R[:, : 1 + D] @ solution.theta.high - data.R[:, 1 + D :]
         residual_squares = residuals.square().sum(dim=0)

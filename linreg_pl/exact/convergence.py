@@ -46,8 +46,10 @@ class Convergence:
         """Returns the epochs in which the error along each direction of (b, W) halves, by the direction's name.
 
         The fastest come first. With momentum an error shrinks in two modes at once; the slower one counts. With
-        preconditioning all directions are one entry.
+        preconditioning all directions are one entry. With l1 there are none, as coefficients become 0 on the way.
         """
+        if self.settings.l1:
+            return []
         forecast = self.problem.forecast(self.learning_rate, self.settings.momentum)
         if self.is_preconditioned:
             return [("every direction", float(forecast.halving_epochs.amax()))] if len(forecast.rates) else []
@@ -88,7 +90,7 @@ class Convergence:
                 " of J's Hessian (--model.precondition true)."
             )
         condition = self.problem.condition_number
-        if self.problem.constant_columns and condition == math.inf:
+        if (self.problem.constant_columns and condition == math.inf) or self.settings.l1:
             return ""
         (_, fastest), (slow, slowest) = self.halving_epochs[0], self.halving_epochs[-1]
         if condition <= 100:  # the slowest direction takes at most about 100 times as many epochs as the fastest

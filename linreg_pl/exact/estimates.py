@@ -64,7 +64,7 @@ class Estimates:
 
     @property
     def standard_errors(self) -> dict[str, Any]:
-        """Returns the standard errors, robust ones if they were asked for; with l2 > 0, of the biased estimates."""
+        """Returns the standard errors, robust ones if asked for; with l2 of the biased estimates, with l1 NaN."""
         return self._table(lambda row, k: float(self.inference.standard_errors[row, k]))
 
     @property
@@ -96,6 +96,11 @@ class Estimates:
     def num_rows(self) -> int:
         """Returns the number of rows of weight above 0."""
         return self.problem.optimum.data.num_rows
+
+    @property
+    def num_nonzero(self) -> Any:
+        """Returns how many coefficients are not 0, apart from the intercept's."""
+        return self.by_target(lambda k: int((self.problem.optimum.W[:, k] != 0).sum()))
 
     @property
     def r_squared(self) -> Any:
@@ -136,7 +141,7 @@ class Estimates:
 
     @property
     def degrees_of_freedom(self) -> float:
-        """Returns the number of rows less the number of coefficients, with l2 > 0 less their effective number."""
+        """Returns the number of rows less the number of coefficients, with l1 or l2 less their effective number."""
         return self.inference.degrees_of_freedom
 
     @property
@@ -158,7 +163,9 @@ class Estimates:
     @property
     def errors_in_words(self) -> str:
         """Describes the standard errors, where they are not simply those of least squares."""
-        robust, words = self.inference.robust, []
+        robust, words = self.inference.robust, list[str]()
+        if self.settings.l1:
+            return f"none, as --model.l1 is {self.settings.l1:g}"
         if robust is not None and robust.num_groups is not None:
             words.append(f"clustered, {robust.num_groups} clusters")
         elif robust is not None:

@@ -28,7 +28,7 @@ def solution_of(triangle: Triangle, settings: HyperParameters, columns: Columns,
     all_names, fit_intercept = [*columns.feature_names, *columns.target_names], settings.fit_intercept
     standardized = standardization(triangle, fit_intercept)
     scaling = standardized if settings.standardize else users_units(triangle.num_features)
-    solution = posed_optimum(triangle, all_names, settings.l2, fit_intercept, settings.fold_bias, scaling)
+    solution = posed_optimum(triangle, all_names, settings.l2, fit_intercept, settings.fold_bias, scaling, settings.l1)
     scaling = scaling.centered
     factor, coordinates, to_coordinates = descent_coordinates(solution, scaling, settings.preconditions)
     directions, names = factor @ coordinates, ["the intercept", *columns.feature_names]

@@ -75,6 +75,7 @@ class Solution(Estimates):
                 }
             ),
             "standard_errors": self.errors_in_words or "least squares",
+            **({} if optimum.l1_term is None else {"num_nonzero": self.num_nonzero}),
             "objective": optimum.objective,
             "r_squared": self.by_target(lambda k: finite(fit.r_squared[k])),
             "adjusted_r_squared": self.by_target(lambda k: finite(inference.adjusted_r_squared[k])),
@@ -171,7 +172,7 @@ def solve(
     Raises:
         InputError: the standard errors that are asked for do not exist.
     """
-    require_robust(data, robust, cluster)
+    require_robust(data, robust, cluster, model.l1)
     if model.standardize:
         model.standardize_like(data)
     problem, weights = model.problem(data), LogWeights()
@@ -201,7 +202,7 @@ class LogWeights:
             yield chunk
 
 
-def require_robust(data: BatchDataModule, robust: str | None, cluster: str | None) -> None:
+def require_robust(data: BatchDataModule, robust: str | None, cluster: str | None, l1: float = 0.0) -> None:
     """Checks which robust standard errors are asked for.
 
     Raises:
@@ -209,6 +210,9 @@ def require_robust(data: BatchDataModule, robust: str | None, cluster: str | Non
     """
     if robust is None and cluster is None:
         return
+    if l1:
+        flag = "--cluster" if robust is None else "--robust"
+        raise InputError(f"{flag} is about standard errors, and with --model.l1 there are none: leave one of them out")
     if robust is not None and cluster is not None:
         raise InputError(f"robust is {robust} and cluster is {cluster!r}: give --robust or --cluster, not both")
     if robust is not None and robust not in get_args(Robust):

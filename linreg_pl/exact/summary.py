@@ -23,11 +23,26 @@ def fit_lines(solution: Estimates) -> list[str]:
     return [*lines, *(f"WARNING  {warning}" for warning in solution.warnings()), *_criteria(solution)]
 
 
+def zeros_in_words(solution: Estimates) -> list[str]:
+    """Returns a line on the coefficients that l1 makes 0, and on what is then unknown; none without l1."""
+    term, D = solution.problem.optimum.l1_term, len(solution.feature_names)
+    if term is None:
+        return []
+    counts = [f"{D - number} of {D}" for number in term.num_nonzero.tolist()]
+    targets = [""] if len(counts) == 1 else [f" of {printable(name)}" for name in solution.target_names]
+    zeros = ", ".join(f"{count} coefficients{target}" for count, target in zip(counts, targets, strict=True))
+    return [
+        f"{zeros} are 0, as --model.l1 is {term.l1:g}; there are no standard errors, because the same rows choose which"
+    ]
+
+
 def _criteria(solution: Estimates) -> list[str]:
     """Returns the lines below the table."""
     inference, words = solution.inference, solution.errors_in_words
     fit, loss = inference.fit, solution.problem.optimum.objective
     lines = [f"standard errors: {words}"] if words and not fit.is_saturated else []
+    if solution.settings.l1:
+        lines = zeros_in_words(solution)
     lines.append(
         f"{counted(solution.num_rows, 'row')}, loss {loss:.6g}, R² {_listed(fit.r_squared.tolist())},"
         f" residual deviation {_listed(fit.residual_std.tolist())}"
@@ -36,11 +51,14 @@ def _criteria(solution: Estimates) -> list[str]:
         return lines
     tests = inference.f_tests
     between, within = tests[0].degrees_of_freedom
+    f_test = (
+        f" F {_listed(test.statistic for test in tests)} on {between:.6g} and {within:.6g} degrees of freedom,"
+        f" p {', '.join(_p_value(test.p_value) for test in tests)}"
+    )
     return [
         *lines,
         f"adjusted R² {_listed(inference.adjusted_r_squared.tolist())},"
-        f" F {_listed(test.statistic for test in tests)} on {between:.6g} and {within:.6g} degrees of freedom,"
-        f" p {', '.join(_p_value(test.p_value) for test in tests)}",
+        + (f" {within:.6g} degrees of freedom" if solution.settings.l1 else f_test),
         f"log-likelihood {_listed(inference.log_likelihood.tolist())}, AIC {_listed(inference.aic.tolist())},"
         f" BIC {_listed(inference.bic.tolist())}",
         *_inflation(solution),
@@ -62,6 +80,9 @@ def _table(solution: Estimates, target: int) -> list[str]:
     width = max(9, *map(len, names))
     title = "" if len(solution.target_names) == 1 else printable(solution.target_names[target])
     lines = [f"{title:{width}}  {HEADER[0]:>12}  {HEADER[1]:>14}  {HEADER[2]:>9}  {HEADER[3]:>9}    {HEADER[4]}"]
+    if solution.settings.l1:
+        estimates = zip(names, (texts[0] for texts in cells(solution, target)), strict=True)
+        return [f"{title:{width}}  {HEADER[0]:>12}", *(f"{name:{width}}  {text:>12}" for name, text in estimates)]
     for name, (estimate, error, t, p, interval) in zip(names, cells(solution, target), strict=True):
         line = f"{name:{width}}  {estimate:>12}  {error:>14}"
         lines.append(line + (f"  {t:>9}  {p:>9}    {interval}" if interval else ""))
@@ -102,7 +123,7 @@ def convergence_lines(solution: Estimates) -> list[str]:
     return [
         _condition_line(solution),
         "largest stable learning rate " + ", ".join(f"{rate:.5g} {rate_labels[name]}" for name, rate in rates.items()),
-        *_direction_lines(solution),
+        *([] if solution.settings.l1 else _direction_lines(solution)),
         *filter(None, [solution.convergence.advice()]),
     ]
 
@@ -141,10 +162,11 @@ def _direction_lines(solution: Estimates, most: int = 12) -> list[str]:
 def solution_html(solution: Estimates) -> str:
     """Returns the same table, and the lines below it, as HTML."""
     tables = []
+    num_columns = 1 if solution.settings.l1 else len(HEADER)
     for target, title in enumerate(solution.target_names):
-        header = "".join(f"<th>{each}</th>" for each in ("", *HEADER))
+        header = "".join(f"<th>{each}</th>" for each in ("", *HEADER[:num_columns]))
         body = "".join(
-            f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{text}</td>' for text in texts)}</tr>"
+            f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{text}</td>' for text in texts[:num_columns])}</tr>"
             for (name, _), texts in zip(solution.rows(), cells(solution, target), strict=True)
         )
         tables.append(f"<table><caption>{html.escape(title)}</caption><tr>{header}</tr>{body}</table>")

@@ -96,7 +96,8 @@ def changed_settings(
     if checkpoint.data_state(type(data)) is None or checkpoint.data is None:
         return [f"data: not {type(data).__name__}"]
     current = {**data.hparams, **model.hparams}
-    saved = {**checkpoint.datamodule_hyper_parameters, **checkpoint.hyper_parameters}
+    # Checkpoints of earlier versions have no l1.
+    saved = {"l1": 0.0, **checkpoint.datamodule_hyper_parameters, **checkpoint.hyper_parameters}
     not_compared = {"path", "val_path", "test_path", "memory_limit"}
     names = [name for name in current if name in saved and name not in not_compared and current[name] != saved[name]]
     changes = [f"{name}: {saved[name]}, now {current[name]}" for name in names]

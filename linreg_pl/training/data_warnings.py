@@ -35,7 +35,8 @@ def data_warnings(problem: Problem, fit: Statistics, target_names: list[str]) ->
     if problem.constant_columns:
         verb = "is constant: its W is" if len(problem.constant_columns) == 1 else "are constant: their W are"
         sentences.append(f"{quoted(problem.constant_columns)} {verb} 0")
-    if problem.dependent_columns and not fit.is_saturated:
+    is_chosen_by_l1 = problem.optimum.l1_term is not None and problem.optimum.data.is_wide
+    if problem.dependent_columns and not fit.is_saturated and not is_chosen_by_l1:
         sentences.append(collinear(problem))
     return sentences
 
@@ -43,7 +44,8 @@ def data_warnings(problem: Problem, fit: Statistics, target_names: list[str]) ->
 def too_few_rows(problem: Problem) -> str:
     """Says that no degrees of freedom are left, and what to do."""
     rows, coefficients = problem.optimum.data.num_rows, len(problem.optimum.theta.high[problem.optimum.free])
-    many = ", and many W are exact, of which the smallest are shown" if problem.optimum.nullity else ""
+    has_many = problem.optimum.nullity and problem.optimum.l1_term is None
+    many = ", and many W are exact, of which the smallest are shown" if has_many else ""
     return (
         f"{rows} row{'s leave' if rows != 1 else ' leaves'} no degrees of freedom for {coefficients} coefficients, so"
         f" there are no standard errors{many}: use fewer features or more rows; is an identifier among the features?"
@@ -53,6 +55,10 @@ def too_few_rows(problem: Problem) -> str:
 def collinear(problem: Problem) -> str:
     """Says which columns are collinear, and what determines their coefficients."""
     columns = quoted(problem.dependent_columns)
+    if problem.optimum.l1_term is not None:
+        return (
+            f"{columns} are collinear: only the penalty, --model.l1 {problem.optimum.l1_term.l1:g}, chooses among them"
+        )
     if problem.optimum.nullity:
         return f"{columns} are collinear: many W are exact, and the smallest of them is shown"
     return f"{columns} are collinear: only the penalty, --model.l2 {problem.l2:g}, determines their values"

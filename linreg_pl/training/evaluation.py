@@ -24,6 +24,7 @@ class EvaluatedModule(LightningModule):
     W: Tensor  # (D, K), in the units in which it is trained
     b: Tensor  # (K,), likewise
     l2: float
+    l1: float
     fold_bias: bool
     standardize: bool
     x_mean: Tensor  # (D,), float64, if features are standardized; NaN until the data is known
@@ -118,8 +119,8 @@ class EvaluatedModule(LightningModule):
     def loss(self, residuals: Tensor) -> Tensor:
         """Returns the square of each residual X W + b - y, (N, K); a subclass may override it with another loss.
 
-        J is then `mean(w · loss(X W + b - y)) + l2 · sum(W²)`. The exact solution remains that of least squares: a run
-        with another loss has no gap, and no `val/loss`, which comes from sums of squares.
+        J is then `mean(w · loss(X W + b - y))` and the penalties. The exact solution remains that of least squares: a
+        run with another loss has no gap, and no `val/loss`, which comes from sums of squares.
         """
         return residuals.square()
 
@@ -177,7 +178,7 @@ class EvaluatedModule(LightningModule):
         R² is NaN if no target varies.
         """
         W, b = (parameter.detach().to("cpu", torch.float64) for parameter in (self.W, self.b))
-        penalty = objective.penalty(W, self.l2) + (objective.penalty(b, self.l2) if self.fold_bias else 0)
+        penalty = objective.penalty(W, self.l2, self.l1) + (objective.penalty(b, self.l2) if self.fold_bias else 0)
         loss = {} if self.has_own_loss else {"loss": rows.mse + float(penalty)}
         return {**loss, "mse": rows.mse, "r2": rows.r2}
 

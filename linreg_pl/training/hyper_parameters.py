@@ -20,6 +20,7 @@ class HyperParameters:
     num_targets: int
     learning_rate: float | Literal["auto"]
     l2: float
+    l1: float
     momentum: float
     schedule: Schedule
     tail_averaging: float
@@ -45,16 +46,24 @@ class HyperParameters:
             raise InputError(
                 f"tail_averaging is {self.tail_averaging}: give --model.tail_averaging a number from 0 to 1"
             )
-        for name, value in (("l2", self.l2), ("init_std", self.init_std)):
+        for name, value in (("l1", self.l1), ("l2", self.l2), ("init_std", self.init_std)):
             if not 0 <= value < math.inf:
                 raise InputError(f"{name} is {value}: give --model.{name} a finite number, 0 or more")
+        if self.l1 and self.fold_bias:
+            raise InputError(
+                f"fold_bias is true and l1 is {self.l1:g}: l1 penalises W alone, so leave out --model.fold_bias"
+            )
         if not 0 <= self.init_seed < 2**63:
             raise InputError(f"init_seed is {self.init_seed}: give --model.init_seed a whole number from 0 to 2^63 - 1")
 
     @property
     def preconditions(self) -> bool:
-        """Returns whether gradients are preconditioned. For more features the products would outlast the gradient."""
-        return self.precondition and self.num_features < 2048
+        """Returns whether gradients are preconditioned.
+
+        For more features the products would outlast the gradient. With l1, a soft threshold of each coefficient is the
+        right step only if its own gradient moves it.
+        """
+        return self.precondition and self.num_features < 2048 and not self.l1
 
     @property
     def needs_of_data(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 prediction = X W + b                 X (N, D), W (D, K), b (K,)
 W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
+With l1, W ← soft(W, learning_rate · l1) follows, see `core/objective.py`.
 """
 
 import math
@@ -23,12 +24,13 @@ from linreg_pl.training.executions import Execution
 from linreg_pl.training.hyper_parameters import HyperParameters
 from linreg_pl.training.lightning_counters import count_batches, counted_step
 from linreg_pl.training.observed import ObservedModule
+from linreg_pl.training.proximal_step import require_plain_descent, shrink
 from linreg_pl.training.tail_average import TailAverage
 from linreg_pl.tutorial import model_settings
 
 
 class LinearRegression(ObservedModule):
-    """Linear regression by mini-batch gradient descent on `mean((X W + b - y)²) + l2 · sum(W²)`.
+    """Linear regression by mini-batch gradient descent on J, `mean((X W + b - y)²) + l2 · sum(W²)`.
 
     Trains under any `lightning.Trainer` on batches `(x, y)` of shapes (N, D) and (N, K). With weights (N, 1), a batch
     is `(x, y, weights)`, and J is `mean(weights · (X W + b - y)²) + l2 · sum(W²)`. Steps use Lightning's manual
@@ -41,6 +43,8 @@ class LinearRegression(ObservedModule):
         learning_rate: Step size of SGD; `auto` takes half of the largest stable one, once the data is known, or less
             where a preconditioned run on a cosine schedule covers the distance with less.
         l2: Factor of the penalty on W, in the units in which W is trained (see standardize); b has no penalty.
+        l1: Factor of a further term of J, `l1 · sum|W|` in the same units, which makes some of W exactly 0. Without l2,
+            scikit-learn's `Lasso(alpha=K*l1/2)` has the same solution. Steps are then not preconditioned.
         momentum: Momentum coefficient, as in `torch.optim.SGD`; 0 is plain SGD.
         schedule: Learning rate over the run's steps: constant, cosine (down to 0), or one_cycle (up and down). The
             scheduler of a subclass replaces it.
@@ -71,6 +75,7 @@ class LinearRegression(ObservedModule):
         num_targets: int = 1,
         learning_rate: float | Literal["auto"] = "auto",
         l2: float = 0.0,
+        l1: float = 0.0,
         momentum: float = 0.0,
         schedule: Schedule = "cosine",
         tail_averaging: float = 0.0,
@@ -85,13 +90,15 @@ class LinearRegression(ObservedModule):
         super().__init__()
         # A checkpoint holds plain types only: NumPy's numbers would need code to load.
         learning_rate = learning_rate if learning_rate == "auto" else float(learning_rate)
-        l2, momentum, init_std, tail_averaging = float(l2), float(momentum), float(init_std), float(tail_averaging)
+        l2, l1, momentum = float(l2), float(l1), float(momentum)
+        init_std, tail_averaging = float(init_std), float(tail_averaging)
         num_features, num_targets, init_seed = int(num_features), int(num_targets), int(init_seed)
         self.settings = HyperParameters(
             num_features=num_features,
             num_targets=num_targets,
             learning_rate=learning_rate,
             l2=l2,
+            l1=l1,
             momentum=momentum,
             schedule=schedule,
             tail_averaging=tail_averaging,
@@ -110,6 +117,7 @@ class LinearRegression(ObservedModule):
         self._newest = NewestStep()
         self.learning_rate = math.nan if learning_rate == "auto" else learning_rate
         self.l2 = l2
+        self.l1 = l1
         self.momentum = momentum
         self.schedule: Schedule = schedule
         self.tail_averaging = tail_averaging
@@ -169,9 +177,11 @@ class LinearRegression(ObservedModule):
         In a run that only a callback can end, the learning rate keeps its full value, and there is no average.
 
         Raises:
-            InputError: the run has no end at all.
+            InputError: the run has no end at all, or l1 does not go with its optimizer.
         """
         self._is_new, self._total_steps, self._tail = False, 0, None
+        if self.l1:
+            require_plain_descent(self.trainer.optimizers)
         if not self.depends_on_length:
             return
         steps = self.total_steps()
@@ -233,7 +243,7 @@ class LinearRegression(ObservedModule):
         """
         (x, y, *rest), W, b = batch, self.W, self.b
         weights = rest[0] if rest else None
-        step = objective.value_and_gradient(x, y, W, b, self.l2, weights)
+        step = objective.value_and_gradient(x, y, W, b, self.l2, weights, self.l1)
         if self.has_own_loss:
             step = objective.with_loss(step, self.loss, x, W, weights)
         if self.fold_bias:
@@ -253,6 +263,8 @@ class LinearRegression(ObservedModule):
             rate = self.learning_rate * share(self.schedule, steps_taken / self._total_steps)
             self.trainer.optimizers[0].param_groups[0]["lr"] = rate
         update()
+        if self.l1:
+            shrink(W, self.trainer.optimizers[0], self._share_of_rows * self.l1)
         if self._tail is not None:
             self._tail.include(steps_taken + 1, W, b, self.mean_theta, self.num_averaged)
         for scheduler in schedulers:

@@ -1,15 +1,34 @@
-"""Solves the least-squares problem that the triangle of some rows poses under the settings of a model."""
+"""Poses the problem of a run, and solves it, before the first step.
+
+One pass over the rows gives the exact solution. The Hessians of an epoch's batches give the largest stable learning
+rate. If batches are drawn anew at every epoch, a second pass accounts for rare rows, which may be in any of them.
+"""
 
 from collections.abc import Sequence
 
+import torch
+
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
+from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import Scaling
+from linreg_pl.core.stability import batch_hessian, curvature_noise, noise_bias, noise_ratio
+from linreg_pl.core.statistics import statistics, worst_in_standard_errors
 from linreg_pl.core.triangle import Triangle
+from linreg_pl.data.fit_rows import FitRows
+from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError, quoted
+from linreg_pl.training.coordinates import descent_coordinates
+from linreg_pl.training.problem import Problem
 
 
 def posed_optimum(
-    triangle: Triangle, names: Sequence[str], l2: float, fit_intercept: bool, fold_bias: bool, scaling: Scaling
+    triangle: Triangle,
+    names: Sequence[str],
+    l2: float,
+    fit_intercept: bool,
+    fold_bias: bool,
+    scaling: Scaling,
+    l1: float = 0.0,
 ) -> Optimum:
     """Returns the optimum of X and y less the means of the scaling.
 
@@ -20,6 +39,7 @@ def posed_optimum(
         fit_intercept: Whether b is trained.
         fold_bias: Whether b is penalised.
         scaling: Of the W and b that are trained.
+        l1: As in `LinearRegression`.
 
     Raises:
         InputError: a column's values are so small or so large that their squares are 0 or infinite in float64.
@@ -31,4 +51,89 @@ def posed_optimum(
     if large:
         raise InputError(f"{quoted(large)}: values are larger than 1e150; divide the column by a large number")
     penalty = penalty_rows(triangle.num_features, l2, fold_bias, scaling.centered)
-    return optimum(triangle.centered_at(scaling.center(triangle.num_targets)), penalty, fit_intercept, scaling.scales)
+    rows = triangle.centered_at(scaling.center(triangle.num_targets))
+    return optimum(rows, penalty, fit_intercept, scaling.scales, l1)
+
+
+def problem(
+    data: FitRows,
+    l2: float,
+    fit_intercept: bool,
+    fold_bias: bool,
+    scaling: Scaling,
+    precondition: bool = False,
+    l1: float = 0.0,
+    *,
+    num_samples: int = 16,
+    max_cycle_work: float = 2e6,
+) -> Problem:
+    """Returns the problem that the data poses under these settings of the model; takes the pass over the data.
+
+    Where the solution of the triangle may have less than some nine digits, another pass refines it.
+
+    Args:
+        data: Set up for fit.
+        l2: As in `LinearRegression`, like the next two.
+        fit_intercept: Whether b is trained.
+        fold_bias: Whether b is penalised.
+        scaling: Of the W and b that are trained.
+        precondition: Whether gradients are multiplied by the inverse of the Hessian.
+        l1: As in `LinearRegression`.
+        num_samples: Size of the sample of batches, if an epoch has too many, or draws new ones each time.
+        max_cycle_work: Limit of the number of batches times Q³. The bound of a cycle takes about 100 products of that
+            many multiplications. With momentum, it takes about 400 products, each eight times as large: seconds.
+
+    Raises:
+        InputError: a column's values are so small or so large that their squares are 0 or infinite in float64.
+    """
+    data.restore()  # to the user's units
+    all_names = [*data.feature_names, *data.target_names]
+    solution = posed_optimum(data.triangle, all_names, l2, fit_intercept, fold_bias, scaling, l1)
+    center, scaling = scaling.center(data.num_targets), scaling.centered
+    explains_most = solution.objective < 1e-12 * solution.data.variance(fit_intercept)
+    if solution.condition > 1e12 or (explains_most and not statistics(solution).is_perfect.all()):
+        solution = refined(solution, data.watched_rows())
+    factor, coordinates, to_coordinates = descent_coordinates(solution, scaling, precondition)
+    of_columns = scaling.to_users(torch.nn.functional.pad(coordinates, (0, 0, solution.free.start, 0)))
+
+    def centered(batch: Batch) -> Batch:
+        x, y, *weights = batch
+        return (x.double() - center[: data.num_features], y.double() - center[data.num_features :], *weights)
+
+    count = data.steps_per_epoch
+    is_cycle = data.has_fixed_batches and count * coordinates.shape[1] ** 3 <= max_cycle_work
+    # Spread over the epoch: a streamed table is shuffled in windows, which may differ.
+    sample = sorted({index * count // num_samples for index in range(num_samples)})
+    penalty_of_batch = solution.penalty.high[: 0 if data.triangle.is_wide and l2 == 0 else None]
+    batches = list(map(centered, data.batches(range(count) if is_cycle else sample)))
+    hessians = [
+        batch_hessian(x, penalty_of_batch, data.num_targets, of_columns, *weights) * (len(x) / data.batch_size)
+        for x, _, *weights in batches
+    ]
+    noise, bias, ratio, num_rows = None, 0.0, 1.0, data.num_rows_to_fit
+    if not data.has_fixed_batches and count > 1:
+        sampled = data.batch_size, of_columns, solution.data.total_weight / num_rows
+        noise, weighted = curvature_noise(map(centered, data.watched_rows()), solution.data, *sampled)
+        bias = worst_in_standard_errors(solution, noise_bias(weighted, solution.theta.high, *sampled, num_rows)[1:])
+        mse = statistics(solution).residual_std.square()
+        ratio = noise_ratio(batches, solution.theta.high, mse, of_columns)
+    names = ["the intercept", *data.feature_names]
+    return Problem(
+        optimum=solution,
+        scaling=scaling,
+        whole_factor=factor,
+        coordinates=coordinates,
+        to_coordinates=to_coordinates,
+        hessians=torch.stack(hessians),
+        variance_explained=max(0.0, solution.data.variance(fit_intercept) - solution.objective),
+        is_cycle=is_cycle,
+        curvature_noise=noise,
+        noise_bias=bias,
+        noise_ratio=ratio,
+        num_rows=num_rows,
+        steps_per_epoch=count,
+        batch_size=data.batch_size,
+        l2=l2,
+        constant_columns=[names[column] for column in solution.constant],
+        dependent_columns=[names[column] for column in solution.unidentified],
+    )

@@ -18,7 +18,8 @@ from linreg_pl.training.checkpoint_contents import CheckpointContents, DescentSe
 from linreg_pl.training.evaluation import EvaluatedModule
 from linreg_pl.training.hyper_parameters import HyperParameters
 from linreg_pl.training.planning import most_epochs, planned_plain_descent, preconditioned_descent
-from linreg_pl.training.problem import Problem, problem
+from linreg_pl.training.posed import problem
+from linreg_pl.training.problem import Problem
 
 
 class PreparedModule(EvaluatedModule):
@@ -46,7 +47,7 @@ class PreparedModule(EvaluatedModule):
         scaling = self.scaling
         if self._problem is None or self._problem[0] is not data.triangle or not self._problem[1].equals(scaling):
             precondition, preparation = self.settings.preconditions, data.preparation
-            posed = problem(data, self.l2, self.fit_intercept, self.fold_bias, scaling, precondition)
+            posed = problem(data, self.l2, self.fit_intercept, self.fold_bias, scaling, precondition, self.l1)
             if preparation is not None:
                 data.prepare(*preparation)
             self._problem = data.triangle, scaling, posed

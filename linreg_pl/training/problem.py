@@ -1,8 +1,4 @@
-"""Computes a run's exact solution, largest stable learning rate and length, before its first step.
-
-One pass over the rows gives the exact solution. The Hessians of an epoch's batches give the largest stable learning
-rate. If batches are drawn anew at every epoch, a second pass accounts for rare rows, which may be in any of them.
-"""
+"""Describes the problem that a run solves: its exact solution, largest stable learning rates, forecast and gap."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,23 +10,11 @@ from torch import Tensor
 
 from linreg_pl.core.forecast import Forecast, course, forecast, forecast_of_cycle, forecast_of_gap
 from linreg_pl.core.optimum import Optimum
-from linreg_pl.core.refinement import refined
+from linreg_pl.core.proximal_course import proximal_course
 from linreg_pl.core.scaling import Scaling, theta_of
-from linreg_pl.core.stability import (
-    batch_hessian,
-    curvature_noise,
-    cycle,
-    largest_in_mean_square,
-    largest_stable_learning_rate,
-    noise_bias,
-    noise_ratio,
-)
+from linreg_pl.core.stability import cycle, largest_in_mean_square, largest_stable_learning_rate
 from linreg_pl.core.statistics import statistics, worst_in_standard_errors
-from linreg_pl.data.fit_rows import FitRows
-from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError
-from linreg_pl.training.coordinates import descent_coordinates
-from linreg_pl.training.posed import posed_optimum
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,17 +78,23 @@ class Problem:
         - `cycle`: steps take the known batches in turn. Only if every epoch has the same batches, and not too many.
         - `mean_square`: steps take random batches, and the mean square of the error shrinks. Only if batches are drawn
           anew at every epoch.
+
+        With l1, a soft threshold follows each step. It brings no two points further apart, so rates at which each step
+        contracts stay stable; those at which only the whole cycle does may not. With momentum β this is proved for
+        1 - β times the rates without it (Ochs et al., "iPiano", SIAM Journal on Imaging Sciences 7, 2014).
         """
-        largest = float(self.eigenvalues[0]) if len(self.eigenvalues) else 0.0
-        rates = {"full_batch": 2 * (1 + momentum) / largest if largest > 0 else float("inf")}
+        largest, has_l1 = float(self.eigenvalues[0]) if len(self.eigenvalues) else 0.0, self.optimum.l1_term is not None
+        growth = 1 - momentum if has_l1 else 1 + momentum
+        rates = {"full_batch": 2 * growth / largest if largest > 0 else float("inf")}
         if not len(self.eigenvalues) or (self.is_cycle and self.steps_per_epoch == 1):
             return rates
         steepest = float(torch.linalg.eigvalsh(self.hessians)[:, -1].max())
-        rates["worst_batch"] = 2 * (1 + momentum) / steepest if steepest > 0 else float("inf")
-        if self.is_cycle:
+        rates["worst_batch"] = 2 * growth / steepest if steepest > 0 else float("inf")
+        if self.is_cycle and not has_l1:
             rates["cycle"] = largest_stable_learning_rate(self.hessians, momentum)
         if self.curvature_noise is not None and largest > 0:
-            rates["mean_square"] = largest_in_mean_square(largest, self.curvature_noise, momentum)
+            bound = largest_in_mean_square(largest, self.curvature_noise, 0.0 if has_l1 else momentum)
+            rates["mean_square"] = growth * bound if has_l1 else bound
         return rates
 
     def largest_stable_learning_rate(self, momentum: float = 0.0) -> float:
@@ -115,14 +105,14 @@ class Problem:
     def instability(self, learning_rate: float, momentum: float = 0.0) -> str:
         """Returns a warning if a learning rate is too high, else an empty string.
 
-        A run diverges above the bound of its cycle, or of all rows. Above the bound of the worst batch, it may
-        converge, because other batches compensate. Above the bound of the mean square, it may converge until a rare
-        row is drawn.
+        A run diverges above the bound of its cycle, or of all rows; with l1, it may. Above the bound of the worst
+        batch, it may converge, because other batches compensate. Above the bound of the mean square, it may converge
+        until a rare row is drawn.
         """
         rates, bound = self.stable_learning_rates(momentum), self.largest_stable_learning_rate(momentum)
         if learning_rate <= bound:
             return ""
-        surely = learning_rate > rates.get("cycle", rates["full_batch"])
+        surely = learning_rate > rates.get("cycle", rates["full_batch"]) and self.optimum.l1_term is None
         word = "will" if surely else "may"
         return f"learning_rate {learning_rate:g} is above {bound:.5g}, the largest stable one: descent {word} diverge"
 
@@ -172,8 +162,11 @@ class Problem:
         return self.optimum.gap_of(self.scaling.to_users(errors))
 
     def gradient(self, errors: Tensor) -> Tensor:
-        """Computes J's gradient (P, K) over all rows at `errors` (1+D, K)."""
-        return self.scaling.of_rows(self.optimum.gradient_of(self.scaling.to_users(errors)).T).T[self.optimum.free]
+        """Computes J's gradient (P, K) over all rows at `errors` (1+D, K); with l1, its shortest subgradient."""
+        gradient = self.scaling.of_rows(self.optimum.gradient_of(self.scaling.to_users(errors)).T).T
+        if self.optimum.l1_term is not None:
+            gradient[1:] = self.optimum.l1_term.subgradient(gradient[1:], errors[1:])
+        return gradient[self.optimum.free]
 
     def in_coordinates(self, errors: Tensor) -> Tensor:
         """Returns u (Q, K) of an error θ - θ* (1+D, K)."""
@@ -193,7 +186,13 @@ class Problem:
     def forecast_of_gap(
         self, errors: Tensor, every_n_epochs: int, count: int, learning_rate: float, momentum: float = 0.0
     ) -> Tensor:
-        """Forecasts J - J* at `errors` (1+D, K), and then `count` times after `every_n_epochs` each; (1 + count,)."""
+        """Forecasts J - J* at `errors` (1+D, K), and then `count` times after `every_n_epochs` each; (1 + count,).
+
+        With l1 there are fewer values if the steps are very many.
+        """
+        if self.optimum.l1_term is not None:
+            every_n_steps = every_n_epochs * self.steps_per_epoch
+            return self.course(errors, every_n_steps, count, lambda _: learning_rate, momentum)[1]
         factor, errors = self.factor, self.in_coordinates(errors)
         if self.is_cycle:
             epoch = cycle(self.hessians, learning_rate, momentum)
@@ -212,89 +211,13 @@ class Problem:
     ) -> tuple[Tensor, Tensor]:
         """Computes θ - θ*, (1 + count, P, K), and J - J*, (1 + count,), at the start and after `every_n_steps` each.
 
-        Each step takes all rows and has its own learning rate; batches follow this course on average.
+        Each step takes all rows and has its own learning rate; batches follow this course on average. With l1 there are
+        fewer values if the steps are very many.
         """
+        if self.optimum.l1_term is not None:
+            free, setting = self.optimum.free, (learning_rate_at, momentum, every_n_steps, count)
+            course_of_errors = proximal_course(self.whole_factor, self.optimum.l1_term, errors[free], *setting)
+            padded = torch.nn.functional.pad(course_of_errors, (0, 0, free.start, 0))
+            return course_of_errors, torch.tensor([self.gap(each) for each in padded], dtype=torch.float64)
         inner = course(self.factor, self.in_coordinates(errors), learning_rate_at, momentum, every_n_steps, count)
         return self.coordinates @ inner, (self.factor @ inner).square().sum(dim=(1, 2))
-
-
-def problem(
-    data: FitRows,
-    l2: float,
-    fit_intercept: bool,
-    fold_bias: bool,
-    scaling: Scaling,
-    precondition: bool = False,
-    *,
-    num_samples: int = 16,
-    max_cycle_work: float = 2e6,
-) -> Problem:
-    """Returns the problem that the data poses under these settings of the model; takes the pass over the data.
-
-    Where the solution of the triangle may have less than some nine digits, another pass refines it.
-
-    Args:
-        data: Set up for fit.
-        l2: As in `LinearRegression`, like the next two.
-        fit_intercept: Whether b is trained.
-        fold_bias: Whether b is penalised.
-        scaling: Of the W and b that are trained.
-        precondition: Whether gradients are multiplied by the inverse of the Hessian.
-        num_samples: Size of the sample of batches, if an epoch has too many, or draws new ones each time.
-        max_cycle_work: Limit of the number of batches times Q³. The bound of a cycle takes about 100 products of that
-            many multiplications. With momentum, it takes about 400 products, each eight times as large: seconds.
-
-    Raises:
-        InputError: a column's values are so small or so large that their squares are 0 or infinite in float64.
-    """
-    data.restore()  # to the user's units
-    all_names = [*data.feature_names, *data.target_names]
-    solution = posed_optimum(data.triangle, all_names, l2, fit_intercept, fold_bias, scaling)
-    center, scaling = scaling.center(data.num_targets), scaling.centered
-    explains_most = solution.objective < 1e-12 * solution.data.variance(fit_intercept)
-    if solution.condition > 1e12 or (explains_most and not statistics(solution).is_perfect.all()):
-        solution = refined(solution, data.watched_rows())
-    factor, coordinates, to_coordinates = descent_coordinates(solution, scaling, precondition)
-    of_columns = scaling.to_users(torch.nn.functional.pad(coordinates, (0, 0, solution.free.start, 0)))
-
-    def centered(batch: Batch) -> Batch:
-        x, y, *weights = batch
-        return (x.double() - center[: data.num_features], y.double() - center[data.num_features :], *weights)
-
-    count = data.steps_per_epoch
-    is_cycle = data.has_fixed_batches and count * coordinates.shape[1] ** 3 <= max_cycle_work
-    # Spread over the epoch: a streamed table is shuffled in windows, which may differ.
-    sample = sorted({index * count // num_samples for index in range(num_samples)})
-    penalty_of_batch = solution.penalty.high[: 0 if data.triangle.is_wide and l2 == 0 else None]
-    batches = list(map(centered, data.batches(range(count) if is_cycle else sample)))
-    hessians = [
-        batch_hessian(x, penalty_of_batch, data.num_targets, of_columns, *weights) * (len(x) / data.batch_size)
-        for x, _, *weights in batches
-    ]
-    noise, bias, ratio, num_rows = None, 0.0, 1.0, data.num_rows_to_fit
-    if not data.has_fixed_batches and count > 1:
-        sampled = data.batch_size, of_columns, solution.data.total_weight / num_rows
-        noise, weighted = curvature_noise(map(centered, data.watched_rows()), solution.data, *sampled)
-        bias = worst_in_standard_errors(solution, noise_bias(weighted, solution.theta.high, *sampled, num_rows)[1:])
-        mse = statistics(solution).residual_std.square()
-        ratio = noise_ratio(batches, solution.theta.high, mse, of_columns)
-    names = ["the intercept", *data.feature_names]
-    return Problem(
-        optimum=solution,
-        scaling=scaling,
-        whole_factor=factor,
-        coordinates=coordinates,
-        to_coordinates=to_coordinates,
-        hessians=torch.stack(hessians),
-        variance_explained=max(0.0, solution.data.variance(fit_intercept) - solution.objective),
-        is_cycle=is_cycle,
-        curvature_noise=noise,
-        noise_bias=bias,
-        noise_ratio=ratio,
-        num_rows=num_rows,
-        steps_per_epoch=count,
-        batch_size=data.batch_size,
-        l2=l2,
-        constant_columns=[names[column] for column in solution.constant],
-        dependent_columns=[names[column] for column in solution.unidentified],
-    )

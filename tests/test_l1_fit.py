@@ -1,0 +1,127 @@
+"""Training with l1: proximal steps, J and the gap, resuming, and what is refused."""
+
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+import linreg_pl
+from linreg_pl.core import objective
+from linreg_pl.errors import InputError
+from tests.problems import problem
+
+L1 = 0.4
+
+
+def rows_of(num_rows: int = 60) -> tuple[Tensor, Tensor]:
+    """Draws x and y with a signal in the first of 5 columns."""
+    x, noise, *_ = problem(num_rows, 5, 1, 0.0, seed=3)
+    return x, 2 * x[:, :1] + noise + 4
+
+
+def fitted(max_epochs: int, ckpt_path: Path | None = None, **settings: float) -> tuple[lightning.Trainer, Tensor]:
+    """Trains under a plain trainer on a loader in float64; returns the trainer, and b over W."""
+    torch.manual_seed(0)
+    model = linreg_pl.LinearRegression(5, 1, l1=L1, schedule="constant", **settings)  # type: ignore[arg-type]
+    trainer = lightning.Trainer(
+        max_epochs=max_epochs,
+        precision="64-true",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, DataLoader(TensorDataset(*rows_of()), batch_size=20), ckpt_path=ckpt_path, weights_only=True)
+    return trainer, torch.cat([model.b.detach().unsqueeze(0), model.W.detach()])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_descent_ends_at_the_minimum(momentum: float) -> None:
+    """On all rows W ends at the exact solution, with the same zeros, and the gap at 0."""
+    x, y = rows_of()
+    exact = linreg_pl.solve(x.numpy(), y[:, 0].numpy(), l1=L1)
+    model = linreg_pl.fit(
+        x.numpy(),
+        y[:, 0].numpy(),
+        l1=L1,
+        momentum=momentum,
+        schedule="constant",
+        max_epochs=600,
+        trainer={"precision": "64-true"},
+    )
+    W, b = model.coefficients()
+    optimum = exact.problem.optimum
+    assert 0 < exact.num_nonzero < 5
+    torch.testing.assert_close(W, optimum.W, rtol=0, atol=1e-9)
+    torch.testing.assert_close(b, optimum.b, rtol=0, atol=1e-9)
+    assert ((W == 0) == (optimum.W == 0)).all()
+    posed = model.problem_of_run()
+    assert posed.gap(posed.errors(model.W, model.b)) <= 1e-15
+    assert float(posed.gradient(posed.errors(model.W, model.b)).abs().max()) <= 1e-8
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_resumed_run_has_the_same_bits(tmp_path: Path, momentum: float) -> None:
+    _, whole = fitted(6, momentum=momentum)
+    trainer, half = fitted(3, momentum=momentum)
+    path = tmp_path / "half.ckpt"
+    trainer.save_checkpoint(path)
+    _, resumed = fitted(6, path, momentum=momentum)
+    assert not torch.equal(half, whole)
+    assert torch.equal(resumed, whole)
+
+
+def test_loss_and_gap_include_l1() -> None:
+    trainer, theta = fitted(3)
+    metrics, module = trainer.callback_metrics, trainer.lightning_module
+    assert isinstance(module, linreg_pl.LinearRegression)
+    x, y = rows_of()
+    posed, (W, b) = module.problem_of_run(), module.coefficients()
+    z = (x - module.x_mean) / module.x_scale
+    cost = objective.objective(z, y - module.y_mean, theta[1:], theta[0], 0.0, l1=L1)
+    assert float(metrics["gap/objective"]) == pytest.approx(float(cost) - posed.optimum.objective, rel=1e-9)
+    step = module.newest_step
+    assert step is not None
+    assert float(step.loss) == pytest.approx(float(step.mse + L1 * step.penalized.abs().sum()))
+    assert W.shape == (5, 1)
+    assert b.shape == (1,)
+
+
+def test_preconditioned_without_l1_only() -> None:
+    model = linreg_pl.LinearRegression(5)
+    assert model.l1 == 0
+    assert model.precondition
+    assert not linreg_pl.LinearRegression(5, l1=0.1).precondition
+
+
+def test_forecast_follows_full_batches() -> None:
+    """The course of J on all rows is that of the run, step by step."""
+    x, y = rows_of()
+    start = linreg_pl.LinearRegression(5, l1=L1, schedule="constant").double()
+    model = linreg_pl.fit(
+        x.numpy(), y[:, 0].numpy(), l1=L1, schedule="constant", max_epochs=7, trainer={"precision": "64-true"}
+    )
+    posed = model.problem_of_run()
+    errors = posed.errors(start.W, model.b)
+    rate = model.learning_rate
+    course, gaps = posed.course(errors, 7, 1, lambda _: rate)
+    torch.testing.assert_close(course[1], posed.errors(model.W, model.b), rtol=1e-6, atol=1e-8)
+    assert float(gaps[1]) == pytest.approx(posed.gap(posed.errors(model.W, model.b)), rel=1e-6)
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(InputError, match=r"leave out --model\.fold_bias"):
+        linreg_pl.LinearRegression(2, l1=0.1, fold_bias=True)
+    with pytest.raises(InputError, match="there are none: leave one of them out"):
+        linreg_pl.solve([[0.0], [1.0], [2.0]], [1.0, 2.0, 4.0], l1=0.1, robust="HC1")
+
+    class WithAdam(linreg_pl.LinearRegression):
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters())
+
+    trainer = lightning.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    with pytest.raises(InputError, match="configure_optimizers returned Adam"):
+        trainer.fit(WithAdam(5, l1=0.1, learning_rate=0.1), DataLoader(TensorDataset(*(t.float() for t in rows_of()))))
