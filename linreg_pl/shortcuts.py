@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any
@@ -16,7 +16,7 @@ from linreg_pl.data.table.arrays import joined
 from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream
 from linreg_pl.errors import InputError, quoted
-from linreg_pl.exact.path import PathResult, ridge_path
+from linreg_pl.exact.path import Given, PathResult, cross_validated_path
 from linreg_pl.exact.solution import Solution, require_robust
 from linreg_pl.exact.solution import solve as solve_exactly
 from linreg_pl.training.executions import Executions
@@ -134,10 +134,11 @@ def path(
     by: Any = None,
     in_order: bool = False,
     seed: int = 0,
-    l2: Sequence[float] | None = None,
+    l2: Given = None,
+    l1: Given = None,
     **settings: Any,
 ) -> PathResult:
-    """Computes the cross-validated error of each l2 by one pass over the rows, as `linreg path` does.
+    """Computes the cross-validated error of each l2, or l1, by one pass over the rows, as `linreg path` does.
 
     Args:
         X: Features: an array (N, D), a frame, or the path of a file.
@@ -148,7 +149,8 @@ def path(
         by: Groups (N,) of rows to hold out together, or their column's name.
         in_order: Hold out consecutive blocks of rows, and predict each from the rows before it, as for time series.
         seed: Seed of the folds.
-        l2: Values to try; two numbers are a range with five values for each power of ten.
+        l2: Values to try; two numbers are a range with five values for each power of ten. Or one, if l1 varies.
+        l1: One value for all l2; or `auto` or several values to try, with one of l2, by default 0 (lasso).
         settings: `fit_intercept`, `fold_bias` or `standardize`, and arguments of `TableDataModule`, such as `missing`.
 
     Raises:
@@ -168,7 +170,7 @@ def path(
     plan = FoldPlan(folds, group, in_order, seed)
     data.setup("path")
     model = LinearRegression(data.num_features, data.num_targets, **model_settings)
-    return ridge_path(data, model.settings, plan, l2)
+    return cross_validated_path(data, model.settings, plan, l2, l1)
 
 
 class JoinedDataModule(TableDataModule):

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import linreg_pl
 from linreg_pl import InputError
-from linreg_pl.exact.path import l2_values
+from linreg_pl.exact.path import penalty_values
 from linreg_pl.plots.path_pictures import picture
 from tests.commands import linreg
 
@@ -65,13 +65,13 @@ def test_groups_as_an_array() -> None:
     assert result.num_rows == 60
 
 
-def test_values_of_l2() -> None:
-    assert l2_values([1, 0.1]).tolist() == pytest.approx(np.logspace(-1, 0, 6))
-    assert l2_values([3, 0, 1, 1]).tolist() == [0, 1, 3]
-    assert l2_values([0.5]).tolist() == [0.5]
+def test_values() -> None:
+    assert penalty_values("l2", [1, 0.1]).tolist() == pytest.approx(np.logspace(-1, 0, 6))
+    assert penalty_values("l2", [3, 0, 1, 1]).tolist() == [0, 1, 3]
+    assert penalty_values("l2", [0.5]).tolist() == [0.5]
     for values in ([], [-1.0], [float("inf")], [0, 1]):
         with pytest.raises(InputError, match="l2 is"):
-            l2_values(values)
+            penalty_values("l2", values)
 
 
 def test_settings_without_effect() -> None:

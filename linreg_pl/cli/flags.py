@@ -15,6 +15,7 @@ from linreg_pl.core.robust import Robust
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Column
 from linreg_pl.data.folds import FoldPlan
+from linreg_pl.exact.path import Given
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tutorial import model_settings
@@ -56,7 +57,7 @@ COMMANDS = {
         trainer=frozenset({"enable_progress_bar"}),
     ),
     "path": Command(
-        "Print the error of each l2 on rows held out (cross-validation), from one pass over a table.",
+        "Print the error of each l2, or l1, on rows held out (cross-validation), from one pass over a table.",
         model=frozenset({"fit_intercept", "fold_bias", "standardize"}),
         trainer=frozenset({"enable_progress_bar"}),
     ),
@@ -186,20 +187,26 @@ def add_flags_of_solve(parser: LightningArgumentParser) -> None:
 
 
 def add_flags_of_path(parser: LightningArgumentParser) -> None:
-    """Adds the flags of the folds, of the values of l2, and of what is written."""
+    """Adds the flags of the folds, of the penalties' values, and of what is written."""
     parser.add_class_arguments(FoldPlan, "folds")
     parser.add_argument(
         "--l2",
-        type=list[float] | None,
+        type=Given,
         default=None,
         help="Values of l2 to try; two numbers, such as [1e-4, 10], are a range with five values a power of ten.",
+    )
+    parser.add_argument(
+        "--l1",
+        type=Given,
+        default=None,
+        help="One value for all l2; or auto or several values to try, with one of l2, by default 0 (lasso).",
     )
     parser.add_argument("--json", action="store_true", help="Print everything as JSON.")
     parser.add_argument(
         "--output",
         type=str | None,
         default=None,
-        help="Folder for a picture, JSON, and curves of the coefficients over l2 for TensorBoard.",
+        help="Folder for a picture, JSON, and curves of the coefficients for TensorBoard.",
     )
 
 

@@ -14,8 +14,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from linreg_pl.core.elastic_net_path import Axis
 from linreg_pl.core.folds import Folds
-from linreg_pl.core.ridge_path import Posing, RidgePath
+from linreg_pl.core.ridge_path import Posing
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +58,14 @@ class CrossValidation:
         return int((self.errors <= most).nonzero().max())
 
 
-def cross_validated(folds: Folds, l2: Tensor, posing: Posing) -> CrossValidation:
-    """Computes the errors of ridge regression at each l2 (L,), ascending, on each held-out fold.
+def cross_validated(folds: Folds, values: Tensor, posing: Posing, axis: Axis | None = None) -> CrossValidation:
+    """Computes the errors at each value along the axis (L,), ascending, on each held-out fold.
 
-    Each solution is standardized by its own training rows.
+    Each solution is standardized by its own training rows. Without an axis, the values are those of l2.
     """
+    axis = axis or Axis()
     errors = [
-        RidgePath(rows, posing).error(held_out, l2)
+        axis.path(rows, posing).error(held_out, values)
         for rows, held_out in zip(folds.training, folds.held_out, strict=True)
     ]
     weights = torch.tensor([held_out.total_weight for held_out in folds.held_out], dtype=torch.float64)

@@ -68,6 +68,7 @@ class RidgePath:
         errors = self._rows.errors[self._columns] / self._units / (rows.total_weight * rows.num_targets) ** 0.5
         rounding = torch.linalg.vector_norm(self._Vt * errors, dim=1) * len(errors) ** 0.5
         self._S = torch.where(rounding < self._S, self._S, 0.0)
+        self._is_constant = torch.linalg.vector_norm(self._A, dim=0) <= errors
 
     def _penalized(self, l2: Tensor) -> Tensor:
         """Returns the coefficients of the penalised columns, (L, P, K)."""

@@ -1,15 +1,16 @@
-"""Cross-validates ridge regression over a range of l2, from one pass over the rows."""
+"""Cross-validates least squares over a range of l2 or l1, from one pass over the rows."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from linreg_pl.core.cross_validation import CrossValidation, cross_validated
+from linreg_pl.core.elastic_net_path import Axis, default_l1
 from linreg_pl.core.ridge_path import Posing, RidgePath, default_l2
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Columns, name_of_intercept
@@ -18,22 +19,27 @@ from linreg_pl.errors import InputError
 from linreg_pl.exact.estimates import finite
 from linreg_pl.training.hyper_parameters import HyperParameters
 
+Given = float | Sequence[float] | Literal["auto"] | None
+"""How values of a penalty are given: one number, several, or by what suits the rows."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PathResult:
-    """The errors and coefficients of ridge regression at each l2; `linreg_pl.path` makes one.
+    """The errors and coefficients at each value of l2, or of l1; `linreg_pl.path` makes one.
 
     Args:
-        values: The l2, ascending, (L,).
-        ridge: The solutions for all rows.
+        axis: Which of the two varies, and the other's value.
+        values: The values of the one that varies, ascending, (L,).
+        solutions: The solutions for all rows.
         validation: Errors on the rows that are held out.
         columns: Names of the columns.
         plan: How rows are divided into folds.
         num_rows: Number of rows of weight above 0.
     """
 
+    axis: Axis
     values: Tensor
-    ridge: RidgePath
+    solutions: RidgePath
     validation: CrossValidation
     columns: Columns
     plan: FoldPlan
@@ -41,13 +47,17 @@ class PathResult:
 
     @property
     def l2(self) -> list[float]:
-        """Returns the values of l2, ascending."""
-        values: list[float] = self.values.tolist()
-        return values
+        """Returns l2 at each value, ascending if it varies."""
+        return [self.axis.pair(value)[1] for value in self.values.tolist()]
+
+    @property
+    def l1(self) -> list[float]:
+        """Returns l1 at each value, ascending if it varies."""
+        return [self.axis.pair(value)[0] for value in self.values.tolist()]
 
     @property
     def errors(self) -> list[float]:
-        """Returns the cross-validated mean squared error at each l2."""
+        """Returns the cross-validated mean squared error at each value."""
         errors: list[float] = self.validation.errors.tolist()
         return errors
 
@@ -59,42 +69,48 @@ class PathResult:
 
     @cached_property
     def degrees_of_freedom(self) -> list[float]:
-        """Returns the effective number of parameters at each l2, with the intercept."""
-        degrees: list[float] = self.ridge.degrees_of_freedom(self.values).tolist()
+        """Returns the effective number of parameters at each value, with the intercept."""
+        degrees: list[float] = self.solutions.degrees_of_freedom(self.values).tolist()
         return degrees
 
     @cached_property
     def gcv(self) -> list[float]:
-        """Returns the error of generalized cross-validation at each l2."""
-        gcv: list[float] = self.ridge.gcv(self.values).tolist()
+        """Returns the error of generalized cross-validation at each value."""
+        gcv: list[float] = self.solutions.gcv(self.values).tolist()
         return gcv
 
     @property
     def best(self) -> float:
-        """Returns the l2 of the smallest cross-validated error."""
-        return self.l2[self.validation.best]
+        """Returns the value, of l2 or of l1, with the smallest cross-validated error."""
+        return float(self.values[self.validation.best])
 
     @property
     def within_one_standard_error(self) -> float:
-        """Returns the largest l2 whose error is within one standard error of the smallest."""
-        return self.l2[self.validation.within_one_standard_error]
+        """Returns the largest value whose error is within one standard error of the smallest."""
+        return float(self.values[self.validation.within_one_standard_error])
+
+    @property
+    def num_nonzero(self) -> list[int]:
+        """Returns how many coefficients, over all targets, are not 0 at each value, apart from the intercept's."""
+        counts: list[int] = (self.W != 0).sum(dim=(1, 2)).tolist()
+        return counts
 
     @property
     def W(self) -> Tensor:
-        """Returns W of all rows at each l2, in the data's units, (L, D, K)."""
+        """Returns W of all rows at each value, in the data's units, (L, D, K)."""
         return self._coefficients[0]
 
     @property
     def b(self) -> Tensor:
-        """Returns b of all rows at each l2, in the data's units, (L, K)."""
+        """Returns b of all rows at each value, in the data's units, (L, K)."""
         return self._coefficients[1]
 
     @cached_property
     def _coefficients(self) -> tuple[Tensor, Tensor]:
-        return self.ridge.coefficients(self.values)
+        return self.solutions.coefficients(self.values)
 
     def coefficients(self, index: int) -> dict[str, Any]:
-        """Returns the coefficients of all rows at `l2[index]` by name; for several targets, by the target's name."""
+        """Returns the coefficients of all rows at `values[index]` by name; for several targets, by target and name."""
         W, b = self.W[index], self.b[index]
         names = [name_of_intercept(self.columns.feature_names), *self.columns.feature_names]
         tables = {
@@ -107,7 +123,8 @@ class PathResult:
         """Returns all numbers as plain types, as `linreg path --json` prints them, with None for what is unknown."""
         entries = [
             {
-                "l2": l2,
+                "l2": self.l2[index],
+                **({"l1": self.l1[index], "num_nonzero": self.num_nonzero[index]} if self.axis.has_l1 else {}),
                 "degrees_of_freedom": self.degrees_of_freedom[index],
                 "error": self.errors[index],
                 "standard_error": finite(self.standard_errors[index]),
@@ -115,7 +132,7 @@ class PathResult:
                 "fold_errors": self.validation.fold_errors[:, index].tolist(),
                 "coefficients": self.coefficients(index),
             }
-            for index, l2 in enumerate(self.l2)
+            for index in range(len(self.values))
         ]
         return {
             "num_rows": self.num_rows,
@@ -126,68 +143,107 @@ class PathResult:
         }
 
     def lines(self, most: int = 24) -> list[str]:
-        """Returns the lines that `linreg path` prints; of more than `most` values of l2, evenly spaced ones."""
+        """Returns the lines that `linreg path` prints; of more than `most` values, evenly spaced ones."""
         best, choice = self.validation.best, self.validation.within_one_standard_error
-        every = math.ceil(len(self.l2) / most)
-        shown = [index for index in range(len(self.l2)) if index % every == 0 or index in (best, choice)]
-        lines = [f"{'l2':>12}  {'deg. of freedom':>15}  {'CV error':>12}  {'± s.e.':>10}  {'GCV':>12}"]
+        name, values, has_l1 = self.axis.name, self.values.tolist(), self.axis.has_l1
+        every = math.ceil(len(values) / most)
+        shown = [index for index in range(len(values)) if index % every == 0 or index in (best, choice)]
+        counted = f"  {'not 0':>7}" if has_l1 else ""
+        lines = [f"{name:>12}{counted}  {'deg. of freedom':>15}  {'CV error':>12}  {'± s.e.':>10}  {'GCV':>12}"]
         for index in shown:
             marks = ["best"] * (index == best) + ["within one s.e."] * (index == choice)
-            numbers = f"{self.l2[index]:>12.6g}  {self.degrees_of_freedom[index]:>15.4g}  {self.errors[index]:>12.6g}"
+            numbers = f"{values[index]:>12.6g}" + (f"  {self.num_nonzero[index]:>7}" if has_l1 else "")
+            numbers += f"  {self.degrees_of_freedom[index]:>15.4g}  {self.errors[index]:>12.6g}"
             numbers += f"  {self.standard_errors[index]:>10.3g}  {self.gcv[index]:>12.6g}"
             lines.append(f"{numbers}  {', '.join(marks)}".rstrip())
-        left_out = f"; {len(shown)} of {len(self.l2)} values of l2 are shown" if len(shown) < len(self.l2) else ""
+        left_out = f"; {len(shown)} of {len(values)} values of {name} are shown" if len(shown) < len(values) else ""
         lines += [f"{self.num_rows} rows, {self.plan.in_words}{left_out}"]
-        if len(self.l2) > 1 and best in (0, len(self.l2) - 1):
+        if len(values) > 1 and best in (0, len(values) - 1):
             end = "smallest" if best == 0 else "largest"
-            lines.append(f"the error is smallest at the {end} l2 that was tried")
-        return [*lines, f"largest l2 within one standard error of the smallest error: --model.l2 {self.l2[choice]:.6g}"]
+            lines.append(f"the error is smallest at the {end} {name} that was tried")
+        flags = [f"--model.{name} {values[choice]:.6g}"]
+        if self.axis.other:
+            flags.append(f"--model.{'l1' if name == 'l2' else 'l2'} {self.axis.other:.6g}")
+        return [*lines, f"largest {name} within one standard error of the smallest error: {' '.join(flags)}"]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
     def __repr__(self) -> str:
         """Returns one line: `print(result)` shows the whole table."""
-        return f"<PathResult: {len(self.l2)} values of l2, best {self.best:.4g}, {self.num_rows} rows>"
+        count = len(self.values)
+        return f"<PathResult: {count} values of {self.axis.name}, best {self.best:.4g}, {self.num_rows} rows>"
 
 
-def ridge_path(
-    data: BatchDataModule, settings: HyperParameters, plan: FoldPlan, l2: Sequence[float] | None = None
+def cross_validated_path(
+    data: BatchDataModule, settings: HyperParameters, plan: FoldPlan, l2: Given = None, l1: Given = None
 ) -> PathResult:
-    """Computes the cross-validated error of each l2 by one pass over the rows.
+    """Computes the cross-validated error of each l2, or of each l1, by one pass over the rows.
+
+    Several values are the ends of a range with five values for each power of ten, if they are two, or the values
+    themselves. With several of l1, or `auto`, l1 varies, and l2 otherwise; of the other penalty there is one value.
 
     Args:
         data: Set up for path, solve or fit.
-        settings: They pose the problem; their l2 does not count.
+        settings: They pose the problem; their penalties do not count.
         plan: How rows are divided into folds.
-        l2: Two numbers, the ends of a range with five values for each power of ten, or the values themselves; by
-            default a range that suits the features.
+        l2: The values to try, by default a range that suits the features; or one value, if l1 varies, by default 0.
+        l1: One value, by default 0; or the values to try.
 
     Raises:
-        InputError: a value of l2 can't be used, or the rows can't be divided into these folds.
+        InputError: a value can't be used, or the rows can't be divided into these folds.
     """
+    axis, values = axis_of(l2, l1)
+    if axis.has_l1 and settings.fold_bias:
+        raise InputError("fold_bias is true, and l1 penalises W alone: leave out --model.fold_bias")
     posing = Posing(settings.fit_intercept, settings.standardize, settings.fold_bias)
-    values = None if l2 is None else l2_values(l2)
     folds = data.folds(plan)
     whole = folds.whole
-    values = default_l2(whole, posing) if values is None else values
-    validation, ridge = cross_validated(folds, values, posing), RidgePath(whole, posing)
-    return PathResult(values, ridge, validation, data.columns, plan, whole.num_rows)
+    if values is None:
+        values = default_l1(whole, posing) if axis.name == "l1" else default_l2(whole, posing)
+    validation, solutions = cross_validated(folds, values, posing, axis), axis.path(whole, posing)
+    return PathResult(axis, values, solutions, validation, data.columns, plan, whole.num_rows)
 
 
-def l2_values(given: Sequence[float]) -> Tensor:
-    """Returns the values of l2, ascending; two numbers are the ends of a range.
+def axis_of(l2: Given, l1: Given) -> tuple[Axis, Tensor | None]:
+    """Returns which penalty varies, and its values, ascending; None for those that suit the rows.
+
+    Raises:
+        InputError: a value can't be used, or both penalties have several.
+    """
+    if l1 == "auto" or (isinstance(l1, Sequence) and len(set(l1)) != 1):
+        if l2 == "auto" or (isinstance(l2, Sequence) and len(set(l2)) != 1):
+            raise InputError("l1 and l2 both have several values: give --l1 or --l2 a single number")
+        return Axis("l1", one_value("l2", l2)), None if l1 == "auto" else penalty_values("l1", l1)
+    values = None if l2 is None or l2 == "auto" else penalty_values("l2", [l2] if isinstance(l2, float | int) else l2)
+    return Axis("l2", one_value("l1", l1)), values
+
+
+def one_value(name: str, given: Given) -> float:
+    """Returns the value of the penalty that does not vary, by default 0.
+
+    Raises:
+        InputError: it is negative or infinite.
+    """
+    numbers = [given or 0.0] if given is None or isinstance(given, float | int) else given
+    return float(penalty_values(name, [float(numbers[0])])[0])
+
+
+def penalty_values(name: str, given: Sequence[float]) -> Tensor:
+    """Returns the values of a penalty, l1 or l2, ascending; two numbers are the ends of a range.
 
     Raises:
         InputError: there is none, or one is negative, infinite, or the 0 of a range.
     """
     values = sorted({float(value) for value in given})
     if not values or not all(0 <= value < math.inf for value in values):
-        raise InputError(f"l2 is {list(given)}: give --l2 finite numbers, 0 or more, such as [1e-4, 10]")
+        raise InputError(f"{name} is {list(given)}: give --{name} finite numbers, 0 or more, such as [1e-4, 10]")
     if len(values) != 2:
         return torch.tensor(values, dtype=torch.float64)
     low, high = values
     if low == 0:
-        raise InputError(f"l2 is {list(given)}: a range by powers of ten can't start at 0; give three or more values")
+        raise InputError(
+            f"{name} is {list(given)}: a range by powers of ten can't start at 0; give three or more values"
+        )
     count = 1 + max(1, math.ceil(5 * math.log10(high / low) - 1e-9))
     return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)

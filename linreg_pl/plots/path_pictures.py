@@ -1,4 +1,4 @@
-"""Draws a cross-validated path: a picture, and curves of the coefficients over l2 for TensorBoard."""
+"""Draws a cross-validated path: a picture, and curves of the coefficients over the penalty for TensorBoard."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from linreg_pl.runs.tensorboard_logger import EVENTS
 def write_path(result: PathResult, folder: Path) -> list[Path]:
     """Writes `path.png`, `path.json` and TensorBoard's curves into a folder, in place of earlier ones.
 
-    A curve's step is 1000 · log10(l2), as TensorBoard's x-axis has whole numbers only.
+    A curve's step is 1000 · log10(value), as TensorBoard's x-axis has whole numbers only.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = {"path.png": png(picture(result)), "path.json": json.dumps(result.to_dict(), indent=2).encode()}
@@ -32,14 +32,14 @@ def write_path(result: PathResult, folder: Path) -> list[Path]:
     tagged |= {f"coefficients/{name}": values for name, values in curves(result, result.W).items()}
     with SummaryWriter(str(folder)) as writer:
         for tag, values in tagged.items():
-            for l2, value in zip(result.l2, values, strict=True):
-                if l2 > 0:
-                    writer.add_scalar(tag, value, round(1000 * math.log10(l2)))
+            for penalty, value in zip(result.values.tolist(), values, strict=True):
+                if penalty > 0:
+                    writer.add_scalar(tag, value, round(1000 * math.log10(penalty)))
     return [folder / name for name in files]
 
 
 def curves(result: PathResult, W: Tensor) -> dict[str, list[float]]:
-    """Returns the curves of W over l2 (L, D, K) by name: the feature's, after the target's if there are several."""
+    """Returns the curves of W (L, D, K) by name: the feature's, after the target's if there are several."""
     targets = result.columns.target_names
     return {
         name if len(targets) == 1 else f"{target}/{name}": W[:, d, k].tolist()
@@ -49,34 +49,34 @@ def curves(result: PathResult, W: Tensor) -> dict[str, list[float]]:
 
 
 def picture(result: PathResult) -> Figure:
-    """Draws the errors over l2 beside the coefficients, of standardized size, over l2."""
+    """Draws the errors over the penalty beside the coefficients, of standardized size."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4))
         left, right = figure.subplots(1, 2)
         draw_errors(left, result)
         draw_coefficients(right, result)
         for axes in (left, right):
-            axes.set(xlabel="l2", xscale="log" if result.l2[-1] > 0 else "linear")
+            axes.set(xlabel=result.axis.name, xscale="log" if result.values[-1] > 0 else "linear")
     return figure
 
 
 def draw_errors(axes: Axes, result: PathResult) -> None:
     """Draws the cross-validated error with its standard errors, GCV, and both choices."""
     axes.errorbar(
-        result.l2, result.errors, result.standard_errors, color=Colour.ACTUAL, label="cross-validated", capsize=2
+        result.values, result.errors, result.standard_errors, color=Colour.ACTUAL, label="cross-validated", capsize=2
     )
-    axes.plot(result.l2, result.gcv, color=Colour.OTHER, linestyle=":", label="GCV")
-    for l2, line, label in ((result.best, "-", "best"), (result.within_one_standard_error, "--", "within one s.e.")):
-        axes.axvline(l2, color=Colour.EXPECTED, linestyle=line, linewidth=1, label=f"{label}: {l2:.4g}")
+    axes.plot(result.values, result.gcv, color=Colour.OTHER, linestyle=":", label="GCV")
+    for value, line, label in ((result.best, "-", "best"), (result.within_one_standard_error, "--", "within one s.e.")):
+        axes.axvline(value, color=Colour.EXPECTED, linestyle=line, linewidth=1, label=f"{label}: {value:.4g}")
     axes.set(title="mean squared error of rows held out")
     axes.legend()
 
 
 def draw_coefficients(axes: Axes, result: PathResult, most_names: int = 10) -> None:
     """Draws each feature's coefficient times the feature's standard deviation."""
-    standardized = curves(result, result.W * result.ridge.deviations.unsqueeze(1))
+    standardized = curves(result, result.W * result.solutions.deviations.unsqueeze(1))
     for name, values in standardized.items():
-        axes.plot(result.l2, values, label=name)
+        axes.plot(result.values, values, label=name)
     axes.axhline(0, color=Colour.ROWS, linewidth=0.8)
     axes.axvline(result.within_one_standard_error, color=Colour.EXPECTED, linestyle="--", linewidth=1)
     axes.set(title="coefficients, per standard deviation of the feature")
