@@ -44,9 +44,10 @@ JOBS["scheduled"] = (  # with all that a table has by default, but for the lengt
     *("--data.batch_size", "100", "--model.schedule", "one_cycle", "--model.tail_averaging", "0.4"),
     *("--checkpoint_every_n_epochs", "11", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "150"),
 )
-JOBS["default"] = (  # whose rate and length follow from the data
+JOBS["default"] = (  # whose rate, length and l2 follow from the data
     *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
     *("--data.batch_size", "200", "--data.val_fraction", "0.1", "--trainer.precision", "64-true"),
+    *("--model.l2", "auto"),
 )
 
 

@@ -89,7 +89,23 @@ def test_killed_default_run_is_bitwise_equal(saves: int, whole_run: Callable[...
     resumed = linreg("fit", "--resume", "auto", cwd=killed)
     assert (resumed.code, resumed.stderr) == (0, "")
     assert "length    " not in resumed.stdout, "it is the run's, and not settled again"
+    assert "penalty   l2 0." in resumed.stdout
+    assert (whole / RUN / "config.yaml").read_bytes() == (killed / RUN / "config.yaml").read_bytes()
     assert_same_end(whole, killed)
+
+
+def test_config_of_a_chosen_l2_runs_again(whole_run: Callable[..., Path], tmp_path: Path) -> None:
+    whole = whole_run(*JOBS["default"])
+    config = whole / RUN / "config.yaml"
+    result = linreg("fit", "--config", str(config), cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    assert "penalty   " not in result.stdout, "a number is not chosen again"
+    one, other = (read_checkpoint(max(run.glob(f"{RUN}/checkpoints/*"))).contents for run in (whole, tmp_path))
+    assert torch.equal(one.state_dict["W"], other.state_dict["W"])
+    assert config.read_text().startswith(f"# {one.l2_choice}\n")
+    assert json.loads((whole / RUN / "report.json").read_text())["l2_choice"] == one.l2_choice
+    l2 = yaml.safe_load(config.read_text())["model"]["l2"]
+    assert one.hyper_parameters["l2"] == other.hyper_parameters["l2"] == l2 > 0
 
 
 def test_resume_finds_the_run(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ class Report(Checkpoint):
             **self._progress(trainer).to_dict(),
             "total_steps": trainer.max_steps if has_end(trainer) else None,
             **rows_report(trainer),
+            **choice_report(trainer),
             "coefficients": named_coefficients(trainer),
             **(self._exact.report(trainer) if self._exact else {}),
             **held_out_report(trainer),
@@ -172,6 +173,12 @@ def rows_report(trainer: Trainer) -> dict[str, int]:
     """Returns the entry of `report.json` on the rows that training draws from; empty for a loader of the user's."""
     data = getattr(trainer, "datamodule", None)
     return {"num_rows": data.num_rows_to_fit} if isinstance(data, BatchDataModule) else {}
+
+
+def choice_report(trainer: Trainer) -> dict[str, str]:
+    """Returns the entry of `report.json` on how l2 was chosen; empty if it was given."""
+    choice = trained_module(trainer).l2_choice
+    return {} if choice is None else {"l2_choice": choice}
 
 
 def held_out_report(trainer: Trainer) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from linreg_pl.callbacks.report import Report
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.job import Job, as_list, require_suitable
 from linreg_pl.cli.run_length import PlannedRun, other_limits, planned_length, total_steps, validation_settings
-from linreg_pl.cli.saved_settings import RunConfig
+from linreg_pl.cli.saved_settings import RunConfig, saved_choice
 from linreg_pl.cli.trainer_settings import build_trainer, require_monitored
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import Diverged, InputError
@@ -57,6 +57,9 @@ def fit(job: Job) -> None:
     require_possible_callbacks(as_list(job.settings.trainer.callbacks), job.data)
     if job.settings.stop.limits and not job.settings.exact:
         raise InputError("--stop needs the exact answer, and --exact is false: leave one of them out")
+    job.model.choose_l2(job.data)
+    if job.start.run is not None:
+        job.model.l2_choice = saved_choice(job.start.run, job.model.l2)
     planned = planned_length(job.model, job.data, job.settings.trainer)
     lengths = planned.settings if planned else {}
     settings = with_settings(job.settings.trainer, lengths)
@@ -157,11 +160,15 @@ def has_own_bar(settings: Namespace) -> bool:
 
 
 def config_callback(job: Job, planned: dict[str, int], folder: Path | None) -> list[Callback]:
-    """Builds the callback that writes config.yaml, with the planned length, which a resumed run takes from it."""
+    """Builds the callback that writes config.yaml.
+
+    It has the length that was planned, and the l2 that was chosen, which a resumed run takes from it.
+    """
     if folder is None:
         return []
     config = job.config.clone()
     config.trainer = with_settings(config.trainer, planned)
+    config.model.l2 = job.model.l2
     for callback in as_list(config.trainer.callbacks):
         arguments = callback.get("init_args", {})
         for name, value in vars(arguments).items() if arguments else ():
@@ -191,6 +198,8 @@ def print_heading(job: Job, length: str, planned: PlannedRun | None) -> None:
     )
     print(f"fitting {size}: {length}, {data.steps_per_epoch} an epoch{resumed}")
     print(*(f"note      {remark}" for remark in data.remarks), sep="\n", end="\n" if data.remarks else "")
+    if job.model.l2_choice is not None:
+        print(f"penalty   {job.model.l2_choice}")
     if planned:
         print(*planned.lines(), sep="\n")
 

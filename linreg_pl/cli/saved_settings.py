@@ -99,11 +99,19 @@ def saved_data_flag(run: Path) -> str:
         raise InputError(f"{error}; take the checkpoint out of the run, and give --data") from error
 
 
+def saved_choice(run: Path, l2: float) -> str | None:
+    """Returns how l2 was chosen, from the first line of a run's config; None if another l2 was, or none."""
+    with (run / CONFIG).open(encoding="utf-8") as config:
+        line = config.readline().strip()
+    return line.removeprefix("# ") if line.startswith(f"# l2 {l2:.6g} chosen by") else None
+
+
 class RunConfig(SaveConfigCallback):
     """Writes `config.yaml`, which makes a folder a run, whole or not at all."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes the settings that are in force, at every start of the run."""
+        """Writes the settings that are in force, at every start of the run, below a comment on how l2 was chosen."""
         run = run_folder(trainer)
         if run is not None:
-            write_durably(run / CONFIG, self.parser.dump(self.config, skip_unset=False).encode())
+            comment = f"# {pl_module.l2_choice}\n" if pl_module.l2_choice else ""
+            write_durably(run / CONFIG, (comment + self.parser.dump(self.config, skip_unset=False)).encode())

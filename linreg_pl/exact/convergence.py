@@ -128,7 +128,7 @@ class Convergence:
         data, settings = self.problem.optimum.data, self.settings
         scaling = standardization(data, settings.fit_intercept)
         rows, scaling = data.centered_at(scaling.center(data.num_targets)), scaling.centered
-        penalty = penalty_rows(data.num_features, settings.l2, settings.fold_bias, scaling)
+        penalty = penalty_rows(data.num_features, settings.known_l2, settings.fold_bias, scaling)
         return optimum(rows, penalty, settings.fit_intercept).condition_number(scaling)
 
 

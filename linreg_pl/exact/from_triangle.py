@@ -26,9 +26,10 @@ def solution_of(triangle: Triangle, settings: HyperParameters, columns: Columns,
         InputError: a column's values are so small or so large that their squares are 0 or infinite in float64.
     """
     all_names, fit_intercept = [*columns.feature_names, *columns.target_names], settings.fit_intercept
+    l2 = settings.known_l2
     standardized = standardization(triangle, fit_intercept)
     scaling = standardized if settings.standardize else users_units(triangle.num_features)
-    solution = posed_optimum(triangle, all_names, settings.l2, fit_intercept, settings.fold_bias, scaling, settings.l1)
+    solution = posed_optimum(triangle, all_names, l2, fit_intercept, settings.fold_bias, scaling, settings.l1)
     scaling = scaling.centered
     factor, coordinates, to_coordinates = descent_coordinates(solution, scaling, settings.preconditions)
     directions, names = factor @ coordinates, ["the intercept", *columns.feature_names]
@@ -47,7 +48,7 @@ def solution_of(triangle: Triangle, settings: HyperParameters, columns: Columns,
         num_rows=triangle.num_rows,
         steps_per_epoch=1,
         batch_size=triangle.num_rows,
-        l2=settings.l2,
+        l2=l2,
         constant_columns=[names[column] for column in solution.constant],
         dependent_columns=[names[column] for column in solution.unidentified],
     )

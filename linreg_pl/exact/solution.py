@@ -173,6 +173,7 @@ def solve(
         InputError: the standard errors that are asked for do not exist.
     """
     require_robust(data, robust, cluster, model.l1)
+    model.choose_l2(data)
     if model.standardize:
         model.standardize_like(data)
     problem, weights = model.problem(data), LogWeights()
@@ -183,7 +184,7 @@ def solve(
         settings=model.settings,
         columns=data.columns,
         complete_categories=data.complete_categories,
-        remarks=data.remarks,
+        remarks=[*data.remarks, *([] if model.l2_choice is None else [model.l2_choice])],
         inference=Inference(problem.optimum, weights.total, errors),
     )
 

@@ -152,6 +152,8 @@ def training(run: FinishedRun, drawn: Record) -> Html:
         ("preconditioned", "yes" if settings.preconditions else "no"),
         ("loss of the last batch", number(report.get("loss"))),
     ]
+    if "l2_choice" in report:
+        values.insert(4, ("choice of l2", report["l2_choice"]))
     if "stopped_by" in report:
         values.append(("stopped by", str(report["stopped_by"])))
     if "exact" in report:

@@ -16,6 +16,7 @@ A checkpoint is Lightning's dict of plain types and tensors, so `torch.load(path
     exact                         how the run compares with the exact solution
     progress                      the run's length, its last loss, and what stopped it
     points                        values of the curves at this step
+    l2_choice                     how l2 was chosen, in words, if it was `auto`
     loader                        what was learnt of a loader that is no data module's
 
 Format 1 had neither version. Format 2 has them. Format 3 has float64 means and centered targets.
@@ -127,6 +128,7 @@ class CheckpointContents:
     descent: DescentSettings | None = None
     exact: ExactState | None = None
     loader: LoaderState | None = None
+    l2_choice: str | None = None
     progress: Progress = field(default_factory=Progress)
     points: dict[str, float] = field(default_factory=dict)
     others: dict[str, Any] = field(default_factory=dict)
@@ -181,6 +183,7 @@ class CheckpointContents:
             descent=DescentSettings.from_dict(entries.pop("descent")) if "descent" in entries else None,
             exact=ExactState.from_dict(entries.pop("exact")) if "exact" in entries else None,
             loader=LoaderState.from_dict(entries.pop("loader")) if "loader" in entries else None,
+            l2_choice=entries.pop("l2_choice", None),
             progress=Progress.from_dict(entries.pop("progress", {})),
             points=entries.pop("points", {}),
         )
@@ -205,6 +208,7 @@ class CheckpointContents:
             "descent": self.descent and self.descent.to_dict(),
             "exact": self.exact and self.exact.to_dict(),
             "loader": self.loader and self.loader.to_dict(),
+            "l2_choice": self.l2_choice,
             "progress": self.progress.to_dict(),
             "points": self.points,
         }
@@ -250,6 +254,7 @@ def add_to_checkpoint(
     descent: DescentSettings | None = None,
     exact: ExactState | None = None,
     loader: LoaderState | None = None,
+    l2_choice: str | None = None,
     progress: Progress | None = None,
     points: dict[str, float] | None = None,
 ) -> None:
@@ -258,6 +263,8 @@ def add_to_checkpoint(
     checkpoint["linreg_pl_version"] = own_version()
     parts: dict[str, Part | None] = {"descent": descent, "exact": exact, "loader": loader, "progress": progress}
     checkpoint |= {key: part.to_dict() for key, part in parts.items() if part is not None}
+    if l2_choice is not None:
+        checkpoint["l2_choice"] = l2_choice
     if points is not None:
         checkpoint["points"] = points
 

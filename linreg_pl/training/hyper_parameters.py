@@ -19,7 +19,7 @@ class HyperParameters:
     num_features: int
     num_targets: int
     learning_rate: float | Literal["auto"]
-    l2: float
+    l2: float | Literal["auto"]
     l1: float
     momentum: float
     schedule: Schedule
@@ -47,8 +47,9 @@ class HyperParameters:
                 f"tail_averaging is {self.tail_averaging}: give --model.tail_averaging a number from 0 to 1"
             )
         for name, value in (("l1", self.l1), ("l2", self.l2), ("init_std", self.init_std)):
-            if not 0 <= value < math.inf:
-                raise InputError(f"{name} is {value}: give --model.{name} a finite number, 0 or more")
+            if value != "auto" and not 0 <= value < math.inf:
+                instead = ", or auto" if name == "l2" else ""
+                raise InputError(f"{name} is {value}: give --model.{name} a finite number, 0 or more{instead}")
         if self.l1 and self.fold_bias:
             raise InputError(
                 f"fold_bias is true and l1 is {self.l1:g}: l1 penalises W alone, so leave out --model.fold_bias"
@@ -66,6 +67,17 @@ class HyperParameters:
         return self.precondition and self.num_features < 2048 and not self.l1
 
     @property
+    def known_l2(self) -> float:
+        """Returns l2, once it is chosen.
+
+        Raises:
+            InputError: it is still `auto`.
+        """
+        if self.l2 == "auto":
+            raise InputError("l2 is auto, which needs the rows of a data module: give l2 a number")
+        return self.l2
+
+    @property
     def needs_of_data(self) -> list[str]:
         """Returns the settings whose values follow from the data."""
         needs = {
@@ -73,5 +85,6 @@ class HyperParameters:
             "precondition": self.preconditions,
             "start_at_mean": self.start_at_mean,
             "learning_rate auto": self.learning_rate == "auto",
+            "l2 auto": self.l2 == "auto",
         }
         return [name for name, needed in needs.items() if needed]

@@ -7,6 +7,7 @@ from linreg_pl.core.scaling import Scaling
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loader_rows import LoaderRows, checked_batch
 from linreg_pl.data.loaders import Batch
+from linreg_pl.errors import InputError
 from linreg_pl.training.checkpoint_contents import CheckpointContents, LoaderState, add_to_checkpoint
 from linreg_pl.training.preparation import PreparedModule, planned_epochs
 from linreg_pl.training.problem import Problem
@@ -25,6 +26,9 @@ class AnyLoaderModule(PreparedModule):
         """Sets what depends on a data module.
 
         A user's own loader waits for `configure_optimizers`, as a checkpoint is loaded before that.
+
+        Raises:
+            InputError: l2 is to be chosen, and the trainer has a user's own loader.
         """
         super().setup(stage)
         if stage != "fit":
@@ -32,6 +36,10 @@ class AnyLoaderModule(PreparedModule):
         self._has_raw_batches = not isinstance(getattr(self.trainer, "datamodule", None), BatchDataModule)
         self._loader_rows, self._loader_state, self._share_of_rows = None, None, 1.0
         if self._has_raw_batches:
+            if self.settings.l2 == "auto":
+                raise InputError(
+                    "l2 is auto, and a loader's rows have no folds: give l2 a number, or train on a TableDataModule"
+                )
             accept_listed_batches(self.trainer)
 
     def on_fit_start(self) -> None:

@@ -14,9 +14,11 @@ from linreg_pl.core.statistics import unexplained_gaps
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.fit_rows import FitRows
+from linreg_pl.errors import InputError
 from linreg_pl.training.checkpoint_contents import CheckpointContents, DescentSettings, add_to_checkpoint
 from linreg_pl.training.evaluation import EvaluatedModule
 from linreg_pl.training.hyper_parameters import HyperParameters
+from linreg_pl.training.l2_choice import chosen_l2
 from linreg_pl.training.planning import most_epochs, planned_plain_descent, preconditioned_descent
 from linreg_pl.training.posed import problem
 from linreg_pl.training.problem import Problem
@@ -38,6 +40,9 @@ class PreparedModule(EvaluatedModule):
 
     poses_problem = False
     """Whether the run needs the problem: rows in memory would be read again if it were posed after `setup`."""
+    _hparams_initial: dict[str, Any]  # of Lightning, for loggers
+    l2_choice: str | None = None
+    """How l2 was chosen, in words, if the setting was `auto`."""
     _is_new = True  # neither trained nor loaded
     _path_of_fit: Any = None  # of the table that the model was fitted on
     _problem: tuple[Triangle, Scaling, Problem] | None = None
@@ -52,6 +57,23 @@ class PreparedModule(EvaluatedModule):
                 data.prepare(*preparation)
             self._problem = data.triangle, scaling, posed
         return self._problem[2]
+
+    def choose_l2(self, data: FitRows) -> None:
+        """Replaces `auto` by the l2 that cross-validation chooses, in the hyper-parameters too; takes a pass.
+
+        Raises:
+            InputError: the rows can't be divided into folds, or the model has a loss of its own.
+        """
+        if self.settings.l2 != "auto":
+            return
+        if self.has_own_loss:
+            raise InputError(
+                "l2 is auto, which goes by squared errors, and the model has another loss: give l2 a number"
+            )
+        assert isinstance(data, BatchDataModule), "a loader is refused in `setup`"
+        choice = chosen_l2(data, self.settings)
+        self.settings, self.l2_choice = replace(self.settings, l2=choice.l2), choice.reason
+        self.l2 = self.hparams["l2"] = self._hparams_initial["l2"] = choice.l2
 
     def setup(self, stage: str) -> None:
         """Sets what depends on the data module: means and scales, the initial b, the learning rate."""
@@ -78,6 +100,7 @@ class PreparedModule(EvaluatedModule):
             data: Set up for fit.
             epochs: Length of the run; None if it is not known.
         """
+        self.choose_l2(data)
         if self.standardize and self.x_scale.isnan().any():  # otherwise W and b are in these units already
             self.standardize_like(data)
         posed = self.problem(data) if self.settings.preconditions else None
@@ -198,6 +221,8 @@ class PreparedModule(EvaluatedModule):
             if self.settings.preconditions:
                 contents.state_dict["preconditioner"] = self.preconditioner.clone()
             self._prepare(data)
+        if contents.hyper_parameters.get("l2") == self.l2:
+            self.l2_choice = contents.l2_choice
         contents.change_descent(self._descent_settings())
 
     def _stop_preconditioning(self) -> None:
@@ -207,8 +232,8 @@ class PreparedModule(EvaluatedModule):
         del self.preconditioner
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Saves the learning rate in force, which the hyper-parameters do not hold if they say `auto`."""
-        add_to_checkpoint(checkpoint, descent=self._descent_settings())
+        """Saves how l2 was chosen, and the learning rate in force, which the hyper-parameters may call `auto`."""
+        add_to_checkpoint(checkpoint, descent=self._descent_settings(), l2_choice=self.l2_choice)
 
     def _descent_settings(self) -> DescentSettings:
         return DescentSettings(lr=self.learning_rate, momentum=self.momentum)
