@@ -100,6 +100,16 @@ def test_more_columns_than_rows() -> None:
     assert not W[:, 8].any()
 
 
+def test_rounding_of_a_constant_column() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(1000, columns, generator=generator).double() for columns in (3, 1))
+    x[:, 1] = 1e6 / 3
+    parts = [(x[:500], x[:500, :1] + noise[:500]), (x[500:], x[500:, :1] + noise[500:])]
+    rows = triangle_of(parts, torch.zeros(4, dtype=torch.float64))
+    W, _ = Axis("l1").path(rows, Posing()).coefficients(torch.tensor([1e-14]).double())
+    assert W.flatten().sign().abs().tolist() == [1, 0, 1]
+
+
 def test_degrees_of_freedom() -> None:
     """They are the coefficients that are not 0; with l2, the trace of the matrix that maps y to its prediction."""
     x, y, _ = table()
