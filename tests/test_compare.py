@@ -39,7 +39,7 @@ def compared(folder: Path, *runs: str, stderr: str = "") -> dict[str, list[str]]
     assert result.stderr == stderr if not stderr else stderr in result.stderr
     header, *lines = result.stdout.splitlines()
     assert header.split("  ")[0] == "run"
-    titles = ["features", "rows", "val R²", "val RMSE", "test R²", "test RMSE", "l2", "steps"]
+    titles = ["features", "rows", "val R²", "val RMSE", "test R²", "test RMSE", "l2", "l1", "steps"]
     ends = [header.index(f" {title}") + 1 + len(title) for title in titles]
     for line in lines:
         assert len(line) == len(header)
@@ -52,15 +52,15 @@ def test_numbers_equal_scikit_learn(made: tuple[Path, Parts]) -> None:
     table = compared(folder, THIRD, RUN, SECOND)
     assert list(table) == [THIRD, RUN, SECOND]
     for run, l2 in ((RUN, "0"), (SECOND, "0.5")):
-        features, rows, val_r2, val_rmse, test_r2, test_rmse, penalty, steps = table[run]
-        assert (features, rows, penalty) == ("3", "60", l2)
+        features, rows, val_r2, val_rmse, test_r2, test_rmse, penalty, l1, steps = table[run]
+        assert (features, rows, penalty, l1) == ("3", "60", l2, "0")
         assert steps == ("12" if run == SECOND else "10")
         W, b = LinearRegression.load(folder / run).coefficients()
         theta = np.concatenate([b, W[:, 0]])
         for part, shown in ((parts.val, (val_r2, val_rmse)), (parts.test, (test_r2, test_rmse))):
             r2, mse = scores(part, theta)
             assert [float(text) for text in shown] == pytest.approx([r2, mse**0.5], rel=1e-5)
-    assert table[THIRD] == ["3", "60", "-", "-", "-", "-", "0", "7"]
+    assert table[THIRD] == ["3", "60", "-", "-", "-", "-", "0", "0", "7"]
     assert table[RUN][2:6] != table[SECOND][2:6]
 
 
@@ -68,7 +68,7 @@ def test_changed_data(folder: Path) -> None:
     lines = (folder / "fit.csv").read_text().splitlines()
     (folder / "fit.csv").write_text("\n".join(lines[:-1]) + "\n")
     table = compared(folder, RUN, stderr=f"the test rows can't be evaluated: {RUN}: the data has changed")
-    assert [text == "-" for text in table[RUN]] == [False] * 4 + [True] * 2 + [False] * 2
+    assert [text == "-" for text in table[RUN]] == [False] * 4 + [True] * 2 + [False] * 3
     (folder / "fit.csv").unlink()
     assert compared(folder, RUN, stderr="the test rows can't be evaluated: fit.csv")[RUN][4:6] == ["-", "-"]
 

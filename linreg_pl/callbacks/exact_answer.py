@@ -109,6 +109,10 @@ class ExactAnswer(AtPoints):
         self.points = self._measure(errors)
         self._note_converged(trainer, errors)
         self._stop_if_close(trainer)
+        if self.stopping_reason_message and trained_module(trainer).l1:
+            with torch.no_grad():
+                trained_module(trainer).set_zeros()
+            self.points = self.measured(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the gap at the end, which need not be a point."""

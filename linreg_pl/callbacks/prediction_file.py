@@ -165,6 +165,8 @@ def prediction_interval(checkpoint: CheckpointFile, model: LinearRegression, pro
     path, contents = checkpoint.path, checkpoint.contents
     if not 0 < probability < 1:
         raise InputError(f"interval is {probability}: give --interval a number between 0 and 1, such as 0.95")
+    if model.l1:
+        raise InputError(f"{path}: there is no interval, as --model.l1 leaves no standard errors; leave --interval out")
     if contents.data_state(SyntheticDataModule) is not None:
         raise InputError(
             f"{path}: the synthetic data has new noise at every epoch, so an interval can't be computed from a number"

@@ -65,7 +65,7 @@ COMMANDS = {
     "runs": Command("List the runs and their states.", has_settings=False),
     "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
     "report": Command("Write a finished run as one HTML page, for others to read.", has_settings=False),
-    "compare": Command("Print a table of finished runs: size, R², RMSE, l2 and steps.", has_settings=False),
+    "compare": Command("Print a table of finished runs: size, R², RMSE, penalties and steps.", has_settings=False),
     "export": Command("Write a model for other programs: SQL, JSON, ONNX or PyTorch.", has_settings=False),
 }
 

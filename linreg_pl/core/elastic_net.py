@@ -62,10 +62,10 @@ class L1Term:
         """Returns how many coefficients of each target are not 0, (K,)."""
         return (self.minimum != 0).sum(dim=0)
 
-    def excess(self, errors: Tensor) -> float:
-        """Computes J - J* at V - V* (D, K), but for the squares of the rest of J."""
+    def excess(self, errors: Tensor) -> Tensor:
+        """Computes each target's J - J* at V - V* (D, K), but for the squares of the rest of J, (K,)."""
         V = self._at(errors)
-        return float((self.l1 * V.abs() - self.pulls * V).sum())
+        return (self.l1 * V.abs() - self.pulls * V).sum(dim=0)
 
     def subgradient(self, change: Tensor, errors: Tensor) -> Tensor:
         """Computes the shortest subgradient of J (D, K), which is 0 only at the minimum.

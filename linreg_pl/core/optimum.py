@@ -133,8 +133,13 @@ class Optimum:
 
     def gap_of(self, error: Tensor) -> float:
         """Computes J(θ) - J* from θ - θ* (1+D, K)."""
-        squares = float((self.factor @ error).square().sum())
-        return squares if self.l1_term is None else squares + self.l1_term.excess(self.units.unsqueeze(1) * error[1:])
+        return float((self.factor @ error).square().sum()) + float(self.excess_of(error).sum())
+
+    def excess_of(self, error: Tensor) -> Tensor:
+        """Computes the part of it that is due to the kinks of l1, by target, (K,); 0 without l1."""
+        if self.l1_term is None:
+            return torch.zeros(error.shape[1], dtype=torch.float64)
+        return self.l1_term.excess(self.units.unsqueeze(1) * error[1:])
 
     def gradient(self, W: Tensor, b: Tensor) -> Tensor:
         """Computes dJ/dθ (1+D, K) over all rows: dJ/db, then dJ/dW; with l1, less its value at the minimum."""

@@ -146,7 +146,8 @@ def unexplained_gaps(solution: Optimum, error: Tensor) -> Tensor:
     Chance explains an error of one standard error in each direction of θ.
     """
     data, fit, K = solution.data, statistics(solution), solution.data.num_targets
-    gaps = (solution.factor @ error).square().sum(dim=0) * data.total_weight * K
+    gaps = (solution.factor @ error).square().sum(dim=0) + solution.excess_of(error)
+    gaps = gaps * data.total_weight * K
     chance = fit.residual_squares * solution.half.shape[1] / data.num_rows
     squares = data.centered_at(torch.zeros_like(data.center)).R[:, -K:].square().sum(dim=0)
     allowed = torch.stack([chance, 1e-12 * fit.explained_squares, 1e-24 * squares]).amax(dim=0)

@@ -16,7 +16,7 @@ def comparison_lines(folders: list[Path]) -> list[str]:
         InputError: one is no run, or is not finished.
     """
     runs = [finished_run(folder) for folder in folders]
-    header = ("run", "features", "rows", "val R²", "val RMSE", "test R²", "test RMSE", "l2", "steps")
+    header = ("run", "features", "rows", "val R²", "val RMSE", "test R²", "test RMSE", "l2", "l1", "steps")
     lines = [header, *map(cells, runs)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
@@ -33,7 +33,7 @@ def cells(run: FinishedRun) -> tuple[str, ...]:
         str(len(run.contents.state_dict["W"])),
         number(run.num_rows),
         *(number(value) for part in (validation, test) for value in numbers(part)),
-        f"{run.contents.hyper_parameters['l2']:g}",
+        *(f"{run.contents.hyper_parameters.get(name, 0.0):g}" for name in ("l2", "l1")),
         str(run.report["global_step"]),
     )
 

@@ -13,7 +13,7 @@ from linreg_pl.data.loaders import Summary
 from linreg_pl.errors import printable
 from linreg_pl.exact.epochs_in_words import counted
 from linreg_pl.exact.solution import Solution
-from linreg_pl.exact.summary import HEADER, cells
+from linreg_pl.exact.summary import HEADER, cells, zeros_in_words
 from linreg_pl.plots.figures import panels
 from linreg_pl.plots.plot import png
 from linreg_pl.plots.run_data import Record, record
@@ -86,7 +86,7 @@ def coefficients(run: FinishedRun, drawn: Record) -> Html:
         inference=Inference(drawn.problem.optimum),
     )
     (W, b), has_exact = drawn.model.coefficients(), "exact" in run.report
-    order = (4, 1, 2, 3, 0)  # the interval first, as narrow screens show few columns
+    order = (0,) if drawn.model.l1 else (4, 1, 2, 3, 0)  # the interval first, as narrow screens show few columns
     header = ("coefficient", "fitted", *((("exact", *HEADER[1:])[column] for column in order) if has_exact else ()))
     tables = []
     for target, name in enumerate(solution.target_names):
@@ -98,12 +98,15 @@ def coefficients(run: FinishedRun, drawn: Record) -> Html:
         tables.append(table(header, rows, caption=printable(name) if len(solution.target_names) > 1 else ""))
     if not has_exact:
         return joined([*tables, element("p", "This run did not compute the exact solution: there are no intervals.")])
-    words = f"Standard errors {solution.errors_in_words}. " if solution.errors_in_words else ""
-    explanation = (
-        f"{words}The prediction changes by a coefficient when its column grows by 1 and the others stay the same. The"
-        " intervals, standard errors, t and p are those of the exact solution, for noise that is independent, normal"
-        " and alike in all rows."
-    )
+    explanation = "The prediction changes by a coefficient when its column grows by 1 and the others stay the same."
+    if drawn.model.l1:
+        explanation = f"{explanation} {zeros_in_words(solution)[0]}."
+    else:
+        words = f"Standard errors {solution.errors_in_words}. " if solution.errors_in_words else ""
+        explanation = (
+            f"{words}{explanation} The intervals, standard errors, t and p are those of the exact solution, for noise"
+            " that is independent, normal and alike in all rows."
+        )
     warnings = [element("p", f"Warning: {warning}.", class_="note") for warning in solution.warnings()]
     return joined([*tables, *warnings, element("p", explanation)])
 
@@ -149,6 +152,7 @@ def training(run: FinishedRun, drawn: Record) -> Html:
         ("learning rate", f"{drawn.convergence.learning_rate:.4g}, {settings.schedule} schedule"),
         ("momentum", f"{model.momentum:g}"),
         ("penalty l2", f"{model.l2:g}"),
+        *([("penalty l1", f"{model.l1:g}")] if model.l1 else []),
         ("preconditioned", "yes" if settings.preconditions else "no"),
         ("loss of the last batch", number(report.get("loss"))),
     ]

@@ -70,7 +70,7 @@ def require_same_settings(
 
 
 def require_same_length(checkpoint: CheckpointFile, model: LinearRegression, steps: int) -> None:
-    """Compares the run's length with the one for which its schedule and its average were planned.
+    """Compares the run's length with the one for which its schedule, average and l1 were planned.
 
     Raises:
         InputError: it differs.
@@ -80,7 +80,7 @@ def require_same_length(checkpoint: CheckpointFile, model: LinearRegression, ste
         before = "left out, as the run had no end" if planned == -1 else f"planned for {planned} steps"
         after = "it has no end" if steps == -1 else f"there are {steps}"
         raise InputError(
-            f"{checkpoint.path}: the run's schedule or average was {before}, and now {after}. To go on"
+            f"{checkpoint.path}: the run's schedule, average or l1 was {before}, and now {after}. To go on"
             " with the new length, add --allow_changed_settings true; to go on unchanged, leave it out"
         )
 

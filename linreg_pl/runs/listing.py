@@ -60,7 +60,7 @@ def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[
         elif progress.stopped_by is not None:  # before its full length
             flags = "".join(f" --stop.{rule} null" for rule, limit in settings["stop"].items() if limit is not None)
             flags += "" if has_end or trainer["max_time"] is not None else " --trainer.max_time DD:HH:MM:SS"
-        elif model["schedule"] == "constant" and not model["tail_averaging"]:
+        elif model["schedule"] == "constant" and not model["tail_averaging"] and not model.get("l1"):
             limit = "max_steps" if trainer["max_steps"] == progress.total_steps else "max_epochs"
             flags = f" --trainer.{limit} {2 * trainer[limit]}"
         else:

@@ -2,7 +2,7 @@
 
 prediction = X W + b                 X (N, D), W (D, K), b (K,)
 W ← W - learning_rate · dJ/dW        b ← b - learning_rate · dJ/db
-With l1, W ← soft(W, learning_rate · l1) follows, see `core/objective.py`.
+With l1, W ← soft(W, learning_rate · l1) follows, see `training/proximal_step.py`.
 """
 
 import math
@@ -152,11 +152,6 @@ class LinearRegression(ObservedModule):
         return cls(num_features, num_targets, **{**model_settings(), **overrides})
 
     @property
-    def depends_on_length(self) -> bool:
-        """Returns whether a step depends on the length of the run."""
-        return self.schedule != "constant" or self.tail_averaging > 0
-
-    @property
     def newest_step(self) -> objective.Step | None:
         """Returns J and its gradient before the newest update; None before the first."""
         return self._newest.step
@@ -190,7 +185,7 @@ class LinearRegression(ObservedModule):
             if not may_be_stopped(self.trainer):
                 has_length = self.trainer.num_training_batches != math.inf
                 missing = "max_epochs or max_steps" if has_length else "max_steps, as the loader has no length"
-                raise InputError(f"a schedule and an average need a run with an end: give {missing}")
+                raise InputError(f"a schedule, an average and l1 need a run with an end: give {missing}")
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = self.learning_rate  # a checkpoint may have another, of a run with an end
             return
@@ -268,6 +263,8 @@ class LinearRegression(ObservedModule):
             shrink(W, self.trainer.optimizers[0], self._share_of_rows * self.l1)
         if self._tail is not None:
             self._tail.include(steps_taken + 1, W, b, self.mean_theta, self.num_averaged)
+        if self.l1 and steps_taken + 1 == self._total_steps:
+            self.set_zeros()
         for scheduler in schedulers:
             scheduler.step()
         self._newest.step = step

@@ -22,6 +22,7 @@ from linreg_pl.training.l2_choice import chosen_l2
 from linreg_pl.training.planning import most_epochs, planned_plain_descent, preconditioned_descent
 from linreg_pl.training.posed import problem
 from linreg_pl.training.problem import Problem
+from linreg_pl.training.proximal_step import set_exact_zeros
 
 
 class PreparedModule(EvaluatedModule):
@@ -46,6 +47,11 @@ class PreparedModule(EvaluatedModule):
     _is_new = True  # neither trained nor loaded
     _path_of_fit: Any = None  # of the table that the model was fitted on
     _problem: tuple[Triangle, Scaling, Problem] | None = None
+
+    @property
+    def depends_on_length(self) -> bool:
+        """Returns whether a step depends on the length of the run; with l1, the last one sets zeros."""
+        return self.schedule != "constant" or self.tail_averaging > 0 or self.l1 > 0
 
     def problem(self, data: FitRows) -> Problem:
         """Returns the least-squares problem that this data poses; takes a pass over the data, once."""
@@ -147,6 +153,11 @@ class PreparedModule(EvaluatedModule):
         if self.covers_distance(posed) and self.settings.learning_rate == "auto":
             return preconditioned_descent(posed, self.settings, self.W.dtype).planned(most_epochs(posed))
         return planned_plain_descent(posed, self.W, self.b, self.learning_rate, self.momentum, self.schedule)
+
+    def set_zeros(self) -> None:
+        """Sets W to 0, at the end of a run, where the exact solution is 0, if that is known; see `set_exact_zeros`."""
+        if self._problem is not None:
+            set_exact_zeros(self.W, self.b, self._problem[2])
 
     def was_fitted_on(self, data: BatchDataModule) -> bool:
         """Returns whether the data is known to have the rows that the model was fitted on."""

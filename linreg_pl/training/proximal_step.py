@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.errors import InputError
+from linreg_pl.training.problem import Problem
 
 
 def shrink(W: Tensor, optimizer: torch.optim.Optimizer, l1: float) -> None:
@@ -26,6 +27,18 @@ def shrink(W: Tensor, optimizer: torch.optim.Optimizer, l1: float) -> None:
         velocity = optimizer.state[W]["momentum_buffer"]
         velocity += (W / rate).clamp_(-l1, l1)
     W.copy_(torch.nn.functional.softshrink(W, rate * l1).add_(0.0))  # + 0, as softshrink gives -0, too
+
+
+def set_exact_zeros(W: Tensor, b: Tensor, posed: Problem) -> None:
+    """Sets W (D, K) to 0 in place where the exact solution is 0, unless J, over all rows, would grow.
+
+    The noise of batches, or rounding, keeps such W near 0. Needs `torch.no_grad`.
+    """
+    term = posed.optimum.l1_term
+    assert term is not None
+    settled = torch.where((term.minimum == 0).to(W.device), 0.0, W)
+    if posed.gap(posed.errors(settled, b)) <= posed.gap(posed.errors(W, b)):
+        W.copy_(settled)
 
 
 def require_plain_descent(optimizers: list[Any]) -> None:

@@ -14,6 +14,7 @@ from linreg_pl.core.fixed_batches import FixedBatches
 from linreg_pl.core.parallel import libraries
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
+from linreg_pl.errors import InputError
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.tail_average import TailAverage
 
@@ -27,10 +28,14 @@ class Prediction:
         steps: Length of the run.
 
     Raises:
-        InputError: the data can't be used.
+        InputError: the data can't be used, or the model has an l1 penalty.
     """
 
     def __init__(self, model: LinearRegression, data: BatchDataModule, steps: int) -> None:
+        if model.l1:
+            raise InputError(
+                f"l1 is {model.l1:g}: the final loss is predicted only without l1, as its steps are not linear"
+            )
         model.learn_from(data, steps / data.steps_per_epoch)
         problem, scaling = model.problem(data), model.scaling
         self._model, self._data, self._problem = model, data, problem
