@@ -72,6 +72,7 @@ class LinregRegressor(BaseRegressor):
 
     Args:
         l2: Factor of the penalty on W. `Ridge(alpha=N*K*l2)` on standardized features has the same optimum.
+        l1: Factor of sum|W|, which makes some of W exactly 0.
         fit_intercept: Train b; it is 0 otherwise.
         standardize: Train on features of mean 0 and standard deviation 1, and penalise their weights.
         max_epochs: Epochs to train; by default as many as are needed to end close to the exact solution.
@@ -97,6 +98,7 @@ class LinregRegressor(BaseRegressor):
         self,
         l2: float = 0.0,
         *,
+        l1: float = 0.0,
         fit_intercept: bool = True,
         standardize: bool = True,
         max_epochs: int | None = None,
@@ -108,6 +110,7 @@ class LinregRegressor(BaseRegressor):
         random_state: Any = 0,
     ) -> None:
         self.l2 = l2
+        self.l1 = l1
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.max_epochs = max_epochs
@@ -156,6 +159,7 @@ class ExactRegressor(BaseRegressor):
 
     Args:
         l2: Factor of the penalty on W. `Ridge(alpha=N*K*l2)` on standardized features has the same solution.
+        l1: Factor of sum|W|, which makes some of W exactly 0. `Lasso(alpha=K*l1/2)` has the same solution without l2.
         fit_intercept: Fit b; it is 0 otherwise.
         standardize: Penalise the weights of features of standard deviation 1, and not those of the columns as they are.
 
@@ -175,8 +179,11 @@ class ExactRegressor(BaseRegressor):
     triangle_: Triangle
     _log_weights: float  # sum over all rows of weight above 0, for the log-likelihood
 
-    def __init__(self, l2: float = 0.0, *, fit_intercept: bool = True, standardize: bool = True) -> None:
+    def __init__(
+        self, l2: float = 0.0, *, l1: float = 0.0, fit_intercept: bool = True, standardize: bool = True
+    ) -> None:
         self.l2 = l2
+        self.l1 = l1
         self.fit_intercept = fit_intercept
         self.standardize = standardize
 
@@ -222,7 +229,7 @@ class ExactRegressor(BaseRegressor):
                 raise InputError(f"a row of y has shape {shape}, but {np.shape(self.intercept_)} in the rows before")
             triangle, log_weights = self.triangle_.merge(triangle), self._log_weights + log_weights
         D, K = triangle.num_features, triangle.num_targets
-        model = LinearRegression(D, K, l2=self.l2, fit_intercept=self.fit_intercept, standardize=self.standardize)
+        model = LinearRegression(D, K, **self.get_params())
         columns = Columns(self._feature_names, Columns.numbered(D, K).target_names)
         self.solution_ = solution_of(triangle, model.settings, columns, log_weights)
         self.triangle_, self._log_weights = triangle, log_weights

@@ -211,12 +211,13 @@ class ExactAnswer(AtPoints):
         """Returns the forecast number of epochs until each coefficient converges, by name.
 
         Empty if there are very many coefficients: above a million coefficients times directions it takes a minute.
+        Empty also with l1 in a run without an end, as no formula gives the state after many steps.
         """
         module, free, problem = trained_module(trainer), self.problem.optimum.free, self.problem
         epochs = torch.zeros_like(start := torch.tensor(self._start, dtype=torch.float64))
-        if start.numel() * len(start) > 1_000_000:
+        if start.numel() * len(start) > 1_000_000 or (module.l1 and not has_end(trainer)):
             return {}
-        if module.schedule == "constant" or not has_end(trainer):
+        if (module.schedule == "constant" and not module.l1) or not has_end(trainer):
             matrix, inverse = (part[free][:, free] for part in (module.scaling.matrix, module.scaling.inverse))
             forecast = problem.forecast(module.learning_rate, module.momentum)
             forecast = forecast.in_units(matrix @ problem.coordinates, problem.to_coordinates @ inverse)
@@ -246,14 +247,15 @@ class ExactAnswer(AtPoints):
     def _preface(self, trainer: Trainer) -> list[str]:
         module, optimum = trained_module(trainer), self.problem.optimum
         has_schedule = module.schedule != "constant" and has_end(trainer)
+        is_followed = (has_schedule or module.l1 > 0) and has_end(trainer)  # to its end, and not beyond
         exact = self.shown(trainer)
         values = ", ".join(f"{name} {value:.6g}" for name, value in exact.items()) if len(exact) <= MOST_NAMED else ""
-        forecast = "none, for so many coefficients"
+        forecast = "none, with l1 and without an end" if module.l1 else "none, for so many coefficients"
         if module.precondition and self.problem.is_preconditioned:
             forecast = "the error shrinks alike in every direction, as steps are preconditioned"
         elif self._forecast:
             length = module.total_steps() / self.problem.steps_per_epoch
-            forecast = forecast_in_words(self._forecast, length, ends=has_schedule)
+            forecast = forecast_in_words(self._forecast, length, ends=is_followed)
         lines = [
             f"exact     {values}{': ' if values else ''}loss {optimum.objective:.6g}",
             f"forecast  {forecast}",
