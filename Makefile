@@ -54,7 +54,8 @@ variants: .venv/installed-dev ## run the tests as on other processors, one after
 	@tools/variants $(ARGS)
 
 .PHONY: check
-check: format-check lint types test ## run what CI runs, in its order: format, lint, types, tests
+check: format-check lint ## run what CI runs: format and lint, then types and tests side by side
+	@$(MAKE) --no-print-directory -j 2 types test
 
 .PHONY: format
 format: .venv/installed-dev ## rewrite the code in the project's format

@@ -97,6 +97,7 @@ def test_checkpoint_contents(tutorial: tuple[Path, str]) -> None:
         "num_targets": 1,
         "learning_rate": 1e-10,
         "l2": 1e-10,
+        "l1": 0.0,
         "momentum": 0.0,
         "schedule": "constant",
         "tail_averaging": 0.0,
@@ -331,7 +332,14 @@ def test_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     assert result.stdout.startswith("fitting 10000 rows")
 
 
-def test_fit_without_table_imports_no_pyarrow(tmp_path: Path) -> None:
-    program = "import sys; from linreg_pl.cli.main import main; code = main(['fit', '--trainer.max_epochs', '1'])"
-    command = (sys.executable, "-c", f"{program}; sys.exit(code or 'pyarrow' in sys.modules)")
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+def test_tables_are_imported_when_needed(tmp_path: Path) -> None:
+    """Starts a process of its own: the others have imported the readers of tables beforehand."""
+    program = """
+import sys
+from linreg_pl.cli.main import main
+assert not main(["fit", "--trainer.max_epochs", "1"])
+assert "pyarrow" not in sys.modules
+sys.exit(main(["describe"]))
+"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (2, "linreg: missing settings: give --data.path\n")

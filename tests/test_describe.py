@@ -1,7 +1,5 @@
 """Descriptions of a table: what each column is taken for, its missing values, and its range or categories."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +63,6 @@ def test_command_needs_no_target(tmp_path: Path) -> None:
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[1] == ["day", "date", "0", "2020-01-01", "…", "2020-01-20"]
     assert [line[:2] for line in lines[2:4]] == [["a", "number"], ["y", "number"]]
-
-
-def test_table_classes_are_imported() -> None:
-    """Starts a process of its own: the others have imported the readers of tables beforehand."""
-    result = subprocess.run(
-        [sys.executable, "-m", "linreg_pl", "describe"], capture_output=True, text=True, check=False
-    )
-    assert (result.returncode, result.stderr) == (2, "linreg: missing settings: give --data.path\n")
 
 
 def test_kinds_of_time(tmp_path: Path) -> None:
