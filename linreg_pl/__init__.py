@@ -15,13 +15,14 @@ __all__ = [
     "fit",
     "path",
     "solve",
+    "subsets",
 ]
 
 if TYPE_CHECKING:
     from linreg_pl.data.synthetic import SyntheticDataModule
     from linreg_pl.data.table import ArrayDataModule, TableDataModule
     from linreg_pl.exact.solution import Solution
-    from linreg_pl.shortcuts import fit, path, solve
+    from linreg_pl.shortcuts import fit, path, solve, subsets
     from linreg_pl.training.module import LinearRegression
 else:
     # Imported at first use: Lightning takes seconds to import, and the command must answer a Ctrl-C meanwhile.
@@ -34,6 +35,7 @@ else:
         "fit": "linreg_pl.shortcuts",
         "path": "linreg_pl.shortcuts",
         "solve": "linreg_pl.shortcuts",
+        "subsets": "linreg_pl.shortcuts",
     }
 
     def __getattr__(name: str) -> object:

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from linreg_pl.core.robust import Robust
+from linreg_pl.core.subsets import CriterionName
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.table.arrays import joined
@@ -19,6 +20,7 @@ from linreg_pl.errors import InputError, quoted
 from linreg_pl.exact.path import Given, PathResult, cross_validated_path
 from linreg_pl.exact.solution import Solution, require_robust
 from linreg_pl.exact.solution import solve as solve_exactly
+from linreg_pl.exact.subsets import Search, SubsetsResult, searched_subsets
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.quiet import quiet
@@ -166,11 +168,57 @@ def path(
     if unused := sorted(model_settings.keys() - {"fit_intercept", "fold_bias", "standardize"}):
         raise InputError(f"{quoted(unused)}: this setting has no effect on a path; leave it out")
     data = table_of(X, y, weights, target, by, data_settings)
-    group = None if by is None else by if isinstance(by, str) else data.cluster_name
-    plan = FoldPlan(folds, group, in_order, seed)
+    plan = FoldPlan(folds, data.cluster_name, in_order, seed)
     data.setup("path")
     model = LinearRegression(data.num_features, data.num_targets, **model_settings)
     return cross_validated_path(data, model.settings, plan, l2, l1)
+
+
+def subsets(
+    X: Any,
+    y: Any = None,
+    *,
+    weights: Any = None,
+    target: str | list[str] | None = None,
+    search: Search = "forward",
+    criterion: CriterionName = "CV",
+    folds: int = 5,
+    by: Any = None,
+    in_order: bool = False,
+    seed: int = 0,
+    **settings: Any,
+) -> SubsetsResult:
+    """Searches for the columns that predict best, by one pass over the rows, as `linreg path --subsets` does.
+
+    Args:
+        X: As in `path`.
+        y: As in `path`.
+        weights: As in `path`.
+        target: As in `path`.
+        search: Add (forward) or leave out (backward) one column after the other, or try all subsets, up to 20 columns.
+        criterion: AIC, BIC, or CV, the error on rows held out.
+        folds: As in `path`.
+        by: As in `path`.
+        in_order: As in `path`.
+        seed: As in `path`.
+        settings: `fit_intercept`, and arguments of `TableDataModule`, such as `missing`.
+
+    Raises:
+        InputError: the data or a setting can't be used.
+
+    Example:
+        >>> import linreg_pl
+        >>> linreg_pl.subsets("examples/diabetes.csv", "progression", criterion="BIC").chosen
+        ['sex', 'bmi', 'bp', 's3', 's5']
+    """
+    model_settings, data_settings = separated(settings)
+    if unused := sorted(model_settings.keys() - {"fit_intercept"}):
+        raise InputError(f"{quoted(unused)}: this setting has no effect on subsets; leave it out")
+    data = table_of(X, y, weights, target, by, data_settings)
+    plan = FoldPlan(folds, data.cluster_name, in_order, seed)
+    data.setup("path")
+    model = LinearRegression(data.num_features, data.num_targets, **model_settings)
+    return searched_subsets(data, model.settings, plan, search, criterion)
 
 
 class JoinedDataModule(TableDataModule):

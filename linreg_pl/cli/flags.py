@@ -12,10 +12,12 @@ from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import StopRule
 from linreg_pl.cli.names import read_names
 from linreg_pl.core.robust import Robust
+from linreg_pl.core.subsets import CriterionName
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Column
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.exact.path import Given
+from linreg_pl.exact.subsets import Search
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tutorial import model_settings
@@ -135,6 +137,7 @@ def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
         add_flags_of_solve(parser)
     elif command == "path":
         add_flags_of_path(parser)
+        add_flags_of_subsets(parser)
     else:
         parser.add_argument(
             "--ckpt_path",
@@ -207,6 +210,22 @@ def add_flags_of_path(parser: LightningArgumentParser) -> None:
         type=str | None,
         default=None,
         help="Folder for a picture, JSON, and curves of the coefficients for TensorBoard.",
+    )
+
+
+def add_flags_of_subsets(parser: LightningArgumentParser) -> None:
+    """Adds the flags of the search for a subset of the columns."""
+    parser.add_argument(
+        "--subsets",
+        type=Search | None,
+        default=None,
+        help="Search the columns instead: add or leave out one at a time (forward, backward), or try all, up to 20.",
+    )
+    parser.add_argument(
+        "--criterion",
+        type=CriterionName,
+        default="CV",
+        help="What the chosen subset has least of: AIC, BIC, or CV, the error on rows held out.",
     )
 
 

@@ -6,23 +6,33 @@ from pathlib import Path
 
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.job import Job
-from linreg_pl.exact.path import axis_of, cross_validated_path
+from linreg_pl.errors import InputError
+from linreg_pl.exact.path import PathResult, axis_of, cross_validated_path
+from linreg_pl.exact.subsets import SubsetsResult, searched_subsets
 
 
 def path(job: Job) -> None:
-    """Prints the error of each l2, or l1, on rows held out, and the choice.
+    """Prints the error of each l2, l1 or subset of columns on rows held out, and the choice.
 
     Raises:
-        InputError: the rows can't be divided into these folds, or nothing can be written.
+        InputError: flags exclude each other, the rows can't be divided into these folds, or nothing can be written.
     """
     settings, data = job.settings, job.data
+    if settings.subsets is not None:
+        for name in ("l2", "l1", "output"):
+            if settings[name] is not None:
+                raise InputError(f"--{name} has no effect on subsets: leave out --{name} or --subsets")
     axis_of(settings.l2, settings.l1)  # before the rows are read
     data.setup("path")
-    result = cross_validated_path(data, job.model.settings, settings.folds, settings.l2, settings.l1)
+    result: PathResult | SubsetsResult
+    if settings.subsets is None:
+        result = cross_validated_path(data, job.model.settings, settings.folds, settings.l2, settings.l1)
+    else:
+        result = searched_subsets(data, job.model.settings, settings.folds, settings.subsets, settings.criterion)
     if data.remarks:
         print(*(f"NOTE     {remark}" for remark in data.remarks), sep="\n", file=sys.stderr)
     print(json.dumps(result.to_dict(), indent=2) if settings.json else "\n".join(result.lines()))
-    if settings.output is not None:
+    if settings.output is not None and isinstance(result, PathResult):
         from linreg_pl.plots.path_pictures import write_path  # imports matplotlib
 
         folder = Path(settings.output)

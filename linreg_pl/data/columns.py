@@ -42,6 +42,16 @@ class Columns:
         kept = {name: value for name, value in settings.items() if name not in of_rows}
         return cls(list(feature_names), list(target_names), kept, dict(learnt))
 
+    @property
+    def sources(self) -> list[str]:
+        """Returns the table's column that each feature comes from, (D,): a text column has a feature a category."""
+        categories, indicators = self.learnt.get("categories", {}), self.learnt.get("indicators", [])
+        num_first, sources = int(self.settings.get("drop_first", False)), list[str]()
+        for name in self.learnt.get("features", self.feature_names):
+            num_values = len(categories[name]) - num_first if name in categories else 1
+            sources += [name] * (num_values + int(name in indicators))
+        return sources
+
     @classmethod
     def numbered(cls, num_features: int, num_targets: int) -> Self:
         """Names columns that have no names, as scikit-learn does: x0, x1, …, and y, or y0, y1, …."""
