@@ -188,7 +188,7 @@ def subsets(
     seed: int = 0,
     **settings: Any,
 ) -> SubsetsResult:
-    """Searches for the columns that predict best, by one pass over the rows, as `linreg path --subsets` does.
+    """Finds the columns that predict best, by one pass over the rows, as `linreg path --subsets` does.
 
     Args:
         X: As in `path`.

@@ -29,6 +29,7 @@ EXPECTED = {
     "path": {
         *("--model.fit_intercept", "--model.fold_bias", "--model.standardize", "--trainer.enable_progress_bar"),
         *("--folds.count", "--folds.by", "--folds.in_order", "--folds.seed", "--l1", "--l2", "--json", "--output"),
+        *("--subsets", "--criterion"),
     },
     "describe": set(),
     "validate": EVALUATING | {"--trainer.limit_val_batches"},

@@ -195,7 +195,7 @@ def each_left_out(residuals: Residuals, groups: Sequence[int]) -> Iterator[Resid
 
 
 def best_of_each_size(criterion: Criterion) -> list[Subset]:
-    """Tries all subsets, and returns the best one of each number of groups."""
+    """Returns the best subset of each number of groups, among all."""
     count, start = criterion.num_groups, criterion.start
     start = replace(start, rows=start.rows[None], errors=start.errors[None], rank=start.rank[None])
     values = torch.cat(list(_all_values(criterion, start)))

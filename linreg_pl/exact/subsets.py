@@ -113,7 +113,7 @@ class SubsetsResult:
 def searched_subsets(
     data: BatchDataModule, settings: HyperParameters, plan: FoldPlan, search: Search, criterion: CriterionName
 ) -> SubsetsResult:
-    """Searches for the subset of the table's columns with the smallest criterion, by one pass over the rows.
+    """Finds the subset of the table's columns with the smallest criterion, by one pass over the rows.
 
     The fits are least squares without a penalty. A column of the table counts as one: the categories of a text column
     are taken together. The intercept is always in.
