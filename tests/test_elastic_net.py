@@ -1,6 +1,7 @@
 """The minimum with l1: scikit-learn's, the optimality conditions on the rows, and J around it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from linreg_pl.core.elastic_net import L1Problem
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import Scaling, standardization, users_units
-from linreg_pl.core.statistics import statistics
+from linreg_pl.core.statistics import statistics, unexplained_gaps
 from linreg_pl.core.triangle import Triangle, center_of, triangle_of
 from tests.problems import problem
 from tests.rationals import product, rational, solve, transposed
@@ -190,6 +191,19 @@ def test_refined_has_all_digits() -> None:
     for row in range(3):
         assert float(fine.W[row, 0]) == pytest.approx(float(exact[1 + row][0]), rel=1e-14)
     assert abs(float(rough.W[0, 0]) / float(exact[1][0]) - 1) < 1e-7
+
+
+def test_small_weight_that_should_be_zero_is_far() -> None:
+    """The loss grows linearly from a W of 0, so that a square would miss how far it is."""
+    rows = rows_of(4000, 6)
+    solution = solved(rows, 0.5)
+    assert solution.l1_term is not None
+    zero = int((solution.W[:, 0] == 0).nonzero()[0])
+    error = torch.zeros(7, 1, dtype=torch.float64)
+    error[1 + zero] = 0.01
+    without = replace(solution, l1_term=None)
+    assert unexplained_gaps(solution, error).all()
+    assert not unexplained_gaps(without, error).any()
 
 
 def test_statistics_count_nonzero_coefficients() -> None:

@@ -14,6 +14,10 @@ from tests.finished_runs import RUN
 from tests.test_export import assert_all_predict
 
 NAMES = [f"x{number}" for number in range(6)]
+FIT = (
+    *("fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", "--model.l1", "0.1"),
+    *("--checkpoint_every_n_epochs", "50"),
+)
 
 
 def command(folder: Path, *args: str) -> Result:
@@ -30,8 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame, 
     x = random.normal(size=(300, 6)) + random.normal(size=(300, 1))
     frame = pd.DataFrame(x, columns=NAMES).assign(y=2 * x[:, 0] - x[:, 1] + 3 + random.normal(size=300))
     frame.to_csv(folder / "t.csv", index=False)
-    data = ("--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", "--data.batch_size", "50")
-    return folder, frame, command(folder, "fit", *data, "--model.l1", "0.1", "--trainer.max_epochs", "60")
+    return folder, frame, command(folder, *FIT, "--data.batch_size", "50", "--trainer.max_epochs", "60")
 
 
 def test_report_has_zeros_and_the_gap(made: tuple[Path, pd.DataFrame, Result]) -> None:
@@ -71,6 +74,27 @@ def test_page_comparison_and_prediction(made: tuple[Path, pd.DataFrame, Result])
     )
     assert not (folder / "predictions.csv").exists()
     command(folder, "plot", RUN)
+
+
+def test_stopped_run_has_zeros(made: tuple[Path, pd.DataFrame, Result], tmp_path: Path) -> None:
+    """At a constant rate on all rows, the forecast of each coefficient comes true; the run can't be made longer."""
+    made[1].to_csv(tmp_path / "t.csv", index=False)
+    flags = ("--model.schedule", "constant", "--trainer.max_epochs", "200", "--trainer.precision", "64-true")
+    printed = command(tmp_path, *FIT, *flags, "--trainer.log_every_n_steps", "1").stdout
+    report = json.loads((tmp_path / RUN / "report.json").read_text())
+    for name, epochs in report["epochs_to_1_percent"].items():
+        assert epochs["seen"] == pytest.approx(epochs["forecast"], abs=1), name
+    assert "go on" not in printed
+    longer = linreg("fit", "--resume", RUN, "--trainer.max_epochs", "300", cwd=tmp_path)
+    assert longer.code == 2
+    assert "schedule, average or l1 was planned for 200 steps" in longer.stderr
+    stopped = command(tmp_path, *FIT, *flags, "--data.batch_size", "50", "--stop.gap", "0.03").stdout
+    assert "stopped by --stop.gap" in stopped
+    report = json.loads((tmp_path / RUN.replace("_0", "_1") / "report.json").read_text())
+    exact = report["exact"]["coefficients"]
+    zeros = {name for name, value in exact.items() if value == 0}
+    assert zeros <= {name for name, value in report["coefficients"].items() if value == 0}
+    assert report["gap"] <= 0.03
 
 
 def test_exports_predict(made: tuple[Path, pd.DataFrame, Result]) -> None:
