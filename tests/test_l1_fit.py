@@ -125,7 +125,7 @@ def test_noise_of_batches_leaves_zeros() -> None:
             seen.append(pl_module.W.detach().clone())
 
     model = linreg_pl.fit(
-        *arrays, l1=0.03, schedule="constant", batch_size=20, max_epochs=20, trainer={"callbacks": [Watch()]}
+        *arrays, l1=0.03, schedule="constant", batch_size=20, max_epochs=12, trainer={"callbacks": [Watch()]}
     )
     W, _ = model.coefficients()
     assert 0 < int((exact == 0).sum()) < 5

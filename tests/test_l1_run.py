@@ -73,7 +73,6 @@ def test_page_comparison_and_prediction(made: tuple[Path, pd.DataFrame, Result])
         "there is no interval, as --model.l1 leaves no standard errors; leave --interval out\n"
     )
     assert not (folder / "predictions.csv").exists()
-    command(folder, "plot", RUN)
 
 
 def test_stopped_run_has_zeros(made: tuple[Path, pd.DataFrame, Result], tmp_path: Path) -> None:
