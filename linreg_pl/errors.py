@@ -17,6 +17,11 @@ class InputError(ValueError):
     Args:
         message: The paragraph; or a line for each thing that is wrong.
         flags: Names and values of the data's flags that would settle everything.
+
+    Example:
+        >>> linreg_pl.solve([1, 2, 3], [1, 2])
+        Traceback (most recent call last):
+        linreg_pl.errors.InputError: X has shape (3, 1), and y has shape (2,)...
     """
 
     def __init__(self, message: str, flags: Mapping[str, Any] | None = None) -> None:

@@ -54,9 +54,9 @@ def fit(
 
     Example:
         >>> import linreg_pl
-        >>> model = linreg_pl.fit([[0.0], [1.0], [2.0], [4.0]], [1.0, 3.1, 4.9, 9.0])
-        >>> round(model.coefficients()["x0"], 2)
-        1.99
+        >>> model = linreg_pl.fit([-1, -1, 1, 1], [0, 2, 2, 4])
+        >>> round(model.coefficients()["x0"], 3)
+        1.0
     """
     model_settings, data_settings = separated(settings)
     data = table_of(X, y, weights, target, None, data_settings)
@@ -114,9 +114,9 @@ def solve(
 
     Example:
         >>> import linreg_pl
-        >>> solution = linreg_pl.solve("examples/diabetes.csv", "progression", robust="HC3")
-        >>> round(solution.standard_errors["bmi"], 4)
-        3.2625
+        >>> solution = linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4], robust="HC3")
+        >>> round(solution.coefficients["x0"], 6), round(solution.standard_errors["x0"], 6)
+        (1.0, 1.0)
     """
     model_settings, data_settings = separated(settings)
     data = table_of(X, y, weights, target, cluster, data_settings)
@@ -208,7 +208,7 @@ def subsets(
 
     Example:
         >>> import linreg_pl
-        >>> linreg_pl.subsets("examples/diabetes.csv", "progression", criterion="BIC").chosen
+        >>> linreg_pl.subsets("examples/diabetes.csv", "progression", search="all", criterion="BIC").chosen
         ['sex', 'bmi', 'bp', 's3', 's5']
     """
     model_settings, data_settings = separated(settings)

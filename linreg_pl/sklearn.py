@@ -40,7 +40,11 @@ class BaseRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
     intercept_: float | np.ndarray
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predicts new rows: (N,), or (N, K) if y had two dimensions."""
+        """Predicts new rows: (N,), or (N, K) if y had two dimensions.
+
+        >>> ExactRegressor().fit([[-1], [-1], [1], [1]], [0, 2, 2, 4]).predict([[3]]).round(6)
+        array([5.])
+        """
         check_is_fitted(self, "coef_")
         predicted: np.ndarray = validate_data(self, X, reset=False, dtype=np.float64) @ self.coef_.T + self.intercept_
         return predicted
@@ -88,8 +92,8 @@ class LinregRegressor(BaseRegressor):
 
     Example:
         >>> from linreg_pl.sklearn import LinregRegressor
-        >>> LinregRegressor().fit([[0.0], [1.0], [2.0], [4.0]], [1.0, 3.1, 4.9, 9.0]).coef_.round(3)
-        array([1.989])
+        >>> LinregRegressor().fit([[-1], [-1], [1], [1]], [0, 2, 2, 4]).coef_.round(3)
+        array([1.])
     """
 
     model_: LinearRegression
@@ -127,6 +131,9 @@ class LinregRegressor(BaseRegressor):
         Raises:
             ValueError: the rows or a setting can't be used.
             Diverged: the learning rate is too high.
+
+        >>> LinregRegressor(max_epochs=5).fit([[-1], [-1], [1], [1]], [0, 2, 2, 4]).predict([[3]]).round(3)
+        array([5.])
         """
         X, y, sample_weight = self._checked(X, y, sample_weight, ensure_min_samples=2)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -169,10 +176,9 @@ class ExactRegressor(BaseRegressor):
 
     Example:
         >>> from linreg_pl.sklearn import ExactRegressor
-        >>> first = ExactRegressor().fit([[0.0], [1.0]], [1.0, 3.1])
-        >>> second = ExactRegressor().fit([[2.0], [4.0]], [4.9, 9.0])
-        >>> first.merge(second).coef_.round(3)
-        array([1.989])
+        >>> regressor = ExactRegressor().fit([[-1], [-1], [1], [1]], [0, 2, 2, 4])
+        >>> regressor.coef_.round(6), round(regressor.solution_.standard_errors["x0"], 6)
+        (array([1.]), 0.707107)
     """
 
     solution_: Solution
@@ -192,6 +198,9 @@ class ExactRegressor(BaseRegressor):
 
         Raises:
             ValueError: the rows or a setting can't be used.
+
+        >>> round(ExactRegressor().fit([[-1], [-1], [1], [1]], [0, 2, 2, 4]).intercept_, 6)
+        2.0
         """
         self.__dict__.pop("triangle_", None)  # the rows of an earlier fit
         return self.partial_fit(X, y, sample_weight)
@@ -201,6 +210,10 @@ class ExactRegressor(BaseRegressor):
 
         Raises:
             ValueError: the rows or a setting can't be used.
+
+        >>> regressor = ExactRegressor().partial_fit([[-1], [1]], [0, 2]).partial_fit([[-1], [1]], [2, 4])
+        >>> round(regressor.intercept_, 6)
+        2.0
         """
         is_first = not hasattr(self, "triangle_")
         X, y, sample_weight = self._checked(X, y, sample_weight, reset=is_first)
@@ -213,6 +226,10 @@ class ExactRegressor(BaseRegressor):
 
         Raises:
             ValueError: the columns of the other differ, or one of the two is not fitted.
+
+        >>> first, second = ExactRegressor().fit([[-1], [1]], [0, 2]), ExactRegressor().fit([[-1], [1]], [2, 4])
+        >>> round(first.merge(second).intercept_, 6)
+        2.0
         """
         check_is_fitted(self, "coef_")
         check_is_fitted(other, "coef_")

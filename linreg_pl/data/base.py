@@ -57,12 +57,20 @@ class BatchDataModule(LightningDataModule, ABC):
 
     @property
     def remarks(self) -> list[str]:
-        """Returns what the user should know of how the data is read; known after `setup`."""
+        """Returns what the user should know of how the data is read; known after `setup`.
+
+        >>> linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).remarks
+        []
+        """
         return []
 
     @property
     def columns(self) -> Columns:
-        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve."""
+        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve.
+
+        >>> linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).columns.feature_names
+        ['x0', 'x1']
+        """
         return Columns(self.feature_names, self.target_names)
 
     def set_aside(self, names: Sequence[str]) -> None:
@@ -98,12 +106,20 @@ class BatchDataModule(LightningDataModule, ABC):
 
     @property
     def num_features(self) -> int:
-        """Returns D."""
+        """Returns D.
+
+        >>> linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).num_features
+        2
+        """
         return len(self.feature_names)
 
     @property
     def num_targets(self) -> int:
-        """Returns K."""
+        """Returns K.
+
+        >>> linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).num_targets
+        1
+        """
         return len(self.target_names)
 
     @property

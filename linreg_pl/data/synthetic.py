@@ -36,6 +36,11 @@ class SyntheticDataModule(BatchDataModule):
 
     Raises:
         InputError: a setting is out of range.
+
+    Example:
+        >>> data = linreg_pl.SyntheticDataModule(num_rows=3, batch_size=3, slope=2.0, noise_std=0.0)
+        >>> data.batch(epoch=0, index=0)[1].flatten()
+        tensor([0., 2., 4.])
     """
 
     def __init__(

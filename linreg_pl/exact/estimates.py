@@ -1,6 +1,5 @@
 """Names the exact solution's numbers: coefficients, standard errors, tests, criteria of fit, learning rates."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linreg_pl.core.inference import FTest, Inference
+from linreg_pl.core.inference import Inference
 from linreg_pl.data.columns import Columns, name_of_intercept
 from linreg_pl.errors import quoted
 from linreg_pl.exact.convergence import Convergence
@@ -37,12 +36,20 @@ class Estimates:
 
     @property
     def feature_names(self) -> list[str]:
-        """Returns the names of the columns of x, `column=value` for a category."""
+        """Returns the names of the columns of x, `column=value` for a category.
+
+        >>> linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).feature_names
+        ['x0']
+        """
         return self.columns.feature_names
 
     @property
     def target_names(self) -> list[str]:
-        """Returns the names of the targets."""
+        """Returns the names of the targets.
+
+        >>> linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).target_names
+        ['y']
+        """
         return self.columns.target_names
 
     @property
@@ -59,22 +66,38 @@ class Estimates:
 
     @property
     def coefficients(self) -> dict[str, Any]:
-        """Returns the estimates in the data's units: `solution.coefficients["bmi"]`."""
+        """Returns the estimates in the data's units: `solution.coefficients["bmi"]`.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).coefficients["x0"], 6)
+        1.0
+        """
         return self._table(lambda row, k: float(self._theta[row, k]))
 
     @property
     def standard_errors(self) -> dict[str, Any]:
-        """Returns the standard errors, robust ones if asked for; with l2 of the biased estimates, with l1 NaN."""
+        """Returns the standard errors, robust ones if asked for; with l2 of the biased estimates, with l1 NaN.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).standard_errors["x0"], 6)  # √½
+        0.707107
+        """
         return self._table(lambda row, k: float(self.inference.standard_errors[row, k]))
 
     @property
     def t_values(self) -> dict[str, Any]:
-        """Returns each estimate divided by its standard error."""
+        """Returns each estimate divided by its standard error.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).t_values["x0"], 6)  # √2
+        1.414214
+        """
         return self._table(lambda row, k: float(self.inference.t_values[row, k]))
 
     @property
     def p_values(self) -> dict[str, Any]:
-        """Returns the two-sided p-values of the t-values."""
+        """Returns the two-sided p-values of the t-values.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).p_values["x0"], 6)  # 1 - √½
+        0.292893
+        """
         return self._table(lambda row, k: float(self.inference.p_values[row, k]))
 
     def intervals(self, probability: float = 0.95) -> dict[str, Any]:
@@ -82,19 +105,30 @@ class Estimates:
 
         Raises:
             ValueError: `probability` is not between 0 and 1.
+
+        >>> [round(bound, 6) for bound in linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).intervals(0.6)["x0"]]
+        [0.25, 1.75]
         """
         return self._table(lambda row, k: self.interval(row, k, probability))
 
     @property
     def vif(self) -> dict[str, float]:
-        """Returns the variance inflation factors of the features, infinite for linearly dependent columns."""
+        """Returns the variance inflation factors of the features, infinite for linearly dependent columns.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).vif["x0"], 6)
+        1.0
+        """
         return dict(zip(self.feature_names, self.inference.vif.tolist(), strict=True))
 
     # ---- one number a target ----
 
     @property
     def num_rows(self) -> int:
-        """Returns the number of rows of weight above 0."""
+        """Returns the number of rows of weight above 0.
+
+        >>> linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).num_rows
+        4
+        """
         return self.problem.optimum.data.num_rows
 
     @property
@@ -104,49 +138,85 @@ class Estimates:
 
     @property
     def r_squared(self) -> Any:
-        """Returns R²; about 0 instead of the mean without an intercept."""
+        """Returns R²; about 0 instead of the mean without an intercept.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).r_squared, 6)
+        0.5
+        """
         return self.by_target(lambda k: float(self.inference.fit.r_squared[k]))
 
     @property
     def adjusted_r_squared(self) -> Any:
-        """Returns R² adjusted for the number of coefficients."""
+        """Returns R² adjusted for the number of coefficients.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).adjusted_r_squared, 6)  # 1 - (4/2) / (8/3)
+        0.25
+        """
         return self.by_target(lambda k: float(self.inference.adjusted_r_squared[k]))
 
     @property
     def residual_std(self) -> Any:
-        """Returns the residual standard deviation, of a row of weight 1."""
+        """Returns the residual standard deviation, of a row of weight 1.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).residual_std, 6)  # √(4/2)
+        1.414214
+        """
         return self.by_target(lambda k: float(self.inference.fit.residual_std[k]))
 
     @property
     def f_test(self) -> Any:
-        """Returns the test that all coefficients but the intercept are 0: statistic, p_value, degrees_of_freedom."""
+        """Returns the test that all coefficients but the intercept are 0: statistic, p_value, degrees_of_freedom.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).f_test.statistic, 6)
+        2.0
+        """
         return self.by_target(lambda k: self.inference.f_tests[k])
 
     @property
     def log_likelihood(self) -> Any:
-        """Returns the log-likelihood at the estimates, for normal noise."""
+        """Returns the log-likelihood at the estimates, for normal noise.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).log_likelihood, 6)  # -2 (1 + log 2π)
+        -5.675754
+        """
         return self.by_target(lambda k: float(self.inference.log_likelihood[k]))
 
     @property
     def aic(self) -> Any:
-        """Returns Akaike's information criterion."""
+        """Returns Akaike's information criterion.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).aic, 6)  # 4 (1 + log 2π) + 2·2
+        15.351508
+        """
         return self.by_target(lambda k: float(self.inference.aic[k]))
 
     @property
     def bic(self) -> Any:
-        """Returns Schwarz's Bayesian information criterion."""
+        """Returns Schwarz's Bayesian information criterion.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).bic, 6)  # 4 (1 + log 2π) + 2 log 4
+        14.124097
+        """
         return self.by_target(lambda k: float(self.inference.bic[k]))
 
     # ---- one number ----
 
     @property
     def degrees_of_freedom(self) -> float:
-        """Returns the number of rows less the number of coefficients, with l1 or l2 less their effective number."""
+        """Returns the number of rows less the number of coefficients, with l1 or l2 less their effective number.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).degrees_of_freedom, 6)
+        2.0
+        """
         return self.inference.degrees_of_freedom
 
     @property
     def condition_number(self) -> float:
-        """Returns the condition number of J's Hessian in the W and b that are trained; infinite if it is singular."""
+        """Returns the condition number of J's Hessian in the W and b that are trained; infinite if it is singular.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).condition_number, 6)
+        1.0
+        """
         return self.problem.condition_number
 
     @property
@@ -155,6 +225,9 @@ class Estimates:
 
         `full_batch` holds where every step takes all rows. Where batches differ, `worst_batch` holds on the steepest
         batch alone, `cycle` on batches that stay the same, and `mean_square` on batches that are drawn anew.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).learning_rates["full_batch"], 6)
+        2.0
         """
         return dict(self.problem.stable_learning_rates(self.settings.momentum))
 
@@ -175,7 +248,11 @@ class Estimates:
         return "; ".join(words)
 
     def warnings(self) -> list[str]:
-        """Returns a sentence for each reason why coefficients or their standard errors are not determined."""
+        """Returns a sentence for each reason why coefficients or their standard errors are not determined.
+
+        >>> linreg_pl.solve([3, 3, 3], [1, 2, 4]).warnings()[0]
+        "'x0' is constant..."
+        """
         sentences = data_warnings(self.problem, self.inference.fit, self.target_names)
         robust = self.inference.robust
         if robust is not None and robust.decisive.any() and not self.inference.fit.is_saturated:
@@ -213,17 +290,3 @@ class Estimates:
     def _table(self, value: Callable[[int, int], Any]) -> dict[str, Any]:
         table: dict[str, Any] = self.by_target(lambda k: {name: value(row, k) for name, row in self.rows()})
         return table
-
-
-def finite(number: Any) -> float | None:
-    """Converts a number for JSON, which has no infinity and no NaN."""
-    return float(number) if math.isfinite(number) else None
-
-
-def plain_test(test: FTest) -> dict[str, Any]:
-    """Returns an F test as plain types, with null for what is not finite."""
-    return {
-        "statistic": finite(test.statistic),
-        "p_value": finite(test.p_value),
-        "degrees_of_freedom": [finite(degrees) for degrees in test.degrees_of_freedom],
-    }

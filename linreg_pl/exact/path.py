@@ -16,7 +16,7 @@ from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Columns, name_of_intercept
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.errors import InputError
-from linreg_pl.exact.estimates import finite
+from linreg_pl.exact.solution import finite
 from linreg_pl.training.hyper_parameters import HyperParameters
 
 Given = float | Sequence[float] | Literal["auto"] | None

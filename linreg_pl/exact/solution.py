@@ -1,5 +1,6 @@
 """Solves the least-squares problem of a model and its data exactly: coefficients, standard errors, predictions."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple, get_args, overload
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple, get_args, overload
 import numpy as np
 import torch
 
-from linreg_pl.core.inference import Inference
+from linreg_pl.core.inference import FTest, Inference
 from linreg_pl.core.prediction_interval import PredictionInterval
 from linreg_pl.core.refinement import refined
 from linreg_pl.core.robust import Robust, RobustErrors, robust_errors
@@ -15,7 +16,7 @@ from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError
-from linreg_pl.exact.estimates import Estimates, finite, plain_test
+from linreg_pl.exact.estimates import Estimates
 from linreg_pl.exact.summary import fit_lines, solution_html
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import Problem
@@ -36,15 +37,19 @@ class Solution(Estimates):
 
     Example:
         >>> import linreg_pl
-        >>> solution = linreg_pl.solve([[0.0], [1.0], [2.0], [4.0]], [1.0, 3.1, 4.9, 9.0])
-        >>> round(solution.coefficients["x0"], 3)
-        1.989
-        >>> solution.predict([[10.0]], interval=0.9).predicted.round(2)
-        array([20.91])
+        >>> solution = linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4])
+        >>> round(solution.coefficients["x0"], 6), round(solution.standard_errors["x0"], 6)
+        (1.0, 0.707107)
+        >>> solution.predict([3.0]).round(6)
+        array([5.])
     """
 
     def summary(self) -> str:
-        """Returns the table of coefficients as text, with how well they fit below."""
+        """Returns the table of coefficients as text, with how well they fit below.
+
+        >>> linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).summary().splitlines()[1].split()[:2]
+        ['intercept', '2']
+        """
         return "\n".join(fit_lines(self))
 
     def __str__(self) -> str:
@@ -63,6 +68,9 @@ class Solution(Estimates):
         """Returns all numbers as plain types, as `linreg solve --json` prints them, with None for what is unknown.
 
         With several targets each has an entry of its own.
+
+        >>> round(linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).to_dict()["coefficients"]["x0"]["estimate"], 6)
+        1.0
         """
         optimum, inference, convergence = self.problem.optimum, self.inference, self.convergence
         fit, momentum, vif = inference.fit, self.settings.momentum, self.vif
@@ -126,6 +134,10 @@ class Solution(Estimates):
 
         Raises:
             InputError: the columns differ, or there are too few rows for an interval.
+
+        >>> solution = linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4])
+        >>> solution.predict([0.0], interval=0.6).upper.round(6)  # 2 + 1.5 √(1 + 1/4)
+        array([3.677051])
         """
         from linreg_pl.data.table.new_rows import read_rows  # not at the top: slow to import
 
@@ -241,3 +253,17 @@ def _robust_errors(
 def sentence(text: str) -> str:
     """Returns a text with a capital letter and a full stop, unless it asks a question."""
     return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
+
+
+def finite(number: Any) -> float | None:
+    """Converts a number for JSON, which has no infinity and no NaN."""
+    return float(number) if math.isfinite(number) else None
+
+
+def plain_test(test: FTest) -> dict[str, Any]:
+    """Returns an F test as plain types, with null for what is not finite."""
+    return {
+        "statistic": finite(test.statistic),
+        "p_value": finite(test.p_value),
+        "degrees_of_freedom": [finite(degrees) for degrees in test.degrees_of_freedom],
+    }

@@ -11,7 +11,7 @@ from linreg_pl.core.subsets import SEARCHES, Criterion, CriterionName
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.errors import InputError, flag_text, printable
-from linreg_pl.exact.estimates import finite
+from linreg_pl.exact.solution import finite
 from linreg_pl.training.hyper_parameters import HyperParameters
 
 Search = Literal["forward", "backward", "all"]

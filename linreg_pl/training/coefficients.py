@@ -14,11 +14,10 @@ class Coefficients:
     """W and b in the data's units: a pair to unpack, and a table by name.
 
     Example:
-        >>> W, b = model.coefficients()  # doctest: +SKIP
-        >>> model.coefficients()["bmi"]  # doctest: +SKIP
-        24.7265
-        >>> model.coefficients()["intercept"]  # doctest: +SKIP
-        152.133
+        >>> coefficients = linreg_pl.fit([-1, -1, 1, 1], [0, 2, 2, 4]).coefficients()
+        >>> W, b = coefficients
+        >>> round(W.item(), 3), round(coefficients["x0"], 3), round(coefficients["intercept"], 3)
+        (1.0, 1.0, 2.0)
 
     For several targets, an entry is a dict by the target's name.
     """

@@ -47,23 +47,39 @@ class EvaluatedModule(LightningModule):
 
     @property
     def columns(self) -> Columns:
-        """Returns the columns that the model was fitted on: numbered ones, if the data had no names."""
+        """Returns the columns that the model was fitted on: numbered ones, if the data had no names.
+
+        >>> linreg_pl.LinearRegression(num_features=2).columns.feature_names
+        ['x0', 'x1']
+        """
         return Columns.numbered(*self.W.shape) if self._columns is None else self._columns
 
     @property
     def feature_names(self) -> list[str]:
-        """Returns the names of the D columns of x; x0, x1, … if the data had none."""
+        """Returns the names of the D columns of x; x0, x1, … if the data had none.
+
+        >>> linreg_pl.LinearRegression(num_features=2).feature_names
+        ['x0', 'x1']
+        """
         return self.columns.feature_names
 
     @property
     def target_names(self) -> list[str]:
-        """Returns the names of the K targets; y, or y0, y1, … if the data had none."""
+        """Returns the names of the K targets; y, or y0, y1, … if the data had none.
+
+        >>> linreg_pl.LinearRegression(num_targets=2).target_names
+        ['y0', 'y1']
+        """
         return self.columns.target_names
 
     def coefficients(self) -> Coefficients:
         """Returns W (D, K) and b (K,) in the user's units, float64, on the CPU; a table by name, too.
 
         `W, b = model.coefficients()`, `model.coefficients()["bmi"]` and `print(model.coefficients())` all work.
+
+        >>> W, b = linreg_pl.fit([-1, -1, 1, 1], [0, 2, 2, 4]).coefficients()
+        >>> round(W.item(), 3), round(b.item(), 3)
+        (1.0, 2.0)
         """
         columns = self.columns
         return Coefficients(*self.in_users_units(), columns.feature_names, columns.target_names)
@@ -88,10 +104,8 @@ class EvaluatedModule(LightningModule):
             InputError: the columns differ.
 
         Example:
-            >>> import linreg_pl
-            >>> model = linreg_pl.fit([[0.0], [1.0], [2.0], [4.0]], [1.0, 3.1, 4.9, 9.0])
-            >>> model.predict([[10.0]]).round(1)
-            array([20.9])
+            >>> linreg_pl.fit([-1, -1, 1, 1], [0, 2, 2, 4]).predict([3.0]).round(3)
+            array([5.])
         """
         from linreg_pl.data.table.new_rows import read_rows  # not at the top: slow to import
 
@@ -107,6 +121,9 @@ class EvaluatedModule(LightningModule):
 
         Raises:
             InputError: `x` has another shape.
+
+        >>> round(linreg_pl.fit([-1, -1, 1, 1], [0, 2, 2, 4])(torch.tensor([[3.0]])).item(), 3)
+        5.0
         """
         if x.ndim != 2 or x.shape[1] != len(self.W):
             raise InputError(f"x has shape {tuple(x.shape)}, and the model predicts from (N, {len(self.W)})")
@@ -121,6 +138,9 @@ class EvaluatedModule(LightningModule):
 
         J is then `mean(w · loss(X W + b - y))` and the penalties. The exact solution remains that of least squares: a
         run with another loss has no gap, and no `val/loss`, which comes from sums of squares.
+
+        >>> linreg_pl.LinearRegression().loss(torch.tensor([-3.0]))
+        tensor([9.])
         """
         return residuals.square()
 

@@ -65,6 +65,9 @@ class LinearRegression(ObservedModule):
 
     Raises:
         InputError: a value that cannot be used for training.
+
+    >>> linreg_pl.LinearRegression(num_features=3, l2=0.1).W.shape
+    torch.Size([3, 1])
     """
 
     largest_update = 1e15
@@ -144,10 +147,10 @@ class LinearRegression(ObservedModule):
     def tutorial(cls, num_features: int = 1, num_targets: int = 1, **overrides: Any) -> Self:
         """Builds the tutorial's model: plain gradient descent on x as it is, with the tutorial's learning rate and l2.
 
-        Args:
-            num_features: D.
-            num_targets: K.
-            overrides: Other arguments of the class.
+        `overrides` are other arguments of the class.
+
+        >>> linreg_pl.LinearRegression.tutorial().learning_rate
+        1e-10
         """
         return cls(num_features, num_targets, **{**model_settings(), **overrides})
 

@@ -31,8 +31,9 @@ class ObservedModule(AnyLoaderModule):
             InputError: there is no checkpoint, or it can't be used.
 
         Example:
-            >>> model = LinearRegression.load("lightning_logs/version_0")  # doctest: +SKIP
-            >>> model.predict("new_rows.csv")  # doctest: +SKIP
+            >>> linreg_pl.fit([-1, -1, 1, 1], [0, 2, 2, 4]).trainer.save_checkpoint("line.ckpt")
+            >>> linreg_pl.LinearRegression.load("line.ckpt").predict([3.0]).round(3)
+            array([5.])
         """
         # Imported here: runs are a layer above, as they know what a checkpoint contains.
         from linreg_pl.runs.resume import checkpoint_at
@@ -55,7 +56,9 @@ class ObservedModule(AnyLoaderModule):
             OSError: nothing can be written there.
 
         Example:
-            >>> model.export("model.sql")  # doctest: +SKIP
+            >>> linreg_pl.fit([-1, -1, 1, 1], [0, 2, 2, 4]).export("line.sql")
+            >>> "x0" in Path("line.sql").read_text()
+            True
         """
         # Imported here: exports are a layer above, as they know what a model has learnt.
         from linreg_pl.export.files import export

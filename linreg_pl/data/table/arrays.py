@@ -41,9 +41,7 @@ class ArrayDataModule(TableDataModule):
         InputError: the shapes do not fit, or the values can't be used.
 
     Example:
-        >>> import numpy as np
-        >>> from linreg_pl import ArrayDataModule
-        >>> data = ArrayDataModule(np.eye(3), [1.0, 2.0, 4.0])
+        >>> data = linreg_pl.ArrayDataModule(np.eye(3), [1.0, 2.0, 4.0])
         >>> data.feature_names, data.target_names
         (['x0', 'x1', 'x2'], ['y'])
     """

@@ -84,6 +84,11 @@ class TableDataModule(TrainingData):
 
     Raises:
         InputError: the table or a setting can't be used.
+
+    Example:
+        >>> data = linreg_pl.TableDataModule(pa.table({"area": [50, 80], "price": [100, 160]}), target="price")
+        >>> data.feature_names, data.target_names
+        (['area'], ['price'])
     """
 
     arrays: ClassVar[tuple[str, ...]] = ()

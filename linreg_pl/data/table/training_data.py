@@ -43,13 +43,20 @@ class TrainingData(BatchDataModule):
 
     @property
     def remarks(self) -> list[str]:
-        """Returns what the user should know of how the table is read; known after `setup`."""
+        """Returns what the user should know of how the table is read; known after `setup`.
+
+        >>> linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).remarks
+        []
+        """
         return self._tables.fitted.remarks
 
     def describe(self) -> list[Description]:
         """Returns what each column is taken for, its missing values, and its range or categories.
 
         A column that can't be used does not raise an error here.
+
+        >>> [(column.name, column.kind) for column in linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).describe()]
+        [('x0', 'number'), ('x1', 'number'), ('y', 'number')]
         """
         return list(descriptions(self._tables.fitted))
 
@@ -60,7 +67,11 @@ class TrainingData(BatchDataModule):
 
     @property
     def columns(self) -> Columns:
-        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve."""
+        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve.
+
+        >>> linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).columns.feature_names
+        ['x0', 'x1']
+        """
         return Columns.of_table(self.feature_names, self.target_names, self.hparams, self._tables.fitted.learnt)
 
     def grouped_rows(self, column: str) -> Iterator[tuple[Tensor, ...]]:
