@@ -150,8 +150,7 @@ def survey(table: Table, design: Design, split: Split) -> Survey:
 def text_format(kind: pa.DataType, day_first: bool | None) -> DateFormat:
     """Returns the notation in which a text file may have the dates or times of a typed table."""
     order = {None: "", True: "dmy", False: "mdy"}[day_first]
-    is_zoned = pa.types.is_timestamp(kind) and kind.tz is not None
-    return DateFormat(order, zoned=is_zoned, clock=pa.types.is_time(kind))
+    return DateFormat(order, zoned=pa.types.is_timestamp(kind) and kind.tz is not None, clock=pa.types.is_time(kind))
 
 
 def text_verdicts(table: Table, design: Design, split: Split) -> tuple[dict[str, Verdict], dict[str, str]]:
