@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.parallel import in_workers
+from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.core.triangle import ROWS_PER_FACTORIZATION, Triangle, factored, root, trapezoid, with_rows
 
 
@@ -72,7 +73,8 @@ def fold_triangles(chunks: Iterable[tuple[Any, ...]], count: int, center: Tensor
                     triangles[:] = [merged(triangles)]
     finally:
         parts.close()
-    totals = [merged(triangles) for triangles in pending if triangles]
+    with threads_that_pay(max(each.R.shape[1] for triangles in pending for each in triangles) ** 3):
+        totals = [merged(triangles) for triangles in pending if triangles]
     num_empty = count - sum(total.total_weight > 0 for total in totals)
     if num_empty:
         raise ValueError(f"{num_empty} of {count} folds have no row of weight above 0")
@@ -115,32 +117,42 @@ def _factored_by_fold(center: Tensor | None, count: int, *rows: Tensor) -> list[
 def _by_cholesky(count: int, center: Tensor, *rows: Tensor) -> list[Tensor | None]:
     """Computes each fold's R from its Gram matrix, as `triangle` does without folds; None where that is unsafe.
 
-    All folds share one block of rows in the processor's cache.
+    A few rows are sorted by fold at a time, so that they stay in the processor's cache, and fill one block.
     """
-    *columns, folds = rows
-    order = np.argsort(folds.numpy(), kind="stable")
-    means = torch.cat([part[:ROWS_PER_FACTORIZATION].double().mean(dim=0) for part in columns[:2]])
-    columns = [torch.empty_like(part) for part in columns]
-    for part, sorted_part in zip(rows, columns, strict=False):
-        np.take(part.numpy(), order, axis=0, out=sorted_part.numpy(), mode="clip")  # "raise" would copy once more
-    x, y, *weights = columns
+    x, y, *weights, folds = rows
+    means = torch.cat([part[:ROWS_PER_FACTORIZATION].double().mean(dim=0) for part in (x, y)])
     block = torch.ones(ROWS_PER_FACTORIZATION, 1 + len(means), dtype=torch.float64)
-    roots, start = list[Tensor | None](), 0
-    for size in torch.bincount(folds, minlength=count).tolist():
-        gram = np.zeros((block.shape[1], block.shape[1]))
-        for first in range(start, start + size, ROWS_PER_FACTORIZATION):
-            some = slice(first, min(first + ROWS_PER_FACTORIZATION, start + size))
-            filled = block[: some.stop - some.start]
-            filled[:, 0] = 1
-            torch.sub(x[some], means[: x.shape[1]], out=filled[:, 1 : 1 + x.shape[1]])
-            torch.sub(y[some], means[x.shape[1] :], out=filled[:, 1 + x.shape[1] :])
-            if weights:
-                filled *= weights[0][some].double().sqrt()
-            gram += filled.numpy().T @ filled.numpy()
-            if first == 0 and root(gram) is None:
-                return [None] * count
-        R, start = root(gram), start + size
+    grams = np.zeros((count, block.shape[1], block.shape[1]))
+    num_sorted = max(4 * ROWS_PER_FACTORIZATION, 512 * count)  # of fewer rows, each product would be short
+    buffers = [torch.empty_like(part[:num_sorted]) for part in (x, y, *weights)]
+    for start in range(0, len(x), num_sorted):
+        numbers = folds[start : start + num_sorted].numpy()
+        order, ends = np.argsort(numbers, kind="stable"), np.bincount(numbers, minlength=count).cumsum().tolist()
+        for part, buffer in zip((x, y, *weights), buffers, strict=True):
+            unsorted, by_fold = part[start : start + num_sorted].numpy(), buffer[: len(order)].numpy()
+            np.take(unsorted, order, axis=0, out=by_fold, mode="clip")  # "raise" would copy once more
+        for first in range(0, len(order), ROWS_PER_FACTORIZATION):
+            last = min(first + ROWS_PER_FACTORIZATION, len(order))
+            filled = _filled(block[: last - first], means, *(buffer[first:last] for buffer in buffers))
+            for gram, begin, end in zip(grams, [0, *ends], ends, strict=False):
+                if begin < last and end > first:
+                    of_fold = filled[max(begin - first, 0) : end - first]
+                    gram += of_fold.T @ of_fold
+        if start == 0 and any(root(gram) is None for gram in grams):
+            return [None] * count
+    roots = [root(gram) for gram in grams]
+    for R in roots:
         if R is not None:
             R[0, 1:] += R[0, 0] * (means - center)
-        roots.append(R)
     return roots
+
+
+def _filled(block: Tensor, means: Tensor, x: Tensor, y: Tensor, *weights: Tensor) -> np.ndarray:
+    """Fills the block with the rows of [1, X, y] less the means, times √w; returns it."""
+    torch.sub(x, means[: x.shape[1]], out=block[:, 1 : 1 + x.shape[1]])
+    torch.sub(y, means[x.shape[1] :], out=block[:, 1 + x.shape[1] :])
+    if weights:
+        block[:, 0] = 1
+        block *= weights[0].double().sqrt()
+    values: np.ndarray = block.numpy()
+    return values

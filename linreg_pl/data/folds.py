@@ -76,8 +76,10 @@ class FoldPlan:
         Of each `count` consecutive numbers every fold gets one, in an order that is rotated at random. So the sizes of
         folds differ by at most 1.
         """
-        numbers, first_block = np.arange(first, first + size), first // self.count
+        first_block, offset = divmod(first, self.count)
         generator = stream(self.seed, Purpose.FOLDS)
         generator.bit_generator.advance(first_block)  # type: ignore[attr-defined]  # one number a block
-        turns = (self.count * generator.random(size // self.count + 2)).astype(np.int64)
-        return torch.from_numpy(((numbers + turns[numbers // self.count - first_block]) % self.count).astype(np.int16))
+        turns = (self.count * generator.random(size // self.count + 2)).astype(np.int16)
+        folds = turns[:, np.newaxis] + np.arange(self.count, dtype=np.int16)
+        folds -= (folds >= self.count) * np.int16(self.count)
+        return torch.from_numpy(folds.reshape(-1)[offset : offset + size])

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.core.triangle import Triangle
-from linreg_pl.data.threads import threads_that_pay
 
 Batch = tuple[Tensor, ...]  # x (batch_size, D), y (batch_size, K); and weights (batch_size, 1), where rows have some
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from linreg_pl.core.cross_validation import CrossValidation, cross_validated
 from linreg_pl.core.elastic_net_path import Axis, default_l1
 from linreg_pl.core.ridge_path import Posing, RidgePath, default_l2
+from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Columns, name_of_intercept
 from linreg_pl.data.folds import FoldPlan
@@ -198,10 +199,11 @@ def cross_validated_path(
         raise InputError("fold_bias is true, and l1 penalises W alone: leave out --model.fold_bias")
     posing = Posing(settings.fit_intercept, settings.standardize, settings.fold_bias)
     folds = data.folds(plan)
-    whole = folds.whole
-    if values is None:
-        values = default_l1(whole, posing) if axis.name == "l1" else default_l2(whole, posing)
-    validation, solutions = cross_validated(folds, values, posing, axis), axis.path(whole, posing)
+    with threads_that_pay(data.num_features**3):
+        whole = folds.whole
+        if values is None:
+            values = default_l1(whole, posing) if axis.name == "l1" else default_l2(whole, posing)
+        validation, solutions = cross_validated(folds, values, posing, axis), axis.path(whole, posing)
     return PathResult(axis, values, solutions, validation, data.columns, plan, whole.num_rows)
 
 

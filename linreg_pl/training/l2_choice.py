@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from linreg_pl.core.cross_validation import cross_validated
 from linreg_pl.core.elastic_net_path import Axis
 from linreg_pl.core.ridge_path import Posing, default_l2
+from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.errors import InputError
@@ -33,8 +34,9 @@ def chosen_l2(data: BatchDataModule, settings: HyperParameters) -> L2Choice:
         folds = data.folds(plan)
     except InputError as refusal:
         raise InputError(f"l2 is auto: {str(refusal).partition(': give')[0]}: {instead}") from refusal
-    values = default_l2(folds.whole, posing)
-    validation = cross_validated(folds, values, posing, Axis("l2", settings.l1))
+    with threads_that_pay(data.num_features**3):
+        values = default_l2(folds.whole, posing)
+        validation = cross_validated(folds, values, posing, Axis("l2", settings.l1))
     best, choice = validation.best, validation.within_one_standard_error
     l2, smallest = float(values[choice]), float(validation.errors[best])
     error, spread = float(validation.errors[choice]), float(validation.standard_errors[best])

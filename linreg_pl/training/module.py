@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from linreg_pl.core import objective
 from linreg_pl.core.learning_rate_schedules import Schedule, share
+from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.data.loaders import Batch
-from linreg_pl.data.threads import threads_that_pay
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.due import PointsWithin, may_be_stopped
 from linreg_pl.training.executions import Execution

@@ -13,7 +13,7 @@ def threads_that_pay(products: int, single_thread_limit: int = 2**20) -> Iterato
     Threads take microseconds to synchronize, on a busy machine milliseconds: below the limit one thread is faster.
 
     Args:
-        products: Multiplications of x and W in a batch.
+        products: Multiplications, such as those of x and W in a batch.
         single_thread_limit: Up to this many, one thread finishes before several have synchronized.
     """
     threads = torch.get_num_threads()
