@@ -18,6 +18,7 @@ FLAGS_OF = {  # by page: those of a report, and of a trial
     "grid": ("--rounds 3", "--rounds 1 --rows 50000"),
     "streaming": ("--rounds 3", "--rounds 1 --rows 163840"),
     "exact": ("", "--rounds 1 --rows 100000"),
+    "path": ("", "--rounds 1 --rows 20000"),
     "elastic_net": ("--rounds 1", "--rounds 1 --rows 20000"),
     "gap": ("", "--rounds 1 --rows 100000"),
     "growth": ("", "--rounds 1 --rows 100000"),

@@ -106,6 +106,7 @@ def test_core_is_mathematics() -> None:
             "typing",
             "collections",
             "concurrent",
+            "contextlib",
             "dataclasses",
             "functools",
             "itertools",
