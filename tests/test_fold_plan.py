@@ -151,6 +151,7 @@ def test_rows_that_cannot_be_folded(write: Callable[..., Path]) -> None:
     for plan, words in (
         (FoldPlan(by="nobody"), "--folds.by"),
         (FoldPlan(1000, by="who"), "of 1000 folds have no row"),
+        (FoldPlan(by="y"), "folds.by is 'y', a target"),
     ):
         with pytest.raises(InputError, match=words):
             data.folds(plan)

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import linreg_pl
 from linreg_pl import InputError
 from linreg_pl.exact.path import penalty_values
-from linreg_pl.plots.path_pictures import picture
+from linreg_pl.plots.path_pictures import picture, write_path
 from tests.commands import linreg
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +28,10 @@ def test_command_and_python_agree(tmp_path: Path) -> None:
     assert printed["best"] == ours.best
     assert (tmp_path / "out" / "path.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "out" / "path.json").read_text()) == printed
+    (others := tmp_path / "others").mkdir()
+    (others / "events.out.tfevents.1").touch()
+    write_path(ours, others)
+    assert (others / "events.out.tfevents.1").exists(), "only an earlier path's curves are replaced"
     events = EventAccumulator(str(tmp_path / "out")).Reload()
     steps = [(point.step, point.value) for point in events.Scalars("coefficients/bmi")]
     expected = [
@@ -77,6 +81,15 @@ def test_values() -> None:
 def test_settings_without_effect() -> None:
     with pytest.raises(InputError, match="momentum"):
         linreg_pl.path(str(TABLE), "progression", momentum=0.9)
+
+
+def test_folder_of_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    flags = f"path --data TableDataModule --data.path {TABLE} --data.target progression --output {tmp_path}"
+    result = linreg(*flags.split(), cwd=tmp_path)
+    assert (result.code, result.stdout) == (2, "")
+    assert "this is the folder of a run" in result.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "config.yaml"]
 
 
 def test_lines_name_the_ends() -> None:

@@ -9,6 +9,7 @@ from linreg_pl.cli.job import Job
 from linreg_pl.errors import InputError
 from linreg_pl.exact.path import PathResult, axis_of, cross_validated_path
 from linreg_pl.exact.subsets import SubsetsResult, searched_subsets
+from linreg_pl.runs.folder import CONFIG
 
 
 def path(job: Job) -> None:
@@ -23,6 +24,8 @@ def path(job: Job) -> None:
             if settings[name] is not None:
                 raise InputError(f"--{name} has no effect on subsets: leave out --{name} or --subsets")
     axis_of(settings.l2, settings.l1)  # before the rows are read
+    if settings.output is not None and (Path(settings.output) / CONFIG).exists():
+        raise InputError(f"{settings.output}: this is the folder of a run; give --output one of its own")
     data.setup("path")
     result: PathResult | SubsetsResult
     if settings.subsets is None:

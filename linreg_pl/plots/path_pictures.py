@@ -18,15 +18,16 @@ from linreg_pl.runs.tensorboard_logger import EVENTS
 
 
 def write_path(result: PathResult, folder: Path) -> list[Path]:
-    """Writes `path.png`, `path.json` and TensorBoard's curves into a folder, in place of earlier ones.
+    """Writes `path.png`, `path.json` and TensorBoard's curves into a folder, in place of an earlier path's.
 
     A curve's step is 1000 · log10(value), as TensorBoard's x-axis has whole numbers only.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    earlier = list(folder.glob(f"{EVENTS}.*")) if (folder / "path.json").exists() else []
     files = {"path.png": png(picture(result)), "path.json": json.dumps(result.to_dict(), indent=2).encode()}
     for name, content in files.items():
         write_durably(folder / name, content)
-    for path in folder.glob(f"{EVENTS}.*"):
+    for path in earlier:
         path.unlink()
     tagged = {"path/error": result.errors, "path/gcv": result.gcv, "path/df": result.degrees_of_freedom}
     tagged |= {f"coefficients/{name}": values for name, values in curves(result, result.W).items()}

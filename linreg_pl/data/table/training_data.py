@@ -96,6 +96,8 @@ class TrainingData(BatchDataModule):
         preparation, training = self.preparation, self._training
         if preparation is not None:
             self.restore()
+        if plan.by in self.target_names:
+            raise InputError(f"folds.by is {plan.by!r}, a target: give --folds.by another column")
         if plan.by is None:
             chunks = numbered_rows(self.watched_rows(), plan, training.num_drawn)
         else:
