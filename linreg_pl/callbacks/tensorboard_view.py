@@ -58,7 +58,7 @@ def hyper_parameter_summaries(values: Mapping[str, Any], metrics: Sequence[str])
         values: The hyper-parameters; those of other types are written as text.
         metrics: The curves whose last points are shown beside them.
     """
-    first = {"learning_rate", "l2", "l1", "momentum", "num_features", "num_rows"}
+    first = {"learning_rate", "l2", "momentum", "num_features", "num_rows"}
     kinds = {"bool_value": "DATA_TYPE_BOOL", "number_value": "DATA_TYPE_FLOAT64", "string_value": "DATA_TYPE_STRING"}
     infos, start = [], SessionStartInfo()
     for name, value in values.items():
