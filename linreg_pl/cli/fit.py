@@ -58,7 +58,7 @@ def fit(job: Job) -> None:
     if job.settings.stop.limits and not job.settings.exact:
         raise InputError("--stop needs the exact answer, and --exact is false: leave one of them out")
     job.model.choose_l2(job.data)
-    if job.start.run is not None:
+    if job.start.run is not None and job.model.l2_choice is None:
         job.model.l2_choice = saved_choice(job.start.run, job.model.l2)
     planned = planned_length(job.model, job.data, job.settings.trainer)
     lengths = planned.settings if planned else {}
