@@ -199,9 +199,8 @@ def best_of_each_size(criterion: Criterion) -> list[Subset]:
     count, start = criterion.num_groups, criterion.start
     start = replace(start, rows=start.rows[None], errors=start.errors[None], rank=start.rank[None])
     values = torch.cat(list(_all_values(criterion, start)))
-    bits = (
-        torch.arange(2**count, dtype=torch.int32).unsqueeze(1) >> torch.arange(count).flip(0).int() & 1
-    )  # 0 where a group is in
+    numbers, places = torch.arange(2**count, dtype=torch.int32), torch.arange(count).flip(0).int()
+    bits = numbers.unsqueeze(1) >> places & 1  # 0 where a group is in
     sizes = count - bits.sum(dim=1)
     subsets = []
     for size in range(count + 1):
