@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any
@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 
 from linreg_pl.core.robust import Robust
 from linreg_pl.core.subsets import CriterionName
+from linreg_pl.data.argument_types import check_types
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.table.arrays import joined
@@ -58,7 +59,7 @@ def fit(
         >>> round(model.coefficients()["x0"], 3)
         1.0
     """
-    model_settings, data_settings = separated(settings)
+    model_settings, data_settings = separated(fit, locals())
     data = table_of(X, y, weights, target, None, data_settings)
     data.setup("fit")
     model = LinearRegression(data.num_features, data.num_targets, **model_settings)
@@ -75,7 +76,7 @@ def fit(
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         **({} if data.holds_out_rows else {"limit_val_batches": 0}),
-        **({} if max_epochs is None else {"max_epochs": max_epochs}),
+        **({} if max_epochs is None else {"max_epochs": int(max_epochs)}),
     }
     data.group_steps(Executions())
     with quiet():
@@ -118,7 +119,7 @@ def solve(
         >>> round(solution.coefficients["x0"], 6), round(solution.standard_errors["x0"], 6)
         (1.0, 1.0)
     """
-    model_settings, data_settings = separated(settings)
+    model_settings, data_settings = separated(solve, locals())
     data = table_of(X, y, weights, target, cluster, data_settings)
     group = None if cluster is None else cluster if isinstance(cluster, str) else data.cluster_name
     require_robust(data, robust, group)
@@ -164,11 +165,11 @@ def path(
         >>> result.within_one_standard_error > result.best
         True
     """
-    model_settings, data_settings = separated(settings)
+    model_settings, data_settings = separated(path, locals())
     if unused := sorted(model_settings.keys() - {"fit_intercept", "fold_bias", "standardize"}):
         raise InputError(f"{quoted(unused)}: this setting has no effect on a path; leave it out")
     data = table_of(X, y, weights, target, by, data_settings)
-    plan = FoldPlan(folds, data.cluster_name, in_order, seed)
+    plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
     data.setup("path")
     model = LinearRegression(data.num_features, data.num_targets, **model_settings)
     return cross_validated_path(data, model.settings, plan, l2, l1)
@@ -211,11 +212,11 @@ def subsets(
         >>> linreg_pl.subsets("examples/diabetes.csv", "progression", search="all", criterion="BIC").chosen
         ['sex', 'bmi', 'bp', 's3', 's5']
     """
-    model_settings, data_settings = separated(settings)
+    model_settings, data_settings = separated(subsets, locals())
     if unused := sorted(model_settings.keys() - {"fit_intercept"}):
         raise InputError(f"{quoted(unused)}: this setting has no effect on subsets; leave it out")
     data = table_of(X, y, weights, target, by, data_settings)
-    plan = FoldPlan(folds, data.cluster_name, in_order, seed)
+    plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
     data.setup("path")
     model = LinearRegression(data.num_features, data.num_targets, **model_settings)
     return searched_subsets(data, model.settings, plan, search, criterion)
@@ -279,12 +280,14 @@ def is_path(value: Any) -> bool:
     )
 
 
-def separated(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the settings of the model, and those of the data.
+def separated(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the settings of the model, and those of the data, among the arguments given to a function.
 
     Raises:
-        InputError: a setting is unknown, or follows from the data.
+        InputError: a setting is unknown, follows from the data, or another argument has a wrong type.
     """
+    check_types(function, given)
+    settings = given["settings"]
     of_model = inspect.signature(LinearRegression).parameters.keys() - {"num_features", "num_targets"}
     of_data = inspect.signature(TableDataModule).parameters.keys() - {"path", "target", "weight"}
     for name in settings:

@@ -248,3 +248,36 @@ def test_users_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert callable(load)
     data: TableDataModule = ArrayDataModule(X, y[:, 0])
     assert data.num_features == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("solve", {"missing": "median"}, "missing is 'median': give 'error' or 'drop' or 'mean' or 'indicator'"),
+        ("solve", {"rare": "few"}, "rare is 'few': give 'error' or 'other'"),
+        ("solve", {"robust": "HC9"}, "robust is 'HC9': give 'HC0' or 'HC1' or 'HC2' or 'HC3'"),
+        ("solve", {"fit_intercept": "false"}, "fit_intercept is 'false': give True or False"),
+        ("solve", {"drop_first": 1}, "drop_first is 1: give True or False"),
+        ("solve", {"l2": None}, "l2 is None: give a number or 'auto'"),
+        ("solve", {"l1": "auto"}, "l1 is 'auto': give a number"),
+        ("fit", {"l1": [0.1]}, r"l1 is \[0.1\]: give a number"),
+        ("fit", {"schedule": "one cycle"}, "schedule is 'one cycle': give 'constant' or 'cosine' or 'one_cycle'"),
+        ("fit", {"max_epochs": 2.5}, "max_epochs is 2.5: give a whole number"),
+        ("fit", {"batch_size": 32.5}, "batch_size is 32.5: give a whole number"),
+        ("fit", {"val_fraction": "0.2"}, "val_fraction is '0.2': give a number"),
+        ("path", {"folds": 2.5}, "folds is 2.5: give a whole number"),
+        ("subsets", {"search": "best"}, "search is 'best': give 'forward' or 'backward' or 'all'"),
+    ],
+)
+def test_wrong_types_are_refused(name: str, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        getattr(linreg_pl, name)(X, Y, **given)
+
+
+def test_numbers_of_any_library() -> None:
+    by_hand = linreg_pl.path(X, Y, l2=[0.01, 0.1, 1.0], folds=3)
+    numpys: dict[str, Any] = {"l2": np.array([0.01, 0.1, 1.0]), "folds": np.int64(3)}
+    assert linreg_pl.path(X, Y, **numpys).best == by_hand.best
+    others: dict[str, Any] = {"l2": torch.tensor(0.5), "batch_size": np.int32(30), "max_epochs": np.int64(2)}
+    model = linreg_pl.fit(X, Y, **others)
+    assert (model.l2, model.current_epoch) == (0.5, 2)

@@ -81,8 +81,18 @@ class EvaluatedModule(LightningModule):
         >>> round(W.item(), 3), round(b.item(), 3)
         (1.0, 2.0)
         """
+        self.require_trained()
         columns = self.columns
         return Coefficients(*self.in_users_units(), columns.feature_names, columns.target_names)
+
+    def require_trained(self) -> None:
+        """Checks that W and b have units, which follow from the first rows.
+
+        Raises:
+            InputError: they have none yet.
+        """
+        if self.standardize and self.x_scale.isnan().any():
+            raise InputError("the model has no coefficients yet: train it, or load a checkpoint")
 
     def in_users_units(self) -> tuple[Tensor, Tensor]:
         """Returns W (D, K) and b (K,) in the user's units, float64, on the CPU."""
@@ -127,6 +137,7 @@ class EvaluatedModule(LightningModule):
         """
         if x.ndim != 2 or x.shape[1] != len(self.W):
             raise InputError(f"x has shape {tuple(x.shape)}, and the model predicts from (N, {len(self.W)})")
+        self.require_trained()
         if not self.standardize:
             dtype = torch.promote_types(x.dtype, self.W.dtype)
             return objective.predict(x.to(dtype), self.W.to(dtype), self.b.to(dtype))
@@ -184,6 +195,7 @@ class EvaluatedModule(LightningModule):
         Raises:
             InputError: a batch can't be used.
         """
+        self.require_trained()
         scaling, theta = self.scaling, theta_of(self.W, self.b)
         if isinstance(batch, Summary):
             centered = batch.triangle.centered_at(scaling.center(batch.triangle.num_targets))

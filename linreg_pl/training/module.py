@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from linreg_pl.core import objective
 from linreg_pl.core.learning_rate_schedules import Schedule, share
 from linreg_pl.core.threads import threads_that_pay
+from linreg_pl.data.argument_types import check_types
 from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.due import PointsWithin, may_be_stopped
@@ -91,10 +92,10 @@ class LinearRegression(ObservedModule):
         init_std: float = 0.01,
         init_seed: int = 0,
     ) -> None:
+        check_types(LinearRegression.__init__, locals())
         super().__init__()
         # A checkpoint holds plain types only: NumPy's numbers would need code to load.
-        learning_rate = learning_rate if learning_rate == "auto" else float(learning_rate)
-        l2 = l2 if l2 == "auto" else float(l2)
+        learning_rate, l2 = (each if each == "auto" else float(each) for each in (learning_rate, l2))
         l1, momentum, init_std, tail_averaging = float(l1), float(momentum), float(init_std), float(tail_averaging)
         num_features, num_targets, init_seed = int(num_features), int(num_targets), int(init_seed)
         self.settings = HyperParameters(
@@ -137,8 +138,7 @@ class LinearRegression(ObservedModule):
             for name, size in (("x_mean", num_features), ("x_scale", num_features), ("y_mean", num_targets)):
                 self.register_buffer(name, torch.full((size,), torch.nan, dtype=torch.float64))
         if self.precondition:
-            size = 1 + num_features
-            self.register_buffer("preconditioner", torch.full((size, size), torch.nan, dtype=torch.float64))
+            self.register_buffer("preconditioner", torch.full((1 + num_features,) * 2, torch.nan, dtype=torch.float64))
         if tail_averaging:
             self.register_buffer("mean_theta", torch.zeros(1 + num_features, num_targets))
             self.register_buffer("num_averaged", torch.zeros((), dtype=torch.int64))

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loader_rows import reads_rows_by_number
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, quoted
 from linreg_pl.training.loader_fit import AnyLoaderModule
 from linreg_pl.training.possible_settings import require_possible_trainer
 
@@ -78,6 +78,10 @@ class ObservedModule(AnyLoaderModule):
             InputError: a setting or a callback of the trainer is not possible here.
         """
         require_possible_trainer(self.trainer)
+        data = getattr(self.trainer, "datamodule", None)
+        if self.trainer.state.fn != "fit" and isinstance(data, BatchDataModule) and self.columns.learnt:
+            # It reads its rows as that of the fit has: by name, with the fit's categories and means.
+            data.adopt({"design": self.columns.learnt, "checksum_type": "float64"})
         if self.trainer.state.fn == "fit":
             # Imported here: callbacks are a layer above, as they know this class. The one import that goes up lets
             # `LinearRegression` be a single class, which has its curves wherever it is imported from.
@@ -94,8 +98,13 @@ class ObservedModule(AnyLoaderModule):
             InputError: a data module has another number of features or targets than the model.
         """
         data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, BatchDataModule) and stage == "fit":
+        if isinstance(data, BatchDataModule):
             require_same_size(data, *self.W.shape)
+            if stage != "fit" and self.columns.learnt and data.feature_names != self.feature_names:
+                raise InputError(
+                    f"the model was fitted on {quoted(self.feature_names)}, and these rows have"
+                    f" {quoted(data.feature_names)}: give the same columns, in the same order"
+                )
         if isinstance(data, BatchDataModule) and stage in ("validate", "test") and self.was_fitted_on(data):
             self._log_scored_rows(data.part_not_held_out)
         super().setup(stage)

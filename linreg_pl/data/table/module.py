@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 
 from linreg_pl.core.triangle import center_of, triangle_of
+from linreg_pl.data.argument_types import check_types
 from linreg_pl.data.base import checked_batch_size, checked_seed, equal_batch_size
 from linreg_pl.data.columns import Column
 from linreg_pl.data.loaders import Summary
@@ -124,6 +125,7 @@ class TableDataModule(TrainingData):
         column_names: list[str] | None = None,
         memory_limit: float | None = None,
     ) -> None:
+        check_types(TableDataModule.__init__, locals())
         super().__init__()
         split = Split(checked_seed(seed), val_fraction, test_fraction)
         if max_categories < 1:
