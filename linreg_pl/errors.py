@@ -4,7 +4,8 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -31,6 +32,30 @@ class InputError(ValueError):
 
 class Diverged(ArithmeticError):  # noqa: N818 (the field's word)
     """Raised when a step's numbers leave their range, before they reach the weights; the command line exits with 3."""
+
+
+@contextmanager
+def named_arguments() -> Iterator[None]:
+    """Gives the errors of a call from Python the names of arguments in place of flags."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(without_flags(str(error)), error.flags) from None
+
+
+def without_flags(message: str) -> str:
+    """Returns a message with arguments in place of flags: `missing='mean'` for `--data.missing mean`."""
+
+    def argument(match: re.Match[str]) -> str:
+        name, value = match["name"], match["value"]
+        name = {"path": "X", "weight": "weights", "folds.count": "folds"}.get(name, name.removeprefix("folds."))
+        if value is None or match["trainer"]:  # "devices 2 is not possible here"
+            return match[0].replace(f"--{match['trainer']}.", "") if match["trainer"] else name
+        return f"{name}={value.title() if value in ('true', 'false') else value if value[0].isdigit() else repr(value)}"
+
+    value = r"(?: (?P<value>true|false|auto|mean|drop|missing|other|\d+(?:\.\d+)?(?:e[+-]?\d+)?)\b)?"
+    flag = rf"(?:--(?:(?:data|model|(?P<trainer>trainer))\.)?(?=\w)|\b(?=folds\.))(?P<name>(?:folds\.)?\w+){value}"
+    return re.sub(flag, argument, re.sub(r"; see --data\.\w+$", "", message))
 
 
 def quoted(names: Sequence[str], most: int = 8) -> str:

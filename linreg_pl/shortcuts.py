@@ -1,23 +1,19 @@
 """One line from arrays, frames or files to a fitted model, or to the exact solution."""
 
-import inspect
 import logging
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from os import PathLike
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
+from linreg_pl.arguments import separated, table_of
 from linreg_pl.core.robust import Robust
 from linreg_pl.core.subsets import CriterionName
-from linreg_pl.data.argument_types import check_types
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.folds import FoldPlan
-from linreg_pl.data.table.arrays import joined
-from linreg_pl.data.table.module import TableDataModule
-from linreg_pl.data.table.sources import ArrowStream
-from linreg_pl.errors import InputError, quoted
+from linreg_pl.errors import InputError, named_arguments, quoted
 from linreg_pl.exact.path import Given, PathResult, cross_validated_path
 from linreg_pl.exact.solution import Solution, require_robust
 from linreg_pl.exact.solution import solve as solve_exactly
@@ -59,34 +55,35 @@ def fit(
         >>> round(model.coefficients()["x0"], 3)
         1.0
     """
-    model_settings, data_settings = separated(fit, locals())
-    data = table_of(X, y, weights, target, None, data_settings)
-    data.setup("fit")
-    model = LinearRegression(data.num_features, data.num_targets, **model_settings)
-    chosen = dict(trainer or {})
-    if chosen.get("precision") in (64, "64", "64-true"):
-        model.double()
-    if max_epochs is None and not {"max_steps", "max_epochs"} & chosen.keys():
-        max_epochs = model.planned(data).epochs
-    defaults = {
-        "logger": False,
-        "devices": 1,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        **({} if data.holds_out_rows else {"limit_val_batches": 0}),
-        **({} if max_epochs is None else {"max_epochs": int(max_epochs)}),
-    }
-    data.group_steps(Executions())
-    with quiet():
-        Trainer(**{**defaults, **chosen}).fit(model, datamodule=data)
-    data.group_steps(None)
-    if model.is_far_from(model.problem_of_run()):
-        logging.getLogger("linreg_pl").warning(
-            "not converged after %d epochs: train for more, or with learning_rate='auto'", model.current_epoch
-        )
-    return model
+    with named_arguments():
+        model_settings, data_settings = separated(fit, locals())
+        data = table_of(X, y, weights, target, None, data_settings)
+        data.setup("fit")
+        model = LinearRegression(data.num_features, data.num_targets, **model_settings)
+        chosen = dict(trainer or {})
+        if chosen.get("precision") in (64, "64", "64-true"):
+            model.double()
+        if max_epochs is None and not {"max_steps", "max_epochs"} & chosen.keys():
+            max_epochs = model.planned(data).epochs
+        defaults = {
+            "logger": False,
+            "devices": 1,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            **({} if data.holds_out_rows else {"limit_val_batches": 0}),
+            **({} if max_epochs is None else {"max_epochs": int(max_epochs)}),
+        }
+        data.group_steps(Executions())
+        with quiet():
+            Trainer(**{**defaults, **chosen, "callbacks": callbacks_of(chosen)}).fit(model, datamodule=data)
+        data.group_steps(None)
+        if model.is_far_from(model.problem_of_run()):
+            logging.getLogger("linreg_pl").warning(
+                "not converged after %d epochs: train for more%s", model.current_epoch, remedy_for_slowness(model)
+            )
+        return model
 
 
 def solve(
@@ -119,12 +116,14 @@ def solve(
         >>> round(solution.coefficients["x0"], 6), round(solution.standard_errors["x0"], 6)
         (1.0, 1.0)
     """
-    model_settings, data_settings = separated(solve, locals())
-    data = table_of(X, y, weights, target, cluster, data_settings)
-    group = None if cluster is None else cluster if isinstance(cluster, str) else data.cluster_name
-    require_robust(data, robust, group)
-    data.setup("solve")
-    return solve_exactly(data, LinearRegression(data.num_features, data.num_targets, **model_settings), robust, group)
+    with named_arguments():
+        model_settings, data_settings = separated(solve, locals())
+        data = table_of(X, y, weights, target, cluster, data_settings)
+        group = None if cluster is None else cluster if isinstance(cluster, str) else data.cluster_name
+        require_robust(data, robust, group)
+        data.setup("solve")
+        model = LinearRegression(data.num_features, data.num_targets, **model_settings)
+        return solve_exactly(data, model, robust, group)
 
 
 def path(
@@ -165,14 +164,15 @@ def path(
         >>> result.within_one_standard_error > result.best
         True
     """
-    model_settings, data_settings = separated(path, locals())
-    if unused := sorted(model_settings.keys() - {"fit_intercept", "fold_bias", "standardize"}):
-        raise InputError(f"{quoted(unused)}: this setting has no effect on a path; leave it out")
-    data = table_of(X, y, weights, target, by, data_settings)
-    plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
-    data.setup("path")
-    model = LinearRegression(data.num_features, data.num_targets, **model_settings)
-    return cross_validated_path(data, model.settings, plan, l2, l1)
+    with named_arguments():
+        model_settings, data_settings = separated(path, locals())
+        if unused := sorted(model_settings.keys() - {"fit_intercept", "fold_bias", "standardize"}):
+            raise InputError(f"{quoted(unused)}: this setting has no effect on a path; leave it out")
+        data = table_of(X, y, weights, target, by, data_settings)
+        plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
+        data.setup("path")
+        model = LinearRegression(data.num_features, data.num_targets, **model_settings)
+        return cross_validated_path(data, model.settings, plan, l2, l1)
 
 
 def subsets(
@@ -212,88 +212,31 @@ def subsets(
         >>> linreg_pl.subsets("examples/diabetes.csv", "progression", search="all", criterion="BIC").chosen
         ['sex', 'bmi', 'bp', 's3', 's5']
     """
-    model_settings, data_settings = separated(subsets, locals())
-    if unused := sorted(model_settings.keys() - {"fit_intercept"}):
-        raise InputError(f"{quoted(unused)}: this setting has no effect on subsets; leave it out")
-    data = table_of(X, y, weights, target, by, data_settings)
-    plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
-    data.setup("path")
-    model = LinearRegression(data.num_features, data.num_targets, **model_settings)
-    return searched_subsets(data, model.settings, plan, search, criterion)
+    with named_arguments():
+        model_settings, data_settings = separated(subsets, locals())
+        if unused := sorted(model_settings.keys() - {"fit_intercept"}):
+            raise InputError(f"{quoted(unused)}: this setting has no effect on subsets; leave it out")
+        data = table_of(X, y, weights, target, by, data_settings)
+        plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
+        data.setup("path")
+        model = LinearRegression(data.num_features, data.num_targets, **model_settings)
+        return searched_subsets(data, model.settings, plan, search, criterion)
 
 
-class JoinedDataModule(TableDataModule):
-    """A table, or arrays that have become one, with the column of the clusters."""
-
-    cluster_name: str | None = None
-
-
-def table_of(
-    X: Any, y: Any, weights: Any, target: str | list[str] | None, cluster: Any, settings: dict[str, Any]
-) -> JoinedDataModule:
-    """Returns the rows as a data module; arrays become columns of the table.
-
-    Raises:
-        InputError: the target is missing or given twice, arrays come with a file, or the shapes do not fit.
-    """
-    if isinstance(X, BatchDataModule):
-        raise InputError("X is a data module: give it to a lightning.Trainer, with LinearRegression")
-    if is_name(y):
-        if target is not None:
-            raise InputError(f"y is {y!r} and target is {target!r}: give one of them")
-        target, y = y, None
-    if (y is None) == (target is None):
-        raise InputError(
-            "give the targets as y, or the name of their column as target" + (", not both" if y is not None else "")
-        )
-    arrays = {
-        "y": y,
-        "weights": None if isinstance(weights, str) else weights,
-        "cluster": None if isinstance(cluster, str) else cluster,
-    }
-    is_file = is_path(X)
-    if is_file and any(values is not None for values in arrays.values()):
-        names = [label for label, values in arrays.items() if values is not None]
-        raise InputError(f"X is a file, so {quoted(names)} must be the name of a column in it")
-    if not is_file and not isinstance(X, ArrowStream) and target is not None:
-        raise InputError(f"target is {target!r}, but X is an array without names: give the targets as y")
-    table, columns = (X, dict[str, list[str]]()) if is_file else joined(X, **arrays)
-    weight = weights if isinstance(weights, str) else next(iter(columns.get("weights", [])), None)
-    data = JoinedDataModule(table, target or columns["y"], weight=weight, **settings)
-    data.cluster_name = cluster if isinstance(cluster, str) else next(iter(columns.get("cluster", [])), None)
-    if data.cluster_name is not None:
-        data.set_aside([data.cluster_name])
-    return data
+def callbacks_of(trainer: Mapping[str, Any]) -> list[Callback]:
+    """Returns the trainer's callbacks; tqdm's bar in notebooks without ipywidgets, where rich's prints notices."""
+    given = trainer.get("callbacks") or []
+    callbacks: list[Callback] = [given] if isinstance(given, Callback) else list(given)
+    is_plain_notebook = "ipykernel" in sys.modules and find_spec("ipywidgets") is None
+    has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if trainer.get("enable_progress_bar") and is_plain_notebook and not has_bar:
+        callbacks.append(TQDMProgressBar())
+    return callbacks
 
 
-def is_name(value: Any) -> bool:
-    """Returns whether this is a column's name, or a list of names."""
-    return isinstance(value, str) or (isinstance(value, list) and bool(value) and isinstance(value[0], str))
-
-
-def is_path(value: Any) -> bool:
-    """Returns whether this is the path of a file, or a list of paths."""
-    return (
-        isinstance(value, PathLike)
-        or is_name(value)
-        or (isinstance(value, list) and bool(value) and isinstance(value[0], PathLike))
-    )
-
-
-def separated(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the settings of the model, and those of the data, among the arguments given to a function.
-
-    Raises:
-        InputError: a setting is unknown, follows from the data, or another argument has a wrong type.
-    """
-    check_types(function, given)
-    settings = given["settings"]
-    of_model = inspect.signature(LinearRegression).parameters.keys() - {"num_features", "num_targets"}
-    of_data = inspect.signature(TableDataModule).parameters.keys() - {"path", "target", "weight"}
-    for name in settings:
-        if name not in of_model | of_data:
-            near = get_close_matches(name, sorted(of_model | of_data), 1)
-            meant = f"; did you mean {near[0]}?" if near else ": see LinearRegression and TableDataModule"
-            raise InputError(f"{name} is no setting of the model or of the data{meant}")
-    model = {name: value for name, value in settings.items() if name in of_model}
-    return model, {name: value for name, value in settings.items() if name in of_data}
+def remedy_for_slowness(model: LinearRegression) -> str:
+    """Returns what else makes a run converge, besides more epochs."""
+    if model.settings.learning_rate != "auto":
+        return ", or with learning_rate='auto'"
+    names = [name for name in ("standardize", "precondition") if not getattr(model.settings, name)]
+    return f", or with {' and '.join(f'{name}=True' for name in names)}" if names else ""

@@ -11,7 +11,7 @@ import torch
 from linreg_pl.core.learning_rate_schedules import Schedule
 from linreg_pl.core.triangle import Triangle, center_of, triangle_of
 from linreg_pl.data.columns import Columns
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, named_arguments
 from linreg_pl.exact.from_triangle import solution_of
 from linreg_pl.exact.solution import Solution
 from linreg_pl.shortcuts import fit
@@ -246,7 +246,8 @@ class ExactRegressor(BaseRegressor):
                 raise InputError(f"a row of y has shape {shape}, but {np.shape(self.intercept_)} in the rows before")
             triangle, log_weights = self.triangle_.merge(triangle), self._log_weights + log_weights
         D, K = triangle.num_features, triangle.num_targets
-        model = LinearRegression(D, K, **self.get_params())
+        with named_arguments():
+            model = LinearRegression(D, K, **self.get_params())
         columns = Columns(self._feature_names, Columns.numbered(D, K).target_names)
         self.solution_ = solution_of(triangle, model.settings, columns, log_weights)
         self.triangle_, self._log_weights = triangle, log_weights

@@ -48,6 +48,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "user's units": {"standardize": False},
     "no intercept": {"fit_intercept": False},
     "batches": {"batch_size": 50},
+    "far start": {"start_at_mean": False},
+    "far start, user's units": {"start_at_mean": False, "standardize": False},
 }
 
 
@@ -89,6 +91,11 @@ def test_far_end_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     settings: dict[str, Any] = {"precondition": False, "learning_rate": 1e-3}
     linreg_pl.fit(X, Y, max_epochs=2, **settings)
     assert caplog.messages == ["not converged after 2 epochs: train for more, or with learning_rate='auto'"]
+    caplog.clear()
+    linreg_pl.fit(X * 1e-20, Y, max_epochs=2, standardize=False, precondition=False)
+    assert caplog.messages == [
+        "not converged after 2 epochs: train for more, or with standardize=True and precondition=True"
+    ]
     caplog.clear()
     linreg_pl.fit(X, Y)
     linreg_pl.fit([0, 1, 2], [1, 3, 5])

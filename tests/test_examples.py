@@ -145,10 +145,13 @@ def test_notebook() -> None:
     """No cell prints a notice, and the tables hold the numbers of NumPy."""
     notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are left out of the repository"
+    bar = "linreg_pl.fit([-1, -1, 1, 1], [0, 2, 2, 4], trainer={'enable_progress_bar': True}).current_epoch"
+    notebook.cells.append(nbformat.v4.new_code_cell(f"import linreg_pl\n{bar}"))
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": EXAMPLES}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     printed = "\n".join(output.text for output in outputs if output.output_type == "stream")
+    assert "Epoch 9: 100%" in printed, "the bar of linreg_pl.fit"
     X, y = diabetes()
     theta, errors = least_squares(X.to_numpy(), y.to_numpy())
     bmi = [float(text) for text in re.findall(NUMBER, printed)[:4]]

@@ -15,7 +15,7 @@ LAYERS = [
     {"data"},
     {"training"},
     {"exact", "runs", "export"},
-    {"callbacks", "plots", "tuning"},
+    {"callbacks", "plots", "tuning", "arguments"},
     {"report"},
     {"cli", "shortcuts", "sklearn"},
     {"__main__"},

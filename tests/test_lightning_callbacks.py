@@ -158,7 +158,7 @@ def test_throughput_of_training_alone() -> None:
 
 
 def test_tuner_is_refused() -> None:
-    with pytest.raises(InputError, match=r"LearningRateFinder is not possible here.* learning_rate auto computes"):
+    with pytest.raises(InputError, match=r"LearningRateFinder is not possible here.* learning_rate='auto' computes"):
         Tuner(plain_trainer(2)).lr_find(LinearRegression(2), loader())
 
 

@@ -230,6 +230,10 @@ def test_planned_length_is_the_shortest() -> None:
     assert plan.distance <= 0.3 < descent.of_length(plan.epochs - 1).distance
     assert descent.planned(most=plan.epochs - 1).epochs == plan.epochs - 1, "the limit holds"
     assert PreconditionedDescent(1, 0.5, 1e3).planned(most=3000).epochs == 10
+    assert PreconditionedDescent(1, 0.5, 1e22, rounding=1e-16).planned(most=3000).epochs == 17
+    products = [np.prod((1 - np.cos(np.pi * np.arange(1, n) / n)) / 2) for n in (16, 17)]
+    assert 1e6 * products[1] < 0.01 < 1e6 * products[0], "what is left of the rounding, in standard errors"
+    assert PreconditionedDescent(1, 0.5, math.inf, rounding=1e-16).planned(most=3000).epochs == 3000
     assert PreconditionedDescent(1, 0.5, 1e3).planned(most=3).epochs == 3
     assert PreconditionedDescent(1, 0.5, 0.0).planned(most=3).epochs == 1, "there is nothing to learn"
 

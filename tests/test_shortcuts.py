@@ -160,6 +160,17 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "same name": (pd.DataFrame({"a": [1.0, 2.0]}), pd.Series([1.0, 2.0], name="a"), {}, "'a' is a column of both"),
     "missing": (np.array([[1.0], [np.nan], [2.0]]), [1.0, 2.0, 3.0], {"missing": "error"}, "row 2"),
     "file and array": ("t.csv", Y, {}, "X is a file"),
+    "no rows": (X[:0], Y[:0], {}, "X has no rows"),
+    "no columns": (pd.DataFrame(index=range(60)), Y, {}, "X has no columns"),
+    "texts": (X, ["a", "b"] * 30, {}, "y has texts"),
+    "dict": ({"a": Y}, Y, {}, r"a frame is pandas\.DataFrame\(X\)"),
+    "lazy": (pl.LazyFrame({"a": Y}), Y, {}, r"collect it: X\.collect\(\)"),
+    "no number": (X, Y, {"l2": "x"}, "^l2 is 'x': give a number or 'auto'$"),
+    "negative": (X, Y, {"l2": -1}, "^l2 is -1.0: give l2 a finite number"),
+    "batch": (X, Y, {"batch_size": 0}, "give batch_size a whole number from 1 to 60$"),
+    "no column": (pd.DataFrame({"a": Y}), "b", {}, "^the DataFrame: there is no column 'b'; it has 'a'$"),
+    "no value": (np.array([[np.nan, 1.0]] * 2), [1.0, 2.0], {}, "give missing='mean' or missing='drop'$"),
+    "no file": ("no.csv", "y", {}, "^no.csv: there is no such file; give X a table$"),
 }
 
 
@@ -180,6 +191,12 @@ def test_wrong_rows_to_predict() -> None:
         solution.predict(pd.DataFrame(X[:, :2], columns=list("ab")))
     with pytest.raises(InputError, match="between 0 and 1"):
         solution.predict(X, interval=95)
+    frame = pd.DataFrame(X, columns=list("abc"))
+    with pytest.raises(InputError, match=r"X\.to_frame\(\)\.T is one of one row"):
+        solution.predict(frame.iloc[0])
+    np.testing.assert_allclose(solution.predict(frame.iloc[0].to_frame().T), solution.predict(X[:1]))
+    assert solution.predict(frame.iloc[:0]).shape == (0,)
+    assert linreg_pl.solve(X[:, 0], Y).predict(pl.Series(X[:5, 0])).shape == (5,)
 
 
 def test_arrays_under_a_plain_trainer(tmp_path: Path) -> None:

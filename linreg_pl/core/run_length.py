@@ -50,6 +50,7 @@ class PreconditionedDescent:
         distance: √((J₀ - J*) N / mse), the distance of the start in standard errors.
         noise_bias: Standard errors by which the worst coefficient is off at a constant learning rate of 1.
         noise_ratio: Variance of the worst coefficient's noise, divided by what residuals of equal variance give.
+        rounding: Of the number type that is trained in, relative.
     """
 
     batches: int
@@ -57,14 +58,19 @@ class PreconditionedDescent:
     distance: float
     noise_bias: float = 0.0
     noise_ratio: float = 1.0
+    rounding: float = 0.0
 
     full_batch_epochs: ClassVar[int] = 10
-    """Epochs where a batch has all rows: a step of rate 1 arrives, and the others reduce the rounding."""
+    """Least epochs where a batch has all rows: a step of rate 1 arrives, and the others reduce the rounding."""
 
     def planned(self, most: int, close: float = CLOSE) -> Plan:
         """Returns the shortest plan that ends within `close` standard errors, or that of `most` epochs."""
         if self.batches == 1:
-            return self.of_length(min(self.full_batch_epochs if self.distance else 1, most))
+            # The first of n steps leaves the rounding of the start; all others multiply it by n / 4^(n-1).
+            needed = math.log(max(4.0, 100 * self.rounding * self.distance), 4)
+            needed += math.log(4 * needed, 4)
+            epochs = max(self.full_batch_epochs, math.ceil(min(most, needed)))
+            return self.of_length(min(epochs if self.distance else 1, most))
         above = min(4, most)
         while above < most and self.of_length(above).distance > close:
             above = min(2 * above, most)

@@ -38,6 +38,7 @@ def preconditioned_descent(problem: Problem, settings: HyperParameters, dtype: t
         float(distances.max()),
         problem.noise_bias,
         problem.noise_ratio,
+        torch.finfo(dtype).eps,
     )
 
 

@@ -3,7 +3,6 @@
 The command checks what its flags say, before it makes a run's folder. A plain trainer is checked as its run begins.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -22,7 +21,7 @@ from lightning.pytorch.callbacks import (
 )
 
 from linreg_pl.data.base import BatchDataModule
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, without_flags
 
 
 def impossible_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -118,4 +117,4 @@ def require_possible_trainer(trainer: Trainer) -> None:
         if is_fit:
             require_possible_callbacks(trainer.callbacks, data)  # type: ignore[attr-defined]
     except InputError as error:
-        raise InputError(re.sub(r"--(trainer|model|data)\.", "", str(error))) from None
+        raise InputError(without_flags(str(error))) from None

@@ -1,6 +1,6 @@
 """Turns arrays, tensors, series and frames into one table with named columns, and serves it as a data module."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,6 +71,8 @@ def joined(X: Any, **others: Any) -> tuple[NamedTable, dict[str, list[str]]]:
         InputError: the numbers of rows differ, or two columns have the same name.
     """
     table, columns = named_columns(X, "x", "X"), dict[str, list[str]]()
+    if not table.num_columns or not table.num_rows:
+        raise InputError(f"X has no {'rows' if table.num_columns else 'columns'}: give at least one")
     shapes = {"X": table.shape}
     for label, values in others.items():
         if values is None:
@@ -173,5 +175,7 @@ def as_matrix(values: Any, label: str) -> np.ndarray:
         matrix = matrix[:, np.newaxis]
     if matrix.ndim != 2:
         kind = f"shape {matrix.shape}" if matrix.ndim else f"type {type(values).__name__}"
-        raise InputError(f"{label} has {kind}: give an array (N, D), a frame, or the path of a file")
+        remedy = f"; a frame is pandas.DataFrame({label})" if isinstance(values, Mapping) else ""
+        remedy = f"; collect it: {label}.collect()" if hasattr(values, "collect") else remedy
+        raise InputError(f"{label} has {kind}: give an array (N, D), a frame, or the path of a file{remedy}")
     return matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix

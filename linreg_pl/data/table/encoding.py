@@ -10,6 +10,7 @@ Missing values become NaN.
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -228,7 +229,7 @@ def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str],
         InputError: no column is chosen, one is chosen twice, or one does not exist.
     """
     if not chosen:
-        raise InputError(f"{name}: no column is left for {flag}; the file has {quoted(columns)}")
+        raise InputError(f"{name}: no column is left for {flag}; it has {quoted(columns)}")
     doubled = repeated(chosen)
     if doubled:
         raise InputError(f"{flag} names {quoted(doubled)} more than once; name each column once")
@@ -247,7 +248,8 @@ def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str],
             meant = " (if the file has no header, see --data.column_names)"
         absent = "there is no column" if len(missing) == 1 else "there are no columns"
         only = " alone (commas must separate columns, or see --data.delimiter)" if len(columns) == 1 else ""
-        raise InputError(f"{name}: {absent} {quoted(missing)}{meant}; the file has {quoted(columns)}{only}; see {flag}")
+        only = only if PurePath(str(name)).suffix else ""  # a frame has no delimiter
+        raise InputError(f"{name}: {absent} {quoted(missing)}{meant}; it has {quoted(columns)}{only}; see {flag}")
 
 
 def _with_digits(texts: pa.Array) -> pa.Array:

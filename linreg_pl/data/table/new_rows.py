@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from linreg_pl.data.columns import Columns
-from linreg_pl.data.table.arrays import NamedTable, as_matrix, named_columns
+from linreg_pl.data.table.arrays import NamedTable, as_matrix, is_series, named_columns
 from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, named_arguments
 
 
 def read_rows(columns: Columns, X: Any) -> Iterator[Tensor]:
@@ -25,6 +25,15 @@ def read_rows(columns: Columns, X: Any) -> Iterator[Tensor]:
         InputError: columns are missing, or a value can't be used.
     """
     names = columns.learnt.get("features", columns.feature_names)
+    if is_series(X):
+        if len(names) != 1:
+            raise InputError(
+                f"X is a Series, but the fit has {len(names)} columns: give a frame; X.to_frame().T is one of one row"
+            )
+        X = X.to_frame() if X.name not in (None, "") else X.to_numpy()
+    if hasattr(X, "__len__") and not len(X):
+        yield torch.zeros(0, len(columns.feature_names), dtype=torch.float64)
+        return
     if not isinstance(X, str | PathLike | ArrowStream):
         matrix = as_matrix(X, "X")
         if matrix.shape[1] != len(names):
@@ -37,8 +46,9 @@ def read_rows(columns: Columns, X: Any) -> Iterator[Tensor]:
             return
         X = NamedTable(named_columns(matrix, names, "X"), "X")
     learnt = columns.learnt or {"features": columns.feature_names, "categories": {}}
-    data = TableDataModule(X, **{"target": columns.target_names, **columns.settings})
-    data.adopt({"design": learnt, "checksum_type": "float64"})
-    data.setup("predict")
-    for x, *_ in data.predict_dataloader():
-        yield x.double()
+    with named_arguments():
+        data = TableDataModule(X, **{"target": columns.target_names, **columns.settings})
+        data.adopt({"design": learnt, "checksum_type": "float64"})
+        data.setup("predict")
+        for x, *_ in data.predict_dataloader():
+            yield x.double()

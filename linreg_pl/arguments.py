@@ -1,0 +1,94 @@
+"""Reads what `fit`, `solve`, `path` and `subsets` take from Python: rows of any kind, and settings by name."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from os import PathLike
+from typing import Any
+
+from linreg_pl.data.argument_types import check_types
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.table.arrays import joined
+from linreg_pl.data.table.module import TableDataModule
+from linreg_pl.data.table.sources import ArrowStream
+from linreg_pl.errors import InputError, quoted, repeated
+from linreg_pl.training.module import LinearRegression
+
+
+class JoinedDataModule(TableDataModule):
+    """A table, or arrays that have become one, with the column of the clusters."""
+
+    cluster_name: str | None = None
+
+
+def table_of(
+    X: Any, y: Any, weights: Any, target: str | list[str] | None, cluster: Any, settings: dict[str, Any]
+) -> JoinedDataModule:
+    """Returns the rows as a data module; arrays become columns of the table.
+
+    Raises:
+        InputError: the target is missing or given twice, arrays come with a file, or the shapes do not fit.
+    """
+    if isinstance(X, BatchDataModule):
+        raise InputError("X is a data module: give it to a lightning.Trainer, with LinearRegression")
+    if isinstance(y, list) and is_name(y) and repeated(map(str, y)):
+        raise InputError("y has texts: give numbers, or the names of columns, each once")
+    if is_name(y):
+        if target is not None:
+            raise InputError(f"y is {y!r} and target is {target!r}: give one of them")
+        target, y = y, None
+    if (y is None) == (target is None):
+        raise InputError(
+            "give the targets as y, or the name of their column as target" + (", not both" if y is not None else "")
+        )
+    arrays = {
+        "y": y,
+        "weights": None if isinstance(weights, str) else weights,
+        "cluster": None if isinstance(cluster, str) else cluster,
+    }
+    is_file = is_path(X)
+    if is_file and any(values is not None for values in arrays.values()):
+        names = [label for label, values in arrays.items() if values is not None]
+        raise InputError(f"X is a file, so {quoted(names)} must be the name of a column in it")
+    if not is_file and not isinstance(X, ArrowStream) and target is not None:
+        raise InputError(f"target is {target!r}, but X is an array without names: give the targets as y")
+    table, columns = (X, dict[str, list[str]]()) if is_file else joined(X, **arrays)
+    weight = weights if isinstance(weights, str) else next(iter(columns.get("weights", [])), None)
+    data = JoinedDataModule(table, target or columns["y"], weight=weight, **settings)
+    data.cluster_name = cluster if isinstance(cluster, str) else next(iter(columns.get("cluster", [])), None)
+    if data.cluster_name is not None:
+        data.set_aside([data.cluster_name])
+    return data
+
+
+def is_name(value: Any) -> bool:
+    """Returns whether this is a column's name, or a list of names."""
+    return isinstance(value, str) or (isinstance(value, list) and bool(value) and isinstance(value[0], str))
+
+
+def is_path(value: Any) -> bool:
+    """Returns whether this is the path of a file, or a list of paths."""
+    return (
+        isinstance(value, PathLike)
+        or is_name(value)
+        or (isinstance(value, list) and bool(value) and isinstance(value[0], PathLike))
+    )
+
+
+def separated(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the settings of the model, and those of the data, among the arguments given to a function.
+
+    Raises:
+        InputError: a setting is unknown, follows from the data, or another argument has a wrong type.
+    """
+    check_types(function, given)
+    settings = given["settings"]
+    of_model = inspect.signature(LinearRegression).parameters.keys() - {"num_features", "num_targets"}
+    of_data = inspect.signature(TableDataModule).parameters.keys() - {"path", "target", "weight"}
+    for name in settings:
+        if name not in of_model | of_data:
+            near = get_close_matches(name, sorted(of_model | of_data), 1)
+            meant = f"; did you mean {near[0]}?" if near else ": see LinearRegression and TableDataModule"
+            raise InputError(f"{name} is no setting of the model or of the data{meant}")
+    model = {name: value for name, value in settings.items() if name in of_model}
+    return model, {name: value for name, value in settings.items() if name in of_data}
