@@ -91,3 +91,20 @@ def test_untrained_model_is_refused() -> None:
         with pytest.raises(InputError, match="no coefficients yet: train it, or load a checkpoint"):
             use()
     assert LinearRegression.tutorial(2).predict(np.zeros((1, 2))).shape == (1,)
+
+
+def test_other_order_of_an_index_is_refused() -> None:
+    X, y = FITTED[["rooms"]], FITTED["price"]
+    shuffled = X.sample(len(X), random_state=1)
+    with pytest.raises(InputError, match="X and y have the same index in another order"):
+        linreg_pl.solve(shuffled, y)
+    aligned = linreg_pl.solve(shuffled, y.loc[shuffled.index])
+    assert aligned.coefficients["rooms"] == pytest.approx(linreg_pl.solve(X, y).coefficients["rooms"], rel=1e-12)
+    assert abs(linreg_pl.solve(shuffled, y.to_numpy()).coefficients["rooms"] - aligned.coefficients["rooms"]) > 1
+
+
+@pytest.mark.parametrize("new", [[[1.0], [np.nan]], pd.DataFrame({"rooms": ["1", "many"]})], ids=["array", "text"])
+def test_missing_predictions_are_counted(new: Any, caplog: pytest.LogCaptureFixture) -> None:
+    solution = linreg_pl.solve(FITTED[["rooms"]], FITTED["price"])
+    assert list(np.isnan(solution.predict(new))) == [False, True]
+    assert "1 of 2 predictions are NaN" in caplog.text

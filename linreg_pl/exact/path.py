@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from linreg_pl.errors import InputError
 from linreg_pl.exact.solution import finite
 from linreg_pl.training.hyper_parameters import HyperParameters
 
-Given = float | Sequence[float] | np.ndarray | Literal["auto"] | None
+Given = float | Sequence[float] | Literal["auto"] | None
 """How values of a penalty are given: one number, several, or by what suits the rows."""
 
 
@@ -214,7 +213,6 @@ def axis_of(l2: Given, l1: Given) -> tuple[Axis, Tensor | None]:
     Raises:
         InputError: a value can't be used, or both penalties have several.
     """
-    l2, l1 = (each.tolist() if isinstance(each, np.ndarray) else each for each in (l2, l1))
     if l1 == "auto" or (isinstance(l1, Sequence) and len(set(l1)) != 1):
         if l2 == "auto" or (isinstance(l2, Sequence) and len(set(l2)) != 1):
             raise InputError("l1 and l2 both have several values: give --l1 or --l2 a single number")

@@ -79,6 +79,7 @@ def joined(X: Any, **others: Any) -> tuple[NamedTable, dict[str, list[str]]]:
             columns[label] = []
             continue
         further = named_columns(values, label, label)
+        require_same_order(X, values, label)
         if label != "y" and further.num_columns != 1:
             raise InputError(f"{label} has shape {further.shape}: give one number for each row, (N,)")
         if further.num_rows != table.num_rows:
@@ -96,6 +97,22 @@ def joined(X: Any, **others: Any) -> tuple[NamedTable, dict[str, list[str]]]:
             table = table.append_column(name, column)
     name = f"the {type(X).__name__}" if isinstance(X, ArrowStream) and not isinstance(X, NamedTable) else "X"
     return NamedTable(table, name), columns
+
+
+def require_same_order(X: Any, values: Any, label: str) -> None:
+    """Checks that two pandas objects do not have the same index in another order, as rows are joined by position.
+
+    Raises:
+        InputError: they have.
+    """
+    first, second = (getattr(each, "index", None) for each in (X, values))
+    if not hasattr(first, "equals") or not hasattr(second, "equals") or first.equals(second):
+        return
+    if len(first) == len(second) and set(first) == set(second):
+        raise InputError(
+            f"X and {label} have the same index in another order, so their rows do not belong together: give"
+            f" {label}.loc[X.index], or {label}.to_numpy() if they do"
+        )
 
 
 def free_name(name: str, taken: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Reads further rows in the way that a fit has read its own, from arrays, frames and files, to predict them."""
 
+import logging
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any
@@ -15,7 +16,7 @@ from linreg_pl.errors import InputError, named_arguments
 
 
 def read_rows(columns: Columns, X: Any) -> Iterator[Tensor]:
-    """Yields x (n, D) in float64, some rows at a time; NaN where a value is missing.
+    """Yields x (n, D) in float64, some rows at a time; NaN where a value is missing, with a warning at the end.
 
     Args:
         columns: Of the fit.
@@ -24,6 +25,18 @@ def read_rows(columns: Columns, X: Any) -> Iterator[Tensor]:
     Raises:
         InputError: columns are missing, or a value can't be used.
     """
+    num_rows = num_incomplete = 0
+    for x in _encoded(columns, X):
+        yield x
+        num_rows, num_incomplete = num_rows + len(x), num_incomplete + int(x.isnan().any(dim=1).sum())
+    if num_incomplete:
+        logging.getLogger("linreg_pl").warning(
+            "%d of %d predictions are NaN: a value is missing, or is none of the fit's categories or numbers",
+            *(num_incomplete, num_rows),
+        )
+
+
+def _encoded(columns: Columns, X: Any) -> Iterator[Tensor]:
     names = columns.learnt.get("features", columns.feature_names)
     if is_series(X):
         if len(names) != 1:
