@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
@@ -136,8 +137,8 @@ def path(
     by: Any = None,
     in_order: bool = False,
     seed: int = 0,
-    l2: Given = None,
-    l1: Given = None,
+    l2: Given | np.ndarray = None,
+    l1: Given | np.ndarray = None,
     **settings: Any,
 ) -> PathResult:
     """Computes the cross-validated error of each l2, or l1, by one pass over the rows, as `linreg path` does.
@@ -172,6 +173,7 @@ def path(
         plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
         data.setup("path")
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
+        l2, l1 = (each.tolist() if isinstance(each, np.ndarray) else each for each in (l2, l1))
         return cross_validated_path(data, model.settings, plan, l2, l1)
 
 

@@ -105,10 +105,10 @@ def require_same_order(X: Any, values: Any, label: str) -> None:
     Raises:
         InputError: they have.
     """
-    first, second = (getattr(each, "index", None) for each in (X, values))
-    if not hasattr(first, "equals") or not hasattr(second, "equals") or first.equals(second):
+    first, second = getattr(X, "index", None), getattr(values, "index", None)
+    if first is None or second is None or not hasattr(first, "equals") or first.equals(second):
         return
-    if len(first) == len(second) and set(first) == set(second):
+    if hasattr(second, "equals") and set(first) == set(second):
         raise InputError(
             f"X and {label} have the same index in another order, so their rows do not belong together: give"
             f" {label}.loc[X.index], or {label}.to_numpy() if they do"
