@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from tests.commands import Result, linreg
 
-WITH_FLAGS = ("fit", "validate", "test", "predict", "solve", "path", "describe")
+WITH_FLAGS = ("fit", "validate", "test", "predict", "solve", "path", "tune", "describe")
 ALL = (*WITH_FLAGS, "runs", "plot", "report", "compare", "export")
 COMMON = {"--data", "--data.help", "--help", "--config", "--print_config"}
 EVALUATING = {

@@ -111,6 +111,7 @@ def test_named_flags_exist(clone: Path) -> None:
             ["fit", "--help=trainer"],
             ["predict", "--help"],
             ["solve", "--help"],
+            ["tune", "--help"],
             ["path", "--help"],
             ["export", "--help"],
             ["fit", "--data.help", "TableDataModule"],

@@ -4,14 +4,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from linreg_pl.callbacks.progress_bar import RunBar
-from linreg_pl.cli import evaluate, fit
+from linreg_pl.cli import evaluate, fit, tune
 from linreg_pl.cli.describe import describe
 from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.flags import COMMANDS, add_own_flags, data_classes, default_settings, mentions_data, named_data
@@ -29,9 +31,15 @@ from linreg_pl.tutorial import NUM_EPOCHS, model_settings
 
 
 class LinregCLI(LightningCLI):
-    """LightningCLI with this project's defaults; constructing it runs the subcommand."""
+    """LightningCLI with this project's defaults; constructing it runs the subcommand.
 
-    def __init__(self, args: list[str]) -> None:
+    Args:
+        args: The command line, without the program.
+        run: Folder of a new run; by default the next free one.
+    """
+
+    def __init__(self, args: list[str], run: Path | None = None) -> None:
+        self.run = run
         if mentions_data(args):
             data_classes()
         with_settings = [name for name, command in COMMANDS.items() if command.has_settings]
@@ -139,12 +147,12 @@ class LinregCLI(LightningCLI):
         self.config = self._parse(parser, with_settings)
         command = self.config.subcommand
         settings = self.config[command]
-        if settings.get("resume") and self.start.resumption is None:
+        if command == "fit" and settings.get("resume") and self.start.resumption is None:
             raise InputError("resume is set by a config file or the environment: give --resume on the command line")
         require_possible(settings.trainer)
-        settings.pop("resume", None)  # a resumed run writes the same config.yaml
+        self.resume = settings.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = settings.pop("allow_changed_settings", False)
-        if command not in ("fit", "solve", "path", "describe") and self.start.checkpoint is None:
+        if command not in ("fit", "solve", "path", "describe", "tune") and self.start.checkpoint is None:
             raise InputError(
                 f"{command} needs a checkpoint: give --ckpt_path a run's folder, or RUN/checkpoints/step=….ckpt"
             )
@@ -199,6 +207,8 @@ class LinregCLI(LightningCLI):
             start=self.start,
             allow_changed_settings=self.allow_changed_settings,
             bar=self.bar if self.shows_bar else None,
+            run=self.run,
+            resume=self.resume,
         )
         functions: dict[str, Callable[[Job], None]] = {
             "fit": fit.fit,
@@ -208,5 +218,11 @@ class LinregCLI(LightningCLI):
             "solve": evaluate.solve,
             "path": path,
             "describe": describe,
+            "tune": partial(tune.tune, train=train),
         }
         functions[subcommand](job)
+
+
+def train(args: list[str], run: Path) -> None:
+    """Runs `linreg fit`; a new run is in the folder given."""
+    LinregCLI(args, run)

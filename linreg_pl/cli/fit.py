@@ -69,7 +69,7 @@ def fit(job: Job) -> None:
         require_same_length(job.start.checkpoint, job.model, steps)
     keeps_files = settings.logger is not False and not settings.fast_dev_run
     root = Path(settings.default_root_dir)
-    with claimed_folder(root, job.start.resumption) if keeps_files else nullcontext() as folder:
+    with claimed_folder(root, job.start.resumption, job.run) if keeps_files else nullcontext() as folder:
         exact = ExactAnswer(job.settings.stop) if job.settings.exact else None
         report = Report(exact)
         trainer = build_trainer(
@@ -108,10 +108,15 @@ def require_resumable(job: Job) -> None:
 
 
 @contextmanager
-def claimed_folder(root: Path, resumption: Resumption | None) -> Iterator[Path]:
+def claimed_folder(root: Path, resumption: Resumption | None, new: Path | None = None) -> Iterator[Path]:
     """Makes the folder of a new run, or takes that of the run to resume, and locks it.
 
     A new folder is removed again if an error comes before the run's config is in it.
+
+    Args:
+        root: Folder that has the folder of all runs.
+        resumption: The run to resume.
+        new: Folder of a new run; by default the next free one.
 
     Raises:
         InputError: nothing can be written there, or another process trains in it.
@@ -119,7 +124,9 @@ def claimed_folder(root: Path, resumption: Resumption | None) -> Iterator[Path]:
     folder = None
     try:
         with writing(root, "--trainer.default_root_dir"):
-            folder = resumption.run if resumption else new_run(root)
+            if new is not None:
+                new.mkdir(parents=True, exist_ok=True)
+            folder = resumption.run if resumption else new or new_run(root)
             held = lock(folder)
         with held:
             if resumption and checkpoints(folder) != resumption.checkpoint_paths:

@@ -20,6 +20,7 @@ from linreg_pl.exact.path import Given
 from linreg_pl.exact.subsets import Search
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
+from linreg_pl.tuning.ranges import TuneSettings
 from linreg_pl.tutorial import model_settings
 
 
@@ -63,6 +64,9 @@ COMMANDS = {
         model=frozenset({"fit_intercept", "fold_bias", "standardize"}),
         trainer=frozenset({"enable_progress_bar"}),
     ),
+    "tune": Command(
+        "Predict where runs of several settings would end, try the best of them, and compare.", model=None, trainer=None
+    ),
     "describe": Command("Show what each column of a table is taken for, and what is left out."),
     "runs": Command("List the runs and their states.", has_settings=False),
     "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
@@ -75,11 +79,11 @@ COMMANDS = {
 def default_settings(command: str, data: str) -> dict[str, Any]:
     """Returns the defaults of a subcommand for a data class: the tutorial's, or else those of `LinearRegression`."""
     settings: dict[str, Any] = {"data": {"class_path": data}}
-    if command not in ("fit", "solve", "path"):
+    if command not in ("fit", "solve", "path", "tune"):
         return settings
     is_tutorial = data.endswith("SyntheticDataModule")
     settings |= {f"model.{name}": value for name, value in model_defaults(is_tutorial).items()}
-    if command == "fit" and not is_tutorial:  # as many epochs as are needed, and twenty lines and checkpoints
+    if command in ("fit", "tune") and not is_tutorial:  # as many epochs as are needed, and twenty lines and checkpoints
         lengths = ("trainer.max_epochs", "display_every_n_epochs", "checkpoint_every_n_epochs")
         settings |= dict.fromkeys(lengths)
     return settings
@@ -130,6 +134,8 @@ def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
     """Adds the flags that only this subcommand has."""
     if command == "fit":
         add_flags_of_fit(parser)
+    elif command == "tune":
+        add_flags_of_tune(parser)
     elif command == "describe":
         data_classes()  # known by name once they are imported
         parser.set_defaults({"data": {"class_path": "TableDataModule", "init_args": {"target": []}}})
@@ -160,6 +166,18 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
         default=False,
         help="Resume with settings that change the mathematics; the new ones take effect.",
     )
+    add_flags_of_runs(parser)
+
+
+def add_flags_of_tune(parser: LightningArgumentParser) -> None:
+    """Adds the flags of a study, and those of its runs."""
+    parser.add_argument("--resume", type=str | None, help="Continue a study: its folder, such as tune_0.")
+    parser.add_class_arguments(TuneSettings, "tune")
+    add_flags_of_runs(parser)
+
+
+def add_flags_of_runs(parser: LightningArgumentParser) -> None:
+    """Adds the flags of a run that do not name another."""
     parser.add_class_arguments(EpochLines)
     parser.add_class_arguments(EpochCheckpoints)
     parser.add_class_arguments(Executions)

@@ -91,7 +91,7 @@ def help_of_command(parser: LightningArgumentParser, command: str) -> HelpPage:
     """Returns the help of a subcommand."""
     flags = [action for action in parser._actions if has_effect(action, command)]
     trainer = [action for action in flags_of(flags, "trainer") if name_in(action, "trainer") in TRAINER_TEXTS]
-    if command == "fit":
+    if command in ("fit", "tune"):
         trainer = [action for action in trainer if name_in(action, "trainer") in most_used_by_fit()]
     sections = [
         Section("model", flags_of(flags, "model"), defaults_on_tables(command)),
@@ -100,7 +100,9 @@ def help_of_command(parser: LightningArgumentParser, command: str) -> HelpPage:
         Section("trainer", trainer),
         Section("options", options(parser)),
     ]
-    more = "linreg fit --help=trainer lists the other flags of Lightning's trainer. " if command == "fit" else ""
+    more = (
+        "linreg fit --help=trainer lists the other flags of Lightning's trainer. " if command in ("fit", "tune") else ""
+    )
     variable = f"LINREG_{command.upper()}__"
     return HelpPage(
         f"linreg {command} [flags]",

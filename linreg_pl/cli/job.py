@@ -50,6 +50,8 @@ class Job:
     start: Start
     allow_changed_settings: bool
     bar: RunBar | None  # at a terminal
+    run: Path | None = None  # folder of a new run; None for the next free one
+    resume: str | None = None  # folder of a study to resume
 
 
 def require_suitable(start: Start, model: LinearRegression, data: BatchDataModule) -> None:

@@ -5,19 +5,16 @@
 
 import gc
 import io
-import logging
 import os
 import signal
 import sys
-import threading
 import traceback
-import warnings
-from typing import Any
 
 from linreg_pl.callbacks.interruption import Interrupted, leave_at_signals
 from linreg_pl.cli.command import LinregCLI
 from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.flags import COMMANDS
+from linreg_pl.cli.quiet_libraries import silence_libraries
 from linreg_pl.cli.runs_and_plot import run_folder_command
 from linreg_pl.errors import Diverged
 
@@ -56,26 +53,3 @@ def main(args: list[str] | None = None) -> int:
     finally:
         gc.freeze()  # likewise for what this command made
     return 0
-
-
-def silence_libraries() -> None:
-    """Hides remarks of Lightning, torch and TensorBoard that the user can do nothing about."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # its reader warns of every resumption in a run's curves
-    for warning in (
-        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # concerns Lightning and torch only
-        r"The number of training batches .* is smaller than the logging interval",  # ours counts steps, not batches
-        r"Be aware that when using `ckpt_path`, callbacks used to create",  # left out on purpose
-    ):
-        warnings.filterwarnings("ignore", warning)
-    threading.excepthook = report_thread_error
-
-
-def report_thread_error(error: Any) -> None:
-    """Prints a thread's error, but for those of the disk.
-
-    TensorBoard's writing thread dies of a full disk with a traceback; the main thread's next point reports it in a
-    sentence.
-    """
-    if not isinstance(error.exc_value, OSError):
-        threading.__excepthook__(error)

@@ -18,6 +18,7 @@ from linreg_pl.errors import InputError
 from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import CONFIG, read_data_settings, read_settings, run_folder, run_of
 from linreg_pl.runs.resume import checkpoint_at, find_resumption
+from linreg_pl.tuning.study import Study
 
 
 def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
@@ -36,6 +37,9 @@ def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
         if saved.get("precondition") is False:  # a config before format 3 says nothing of it
             config += ["--model.precondition", "false"]
         return Start(resumption.checkpoint, resumption), [*args[: position + 1], *config, *flags]
+    if command == "tune":
+        config = [] if resume is None else ["--config", str(settings_of(Path(resume)))]
+        return Start(), [*args[: position + 1], *config, *flags]
     if command == "solve" and path is None:
         return Start(), [*args[: position + 1], *with_posed_problem(flags)]
     if command == "fit" or path is None:
@@ -50,6 +54,17 @@ def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
     elif not any(arg.split("=")[0] in ("--data", "--config", "-c") for arg in flags):
         raise InputError(f"{path}: it is not in a run's folder, so its data is not known; name it with --data")
     return Start(checkpoint), [*args[: position + 1], *flags]
+
+
+def settings_of(study: Path) -> Path:
+    """Returns the file with the settings that the trials of a study share.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not (study / Study.FILE).is_file():
+        raise InputError(f"{study}: this folder is no study, it has no {Study.FILE}; start one anew")
+    return study / Study.SETTINGS
 
 
 def with_posed_problem(flags: list[str]) -> list[str]:

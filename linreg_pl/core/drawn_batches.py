@@ -95,6 +95,7 @@ class Part:
         return descent.rate(middle), descent.rate(first), descent.rate(last)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a run that diverges
 def outcome(batches: DrawnBatches, start: np.ndarray, descent: Descent, limit: float = 1e15) -> Outcome:
     """Computes mean and covariance of the error at the end of a run.
 

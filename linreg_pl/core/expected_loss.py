@@ -44,6 +44,11 @@ class Outcome:
     mean: np.ndarray
     covariance: np.ndarray
 
+    @property
+    def is_finite(self) -> bool:
+        """Returns whether the run has not diverged."""
+        return bool(np.isfinite(self.mean).all() and np.isfinite(self.covariance).all())
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -84,7 +89,7 @@ def expected_loss(
         probability: With which the loss is within the bounds.
         num_samples: Number of draws for the quantiles.
     """
-    if not (np.isfinite(outcome.mean).all() and np.isfinite(outcome.covariance).all()):
+    if not outcome.is_finite:
         return ExpectedLoss(math.inf, math.inf, math.inf)
     num_targets = outcome.mean.shape[1]
     center = loss.factor @ outcome.mean + loss.residual  # (M, K)

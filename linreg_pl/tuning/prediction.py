@@ -91,6 +91,8 @@ class Prediction:
         _, lengths, Vt = torch.linalg.svd(problem.factor)
         lengths = pad(lengths, (0, len(Vt) - len(lengths)))
         drawn = drawn_batches.outcome(self._drawn_batches(lengths, Vt), (Vt @ start).numpy(), self._descent)
+        if not drawn.is_finite:
+            return drawn
         turned = torch.kron(torch.eye(start.shape[1], dtype=torch.float64), Vt.T).numpy()
         return Outcome(Vt.T.numpy() @ drawn.mean, turned @ drawn.covariance @ turned.T)
 

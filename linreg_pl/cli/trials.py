@@ -1,0 +1,149 @@
+"""Runs the trials of a study: in this process, or several side by side, each in one of its own."""
+
+import contextlib
+import io
+import multiprocessing
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from linreg_pl.callbacks.interruption import Interrupted, leave_at_signals
+from linreg_pl.cli.error_messages import message_for
+from linreg_pl.cli.quiet_libraries import silence_libraries
+from linreg_pl.errors import Diverged, InputError
+from linreg_pl.runs.folder import remove_unbegun
+from linreg_pl.tuning.study import Study
+
+Train = Callable[[list[str], Path], None]
+"""Runs `linreg fit` with some flags; a new run is in the folder given."""
+
+
+def run_trials(study: Study, train: Train, show_bar: bool) -> None:
+    """Runs the trials that have not ended; one under way goes on from its newest checkpoint.
+
+    Raises:
+        InputError: a trial can't be run.
+        Interrupted: a signal ended the program; the trials under way are saved.
+    """
+    numbers = [number for number in range(len(study.trials)) if not study.has_ended(number)]
+    with bar(study) if show_bar else contextlib.nullcontext():
+        if study.workers == 1:
+            for number in numbers:
+                run_trial(study, number, train)
+        else:
+            run_side_by_side(study, numbers, train)
+
+
+def run_trial(study: Study, number: int, train: Train) -> None:
+    """Runs a trial, or resumes it; prints nothing. A trial that diverges has ended, too.
+
+    Raises:
+        InputError: it can't be run.
+        Interrupted: a signal ended the program; the run is saved.
+    """
+    run, flags = study.run(number), ["--config", str(study.folder / study.SETTINGS), *study.trials[number].flags]
+    if study.has_begun(number):
+        flags = ["--resume", str(run)]
+    else:
+        remove_unbegun(run)
+    silent = io.StringIO()
+    with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), contextlib.suppress(Diverged):
+        train(["fit", *flags, "--trainer.enable_progress_bar", "false"], run)
+
+
+def run_side_by_side(study: Study, numbers: list[int], train: Train) -> None:
+    """Runs trials in processes of their own, `study.workers` at a time; see `run_trials`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["linreg_pl.cli.command"])
+    waiting, running = list(numbers), dict[int, BaseProcess]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < study.workers:
+                number = waiting.pop(0)
+                process: BaseProcess = context.Process(target=partial(in_process, study, number, train))
+                process.start()
+                running[number] = process
+            wait([process.sentinel for process in running.values()])
+            for number, ended in list(running.items()):
+                if ended.exitcode is not None:
+                    del running[number]
+                    require_ended(study, number, ended.exitcode)
+    finally:
+        for process in running.values():
+            process.terminate()  # saves its run
+        for process in running.values():
+            process.join()
+
+
+def require_ended(study: Study, number: int, code: int) -> None:
+    """Checks how the process of a trial has ended.
+
+    Raises:
+        InputError: the trial could not be run.
+        Interrupted: a signal ended it.
+    """
+    if code > 128:
+        raise Interrupted(code - 128)
+    if code:
+        raise InputError(f"{study.run(number)}: this trial has failed, see the message above")
+
+
+def in_process(study: Study, number: int, train: Train) -> None:
+    """Runs a trial in a process of its own, which ends when the study's process does."""
+    silence_libraries()
+    leave_at_signals()
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    try:
+        run_trial(study, number, train)
+    except Interrupted as interrupted:
+        sys.exit(interrupted.exit_code)
+    except Exception as error:
+        message = message_for(error)
+        print(f"linreg: {message}" if message else traceback.format_exc(), file=sys.stderr)
+        sys.exit(2)
+
+
+def leave_with_parent() -> None:
+    """Ends this process, as a kill would, once its parent has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def bar(study: Study, seconds_between_updates: float = 0.5) -> Iterator[None]:
+    """Draws one progress bar for all trials, from the steps of their newest checkpoints."""
+    steps = [trial.steps for trial in study.trials]
+    progress = Progress(
+        TextColumn("trial {task.fields[ended]}/{task.fields[trials]}"),
+        BarColumn(bar_width=None),
+        TimeRemainingColumn(compact=True),
+        auto_refresh=False,
+        transient=True,
+    )
+    task, is_over = progress.add_task("tune", total=sum(steps), ended=0, trials=len(steps)), threading.Event()
+
+    def update() -> None:
+        while not is_over.wait(seconds_between_updates):
+            numbers = range(len(steps))
+            ended = sum(map(study.has_ended, numbers))
+            progress.update(task, completed=sum(map(study.steps_taken, numbers)), ended=ended, refresh=True)
+
+    thread = threading.Thread(target=update, daemon=True)
+    with progress:
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()

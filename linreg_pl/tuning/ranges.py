@@ -1,0 +1,106 @@
+"""Lists the settings that a study varies, and all combinations of their values."""
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+
+from linreg_pl.core.learning_rate_schedules import Schedule
+from linreg_pl.errors import InputError
+
+
+class TuneSettings:
+    """What a study varies, and how many trials it runs.
+
+    Args:
+        learning_rate: Learning rates: a range [low, high], of four in each power of ten, or three and more values.
+        l2: Factors of the penalty, in the same way.
+        momentum: List of momentum coefficients.
+        schedule: List of schedules.
+        tail_averaging: List of fractions of the run to average over.
+        batch_size: List of batch sizes.
+        max_epochs: List of lengths, in epochs.
+        trials: Number of trials to run: those with the least predicted loss.
+        workers: Number of trials to run at the same time.
+        diverging: Run trials whose learning rate is above the largest stable one, too.
+
+    Raises:
+        InputError: a setting can't be used.
+    """
+
+    flags: ClassVar[dict[str, str]] = {
+        "learning_rate": "--model.learning_rate",
+        "l2": "--model.l2",
+        "momentum": "--model.momentum",
+        "schedule": "--model.schedule",
+        "tail_averaging": "--model.tail_averaging",
+        "batch_size": "--data.batch_size",
+        "max_epochs": "--trainer.max_epochs",
+    }
+    """The flag of `linreg fit` that sets each setting, in the order of the tables' columns."""
+    most_combinations = 2000
+    """More would take minutes to predict."""
+
+    def __init__(
+        self,
+        learning_rate: list[float] | None = None,
+        l2: list[float] | None = None,
+        momentum: list[float] | None = None,
+        schedule: list[Schedule] | None = None,
+        tail_averaging: list[float] | None = None,
+        batch_size: list[int] | None = None,
+        max_epochs: list[int] | None = None,
+        trials: int = 5,
+        workers: int = 1,
+        diverging: bool = False,
+    ) -> None:
+        for name, number in (("trials", trials), ("workers", workers)):
+            if number < 1:
+                raise InputError(f"{name} is {number}: give --tune.{name} a whole number from 1 on")
+        lists: dict[str, Sequence[Any] | None] = {
+            "learning_rate": spread("learning_rate", learning_rate),
+            "l2": spread("l2", l2),
+            "momentum": momentum,
+            "schedule": schedule,
+            "tail_averaging": tail_averaging,
+            "batch_size": batch_size,
+            "max_epochs": max_epochs,
+        }
+        self.values = {name: list(dict.fromkeys(values)) for name, values in lists.items() if values is not None}
+        self.trials, self.workers, self.diverging = trials, workers, diverging
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """Returns all combinations of the values, by the settings' names.
+
+        Raises:
+            InputError: there is nothing to vary, or too much.
+        """
+        if not all(self.values.values()) or not self.values:
+            raise InputError("there is nothing to vary: give a range or a list, such as --tune.learning_rate [1e-3, 1]")
+        count = math.prod(map(len, self.values.values()))
+        if count > self.most_combinations:
+            raise InputError(
+                f"--tune has {count} combinations of values, and at most {self.most_combinations} are possible: give"
+                " shorter ranges or lists"
+            )
+        return [dict(zip(self.values, chosen, strict=True)) for chosen in product(*self.values.values())]
+
+
+def spread(name: str, values: list[float] | None, per_decade: int = 4) -> list[float] | None:
+    """Returns the values between two bounds, `per_decade` in each power of ten, with three digits; a list as it is.
+
+    Raises:
+        InputError: the bounds are no range above 0.
+    """
+    if values is None or len(values) != 2:
+        return values
+    low, high = values
+    if not 0 < low < high < math.inf:
+        raise InputError(
+            f"--tune.{name} {values}: two numbers are a range, whose first is above 0 and below the second; give three"
+            " or more values, or one, to try these"
+        )
+    count = max(2, 1 + math.ceil(per_decade * math.log10(high / low) - 1e-9))
+    return [float(f"{value:.3g}") for value in np.geomspace(low, high, count)]

@@ -1,0 +1,231 @@
+"""`linreg tune`: predicted and measured losses, trials that are ordinary runs, studies that are killed and resumed."""
+
+import json
+import math
+import multiprocessing
+import random
+import re
+import shlex
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from linreg_pl.errors import InputError
+from linreg_pl.tuning.ranges import TuneSettings
+from tests.commands import Result, linreg, start
+from tests.runs import DIABETES, curves, equal, newest
+
+DATA = (
+    *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
+    *("--data.val_fraction", "0.2", "--data.batch_size", "50", "--trainer.max_epochs", "30"),
+)
+STUDY = (
+    *("tune", *DATA, "--tune.learning_rate", "[0.01, 0.1, 0.3, 5]", "--tune.l2", "[0.01]"),
+    *("--tune.momentum", "[0, 0.5, 0.9]", "--tune.trials", "3"),
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """Returns the folder of a study that was never interrupted, and what it printed."""
+    folder = tmp_path_factory.mktemp("study")
+    result = linreg(*STUDY, cwd=folder)
+    assert (result.code, result.stderr) == (0, "")
+    return folder, result
+
+
+def allow_children() -> None:
+    """Lets a process of the tests start others, as a command of the user's can."""
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Returns the results of the first study in a folder."""
+    contents: dict[str, Any] = json.loads((folder / "tune_0" / "results.json").read_text())
+    return contents
+
+
+def assert_same_study(one: Path, other: Path) -> None:
+    """Compares choices, reports, checkpoints and curves of two studies, to the bit."""
+    assert results(one) == results(other)
+    assert (one / "tune_0/study.json").read_bytes() == (other / "tune_0/study.json").read_bytes()
+    for number in range(3):
+        ours, theirs = (folder / f"tune_0/lightning_logs/version_{number}" for folder in (one, other))
+        assert (ours / "report.json").read_bytes() == (theirs / "report.json").read_bytes()
+        assert curves(ours) == curves(theirs)
+    assert len(list((one / "tune_0/lightning_logs").iterdir())) == 3
+
+
+def test_predicted_beside_measured(study: tuple[Path, Result]) -> None:
+    """The trials are those with the least predicted loss, and end within their bands."""
+    folder, result = study
+    contents = json.loads((folder / "tune_0/study.json").read_text())
+    trials, others = contents["trials"], contents["others"]
+    means = [each["mean"] for each in [*trials, *others] if not each["verdict"]]
+    assert len(trials) == 3
+    assert len(trials) + len(others) == 4 * 3
+    assert means == sorted(means)
+    assert all(trial["low"] <= trial["measured"] <= trial["high"] for trial in results(folder)["trials"])
+    lines = result.stdout.splitlines()
+    assert lines[0] == "predicting 12 combinations: mean squared error over the held-out rows at the end"
+    assert lines[1].split() == ["learning_rate", "l2", "momentum", "predicted", "95%", "band"]
+    assert "3 trials, by val/mse" in lines
+    measured = [float(line.split()[-2]) for line in lines if line.endswith(tuple(f"version_{k}" for k in range(3)))]
+    assert measured == sorted(measured)
+
+
+def test_diverging_combinations_are_not_run(study: tuple[Path, Result]) -> None:
+    """The learning rate of 5 is above the bound with each momentum."""
+    folder, result = study
+    contents = json.loads((folder / "tune_0/study.json").read_text())
+    assert not any(trial["verdict"] for trial in contents["trials"])
+    verdicts = [each["verdict"] for each in contents["others"] if each["settings"]["learning_rate"] == 5]
+    assert verdicts == ["will diverge"] * 3
+    assert re.search(r"^ +5 .* will diverge$", result.stdout, re.MULTILINE)
+
+
+def test_best_trial_is_an_ordinary_run(study: tuple[Path, Result], tmp_path: Path) -> None:
+    """The command that is printed repeats it to the bit."""
+    folder, result = study
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    [command] = re.findall(r"^best +\S+ (.*)$", result.stdout, re.MULTILINE)
+    assert linreg(*shlex.split(command), cwd=tmp_path).code == 0
+    best = tmp_path / f"tune_0/lightning_logs/version_{results(folder)['best']}"
+    assert (tmp_path / "lightning_logs/version_0/report.json").read_bytes() == (best / "report.json").read_bytes()
+    assert equal(newest(tmp_path)["state_dict"], newest_of(best)["state_dict"])
+    losses = [trial["measured"] for trial in results(folder)["trials"]]
+    assert results(folder)["best"] == losses.index(min(losses))
+
+
+def newest_of(run: Path) -> dict[str, Any]:
+    """Loads the newest checkpoint of a run."""
+    (folder := run.parent.parent / "as_others").mkdir()
+    shutil.copytree(run, folder / "lightning_logs/version_0")
+    return newest(folder)
+
+
+def test_hparams_show_all_trials(study: tuple[Path, Result]) -> None:
+    """Each run has every key, and the settings that vary are numbers."""
+    keys, varied = list[set[str]](), list[tuple[float, ...]]()
+    for number in range(3):
+        events = EventAccumulator(str(study[0] / f"tune_0/lightning_logs/version_{number}")).Reload()
+        data = HParamsPluginData.FromString(events.PluginTagToContent("hparams")[SESSION_START_INFO_TAG])
+        hparams = data.session_start_info.hparams
+        keys.append(set(hparams))
+        varied.append(tuple(hparams[name].number_value for name in ("learning_rate", "l2", "momentum")))
+        assert all(hparams[name].HasField("number_value") for name in ("learning_rate", "l2", "momentum", "batch_size"))
+    assert keys[0] == keys[1] == keys[2]
+    assert varied == [tuple(trial["settings"].values()) for trial in results(study[0])["trials"]]
+
+
+def test_two_workers(study: tuple[Path, Result], tmp_path: Path) -> None:
+    result = linreg(*STUDY, "--tune.workers", "2", cwd=tmp_path, before=allow_children)
+    assert (result.code, result.stderr) == (0, "")
+    assert result.stdout == study[1].stdout
+    file = tmp_path / "tune_0/study.json"
+    file.write_text(file.read_text().replace('"workers": 2', '"workers": 1'))
+    assert_same_study(tmp_path, study[0])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kills(workers: int, study: tuple[Path, Result], tmp_path: Path, torture: bool) -> None:
+    """A study that is killed anywhere goes on within the trials under way, and ends with the same bits and choice."""
+    flags = ("--tune.workers", str(workers))
+    began = time.monotonic()
+    (timed := tmp_path / "timed").mkdir()
+    assert linreg(*STUDY, *flags, cwd=timed, before=allow_children).code == 0
+    duration, chance, kills, number = time.monotonic() - began, random.Random(workers), 0, 0
+    while kills < (100 if torture else 3):
+        (folder := tmp_path / str(number)).mkdir()
+        number += 1
+        while not (folder / "tune_0/results.json").exists():
+            begun = (folder / "tune_0/study.json").exists()
+            if not begun:
+                shutil.rmtree(folder / "tune_0", ignore_errors=True)
+            running = start(
+                *(("tune", "--resume", "tune_0") if begun else (*STUDY, *flags)), cwd=folder, before=allow_children
+            )
+            running.process.join(chance.uniform(0.1, 1) * duration)
+            running.process.kill()
+            result = running.wait()
+            assert result.code in (0, -signal.SIGKILL), result.stderr
+            kills += result.code != 0
+        file = folder / "tune_0/study.json"
+        file.write_text(file.read_text().replace(f'"workers": {workers}', '"workers": 1'))
+        assert_same_study(folder, study[0])
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signal_saves_the_trials(workers: int, study: tuple[Path, Result], tmp_path: Path) -> None:
+    longer = ("--trainer.max_epochs", "3000", "--tune.trials", "2")
+    running = start(*STUDY, "--tune.workers", str(workers), *longer, cwd=tmp_path, before=allow_children)
+    while not list(tmp_path.glob("tune_0/lightning_logs/version_*/checkpoints/*.ckpt")):
+        assert running.process.exitcode is None
+        time.sleep(0.02)
+    running.process.terminate()
+    stopped = running.wait()
+    assert stopped.code == 128 + signal.SIGTERM
+    assert re.fullmatch(r"interrupted; to go on: \S+ tune --resume tune_0\n", stopped.stderr)
+    assert not list(tmp_path.glob("tune_0/lightning_logs/version_*/report.json"))
+
+
+def test_without_held_out_rows(tmp_path: Path) -> None:
+    """The tutorial's data: the loss is J over all rows, and new noise is part of it."""
+    rates = ("--data.num_rows", "100", "--data.batch_size", "50", "--tune.learning_rate", "[1e-7, 1e-4]")
+    result = linreg("tune", *rates, "--trainer.max_epochs", "50", "--tune.trials", "2", cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    trials = results(tmp_path)["trials"]
+    assert [trial["low"] <= trial["measured"] <= trial["high"] for trial in trials] == [True, True]
+    assert trials[0]["settings"]["learning_rate"] > 1e-6
+    refused = linreg("tune", "--tune.l2", "[0.1, 1]", cwd=tmp_path)
+    assert (refused.code, refused.stdout) == (2, "")
+    assert "the least l2 always has the least loss; hold some out with --data.val_fraction 0.2" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "there is nothing to vary: give a range or a list, such as --tune.learning_rate"),
+        (("--tune.learning_rate", "[1, 0.1]"), "two numbers are a range, whose first is above 0 and below the second"),
+        (("--tune.trials", "0", "--tune.momentum", "[0]"), "trials is 0: give --tune.trials a whole number from 1 on"),
+        (("--tune.learning_rate", "[100, 200, 300]"), "every combination has a learning rate above the largest stable"),
+        (("--tune.momentum", "[0, 2]"), "momentum is 2.0: give --model.momentum a number from 0 up to below 1"),
+        (("--tune.momentum", "[0]", "--trainer.logger", "false"), "--trainer.logger false keeps no files"),
+        (("--resume", "tune_7"), "tune_7: this folder is no study, it has no study.json; start one anew"),
+    ],
+)
+def test_refused_studies(flags: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    result = linreg("tune", *DATA, *flags, cwd=tmp_path)
+    assert result.code == 2
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ranges() -> None:
+    settings = TuneSettings(learning_rate=[1e-10, 1e-8], l2=[1.0, 0.0, 1.0], momentum=[0.0])
+    assert settings.values["learning_rate"] == [
+        1e-10,
+        1.78e-10,
+        3.16e-10,
+        5.62e-10,
+        1e-9,
+        1.78e-9,
+        3.16e-9,
+        5.62e-9,
+        1e-8,
+    ]
+    assert settings.values["l2"] == [1, 0]
+    assert len(settings.combinations()) == 18
+    assert settings.combinations()[1] == {"learning_rate": 1e-10, "l2": 0, "momentum": 0}
+    with pytest.raises(InputError, match="at most 2000 are possible"):
+        TuneSettings(learning_rate=[1e-100, 1e100], l2=[1e-10, 1.0]).combinations()
+    with pytest.raises(InputError, match="two numbers are a range"):
+        TuneSettings(l2=[0.0, math.inf])
