@@ -98,7 +98,7 @@ screenshot: .venv/installed ## draw the picture of docs/curves.md: train, and op
 	@$(BIN)/python docs/screenshot.py $(ARGS)
 
 .PHONY: figures
-figures: .venv/installed ## draw the pictures of the README and of docs/why-the-bias-hardly-moves.md
+figures: .venv/installed ## draw the pictures of the README and of the pages in docs
 	@$(BIN)/python docs/figures.py
 
 .PHONY: lock

@@ -1,8 +1,9 @@
-"""Draws the pictures of the README and of docs/why-the-bias-hardly-moves.md: `make figures`.
+"""Draws the pictures of the README, docs/choosing.md and docs/why-the-bias-hardly-moves.md: `make figures`.
 
 Trains the runs with the command itself, in a minute. Equal runs give equal pictures, to the bit.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,7 @@ def main() -> None:
             ("bias-gaps", gaps(records)),
             ("bias-rounding", rounding(records["as it is"], in_float64)),
             ("bias-preconditioned", gaps(on_table)),
+            ("choosing", rates(Path(folder))),
         ):
             path = DOCS / f"{name}.png"
             path.write_bytes(png(figure))
@@ -89,6 +91,31 @@ def curves(run: Record) -> Figure:
         axes.set(title={"W": "weight W", "b": "bias b"}[name], xlabel=of_loss.get_xlabel())
         axes.margins(y=0.1)
         axes.legend(loc="center right")
+    return figure
+
+
+def rates(folder: Path) -> Figure:
+    """Draws the predicted and the measured loss of the tutorial's job over nine decades of learning rates."""
+    decades = [f"1e-{power}" for power in range(16, 6, -1)]
+    flags = f"--tune.learning_rate [{','.join(decades)}] --tune.trials 10 --tune.diverging true"
+    subprocess.run([LINREG, "tune", *flags.split()], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    trials = json.loads((folder / "tune_0" / "results.json").read_text())["trials"]
+    ended = sorted((trial for trial in trials if trial["mean"]), key=lambda trial: trial["settings"]["learning_rate"])
+    rate, mean, low, high, measured = np.array(
+        [(t["settings"]["learning_rate"], t["mean"], t["low"], t["high"], t["measured"]) for t in ended]
+    ).T
+    bound = max(rate) * 10**0.5
+    figure = Figure(figsize=(12, 4), layout=ConstrainedLayoutEngine(wspace=0.06))
+    for axes, shown in zip(figure.subplots(1, 2), (slice(None), mean < 1), strict=True):
+        axes.fill_between(rate[shown], low[shown], high[shown], color=Colour.EXPECTED, alpha=0.3, label="95% band")
+        axes.plot(rate[shown], mean[shown], color=Colour.EXPECTED, linestyle="--", label="predicted")
+        axes.plot(rate[shown], measured[shown], "o", color=Colour.ACTUAL, label="measured")
+        axes.set(xscale="log", xlabel="learning rate")
+    left, right = figure.axes
+    left.axvspan(bound, 1e-7, color=Colour.OTHER, alpha=0.3, label="diverges")
+    left.set(yscale="log", title="loss after 2000 epochs")
+    left.legend(loc="lower left")
+    right.set_title("the three best")
     return figure
 
 
