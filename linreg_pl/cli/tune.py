@@ -64,7 +64,7 @@ def begun(job: Job) -> Study:
     print(*predicted_lines(study), sep="\n")
     if not study.trials:
         raise InputError(
-            "every combination has a learning rate above the largest stable one: give smaller ones, or run them with"
+            "every combination is predicted to diverge: give smaller learning rates, or run them with"
             " --tune.diverging true"
         )
     config = job.config.clone()
@@ -109,6 +109,8 @@ class Predictor:
             InputError: the data or a setting can't be used.
         """
         job, data = self._job, self._data_of(settings.get("batch_size"))
+        if "l2" not in settings:
+            job.model.choose_l2(data)
         of_model = {name: value for name, value in settings.items() if name in job.model.hparams}
         given = {name: value for name, value in job.model.hparams.items() if name[:1] != "_"}
         model = type(job.model)(**{**given, **of_model})
@@ -121,10 +123,9 @@ class Predictor:
         planned = planned_length(model, data, trainer)
         steps = total_steps(with_settings(trainer, planned.settings if planned else {}), data.steps_per_epoch, 0, None)
         prediction = Prediction(model, data, steps)
-        loss, warning = prediction.loss(), prediction.instability
+        loss = prediction.loss()
         mean, low, high = (value if math.isfinite(value) else None for value in (loss.mean, loss.low, loss.high))
-        verdict = "" if not warning else "will diverge" if "will diverge" in warning else "may diverge"
-        return Combination(settings, steps, mean, low, high, verdict)
+        return Combination(settings, steps, mean, low, high, diverges=loss.mean > prediction.loss_at_start())
 
     def _data_of(self, batch_size: int | None) -> BatchDataModule:
         if batch_size not in self._data:
@@ -142,15 +143,15 @@ def predicted_lines(study: Study, most: int = 20) -> list[str]:
     """Returns the table of the predictions, the best first; at most so many, and how many are left out."""
     combinations = [*study.trials, *study.others]
     shown = combinations[: max(most, len(study.trials))]
-    rows = [[*values(each), *bounds(each), each.verdict] for each in shown]
+    rows = [[*values(each), *bounds(each), "diverges" if each.diverges else ""] for each in shown]
     lines = table([*combinations[0].settings, "predicted", "95% band", ""], rows)
-    num_left, num_diverging = len(combinations) - len(shown), sum(bool(each.verdict) for each in combinations)
+    num_left, num_diverging = len(combinations) - len(shown), sum(each.diverges for each in combinations)
     titles = {"val/mse": "mean squared error over the held-out rows", "loss": "loss over the rows to fit"}
     heading = f"predicting {len(combinations)} combinations: {titles[study.loss]} at the end"
     if num_left:
         lines.append(f"  and {num_left} more")
     if num_diverging:
-        lines.append(f"  {num_diverging} have a learning rate above the largest stable one")
+        lines.append(f"  {num_diverging} of all would end above the loss at the start: they diverge")
     return [heading, *lines]
 
 
@@ -158,9 +159,9 @@ def result_lines(study: Study) -> list[str]:
     """Returns the table of the trials, the best first, with what was predicted and measured; and what to type."""
     numbers = sorted(range(len(study.trials)), key=study.measured)
     rows = [
-        [*values(trial), *bounds(trial), shown(study.measured(number)), str(study.run(number))]
+        [*values(trial), *bounds(trial), f"{loss:.6g}" if math.isfinite(loss) else "diverges", str(study.run(number))]
         for number in numbers
-        for trial in [study.trials[number]]
+        for trial, loss in [(study.trials[number], study.measured(number))]
     ]
     best = study.best()
     lines = table([*study.trials[0].settings, "predicted", "95% band", "measured", "run"], rows)
@@ -182,13 +183,9 @@ def values(combination: Combination) -> list[str]:
 def bounds(combination: Combination) -> list[str]:
     """Returns the predicted loss and its bounds as text."""
     predicted = combination.predicted
-    band = f"{shown(predicted.low)} … {shown(predicted.high)}" if math.isfinite(predicted.high) else "-"
-    return [shown(predicted.mean), band]
-
-
-def shown(loss: float) -> str:
-    """Returns a loss as text."""
-    return f"{loss:.6g}" if math.isfinite(loss) else "diverges"
+    if not math.isfinite(predicted.high):
+        return ["-", "-"]
+    return [f"{predicted.mean:.6g}", f"{predicted.low:.6g} … {predicted.high:.6g}"]
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -52,16 +52,6 @@ class Prediction:
         rest = errors[free] - problem.coordinates @ self._start  # which no step changes
         self._settled = optimum.theta.high + problem.scaling.to_users(pad(rest, (0, 0, free.start, 0)))
 
-    @property
-    def learning_rate(self) -> float:
-        """Returns the learning rate, in numbers."""
-        return self._model.learning_rate
-
-    @property
-    def instability(self) -> str:
-        """Returns a warning if the learning rate is above the largest stable one, else an empty string."""
-        return self._problem.instability(self._model.learning_rate, self._model.momentum)
-
     def loss(self) -> ExpectedLoss:
         """Returns the expected loss at the end, and its bounds; infinite where the run diverges."""
         rounding = 1e-5 if self._model.W.dtype == torch.float32 else 1e-9

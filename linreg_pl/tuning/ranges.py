@@ -15,16 +15,16 @@ class TuneSettings:
     """What a study varies, and how many trials it runs.
 
     Args:
-        learning_rate: Learning rates: a range [low, high], of four in each power of ten, or three and more values.
+        learning_rate: Learning rates: three or more, or the ends of a range, with five a power of ten.
         l2: Factors of the penalty, in the same way.
         momentum: List of momentum coefficients.
         schedule: List of schedules.
-        tail_averaging: List of fractions of the run to average over.
+        tail_averaging: List of fractions to average over.
         batch_size: List of batch sizes.
         max_epochs: List of lengths, in epochs.
-        trials: Number of trials to run: those with the least predicted loss.
-        workers: Number of trials to run at the same time.
-        diverging: Run trials whose learning rate is above the largest stable one, too.
+        trials: Trials to run, those with the least predicted loss.
+        workers: Trials to run at the same time.
+        diverging: Run trials that are predicted to diverge, too.
 
     Raises:
         InputError: a setting can't be used.
@@ -88,7 +88,7 @@ class TuneSettings:
         return [dict(zip(self.values, chosen, strict=True)) for chosen in product(*self.values.values())]
 
 
-def spread(name: str, values: list[float] | None, per_decade: int = 4) -> list[float] | None:
+def spread(name: str, values: list[float] | None, per_decade: int = 5) -> list[float] | None:
     """Returns the values between two bounds, `per_decade` in each power of ten, with three digits; a list as it is.
 
     Raises:

@@ -30,7 +30,7 @@ class Combination:
     mean: float | None  # predicted loss; None if it is not finite, like its bounds
     low: float | None
     high: float | None
-    verdict: str = ""  # `will diverge` or `may diverge`, where the learning rate is above the bound
+    diverges: bool  # whether the predicted loss is above that at the start
 
     @property
     def flags(self) -> list[str]:
@@ -45,7 +45,7 @@ class Combination:
     @property
     def rank(self) -> tuple[bool, float]:
         """Returns what combinations are sorted by: those that diverge come last."""
-        return bool(self.verdict), self.predicted.mean
+        return self.diverges, self.predicted.mean
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Study:
     def chosen(cls, folder: Path, loss: str, settings: TuneSettings, combinations: Sequence[Combination]) -> Self:
         """Returns the study whose trials are the combinations with the least predicted loss."""
         ranked = sorted(combinations, key=lambda each: each.rank)
-        possible = [each for each in ranked if settings.diverging or not each.verdict]
+        possible = [each for each in ranked if settings.diverging or not each.diverges]
         trials = possible[: settings.trials]
         others = [each for each in ranked if not any(each is trial for trial in trials)]
         return cls(folder, loss, settings.workers, trials, others)
