@@ -250,6 +250,8 @@ class FlagFormatter(DefaultHelpFormatter):
         """Returns the kind of a flag's value: NUMBER, N for a whole one, words to choose from, or the flag's name."""
         typehint = getattr(action, "_typehint", None)
         kinds = [kind for kind in get_args(typehint) or (typehint,) if kind is not NoneType]
+        if any(get_origin(kind) is list for kind in kinds) and "tune." in action.dest:
+            return "LIST"
         words = {float: "NUMBER", int: "N", bool: "true|false"}
         if not any(kind in words for kind in kinds) or not all(
             kind in words or get_origin(kind) is Literal for kind in kinds

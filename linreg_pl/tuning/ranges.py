@@ -15,16 +15,16 @@ class TuneSettings:
     """What a study varies, and how many trials it runs.
 
     Args:
-        learning_rate: Learning rates: three or more, or the ends of a range, with five a power of ten.
+        learning_rate: Three or more, or the ends of a range: five a power of ten.
         l2: Factors of the penalty, in the same way.
         momentum: List of momentum coefficients.
         schedule: List of schedules.
         tail_averaging: List of fractions to average over.
         batch_size: List of batch sizes.
         max_epochs: List of lengths, in epochs.
-        trials: Trials to run, those with the least predicted loss.
+        trials: Trials to run, those predicted best.
         workers: Trials to run at the same time.
-        diverging: Run trials that are predicted to diverge, too.
+        diverging: Run those predicted to diverge, too.
 
     Raises:
         InputError: a setting can't be used.
