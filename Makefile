@@ -43,7 +43,7 @@ test: .venv/installed-dev ## run the tests
 
 .PHONY: torture
 torture: .venv/installed-dev ## run the long form of the reliability tests: over a thousand kills, about an hour
-	@$(BIN)/pytest tests/test_reliability.py tests/test_executions.py --torture $(ARGS)
+	@$(BIN)/pytest tests/test_reliability.py tests/test_executions.py tests/test_tune.py --torture $(ARGS)
 
 .PHONY: csv-files
 csv-files: .venv/installed-dev ## compare 20,000 made CSV files with Python's csv module: some minutes
