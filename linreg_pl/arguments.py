@@ -85,9 +85,11 @@ def separated(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[d
     settings = given["settings"]
     of_model = inspect.signature(LinearRegression).parameters.keys() - {"num_features", "num_targets"}
     of_data = inspect.signature(TableDataModule).parameters.keys() - {"path", "target", "weight"}
+    known = sorted(of_model | of_data | inspect.signature(function).parameters.keys() - {"settings"})
     for name in settings:
         if name not in of_model | of_data:
-            near = get_close_matches(name, sorted(of_model | of_data), 1)
+            alike = {"alpha": "l2", "sample_weight": "weights"}  # scikit-learn's names
+            near = [alike[name]] if name in alike else get_close_matches(name.lower(), known, 1, cutoff=0.7)
             meant = f"; did you mean {near[0]}?" if near else ": see LinearRegression and TableDataModule"
             raise InputError(f"{name} is no setting of the model or of the data{meant}")
     model = {name: value for name, value in settings.items() if name in of_model}
