@@ -54,7 +54,8 @@ def without_flags(message: str) -> str:
         return f"{name}={value.title() if value in ('true', 'false') else value if value[0].isdigit() else repr(value)}"
 
     value = r"(?: (?P<value>true|false|auto|mean|drop|missing|other|\d+(?:\.\d+)?(?:e[+-]?\d+)?)\b)?"
-    flag = rf"(?:--(?:(?:data|model|(?P<trainer>trainer))\.)?(?=\w)|\b(?=folds\.))(?P<name>(?:folds\.)?\w+){value}"
+    prefix = r"(?<![\w-])--(?:(?:data|model|(?P<trainer>trainer))\.)?(?=\w)|\b(?=folds\.)"
+    flag = rf"(?:{prefix})(?P<name>(?:folds\.)?\w+){value}"
     return re.sub(flag, argument, re.sub(r"; see --data\.\w+$", "", message))
 
 

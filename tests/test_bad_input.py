@@ -282,7 +282,7 @@ NAMES = {
     "fit --trainer.max_e 1": "--trainer.max_e;|did you mean --trainer.max_epochs?",
     "fit --res auto": "--res|no setting",
     "fit extra": "extra|two dashes|linreg fit --help",
-    "fti": "fti|did you mean fit?|validate, test, predict, solve, path, describe, runs",
+    "fti": "fti|did you mean fit?|validate, test, predict, solve, path, tune, describe, runs",
     "run": "there is no command run,|did you mean runs?",
     "plots": "there is no command plots,|did you mean plot?",
     "plot": "linreg plot|RUN|linreg plot --help",

@@ -161,5 +161,5 @@ def test_which_penalty_varies() -> None:
         axis_of([1, 2, 3], "auto")
     with pytest.raises(InputError, match="l1 is"):
         axis_of(None, -1.0)
-    with pytest.raises(InputError, match=r"leave out --model\.fold_bias"):
+    with pytest.raises(InputError, match=r"l1 penalises W alone: leave out fold_bias$"):
         linreg_pl.path(str(TABLE), "progression", l1="auto", fold_bias=True)

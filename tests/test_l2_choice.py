@@ -110,5 +110,5 @@ def test_choices_that_are_refused() -> None:
     with pytest.raises(InputError, match="finite number, 0 or more, or auto"):
         LinearRegression(l2=-1)
     weighted = table(8).append_column("w", pa.array([1.0, 0, 0, 0] * 2))
-    with pytest.raises(InputError, match=r"l2 is auto: 3 of 5 folds have no row of weight above 0: give --model\.l2"):
+    with pytest.raises(InputError, match=r"l2 is auto: 3 of 5 folds have no row of weight above 0: give l2 a number"):
         linreg_pl.solve(weighted, target="y", weights="w", l2="auto")

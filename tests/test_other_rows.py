@@ -1,5 +1,6 @@
 """Rows in a second data module are read as the fit has read its own, under any trainer: by names, categories, means."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,21 @@ def test_some_categories(model: LinearRegression) -> None:
     assert metrics["val/mse"] == pytest.approx(np.mean((model.predict(few) - few["price"]) ** 2), rel=1e-5)
 
 
+@pytest.mark.parametrize("city", ["Zug", "Oslo"])
+def test_data_is_as_before_after_a_test(model: LinearRegression, city: str) -> None:
+    """A module that was tested, or refused, fits on its own categories and means."""
+    frame = OTHER.assign(city=OTHER["city"].replace("Lima", city))
+    data, untouched = rows(frame), rows(frame)
+    try:
+        plain_trainer(1).test(model, data, verbose=False)
+    except InputError:
+        assert city == "Zug"
+    assert data.feature_names == untouched.feature_names != model.feature_names
+    for each in (data, untouched):
+        each.setup("solve")
+    assert data.triangle.means.tolist() == untouched.triangle.means.tolist()
+
+
 def test_predict_needs_no_target(model: LinearRegression) -> None:
     batches: Any = plain_trainer(1).predict(model, rows(OTHER[["rooms", "city", "size"]]))
     assert torch.cat(batches)[:, 0].numpy() == pytest.approx(model.predict(OTHER), rel=1e-12)
@@ -81,6 +97,11 @@ def test_arrays_by_name() -> None:
     assert metrics["test/mse"] < 1e-9
     with pytest.raises(InputError, match="there are no columns 'a', 'b'"):
         plain_trainer(1).test(model, ArrayDataModule(X.to_numpy(), y.to_numpy()), verbose=False)
+
+
+def test_model_can_be_exported_by_torch(model: LinearRegression) -> None:
+    exported = torch.export.export(copy.deepcopy(model).eval(), (torch.ones(2, 5),))
+    assert torch.equal(exported.module()(torch.ones(2, 5)), model(torch.ones(2, 5)))
 
 
 def test_untrained_model_is_refused() -> None:

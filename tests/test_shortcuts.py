@@ -173,6 +173,7 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "batch": (X, Y, {"batch_size": 0}, "give batch_size a whole number from 1 to 60$"),
     "no column": (pd.DataFrame({"a": Y}), "b", {}, "^the DataFrame: there is no column 'b'; it has 'a'$"),
     "no value": (np.array([[np.nan, 1.0]] * 2), [1.0, 2.0], {}, "give missing='mean' or missing='drop'$"),
+    "dashes in a name": ("my--path.csv", "y", {}, "^my--path.csv: there is no such file; give X a table$"),
     "no file": ("no.csv", "y", {}, "^no.csv: there is no such file; give X a table$"),
 }
 

@@ -167,7 +167,7 @@ def test_searches_that_are_refused() -> None:
     x, y = np.random.default_rng(0).normal(size=(30, 21)), np.arange(30.0)
     with pytest.raises(InputError, match="at most 20 columns, and there are 21"):
         linreg_pl.subsets(x, y, search="all")
-    with pytest.raises(InputError, match="criterion is 'R2': give one of AIC, BIC, CV"):
+    with pytest.raises(InputError, match="criterion is 'R2': give 'AIC' or 'BIC' or 'CV'"):
         linreg_pl.subsets(x, y, criterion="R2")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'l2': this setting has no effect on subsets"):
         linreg_pl.subsets(x, y, l2=0.1)

@@ -212,6 +212,7 @@ def test_without_held_out_rows(tmp_path: Path) -> None:
             ("--tune.momentum", "[0]", "--model.l1", "0.1"),
             "the final loss is predicted only without l1",
         ),
+        (("--tune.momentum", "[0]", "--trainer.max_time", "00:00:01:00"), "--trainer.max_time ends trials before"),
         (("--resume", "tune_7"), "tune_7: this folder is no study, it has no study.json; start one anew"),
     ],
 )

@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from linreg_pl.callbacks.interruption import Interrupted, leave_at_signals
@@ -94,7 +95,10 @@ def require_ended(study: Study, number: int, code: int) -> None:
     if code > 128:
         raise Interrupted(code - 128)
     if code:
-        raise InputError(f"{study.run(number)}: this trial has failed, see the message above")
+        cause = f"was killed by signal {-code}" if code < 0 else "has failed, see the message above"
+        raise InputError(
+            f"{study.run(number)}: this trial {cause}; to go on with the study, give --resume {study.folder}"
+        )
 
 
 def in_process(study: Study, number: int, train: Train) -> None:
@@ -128,6 +132,7 @@ def bar(study: Study, seconds_between_updates: float = 0.5) -> Iterator[None]:
         TextColumn("trial {task.fields[ended]}/{task.fields[trials]}"),
         BarColumn(bar_width=None),
         TimeRemainingColumn(compact=True),
+        console=Console(file=sys.stdout),  # as it is now: a trial's own output is redirected
         auto_refresh=False,
         transient=True,
     )

@@ -69,6 +69,7 @@ def begun(job: Job) -> Study:
         )
     config = job.config.clone()
     config.pop("tune")
+    config.model.l2 = job.model.l2 if "l2" not in settings.values else config.model.l2  # chosen once, if it is auto
     with writing(root, "--trainer.default_root_dir"):
         study = Study(new_folder(root), loss, settings.workers, study.trials, study.others)
         study.write(job.parser.dump(config, skip_unset=False))
@@ -82,6 +83,8 @@ def require_possible(job: Job, settings: TuneSettings) -> None:
         InputError: there is one.
     """
     trainer = job.settings.trainer
+    if trainer.max_time is not None:
+        raise InputError("--trainer.max_time ends trials before their predicted end: leave it out, or vary max_epochs")
     if "l2" in settings.values and not job.data.holds_out_rows:
         raise InputError(
             "--tune.l2: without held-out rows, the least l2 always has the least loss; hold some out with"

@@ -40,6 +40,7 @@ class BatchDataModule(LightningDataModule, ABC):
     new_noise = 0.0
     """Standard deviation of the noise that every epoch adds to y anew; `rows` are without it."""
     _groups: StepGroups | None = None
+    _before: dict[str, Any] | None = None  # its attributes, while it reads rows for another fit
 
     def __str__(self) -> str:
         """Returns the class name: Lightning's own text needs the loaders, which may not exist yet."""
@@ -230,6 +231,22 @@ class BatchDataModule(LightningDataModule, ABC):
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
         """Adopts what the checkpoint's data learnt from its rows; may be called before `setup`."""
+
+    def read_like(self, design: dict[str, Any]) -> None:
+        """Reads rows as the fit that learnt this design has read its own, until the end of the stage."""
+        self._before = dict(vars(self))
+        self.adopt({"design": design, "checksum_type": "float64"})
+
+    def teardown(self, stage: str) -> None:
+        """Reads rows in its own way again."""
+        if self._before is not None:
+            trainer, attributes = self.trainer, self._before
+            vars(self).clear()
+            vars(self).update(attributes, trainer=trainer)
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Reads rows in its own way again."""
+        self.teardown("")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Adopts the checkpoint's state, and compares the checkpoint's columns with the data's.

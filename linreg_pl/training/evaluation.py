@@ -119,6 +119,7 @@ class EvaluatedModule(LightningModule):
         """
         from linreg_pl.data.table.new_rows import read_rows  # not at the top: slow to import
 
+        self.require_trained()
         with torch.no_grad():
             batches = [self(x.to(self.W.device)).cpu().double() for x in read_rows(self.columns, X)]
         values: np.ndarray = torch.cat([torch.zeros(0, self.W.shape[1], dtype=torch.float64), *batches]).numpy()
@@ -137,7 +138,6 @@ class EvaluatedModule(LightningModule):
         """
         if x.ndim != 2 or x.shape[1] != len(self.W):
             raise InputError(f"x has shape {tuple(x.shape)}, and the model predicts from (N, {len(self.W)})")
-        self.require_trained()
         if not self.standardize:
             dtype = torch.promote_types(x.dtype, self.W.dtype)
             return objective.predict(x.to(dtype), self.W.to(dtype), self.b.to(dtype))
@@ -165,8 +165,13 @@ class EvaluatedModule(LightningModule):
         prediction: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])
         return prediction
 
+    def on_predict_epoch_start(self) -> None:
+        """Checks that the model is trained."""
+        self.require_trained()
+
     def on_validation_epoch_start(self) -> None:
-        """Starts a new evaluation."""
+        """Starts a new evaluation, after a check that the model is trained."""
+        self.require_trained()
         self._evaluation = None
 
     def validation_step(self, batch: Batch | Summary, batch_idx: int) -> None:
@@ -178,7 +183,8 @@ class EvaluatedModule(LightningModule):
         self._log_metrics("val")
 
     def on_test_epoch_start(self) -> None:
-        """Starts a new evaluation."""
+        """Starts a new evaluation, after a check that the model is trained."""
+        self.require_trained()
         self._evaluation = None
 
     def test_step(self, batch: Batch | Summary, batch_idx: int) -> None:
@@ -195,7 +201,6 @@ class EvaluatedModule(LightningModule):
         Raises:
             InputError: a batch can't be used.
         """
-        self.require_trained()
         scaling, theta = self.scaling, theta_of(self.W, self.b)
         if isinstance(batch, Summary):
             centered = batch.triangle.centered_at(scaling.center(batch.triangle.num_targets))

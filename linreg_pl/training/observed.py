@@ -80,8 +80,7 @@ class ObservedModule(AnyLoaderModule):
         require_possible_trainer(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         if self.trainer.state.fn != "fit" and isinstance(data, BatchDataModule) and self.columns.learnt:
-            # It reads its rows as that of the fit has: by name, with the fit's categories and means.
-            data.adopt({"design": self.columns.learnt, "checksum_type": "float64"})
+            data.read_like(self.columns.learnt)  # by name, with the fit's categories and means
         if self.trainer.state.fn == "fit":
             # Imported here: callbacks are a layer above, as they know this class. The one import that goes up lets
             # `LinearRegression` be a single class, which has its curves wherever it is imported from.
