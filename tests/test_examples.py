@@ -25,7 +25,7 @@ from tests.commands import linreg
 from tests.pages import ROOT
 
 EXAMPLES = ROOT / "examples"
-SCRIPTS = ("own_dataloader.py", "plain_trainer.py", "sklearn_pipeline.py", "subclass_huber.py")
+SCRIPTS = ("own_dataloader.py", "plain_trainer.py", "sklearn_pipeline.py", "subclass_huber.py", "tune_with_optuna.py")
 NUMBER = r"-?\d+\.\d+"
 
 
@@ -94,6 +94,26 @@ def test_plain_trainer(tmp_path: Path) -> None:
     r2 = LinearRegression().fit(X.iloc[fitted], y[fitted]).score(X.iloc[held_out], y[held_out])
     assert float(re.findall(rf"val/r2\D+({NUMBER})", printed)[0]) == pytest.approx(r2, abs=1e-4)
     assert list((tmp_path / "lightning_logs/version_0").glob("events*")), "the curves"
+
+
+def test_tune_with_optuna(tmp_path: Path) -> None:
+    """A second run goes on with the study; its best loss is near that of least squares."""
+    pytest.importorskip("optuna", reason="Optuna is no dependency: pip install optuna")
+    best = []
+    for trials in (10, 20):
+        last = printed_by("tune_with_optuna.py", tmp_path).splitlines()[-1]
+        number, loss = re.fullmatch(rf"(\d+) trials; best: .*, mean squared error ({NUMBER})", last).groups()  # type: ignore[union-attr]
+        assert int(number) == trials
+        best.append(float(loss))
+    X, y = diabetes()
+    numbered = TableDataModule(pd.DataFrame({"row": np.arange(442.0), "y": y}), "y", val_fraction=0.2)
+    numbered.setup("fit")
+    fitted = np.concatenate([x[:, 0].numpy() for x, _ in numbered.rows()]).astype(int)
+    held_out = np.setdiff1d(np.arange(442), fitted)
+    theta, _ = least_squares(X.to_numpy()[fitted], y.to_numpy()[fitted])
+    errors = theta[0] + X.to_numpy()[held_out] @ theta[1:] - y.to_numpy()[held_out]
+    assert best[1] <= best[0]
+    assert best[1] == pytest.approx(np.mean(errors**2), rel=0.01)
 
 
 def test_own_dataloader(tmp_path: Path) -> None:
