@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -50,6 +51,7 @@ def allow_children() -> None:
 def fork_workers() -> None:
     """Lets a study fork its workers, instead of importing the program anew for them, which takes seconds."""
     allow_children()
+    torch.set_num_threads(1)  # OpenMP's threads don't outlive a fork: a worker would wait for them forever
     fork = multiprocessing.get_context("fork")
     patch(fork, "set_forkserver_preload", lambda _: None)
     patch(multiprocessing, "get_context", lambda _: fork)
