@@ -137,10 +137,8 @@ def test_streamed_table_is_read_once(write: Callable[..., Path], monkeypatch: py
     monkeypatch.setattr(rows, "EVALUATION_BATCH_SIZE", 300)
     data = TableDataModule(str(write()), "y", weight="w", memory_limit=0)
     data.setup("path")
-    start = num_rows
     data.folds(FoldPlan())
-    assert start <= 1500, "the types of the columns, and a first estimate of the means"
-    assert num_rows - start == 3000
+    assert 3000 <= num_rows <= 4500, "all rows, and 1500 for the types of the columns and a first estimate of the means"
 
 
 def test_rows_that_cannot_be_folded(write: Callable[..., Path]) -> None:
