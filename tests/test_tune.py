@@ -225,6 +225,13 @@ def test_refused_studies(flags: tuple[str, ...], message: str, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_resumed_study_keeps_its_settings(study: tuple[Path, Result], tmp_path: Path) -> None:
+    shutil.copytree(study[0] / "tune_0", tmp_path / "tune_0")
+    result = linreg("tune", "--resume", "tune_0", "--tune.trials=9", cwd=tmp_path)
+    assert (result.code, result.stdout) == (2, "")
+    assert "--tune.trials=9: a study goes on with its own settings; leave it out, or start another" in result.stderr
+
+
 def test_ranges() -> None:
     settings = TuneSettings(learning_rate=[1e-10, 1e-8], l2=[1.0, 0.0, 1.0], momentum=[0.0])
     assert settings.values["learning_rate"] == [

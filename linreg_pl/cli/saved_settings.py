@@ -37,9 +37,13 @@ def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
         if saved.get("precondition") is False:  # a config before format 3 says nothing of it
             config += ["--model.precondition", "false"]
         return Start(resumption.checkpoint, resumption), [*args[: position + 1], *config, *flags]
+    if command == "tune" and resume is not None:
+        study = Study.read(Path(resume))
+        if others := [flag for flag in flags if flag.startswith("-") and flag.split("=")[0] != "--resume"]:
+            raise InputError(f"{others[0]}: a study goes on with its own settings; leave it out, or start another")
+        return Start(), [*args[: position + 1], "--config", str(study.settings), *flags]
     if command == "tune":
-        config = [] if resume is None else ["--config", str(settings_of(Path(resume)))]
-        return Start(), [*args[: position + 1], *config, *flags]
+        return Start(), args
     if command == "solve" and path is None:
         return Start(), [*args[: position + 1], *with_posed_problem(flags)]
     if command == "fit" or path is None:
@@ -54,17 +58,6 @@ def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
     elif not any(arg.split("=")[0] in ("--data", "--config", "-c") for arg in flags):
         raise InputError(f"{path}: it is not in a run's folder, so its data is not known; name it with --data")
     return Start(checkpoint), [*args[: position + 1], *flags]
-
-
-def settings_of(study: Path) -> Path:
-    """Returns the file with the settings that the trials of a study share.
-
-    Raises:
-        InputError: there is none.
-    """
-    if not (study / Study.FILE).is_file():
-        raise InputError(f"{study}: this folder is no study, it has no {Study.FILE}; start one anew")
-    return study / Study.SETTINGS
 
 
 def with_posed_problem(flags: list[str]) -> list[str]:

@@ -51,7 +51,7 @@ def run_trial(study: Study, number: int, train: Train) -> None:
         InputError: it can't be run.
         Interrupted: a signal ended the program; the run is saved.
     """
-    run, flags = study.run(number), ["--config", str(study.folder / study.SETTINGS), *study.trials[number].flags]
+    run, flags = study.run(number), ["--config", str(study.settings), *study.trials[number].flags]
     if study.has_begun(number):
         flags = ["--resume", str(run)]
     else:

@@ -8,6 +8,7 @@ import math
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def begun(job: Job) -> Study:
     config.pop("tune")
     config.model.l2 = job.model.l2 if "l2" not in settings.values else config.model.l2  # chosen once, if it is auto
     with writing(root, "--trainer.default_root_dir"):
-        study = Study(new_folder(root), loss, settings.workers, study.trials, study.others)
+        study = replace(study, folder=new_folder(root))
         study.write(job.parser.dump(config, skip_unset=False))
     return study
 

@@ -59,7 +59,6 @@ class Study:
     others: list[Combination] = field(default_factory=list)
 
     FILE = "study.json"
-    SETTINGS = "settings.yaml"
 
     @classmethod
     def chosen(cls, folder: Path, loss: str, settings: TuneSettings, combinations: Sequence[Combination]) -> Self:
@@ -88,7 +87,7 @@ class Study:
 
     def write(self, settings: str) -> None:
         """Writes the study's files; `settings` are those that all trials share, as YAML."""
-        write_durably(self.folder / self.SETTINGS, settings.encode())
+        write_durably(self.settings, settings.encode())
         contents = {
             "loss": self.loss,
             "workers": self.workers,
@@ -97,6 +96,11 @@ class Study:
         }
         write_durably(self.folder / self.FILE, (json.dumps(contents, indent=2) + "\n").encode())
 
+    @property
+    def settings(self) -> Path:
+        """Returns the file of the settings that all trials share."""
+        return self.folder / "settings.yaml"
+
     def run(self, number: int) -> Path:
         """Returns the folder of a trial's run."""
         return self.folder / RUNS / f"version_{number}"
@@ -104,7 +108,7 @@ class Study:
     def command(self, number: int, program: str) -> str:
         """Returns the command that repeats a trial, as it is typed."""
         flags = [flag_text(text) for text in self.trials[number].flags]
-        return " ".join([program, "fit", "--config", shlex.quote(str(self.folder / self.SETTINGS)), *flags])
+        return " ".join([program, "fit", "--config", shlex.quote(str(self.settings)), *flags])
 
     def steps_taken(self, number: int) -> int:
         """Returns how far a trial is, by its newest checkpoint."""
