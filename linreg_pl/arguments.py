@@ -1,10 +1,12 @@
 """Reads what `fit`, `solve`, `path` and `subsets` take from Python: rows of any kind, and settings by name."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from os import PathLike
 from typing import Any
+
+from lightning.pytorch import Trainer
 
 from linreg_pl.data.argument_types import check_types
 from linreg_pl.data.base import BatchDataModule
@@ -52,6 +54,8 @@ def table_of(
         raise InputError(f"X is a file, so {quoted(names)} must be the name of a column in it")
     if not is_file and not isinstance(X, ArrowStream) and target is not None:
         raise InputError(f"target is {target!r}, but X is an array without names: give the targets as y")
+    if not is_file and (unused := sorted(settings.keys() & {"delimiter", "encoding", "column_names"})):
+        raise InputError(f"{quoted(unused)}: this setting is for CSV files, and X is in memory; leave it out")
     table, columns = (X, dict[str, list[str]]()) if is_file else joined(X, **arrays)
     weight = weights if isinstance(weights, str) else next(iter(columns.get("weights", [])), None)
     data = JoinedDataModule(table, target or columns["y"], weight=weight, **settings)
@@ -88,9 +92,34 @@ def separated(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[d
     known = sorted(of_model | of_data | inspect.signature(function).parameters.keys() - {"settings"})
     for name in settings:
         if name not in of_model | of_data:
-            alike = {"alpha": "l2", "sample_weight": "weights"}  # scikit-learn's names
-            near = [alike[name]] if name in alike else get_close_matches(name.lower(), known, 1, cutoff=0.7)
-            meant = f"; did you mean {near[0]}?" if near else ": see LinearRegression and TableDataModule"
-            raise InputError(f"{name} is no setting of the model or of the data{meant}")
+            nearest = suggestion(name, known) or ": see LinearRegression and TableDataModule"
+            raise InputError(f"{name} is no setting of the model or of the data{nearest}")
     model = {name: value for name, value in settings.items() if name in of_model}
     return model, {name: value for name, value in settings.items() if name in of_data}
+
+
+def trainer_arguments(trainer: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns the arguments of a `lightning.Trainer` as a dict of its own.
+
+    Raises:
+        InputError: it is something else, such as a trainer, or there is no argument of such a name.
+    """
+    if trainer is None:
+        return {}
+    if not isinstance(trainer, Mapping):
+        raise InputError(
+            f"trainer is of type {type(trainer).__name__}: give the arguments of lightning.Trainer as a dict, such as"
+            " {'logger': True}"
+        )
+    known = inspect.signature(Trainer).parameters
+    for name in trainer:
+        if name not in known:
+            raise InputError(f"{name} is no argument of lightning.Trainer{suggestion(str(name), list(known))}")
+    return dict(trainer)
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """Returns a question for the known name that is most like another, nothing if none is like it."""
+    alike = {"alpha": "l2", "sample_weight": "weights"}  # scikit-learn's names
+    near = [alike[name]] if alike.get(name) in known else get_close_matches(name.lower(), known, 1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""

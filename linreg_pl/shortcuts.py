@@ -10,7 +10,7 @@ import numpy as np
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
-from linreg_pl.arguments import separated, table_of
+from linreg_pl.arguments import separated, table_of, trainer_arguments
 from linreg_pl.core.robust import Robust
 from linreg_pl.core.subsets import CriterionName
 from linreg_pl.data.folds import FoldPlan
@@ -58,10 +58,10 @@ def fit(
     """
     with named_arguments():
         model_settings, data_settings = separated(fit, locals())
+        chosen = trainer_arguments(trainer)
         data = table_of(X, y, weights, target, None, data_settings)
         data.setup("fit")
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
-        chosen = dict(trainer or {})
         if chosen.get("precision") in (64, "64", "64-true"):
             model.double()
         if max_epochs is None and not {"max_steps", "max_epochs"} & chosen.keys():

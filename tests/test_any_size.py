@@ -65,7 +65,7 @@ def test_settings_at_any_size(name: str, size: float) -> None:
 def test_targets_of_different_sizes() -> None:
     model = linreg_pl.fit(X, np.column_stack([Y, 1e-27 * Y, 1e12 * Y]))
     for number, size in enumerate((1.0, 1e-27, 1e12)):
-        table = {name: values[f"y{number}"] for name, values in model.coefficients().to_dict().items()}
+        table = model.coefficients()[f"y{number}"]
         assert_right(table, 1.0, size, 0.01)
 
 
@@ -77,7 +77,7 @@ def test_noise_differs_between_targets() -> None:
     model, solution = linreg_pl.fit(x, y, batch_size=100), linreg_pl.solve(x, y)
     for target, errors in solution.standard_errors.items():
         for name, error in errors.items():
-            assert abs(model.coefficients()[name][target] - solution.coefficients[target][name]) < error
+            assert abs(model.coefficients()[target][name] - solution.coefficients[target][name]) < error
 
 
 def test_loader_of_tiny_targets() -> None:

@@ -269,14 +269,13 @@ def test_refusals(tmp_path: Path) -> None:
     frame = x.assign(y=y, group=clusters, one=1, gap=[None, *map(str, clusters[1:])])
     data = TableDataModule(frame, "y", features=list(x.columns))
     data.setup("solve")
-    for robust, cluster, words in (
-        ("HC9", None, "give --robust HC0, HC1, HC2 or HC3"),
-        (None, "one", "all rows are in one group"),
-        (None, "gap", "row 1: the value is missing"),
-        (None, "nothing", "'nothing'"),
+    for cluster, words in (
+        ("one", "all rows are in one group"),
+        ("gap", "row 1: the value is missing"),
+        ("nothing", "'nothing'"),
     ):
         with pytest.raises(InputError, match=words):
-            solve(data, LinearRegression(10), robust, cluster)  # type: ignore[arg-type]
+            solve(data, LinearRegression(10), cluster=cluster)
     synthetic = SyntheticDataModule()
     synthetic.setup("solve")
     with pytest.raises(InputError, match="new noise"):

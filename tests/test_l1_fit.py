@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import linreg_pl
 from linreg_pl.core import objective
 from linreg_pl.errors import InputError
-from linreg_pl.training.proximal_step import set_exact_zeros
+from linreg_pl.training.proximal_step import set_exact_zeros, shrink
 from linreg_pl.tuning.prediction import Prediction
 from tests.problems import problem
 
@@ -52,6 +52,16 @@ def fitted(ckpt_path: Path | None = None, *callbacks: Save, **settings: float) -
     )
     trainer.fit(model, DataLoader(TensorDataset(*rows_of()), batch_size=20), ckpt_path=ckpt_path, weights_only=True)
     return trainer, torch.cat([model.b.detach().unsqueeze(0), model.W.detach()])
+
+
+def test_velocity_stays_finite_at_rate_zero() -> None:
+    """At a learning rate of 0, as a scheduler may set, neither W nor its velocity moves, also where W is 0."""
+    W = torch.tensor([[0.0], [2.0]])
+    optimizer = torch.optim.SGD([W], lr=0.0, momentum=0.5)
+    optimizer.state[W]["momentum_buffer"] = torch.zeros_like(W)
+    shrink(W, optimizer, 0.1)
+    assert W.tolist() == [[0.0], [2.0]]
+    assert optimizer.state[W]["momentum_buffer"].isfinite().all()
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.8])

@@ -104,6 +104,13 @@ def test_model_can_be_exported_by_torch(model: LinearRegression) -> None:
     assert torch.equal(exported.module()(torch.ones(2, 5)), model(torch.ones(2, 5)))
 
 
+def test_empty_path_is_no_empty_table(model: LinearRegression) -> None:
+    """A forgotten path is refused, where no rows at all have no predictions."""
+    assert len(model.predict([])) == 0
+    with pytest.raises(InputError, match="no file is named"):
+        model.predict("")
+
+
 def test_untrained_model_is_refused() -> None:
     """A model that standardizes has no units before it has seen rows."""
     new = LinearRegression(2)

@@ -110,10 +110,11 @@ def test_several_targets() -> None:
     solution, model = linreg_pl.solve(X, y), linreg_pl.fit(X, y)
     assert solution.target_names == model.target_names == ["y0", "y1"]
     assert solution.coefficients["y1"]["x0"] == pytest.approx(-solution.coefficients["y0"]["x0"], rel=1e-9)
-    assert model.coefficients()["x0"]["y1"] == pytest.approx(solution.coefficients["y1"]["x0"], rel=1e-2)
+    assert model.coefficients()["y1"]["x0"] == pytest.approx(solution.coefficients["y1"]["x0"], rel=1e-2)
     assert model.predict(X).shape == solution.predict(X).shape == (60, 2)
     assert "y1" in repr(model.coefficients())
-    assert model.coefficients().to_dict()["x1"] == model.coefficients()["x1"]
+    assert dict(model.coefficients()) == model.coefficients().to_dict()
+    assert model.coefficients().keys() == ["y0", "y1"]
 
 
 def test_readable_as_text() -> None:
@@ -158,6 +159,7 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "unknown": (X, Y, {"learning_rat": 1}, "did you mean learning_rate"),
     "capital letter": (X, Y, {"L2": 1.0}, "L2 is no setting of the model or of the data; did you mean l2?"),
     "name in scikit-learn": (X, Y, {"alpha": 1.0}, "did you mean l2?"),
+    "of CSV files": (X, Y, {"delimiter": ","}, "^'delimiter': this setting is for CSV files, and X is in memory"),
     "unlike any name": (X, Y, {"frobnicate": 1}, "see LinearRegression and TableDataModule"),
     "number": (3, Y, {}, "X has type int"),
     "same name": (pd.DataFrame({"a": [1.0, 2.0]}), pd.Series([1.0, 2.0], name="a"), {}, "'a' is a column of both"),
@@ -286,6 +288,12 @@ def test_users_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("fit", {"max_epochs": 2.5}, "max_epochs is 2.5: give a whole number"),
         ("fit", {"epochs": 3}, "did you mean max_epochs?"),
         ("fit", {"batch_size": 32.5}, "batch_size is 32.5: give a whole number"),
+        (
+            "fit",
+            {"trainer": {"max_epoch": 3}},
+            "max_epoch is no argument of lightning.Trainer; did you mean max_epochs?",
+        ),
+        ("fit", {"trainer": ["logger"]}, "trainer is of type list: give the arguments of lightning.Trainer as a dict"),
         ("fit", {"val_fraction": "0.2"}, "val_fraction is '0.2': give a number"),
         ("path", {"folds": 2.5}, "folds is 2.5: give a whole number"),
         ("subsets", {"search": "best"}, "search is 'best': give 'forward' or 'backward' or 'all'"),

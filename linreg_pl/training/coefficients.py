@@ -19,7 +19,7 @@ class Coefficients:
         >>> round(W.item(), 3), round(coefficients["x0"], 3), round(coefficients["intercept"], 3)
         (1.0, 1.0, 2.0)
 
-    For several targets, an entry is a dict by the target's name.
+    For several targets, it is a dict of tables by the target's name, as those of a `Solution`.
     """
 
     W: Tensor  # (D, K), float64, on the CPU
@@ -42,39 +42,30 @@ class Coefficients:
     def __getitem__(self, key: str) -> Any: ...
 
     def __getitem__(self, key: int | str) -> Any:
-        """Returns W or b by number, or a coefficient by name.
+        """Returns W or b by number, or a coefficient by name; for several targets, a target's table.
 
         Raises:
-            KeyError: no coefficient has this name.
+            KeyError: there is none of this name.
         """
-        if isinstance(key, int):
-            return (self.W, self.b)[key]
-        if key == self.intercept_name:
-            return self._entry(self.b)
-        if key not in self.feature_names:
-            raise KeyError(key)
-        return self._entry(self.W[self.feature_names.index(key)])
-
-    @property
-    def intercept_name(self) -> str:
-        """Returns the name of b: `intercept`, or `(intercept)` if a feature has that name."""
-        return name_of_intercept(self.feature_names)
+        return (self.W, self.b)[key] if isinstance(key, int) else self.to_dict()[key]
 
     def keys(self) -> list[str]:
-        """Returns the names: the intercept's, then the features'. So `dict(coefficients)` is a table."""
-        return [self.intercept_name, *self.feature_names]
+        """Returns the names in the table, so that `dict(coefficients)` is one."""
+        return list(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the table as a dict by name."""
-        return {name: self._entry(row) for name, row in zip(self.keys(), [self.b, *self.W], strict=True)}
+        """Returns the table as a dict by name, the intercept first; for several targets, a dict of such dicts."""
+        columns = zip(self.b.tolist(), *self.W.tolist(), strict=True)
+        tables = [dict(zip(self._names, column, strict=True)) for column in columns]
+        return tables[0] if len(tables) == 1 else dict(zip(self.target_names, tables, strict=True))
 
-    def _entry(self, values: Tensor) -> Any:
-        numbers = values.tolist()
-        return numbers[0] if len(numbers) == 1 else dict(zip(self.target_names, numbers, strict=True))
+    @property
+    def _names(self) -> list[str]:
+        return [name_of_intercept(self.feature_names), *self.feature_names]
 
     def __repr__(self) -> str:
         """Returns the table as text: a line a coefficient, a column a target."""
-        names = self.keys()
+        names = self._names
         width = max(map(len, names))
         widths = [max(12, len(name)) for name in self.target_names]
         targets = "".join(f"  {name:>{size}}" for name, size in zip(self.target_names, widths, strict=True))

@@ -83,7 +83,7 @@ class PreparedModule(EvaluatedModule):
 
     def take_problem(self, other: "PreparedModule") -> None:
         """Takes the problem that a model of equal J has posed on the same data, instead of posing it again."""
-        names = ("l2", "fit_intercept", "fold_bias", "standardize", "precondition")
+        names = ("l1", "l2", "fit_intercept", "fold_bias", "standardize", "precondition")
         if all(getattr(self.settings, name) == getattr(other.settings, name) for name in names):
             self._problem = other._problem
 

@@ -25,7 +25,7 @@ def shrink(W: Tensor, optimizer: torch.optim.Optimizer, l1: float) -> None:
     rate = float(group["lr"])
     if group["momentum"]:
         velocity = optimizer.state[W]["momentum_buffer"]
-        velocity += (W / rate).clamp_(-l1, l1)
+        velocity += (W / rate).nan_to_num_().clamp_(-l1, l1)  # 0/0 is 0, at a learning rate of 0
     W.copy_(torch.nn.functional.softshrink(W, rate * l1).add_(0.0))  # + 0, as softshrink gives -0, too
 
 

@@ -54,9 +54,9 @@ def find_files(path: str | Sequence[str]) -> Files:
     Raises:
         InputError: there is no file, one can't be read, or the formats differ or are unknown.
     """
+    if not path:
+        raise InputError("no file is named: give --data.path at least one")
     if not isinstance(path, str):
-        if not path:
-            raise InputError("no file is named: give --data.path at least one")
         local = [downloaded(name).copies if is_remote(name) else [Path(name)] for name in path]
         return _opened([each for paths in local for each in paths], None)
     if is_remote(path):

@@ -44,7 +44,7 @@ def _encoded(columns: Columns, X: Any) -> Iterator[Tensor]:
                 f"X is a Series, but the fit has {len(names)} columns: give a frame; X.to_frame().T is one of one row"
             )
         X = X.to_frame() if X.name not in (None, "") else X.to_numpy()
-    if hasattr(X, "__len__") and not len(X):
+    if hasattr(X, "__len__") and not isinstance(X, str) and not len(X):
         yield torch.zeros(0, len(columns.feature_names), dtype=torch.float64)
         return
     if not isinstance(X, str | PathLike | ArrowStream):
