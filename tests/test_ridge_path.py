@@ -14,6 +14,7 @@ from torch import Tensor
 from linreg_pl.core.cross_validation import CrossValidation, cross_validated
 from linreg_pl.core.folds import Folds, fold_triangles
 from linreg_pl.core.ridge_path import Posing, RidgePath, default_l2
+from linreg_pl.core.subsets import Criterion
 from linreg_pl.core.triangle import center_of, triangle_of
 
 L2 = torch.logspace(-6, 2, 9, dtype=torch.float64)
@@ -154,6 +155,27 @@ def test_constant_and_equal_columns() -> None:
     assert path.degrees_of_freedom(torch.zeros(1).double()).tolist() == pytest.approx([6])
     assert W[:, 5].abs().max() < 1e-12
     torch.testing.assert_close(W[:, 0], W[:, 6])
+
+
+@pytest.mark.parametrize("posing", [Posing(), Posing(fold_bias=True), Posing(fit_intercept=False)], ids=str)
+def test_column_that_is_constant_in_a_fold(posing: Posing) -> None:
+    """Without a penalty, a category of one row predicts nothing where that row is held out."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(300, 3)) + 3
+    x[:, 2] = np.arange(300) == 7
+    y, numbers = x[:, :1] + random.normal(size=(300, 1)), np.arange(300) % 5
+    columns = np.column_stack([np.ones(300), x]) if posing.fit_intercept else x
+    squares = 0.0
+    for fold in range(5):
+        train, test = numbers != fold, numbers == fold
+        theta = np.linalg.lstsq(columns[train], y[train], rcond=1e-10)[0]
+        squares += float(((y[test] - columns[test] @ theta) ** 2).sum())
+    folds = folds_of(x, y, None, numbers)
+    assert float(cross_validated(folds, torch.zeros(1).double(), posing).errors) == pytest.approx(squares / 300)
+    groups = (0, 1, 2)
+    if posing != Posing(fold_bias=True):
+        criterion = Criterion("CV", folds, groups, posing.fit_intercept)
+        assert float(criterion.values(criterion.of_subset(groups))) == pytest.approx(squares / 300)
 
 
 def test_more_columns_than_rows() -> None:

@@ -126,7 +126,7 @@ def test_categories_together_as_in_statsmodels() -> None:
 def test_perfect_fit_takes_no_more_columns(search: Search) -> None:
     x = 1e4 + np.random.default_rng(2).normal(size=(40, 5))
     x[:, 4] = x[:, 1]
-    for criterion in ("AIC", "BIC"):
+    for criterion in ("AIC", "BIC", "CV"):
         result = linreg_pl.subsets(x, 3 + x[:, 1] - 2 * x[:, 3], search=search, criterion=criterion)
         assert result.chosen == ["x1", "x3"]
 

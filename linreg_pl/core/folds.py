@@ -87,9 +87,15 @@ def merged(triangles: Sequence[Triangle]) -> Triangle:
     if not others:
         return first
     num_rows = sum(each.num_rows for each in triangles)
-    R = trapezoid(torch.cat([first.R, *(each.centered_at(first.center).R for each in others)]))
-    R = with_rows(R, min(num_rows, R.shape[1]))
-    return replace(first, R=R, num_rows=num_rows, total_weight=sum(each.total_weight for each in triangles))
+    parts = [first, *(each.centered_at(first.center) for each in others)]
+    R = trapezoid(torch.cat([part.R for part in parts]))
+    return replace(
+        first,
+        R=with_rows(R, min(num_rows, R.shape[1])),
+        num_rows=num_rows,
+        total_weight=sum(each.total_weight for each in triangles),
+        factored_lengths=torch.linalg.vector_norm(torch.stack([part.lengths for part in parts]), dim=0),
+    )
 
 
 def _factored_by_fold(center: Tensor | None, count: int, *rows: Tensor) -> list[Triangle | None]:

@@ -144,6 +144,8 @@ class Criterion:
         """Returns which values (n,) are the smallest, but for rounding, (n,)."""
         smallest = values.min()
         rounding = 1e-10 * (abs(smallest) if self.name == "CV" else self._whole.num_rows)
+        if self.name == "CV":  # an exact fit leaves nothing but the rounding of the targets
+            rounding += self._whole.errors[1 + self._whole.num_features :].square().sum() / self._whole.total_weight
         return (values == smallest) | (values <= smallest + rounding)
 
     def of_subset(self, subset: Subset) -> Residuals:

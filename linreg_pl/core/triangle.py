@@ -39,6 +39,7 @@ class Triangle:
     total_weight: float  # of the rows; without weights, their number
     center: Tensor  # (D+K,), float64: c_x, c_y
     rounding: float | Tensor = torch.finfo(torch.float64).eps  # of the columns' values, relative; (D+K,) if they differ
+    factored_lengths: Tensor | None = None  # (1+D+K,), of R's columns about the center of the factorization, if another
 
     @property
     def num_targets(self) -> int:
@@ -51,17 +52,23 @@ class Triangle:
         return len(self.R) < self.R.shape[1]
 
     @property
+    def lengths(self) -> Tensor:
+        """Returns the lengths of R's columns, (1+D+K,), or those when it was factored, if they were larger."""
+        lengths = torch.linalg.vector_norm(self.R, dim=0)
+        return lengths if self.factored_lengths is None else torch.maximum(lengths, self.factored_lengths)
+
+    @property
     def errors(self) -> Tensor:
         """Returns bounds on the lengths of the errors of R's columns, (1+D+K,).
 
         The factorization adds a float64 rounding for each row that is factored together. Householder's error grows with
         these rows (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, theorem 19.4); of columns of 4000
-        equal values, the measured error was a fortieth of this. The values themselves were rounded
-        before the center was subtracted.
+        equal values, the measured error was a fortieth of this. Another center does not take the errors away. The
+        values themselves were rounded before the center was subtracted.
         """
         eps = torch.finfo(torch.float64).eps
         factorization = (min(self.num_rows, ROWS_PER_FACTORIZATION) + self.R.shape[1]) * eps
-        errors: Tensor = factorization * torch.linalg.vector_norm(self.R, dim=0)
+        errors: Tensor = factorization * self.lengths
         lengths = torch.linalg.vector_norm(self.centered_at(torch.zeros_like(self.center)).R[:, 1:], dim=0)
         errors[1:] += self.rounding * lengths
         return errors
@@ -104,16 +111,17 @@ class Triangle:
         """Returns the triangle of the same rows about another center (D+K,)."""
         R = self.R.clone()
         R[0, 1:] += R[0, 0] * (self.center - center)
-        return replace(self, R=R, center=center)
+        return replace(self, R=R, center=center, factored_lengths=self.lengths)
 
     def merge(self, other: "Triangle") -> "Triangle":
         """Returns the triangle of the rows of both, about this one's center."""
         num_rows, total_weight = self.num_rows + other.num_rows, self.total_weight + other.total_weight
-        parts, size = [self.R, other.centered_at(self.center).R], min(num_rows, self.R.shape[1])
+        other, size = other.centered_at(self.center), min(num_rows, self.R.shape[1])
+        parts, lengths = [self.R, other.R], torch.hypot(self.lengths, other.lengths)
         if size == self.R.shape[1]:
             parts = [with_rows(part, size) for part in parts]
         R = with_rows(trapezoid(torch.cat(parts)), size)
-        return replace(self, R=R, num_rows=num_rows, total_weight=total_weight)
+        return replace(self, R=R, num_rows=num_rows, total_weight=total_weight, factored_lengths=lengths)
 
     def with_noise(self, std: float) -> "Triangle":
         """Returns the expected triangle after independent noise of standard deviation `std` is added to y.
