@@ -4,6 +4,7 @@
     Ridge              scikit-learn's Ridge(solver="cholesky"), which squares the columns, in float32
     LinearRegression   scikit-learn's, by an SVD
     refinement         the second pass of `linreg solve`, in twice the precision
+    HC3                the pass of `linreg solve --robust HC3`, on the parts in which a table's rows are read
 
 A round runs each once, so that what else the machine does falls on all; ratios are taken within a round.
 """
@@ -18,9 +19,11 @@ from sklearn.linear_model import LinearRegression, Ridge
 from benchmarks.page import Page, at_least, flags_of, peak_memory, ratios, show, spread
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.refinement import refined
+from linreg_pl.core.robust import robust_errors
 from linreg_pl.core.triangle import triangle_of
+from linreg_pl.data.loaders import EVALUATION_BATCH_SIZE
 
-EXACT, RIDGE, LEAST_SQUARES, REFINEMENT = "exact pass", "Ridge", "LinearRegression", "refinement"
+EXACT, RIDGE, LEAST_SQUARES, REFINEMENT, HC3 = "exact pass", "Ridge", "LinearRegression", "refinement", "HC3"
 
 FLAGS = flags_of("exact", rows=5_000_000, least=100)
 FLAGS.add_argument("--features", type=at_least(1), default=32, help="columns of x")
@@ -46,6 +49,7 @@ def page(flags: argparse.Namespace) -> Page:
     def exact() -> Optimum:
         return optimum(triangle_of([(x, y)]), penalty_rows(flags.features, 0.0))
 
+    parts = list(zip(x.split(EVALUATION_BATCH_SIZE), y.split(EVALUATION_BATCH_SIZE), strict=True))
     before = peak_memory()
     solution = exact()
     grown = peak_memory() - before
@@ -54,6 +58,7 @@ def page(flags: argparse.Namespace) -> Page:
         RIDGE: lambda: Ridge(solver="cholesky").fit(x.numpy(), y.numpy()),
         LEAST_SQUARES: lambda: LinearRegression().fit(x.numpy(), y.numpy()),
         REFINEMENT: lambda: refined(solution, [(x, y)]),
+        HC3: lambda: robust_errors(solution, parts, "HC3"),
     }
     seconds = measure(flags.rounds, jobs)
     lines = [f"{'median (min-max)':18}{'M rows/s':>22}{'exact pass is … times as fast':>32}"]
