@@ -199,9 +199,14 @@ def test_choices_by_hand() -> None:
     assert weighted.standard_errors.tolist() == pytest.approx([0, 0.75**0.5, 0.75**0.5, 0.75**0.5, 0])
 
 
-@pytest.mark.parametrize(("targets", "posing", "size"), [(1, Posing(), 1.0), (1, Posing(standardize=False), 1000.0)])
+@pytest.mark.parametrize(
+    ("targets", "posing", "size"),
+    [(1, Posing(), 1.0), (4, Posing(), 0.1), (1, Posing(standardize=False), 1e3), (3, Posing(standardize=False), 1e2)],
+)
 def test_default_values(targets: int, posing: Posing, size: float) -> None:
+    """The size is the mean variance of a penalised column, divided by the number of targets, as a power of ten."""
     x, y, _ = table(targets=targets)
+    assert size == 10.0 ** round(np.log10((x.var(axis=0).mean() if not posing.standardize else 1.0) / targets))
     l2 = default_l2(triangle_of([(torch.from_numpy(x), torch.from_numpy(y))]), posing)
     assert len(l2) == 46
     assert [float(l2[0]), float(l2[30]), float(l2[-1])] == pytest.approx([1e-6 * size, size, 1e3 * size])
