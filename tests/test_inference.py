@@ -216,6 +216,8 @@ def test_penalty_is_named() -> None:
     solution = solve(data, LinearRegression(10, l2=0.1))
     assert "standard errors: of the biased estimate, as --model.l2 is 0.1" in solution.summary()
     plain = ours("diabetes", False)
+    assert "variance inflation factors above 10: s1 59.2" in plain.summary()
+    assert "variance inflation" not in solution.summary(), "a penalty keeps standard errors from growing by them"
     assert solution.degrees_of_freedom > plain.degrees_of_freedom, "fewer effective parameters"
     np.testing.assert_allclose(list(solution.vif.values()), list(plain.vif.values()), rtol=1e-9)
 

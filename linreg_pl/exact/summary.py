@@ -61,12 +61,15 @@ def _criteria(solution: Estimates) -> list[str]:
         + (f" {within:.6g} degrees of freedom" if solution.settings.l1 else f_test),
         f"log-likelihood {_listed(inference.log_likelihood.tolist())}, AIC {_listed(inference.aic.tolist())},"
         f" BIC {_listed(inference.bic.tolist())}",
-        *_inflation(solution),
+        *([] if solution.settings.l1 or solution.settings.l2 else _inflation(solution)),
     ]
 
 
 def _inflation(solution: Estimates, notable: float = 10, most: int = 4) -> list[str]:
-    """Returns a line with the largest variance inflation factors, as far as they exceed what is thought harmless."""
+    """Returns a line with the largest variance inflation factors, as far as they exceed what is thought harmless.
+
+    They describe least squares: with a penalty, standard errors do not grow by them.
+    """
     factors = sorted(solution.vif.items(), key=lambda item: -item[1] if not math.isnan(item[1]) else 0.0)
     large = [(name, factor) for name, factor in factors if notable < factor < math.inf]
     shown = ", ".join(f"{printable(name)} {factor:.4g}" for name, factor in large[:most])
