@@ -25,7 +25,7 @@ def test_command_and_python_agree(tmp_path: Path) -> None:
     printed = json.loads(result.stdout)
     ours = linreg_pl.path(str(TABLE), "progression", folds=4, l2=[0, 0.01, 0.1, 1])
     assert printed == json.loads(json.dumps(ours.to_dict()))
-    assert printed["best"] == ours.best
+    assert (printed["varies"], printed["best"]) == ("l2", ours.best)
     assert (tmp_path / "out" / "path.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "out" / "path.json").read_text()) == printed
     (others := tmp_path / "others").mkdir()
@@ -67,6 +67,22 @@ def test_groups_as_an_array() -> None:
     assert list(result.coefficients(0)) == ["y0", "y1"]
     assert list(result.coefficients(0)["y0"]) == ["intercept", "x0", "x1", "x2"]
     assert result.num_rows == 60
+
+
+def test_groups_are_a_feature_if_named_as_such() -> None:
+    frame = pd.DataFrame({"a": np.arange(40.0) % 8, "b": np.arange(40.0) % 7, "y": np.arange(40.0)})
+    for features in (None, ["a", "b"]):
+        result = linreg_pl.path(frame, "y", by="a", l2=1, features=features)
+        assert result.columns.feature_names == (features or ["b"])
+
+
+def test_two_blocks_in_order() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    result = linreg_pl.path(x, x.sum(axis=1) + x[::-1, 0], l1=[0, 0.1, 1], folds=2, in_order=True).to_dict()
+    assert result["varies"] == "l1"
+    for entry in result["path"]:
+        first, second = entry["fold_errors"]
+        assert entry["standard_error"] == pytest.approx(abs(first - second) / 2)
 
 
 def test_values() -> None:

@@ -163,6 +163,14 @@ def test_command_and_python_agree(tmp_path: Path) -> None:
     assert refused.stderr == "linreg: --l2 has no effect on subsets: leave out --l2 or --subsets\n"
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_no_column_in_words(fit_intercept: bool) -> None:
+    x = np.arange(30.0) % 2 - 0.5
+    result = linreg_pl.subsets(x, np.arange(30.0) // 2 % 2 - 0.5, criterion="BIC", fit_intercept=fit_intercept)
+    words = "no column, the intercept alone" if fit_intercept else "no column, and y is predicted by 0"
+    assert result.lines()[-1] == f"smallest BIC: {words}"
+
+
 def test_searches_that_are_refused() -> None:
     x, y = np.random.default_rng(0).normal(size=(30, 21)), np.arange(30.0)
     with pytest.raises(InputError, match="at most 20 columns, and there are 21"):

@@ -24,7 +24,7 @@ class CrossValidation:
     """The errors of L settings on F held-out folds, from the weakest penalty to the strongest.
 
     Args:
-        fold_errors: Mean squared error of each fold, (F, L).
+        fold_errors: Mean squared error of each of two or more folds, (F, L).
         weights: Total weight of each fold, (F,).
     """
 
@@ -38,9 +38,9 @@ class CrossValidation:
 
     @cached_property
     def standard_errors(self) -> Tensor:
-        """Returns their standard errors, (L,); NaN for one fold."""
+        """Returns their standard errors, (L,)."""
         variance = self._mean((self.fold_errors - self.errors).square())
-        return (variance / (len(self.weights) - 1)).sqrt() if len(self.weights) > 1 else variance * torch.nan
+        return (variance / (len(self.weights) - 1)).sqrt()
 
     def _mean(self, values: Tensor) -> Tensor:
         mean: Tensor = (self.weights / self.weights.sum()) @ values
@@ -54,7 +54,7 @@ class CrossValidation:
     @property
     def within_one_standard_error(self) -> int:
         """Returns the setting of the strongest penalty whose error is within one standard error of the smallest."""
-        most = self.errors[self.best] + self.standard_errors[self.best].nan_to_num()
+        most = self.errors[self.best] + self.standard_errors[self.best]
         return int((self.errors <= most).nonzero().max())
 
 

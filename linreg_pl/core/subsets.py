@@ -11,7 +11,8 @@ without its coefficients. A column that is linearly dependent on those taken bef
 
 P is the number of parameters. Of several targets, the criteria are the sums.
 
-Columns come in groups, such as the categories of a text column, which are taken together. The intercept is always in.
+Columns come in groups, such as the categories of a text column, which are taken together. If there is an
+intercept, it is in every subset.
 """
 
 import math
@@ -93,7 +94,7 @@ class Criterion:
         name: AIC, BIC or CV.
         folds: Of the rows.
         groups: The group of each feature, (D,), from 0 on.
-        fit_intercept: Whether an intercept is always in.
+        fit_intercept: Whether every subset has an intercept.
     """
 
     def __init__(self, name: CriterionName, folds: Folds, groups: Subset, fit_intercept: bool) -> None:
@@ -126,7 +127,7 @@ class Criterion:
         return residuals.held_out_squares / (self._weights * self._whole.num_targets)
 
     def num_parameters(self, residuals: Residuals) -> Tensor:
-        """Returns the number of parameters with the intercept, (...), without the dimension of the folds."""
+        """Returns the number of parameters, (...), also of the intercept; without the dimension of the folds."""
         return residuals.rank[..., 0] + int(self._fit_intercept)
 
     def values(self, residuals: Residuals) -> Tensor:

@@ -128,7 +128,7 @@ class PathResult:
                 **({"l1": self.l1[index], "num_nonzero": self.num_nonzero[index]} if self.axis.has_l1 else {}),
                 "degrees_of_freedom": self.degrees_of_freedom[index],
                 "error": self.errors[index],
-                "standard_error": finite(self.standard_errors[index]),
+                "standard_error": self.standard_errors[index],
                 "gcv": finite(self.gcv[index]),
                 "fold_errors": self.validation.fold_errors[:, index].tolist(),
                 "coefficients": self.coefficients(index),
@@ -138,6 +138,7 @@ class PathResult:
         return {
             "num_rows": self.num_rows,
             "folds": asdict(self.plan),
+            "varies": self.axis.name,
             "best": self.best,
             "within_one_standard_error": self.within_one_standard_error,
             "path": entries,

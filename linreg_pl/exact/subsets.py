@@ -25,10 +25,11 @@ class SubsetsResult:
         search: How they were found: forward, backward, or among all.
         criterion: What was minimised: AIC, BIC or CV.
         subsets: Names of the table's columns in each, from the smallest subset to the largest, or backward.
-        num_parameters: Number of parameters of each, with the intercept, without those of linearly dependent columns.
+        num_parameters: Number of parameters of each, also of the intercept, but not of linearly dependent columns.
         aic: Of each subset; of several targets, the sum. With weights, the sum of their logarithms is left out.
         bic: Likewise.
         validation: Errors of each subset on the rows that are held out.
+        fit_intercept: Whether each subset has an intercept.
         index: Which one is chosen.
         plan: How rows are divided into folds.
         num_rows: Number of rows of weight above 0.
@@ -41,6 +42,7 @@ class SubsetsResult:
     aic: list[float]
     bic: list[float]
     validation: CrossValidation
+    fit_intercept: bool
     index: int
     plan: FoldPlan
     num_rows: int
@@ -65,7 +67,7 @@ class SubsetsResult:
                 "aic": finite(self.aic[index]),
                 "bic": finite(self.bic[index]),
                 "error": self.errors[index],
-                "standard_error": finite(float(self.validation.standard_errors[index])),
+                "standard_error": float(self.validation.standard_errors[index]),
                 "fold_errors": self.validation.fold_errors[:, index].tolist(),
             }
             for index, columns in enumerate(self.subsets)
@@ -90,7 +92,8 @@ class SubsetsResult:
             mark = "  best" if index == self.index else ""
             lines.append(f"{numbers}  {self._change(index)}{mark}".rstrip())
         left_out = f"; {len(shown)} of {len(self.subsets)} subsets are shown" if len(shown) < len(self.subsets) else ""
-        flag = f"--data.features {flag_text(self.chosen)}" if self.chosen else "no column, the intercept alone"
+        none = f"no column, {'the intercept alone' if self.fit_intercept else 'and y is predicted by 0'}"
+        flag = f"--data.features {flag_text(self.chosen)}" if self.chosen else none
         return [*lines, f"{self.num_rows} rows, {self.plan.in_words}{left_out}", f"smallest {self.criterion}: {flag}"]
 
     def _change(self, index: int) -> str:
@@ -116,7 +119,7 @@ def searched_subsets(
     """Finds the subset of the table's columns with the smallest criterion, by one pass over the rows.
 
     The fits are least squares without a penalty. A column of the table counts as one: the categories of a text column
-    are taken together. The intercept is always in.
+    are taken together. If there is an intercept, it is in every subset.
 
     Args:
         data: Set up for path, solve or fit.
@@ -152,6 +155,7 @@ def searched_subsets(
         aic=aic,
         bic=bic,
         validation=validation,
+        fit_intercept=settings.fit_intercept,
         index=min(itertools.compress(range(len(subsets)), is_best), key=lambda index: len(subsets[index])),
         plan=plan,
         num_rows=folds.whole.num_rows,
