@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
@@ -15,7 +14,7 @@ from linreg_pl.core.robust import Robust
 from linreg_pl.core.subsets import CriterionName
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.errors import InputError, named_arguments, quoted
-from linreg_pl.exact.path import Given, PathResult, cross_validated_path
+from linreg_pl.exact.path import PathResult, Values, cross_validated_path
 from linreg_pl.exact.solution import Solution, require_robust
 from linreg_pl.exact.solution import solve as solve_exactly
 from linreg_pl.exact.subsets import Search, SubsetsResult, searched_subsets
@@ -137,8 +136,8 @@ def path(
     by: Any = None,
     in_order: bool = False,
     seed: int = 0,
-    l2: Given | np.ndarray = None,
-    l1: Given | np.ndarray = None,
+    l2: Values = None,
+    l1: Values = None,
     **settings: Any,
 ) -> PathResult:
     """Computes the cross-validated error of each l2, or l1, by one pass over the rows, as `linreg path` does.
@@ -173,7 +172,6 @@ def path(
         plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
         data.setup("path")
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
-        l2, l1 = (each.tolist() if isinstance(each, np.ndarray) else each for each in (l2, l1))
         return cross_validated_path(data, model.settings, plan, l2, l1)
 
 

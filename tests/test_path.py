@@ -1,16 +1,21 @@
 """`linreg path` and `linreg_pl.path` choose the same l2, and write what they show."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import linreg_pl
 from linreg_pl import InputError
-from linreg_pl.exact.path import penalty_values
+from linreg_pl.core.elastic_net_path import Axis
+from linreg_pl.exact.path import axis_of
 from linreg_pl.plots.path_pictures import picture, write_path
 from tests.commands import linreg
 
@@ -85,13 +90,46 @@ def test_two_blocks_in_order() -> None:
         assert entry["standard_error"] == pytest.approx(abs(first - second) / 2)
 
 
+def values_of(given: Any) -> Any:
+    """Returns the values of l2 along a path, and checks that l1 is read alike."""
+    values = axis_of(given, None)[1]
+    axis, of_l1 = axis_of(None, given)
+    assert values is not None
+    assert axis == (Axis("l1") if of_l1 is not None else Axis("l2", other=float(values[0])))
+    return values.tolist()
+
+
 def test_values() -> None:
-    assert penalty_values("l2", [1, 0.1]).tolist() == pytest.approx(np.logspace(-1, 0, 6))
-    assert penalty_values("l2", [3, 0, 1, 1]).tolist() == [0, 1, 3]
-    assert penalty_values("l2", [0.5]).tolist() == [0.5]
-    for values in ([], [-1.0], [float("inf")], [0, 1]):
-        with pytest.raises(InputError, match="l2 is"):
-            penalty_values("l2", values)
+    assert values_of([1, 0.1]) == pytest.approx(np.logspace(-1, 0, 6))
+    assert values_of([3, 0, 1, 1]) == [0, 1, 3]
+    for one in (0.5, [0.5], np.float32(0.5), np.array(0.5), torch.tensor(0.5), Fraction(1, 2), [0.5, 0.5]):
+        assert values_of(one) == [0.5]
+    assert values_of(np.int64(1)) == [1]
+    for kind in (list, tuple, set, np.array, torch.tensor, pd.Series, polars.Series):
+        assert values_of(kind([0.5, 2.0, 1.0])) == [0.5, 1, 2]
+    widest = values_of([1e-300, 1e300])
+    assert len(widest) == 3001
+    assert (widest[0], widest[5], widest[-1]) == pytest.approx((1e-300, 1e-299, 1e300))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("x", "123", "0.5", b"1", True, [True, 2, 3], {0.5: 1}, [], [-1.0], [float("inf")], float("nan"), [0, 1]),
+        *([[1, 2]], 10**400, ["0.5"], [None], np.eye(2), pd.Series([1.0, None]), range(-100, 0), object(), 1j),
+    ],
+)
+def test_values_that_are_refused(given: Any) -> None:
+    for pair in ((given, None), (None, given)):
+        with pytest.raises(InputError, match=r"^l[12] is .{1,150}give .*$"):
+            axis_of(*pair)
+
+
+def test_l1_of_almost_0() -> None:
+    x, y = np.eye(9)[:, :3], np.arange(9.0)
+    result = linreg_pl.path(x, y, l1=1e-310, l2=[0])
+    expected = np.linalg.lstsq(np.column_stack([np.ones(9), x]), y, rcond=None)[0]
+    assert list(result.coefficients(0).values()) == pytest.approx(expected)
 
 
 def test_settings_without_effect() -> None:

@@ -118,9 +118,10 @@ class L1Problem:
         W = np.zeros((self.columns.shape[1], self.right.shape[1])) if start is None else start.numpy().copy()
         with libraries().limit(limits=1, user_api="blas"):  # threads cost more than they save on such small products
             for k, lasso in enumerate(self._targets):
-                halvings = 0 if start is not None else max(0, math.ceil(math.log2(max(1.0, self.largest_l1 / l1))) - 1)
+                distance = math.log2(max(l1, self.largest_l1)) - math.log2(l1)
+                halvings = 0 if start is not None else max(0, math.ceil(distance) - 1)
                 for power in range(halvings, -1, -1):
-                    W[:, k] = lasso.minimum(l1 * 2**power, l2, W[:, k])
+                    W[:, k] = lasso.minimum(math.ldexp(l1, power), l2, W[:, k])
         return torch.from_numpy(W)
 
     def path(self, penalties: Iterable[tuple[float, float]]) -> Iterator[Tensor]:

@@ -33,11 +33,11 @@ def is_of(kind: Any, value: Any) -> bool:
         return isinstance(value, str) and value in get_args(kind)
     if kind in (NoneType, bool):
         return isinstance(value, NoneType if kind is NoneType else bool | np.bool_)
-    if isinstance(value, str | bool | np.bool_) or getattr(value, "ndim", False):
+    if isinstance(value, str | bytes | bool | np.bool_) or getattr(value, "ndim", False):
         return False
     try:
         operator.index(value) if kind is int else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 

@@ -1,11 +1,13 @@
 """Cross-validates least squares over a range of l2 or l1, from one pass over the rows."""
 
 import math
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from linreg_pl.core.cross_validation import CrossValidation, cross_validated
 from linreg_pl.core.elastic_net_path import Axis, default_l1
 from linreg_pl.core.ridge_path import Posing, RidgePath, default_l2
 from linreg_pl.core.threads import threads_that_pay
+from linreg_pl.data.argument_types import is_of
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Columns, name_of_intercept
 from linreg_pl.data.folds import FoldPlan
@@ -22,6 +25,8 @@ from linreg_pl.training.hyper_parameters import HyperParameters
 
 Given = float | Sequence[float] | Literal["auto"] | None
 """How values of a penalty are given: one number, several, or by what suits the rows."""
+Values = Given | np.ndarray | Tensor
+"""The same from Python, where arrays of other libraries also do."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,7 +183,7 @@ class PathResult:
 
 
 def cross_validated_path(
-    data: BatchDataModule, settings: HyperParameters, plan: FoldPlan, l2: Given = None, l1: Given = None
+    data: BatchDataModule, settings: HyperParameters, plan: FoldPlan, l2: Values = None, l1: Values = None
 ) -> PathResult:
     """Computes the cross-validated error of each l2, or of each l1, by one pass over the rows.
 
@@ -208,45 +213,51 @@ def cross_validated_path(
     return PathResult(axis, values, solutions, validation, data.columns, plan, whole.num_rows)
 
 
-def axis_of(l2: Given, l1: Given) -> tuple[Axis, Tensor | None]:
+def axis_of(l2: Values, l1: Values) -> tuple[Axis, Tensor | None]:
     """Returns which penalty varies, and its values, ascending; None for those that suit the rows.
 
     Raises:
         InputError: a value can't be used, or both penalties have several.
     """
-    if l1 == "auto" or (isinstance(l1, Sequence) and len(set(l1)) != 1):
-        if l2 == "auto" or (isinstance(l2, Sequence) and len(set(l2)) != 1):
+    of_l1, of_l2 = numbers("l1", 0.0 if l1 is None else l1), numbers("l2", l2)
+    if of_l1 is None or len(of_l1) > 1:
+        fixed = [0.0] if l2 is None else of_l2
+        if fixed is None or len(fixed) > 1:
             raise InputError("l1 and l2 both have several values: give --l1 or --l2 a single number")
-        return Axis("l1", one_value("l2", l2)), None if l1 == "auto" else penalty_values("l1", l1)
-    values = None if l2 is None or l2 == "auto" else penalty_values("l2", [l2] if isinstance(l2, float | int) else l2)
-    return Axis("l2", one_value("l1", l1)), values
+        return Axis("l1", fixed[0]), None if of_l1 is None else path_values("l1", of_l1)
+    return Axis("l2", of_l1[0]), None if of_l2 is None else path_values("l2", of_l2)
 
 
-def one_value(name: str, given: Given) -> float:
-    """Returns the value of the penalty that does not vary, by default 0.
+def numbers(name: str, given: Any) -> list[float] | None:
+    """Returns the values of a penalty, l1 or l2, each once, ascending; None for `auto` or None.
 
-    Raises:
-        InputError: it is negative or infinite.
-    """
-    numbers = [given or 0.0] if given is None or isinstance(given, float | int) else given
-    return float(penalty_values(name, [float(numbers[0])])[0])
-
-
-def penalty_values(name: str, given: Sequence[float]) -> Tensor:
-    """Returns the values of a penalty, l1 or l2, ascending; two numbers are the ends of a range.
+    Args:
+        name: Of the penalty.
+        given: A number of any library, or several in a sequence, array, tensor or series.
 
     Raises:
-        InputError: there is none, or one is negative, infinite, or the 0 of a range.
+        InputError: it is something else, or a number is negative or infinite.
     """
-    values = sorted({float(value) for value in given})
-    if not values or not all(0 <= value < math.inf for value in values):
-        raise InputError(f"{name} is {list(given)}: give --{name} finite numbers, 0 or more, such as [1e-4, 10]")
-    if len(values) != 2:
-        return torch.tensor(values, dtype=torch.float64)
-    low, high = values
-    if low == 0:
+    if given is None or (isinstance(given, str) and given == "auto"):
+        return None
+    plain = given.tolist() if hasattr(given, "tolist") else given
+    several = list(plain) if isinstance(plain, Iterable) and not isinstance(plain, str | bytes | Mapping) else [plain]
+    if not several or not all(is_of(float, each) and 0 <= float(each) < math.inf for each in several):
         raise InputError(
-            f"{name} is {list(given)}: a range by powers of ten can't start at 0; give three or more values"
+            f"{name} is {reprlib.repr(plain)}: give --{name} finite numbers, 0 or more, such as [1e-4, 10]"
         )
-    count = 1 + max(1, math.ceil(5 * math.log10(high / low) - 1e-9))
-    return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
+    return sorted({float(each) for each in several})
+
+
+def path_values(name: str, ends: list[float]) -> Tensor:
+    """Returns ascending values of a penalty; two numbers are the ends of a range.
+
+    Raises:
+        InputError: the range starts at 0.
+    """
+    if len(ends) != 2:
+        return torch.tensor(ends, dtype=torch.float64)
+    if ends[0] == 0:
+        raise InputError(f"{name} is {ends}: a range by powers of ten can't start at 0; give three or more values")
+    low, high = map(math.log10, ends)
+    return torch.logspace(low, high, 1 + max(1, math.ceil(5 * (high - low) - 1e-9)), dtype=torch.float64)
