@@ -18,15 +18,23 @@ from linreg_pl.training.module import LinearRegression
 
 
 class JoinedDataModule(TableDataModule):
-    """A table, or arrays that have become one, with the column of the clusters."""
+    """A table, or arrays that have become one, with the column of the groups."""
 
-    cluster_name: str | None = None
+    groups: str | None = None
 
 
 def table_of(
-    X: Any, y: Any, weights: Any, target: str | list[str] | None, cluster: Any, settings: dict[str, Any]
+    X: Any, y: Any, weights: Any, target: str | list[str] | None, settings: dict[str, Any], **groups: Any
 ) -> JoinedDataModule:
     """Returns the rows as a data module; arrays become columns of the table.
+
+    Args:
+        X: Features: an array, a frame, or the path of a file.
+        y: Targets, or their column's name.
+        weights: Weights, or their column's name.
+        target: Name of the column to predict, or a list of names.
+        settings: Further arguments of `TableDataModule`.
+        groups: The argument with the rows' groups, by its name, cluster or by; or with their column's name.
 
     Raises:
         InputError: the target is missing or given twice, arrays come with a file, or the shapes do not fit.
@@ -46,7 +54,7 @@ def table_of(
     arrays = {
         "y": y,
         "weights": None if isinstance(weights, str) else weights,
-        "cluster": None if isinstance(cluster, str) else cluster,
+        **{label: None if isinstance(values, str) else values for label, values in groups.items()},
     }
     is_file = is_path(X)
     if is_file and any(values is not None for values in arrays.values()):
@@ -59,9 +67,10 @@ def table_of(
     table, columns = (X, dict[str, list[str]]()) if is_file else joined(X, **arrays)
     weight = weights if isinstance(weights, str) else next(iter(columns.get("weights", [])), None)
     data = JoinedDataModule(table, target or columns["y"], weight=weight, **settings)
-    data.cluster_name = cluster if isinstance(cluster, str) else next(iter(columns.get("cluster", [])), None)
-    if data.cluster_name is not None:
-        data.set_aside([data.cluster_name])
+    for label, values in groups.items():
+        data.groups = values if isinstance(values, str) else next(iter(columns.get(label, [])), None)
+    if data.groups is not None:
+        data.set_aside([data.groups])
     return data
 
 

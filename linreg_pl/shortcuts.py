@@ -58,7 +58,7 @@ def fit(
     with named_arguments():
         model_settings, data_settings = separated(fit, locals())
         chosen = trainer_arguments(trainer)
-        data = table_of(X, y, weights, target, None, data_settings)
+        data = table_of(X, y, weights, target, data_settings)
         data.setup("fit")
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
         if chosen.get("precision") in (64, "64", "64-true"):
@@ -118,12 +118,11 @@ def solve(
     """
     with named_arguments():
         model_settings, data_settings = separated(solve, locals())
-        data = table_of(X, y, weights, target, cluster, data_settings)
-        group = None if cluster is None else cluster if isinstance(cluster, str) else data.cluster_name
-        require_robust(data, robust, group)
+        data = table_of(X, y, weights, target, data_settings, cluster=cluster)
+        require_robust(data, robust, data.groups)
         data.setup("solve")
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
-        return solve_exactly(data, model, robust, group)
+        return solve_exactly(data, model, robust, data.groups)
 
 
 def path(
@@ -168,8 +167,8 @@ def path(
         model_settings, data_settings = separated(path, locals())
         if unused := sorted(model_settings.keys() - {"fit_intercept", "fold_bias", "standardize"}):
             raise InputError(f"{quoted(unused)}: this setting has no effect on a path; leave it out")
-        data = table_of(X, y, weights, target, by, data_settings)
-        plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
+        data = table_of(X, y, weights, target, data_settings, by=by)
+        plan = FoldPlan(int(folds), data.groups, in_order, int(seed))
         data.setup("path")
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
         return cross_validated_path(data, model.settings, plan, l2, l1)
@@ -216,8 +215,8 @@ def subsets(
         model_settings, data_settings = separated(subsets, locals())
         if unused := sorted(model_settings.keys() - {"fit_intercept"}):
             raise InputError(f"{quoted(unused)}: this setting has no effect on subsets; leave it out")
-        data = table_of(X, y, weights, target, by, data_settings)
-        plan = FoldPlan(int(folds), data.cluster_name, in_order, int(seed))
+        data = table_of(X, y, weights, target, data_settings, by=by)
+        plan = FoldPlan(int(folds), data.groups, in_order, int(seed))
         data.setup("path")
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
         return searched_subsets(data, model.settings, plan, search, criterion)

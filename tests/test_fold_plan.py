@@ -148,7 +148,7 @@ def test_rows_that_cannot_be_folded(write: Callable[..., Path]) -> None:
     data.setup("path")
     for plan, words in (
         (FoldPlan(by="nobody"), "--folds.by"),
-        (FoldPlan(1000, by="who"), "of 1000 folds have no row"),
+        (FoldPlan(1000, by="who"), "folds.by has 40 values .* column, or --folds.count 40$"),
         (FoldPlan(by="y"), "folds.by is 'y', a target"),
     ):
         with pytest.raises(InputError, match=words):

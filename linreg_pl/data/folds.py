@@ -64,7 +64,7 @@ class FoldPlan:
             InputError: there are fewer rows than folds.
         """
         if total < self.num_parts:
-            raise InputError(f"there are {total} rows for {self.num_parts} folds: lower --folds.count")
+            raise InputError(f"there are {total} rows for {self.num_parts} folds: give --folds.count a smaller number")
         if not self.in_order:
             return self.at_random(first, size)
         from_last = total - 1 - np.arange(first, first + size)

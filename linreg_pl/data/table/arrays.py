@@ -62,7 +62,7 @@ def joined(X: Any, **others: Any) -> tuple[NamedTable, dict[str, list[str]]]:
 
     Args:
         X: Features (N, D).
-        others: y (N,) or (N, K), and weights or cluster (N,), by these names; None for none.
+        others: y (N,) or (N, K), and weights, cluster or by (N,), by these names; None for none.
 
     Returns:
         The table, and the names of each other array's columns.
@@ -145,7 +145,7 @@ def named_columns(values: Any, names: str | Sequence[str], label: str) -> pa.Tab
         is_alone = names != "x" and matrix.shape[1] == 1
         names = [names] if is_alone else [f"{names}{index}" for index in range(matrix.shape[1])]
     try:
-        columns = [pa.array(matrix[:, index]) for index in range(matrix.shape[1])]
+        columns = [pa.array(matrix[:, index], from_pandas=matrix.dtype == object) for index in range(matrix.shape[1])]
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise InputError(
             f"{label} has values of type {matrix.dtype} that can't be read ({error}); give numbers"

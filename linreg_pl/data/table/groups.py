@@ -46,13 +46,14 @@ def grouped_rows(fitted: FittedTable, column: str, flag: str = "--cluster") -> I
 
 
 def group_numbers(table: Table, column: str) -> np.ndarray:
-    """Returns a number for each row, the same for equal values, from 0 on: (num_rows,), int32; -1 for a missing one."""
+    """Returns a number for each row, the same for equal values, from 0 on: (num_rows,), int32; -1 for none or NaN."""
     numbers, known = np.empty(table.num_rows, dtype=np.int32), dict[object, int]()
     for first, batch in table.all_batches([column]):
         values = batch.column(column)
         if not pa.types.is_dictionary(values.type):
             values = pc.dictionary_encode(values)
-        of_values = [known.setdefault(value, len(known)) for value in values.dictionary.to_pylist()]
+        distinct = values.dictionary.to_pylist()
+        of_values = [known.setdefault(each, len(known)) if each == each else -1 for each in distinct]  # not NaN
         codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         numbers[first : first + len(codes)] = np.array([*of_values, -1], dtype=np.int32)[codes]
     return numbers

@@ -107,7 +107,7 @@ class TrainingData(BatchDataModule):
         except InputError:
             raise
         except ValueError as error:
-            raise InputError(f"{error}: give a smaller --folds.count") from error
+            raise InputError(f"{error}: give --folds.count a smaller number") from error
         if preparation is not None:
             self.prepare(*preparation)
         return Folds(triangles, plan.in_order)
