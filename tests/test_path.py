@@ -1,6 +1,8 @@
 """`linreg path` and `linreg_pl.path` choose the same l2, and write what they show."""
 
 import json
+import re
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import linreg_pl
 from linreg_pl import InputError
+from linreg_pl.cli.command import LinregCLI
 from linreg_pl.core.elastic_net_path import Axis
 from linreg_pl.exact.path import axis_of
 from linreg_pl.plots.path_pictures import picture, write_path
@@ -81,6 +84,46 @@ def test_groups_are_a_feature_if_named_as_such() -> None:
         assert result.columns.feature_names == (features or ["b"])
 
 
+GAPS = {
+    "numbers": [1.0, 2.0, float("nan")] * 4,
+    "texts": np.array(["a", "b", float("nan")] * 4, dtype=object),
+    "None": [1, 2, None] * 4,
+    "series": pd.Series(["a", "b", None] * 4),
+}
+
+
+@pytest.mark.parametrize("groups", GAPS.values(), ids=list(GAPS))
+def test_rows_without_a_group(groups: Any) -> None:
+    x, y = np.random.default_rng(0).normal(size=(12, 1)), np.arange(12.0)
+    frames = [pd.DataFrame({"x": x[:, 0], "y": y, "who": list(groups)})]
+    if not isinstance(groups[0], str):
+        frames.append(polars.DataFrame({"x": x[:, 0], "y": y, "who": list(groups)}))
+    doors: list[tuple[Any, str, str]] = [(linreg_pl.path, "by", "group"), (linreg_pl.solve, "cluster", "cluster")]
+    for function, argument, word in doors:
+        with pytest.raises(InputError, match=rf"column '{argument}', row 3: .* so the row has no {word}"):
+            function(x, y, **{argument: groups})
+        for frame in frames:
+            with pytest.raises(InputError, match=rf"column 'who', row 3: .* so the row has no {word}"):
+                function(frame, "y", **{argument: "who"})
+
+
+def test_fewer_groups_than_folds() -> None:
+    x, y, groups = np.random.default_rng(0).normal(size=(30, 1)), np.arange(30.0), np.arange(30) % 3
+    for search in (linreg_pl.path, linreg_pl.subsets):
+        with pytest.raises(
+            InputError, match=r"^by has 3 values in .*, and .* 5 folds: give by another .*, or folds=3$"
+        ):
+            search(x, y, by=groups)
+        with pytest.raises(InputError, match=r"^by has 1 value in .*, and there are 5 folds: give by another column$"):
+            search(x, y, by=np.zeros(30))
+        with pytest.raises(InputError, match="by has 2 values"):
+            search(x, y, by=groups, folds=3, weights=groups)
+        with pytest.raises(InputError, match="there are 30 rows for 31 folds: give folds a smaller number"):
+            search(x, y, folds=31)
+        with pytest.raises(InputError, match=r"and by has shape \(3,\)"):
+            search(x, y, by=[1, 2, 3])
+
+
 def test_two_blocks_in_order() -> None:
     x = np.random.default_rng(0).normal(size=(30, 2))
     result = linreg_pl.path(x, x.sum(axis=1) + x[::-1, 0], l1=[0, 0.1, 1], folds=2, in_order=True).to_dict()
@@ -135,6 +178,31 @@ def test_l1_of_almost_0() -> None:
 def test_settings_without_effect() -> None:
     with pytest.raises(InputError, match="momentum"):
         linreg_pl.path(str(TABLE), "progression", momentum=0.9)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--model.l1 3 --l2 [0,1,2]", "--model.l1 has no effect on a path: give --l1"),
+        ("--model.l2 3", "--model.l2 has no effect on a path: give --l2"),
+        ("--config settings.yaml", "--model.momentum has no effect on a path: leave it out"),
+        ("--criterion BIC", "--criterion has no effect without --subsets: leave it out, or give both"),
+        ("--subsets forward --model.l2 3", "--model.l2 has no effect on subsets: leave it out"),
+        ("--subsets forward --model.standardize false", "--model.standardize has no effect on subsets: leave it out"),
+        ("--subsets forward --l1 3", "--l1 has no effect on subsets: leave out --l1 or --subsets"),
+        ("--subsets forward --criterion BIC --model.l2 0 --model.fit_intercept false", None),
+        ("--model.momentum 0 --model.standardize false --criterion CV --l2 1", None),
+    ],
+)
+def test_flags_without_effect(
+    flags: str, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("settings.yaml").write_text("model: {l2: 0, learning_rate: auto, momentum: 0.9}")
+    args = f"path --data TableDataModule --data.path {TABLE} --data.target progression {flags}".split()
+    with nullcontext() if words is None else pytest.raises(InputError, match=f"^{re.escape(words)}$"):
+        LinregCLI(args)
+    assert ("442 rows, 5 folds" in capsys.readouterr().out) == (words is None)
 
 
 def test_folder_of_a_run_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from linreg_pl.cli.error_messages import writing
+from linreg_pl.cli.flags import COMMANDS
 from linreg_pl.cli.job import Job
 from linreg_pl.errors import InputError
 from linreg_pl.exact.path import PathResult, axis_of, cross_validated_path
@@ -16,13 +17,11 @@ def path(job: Job) -> None:
     """Prints the error of each l2, l1 or subset of columns on rows held out, and the choice.
 
     Raises:
-        InputError: flags exclude each other, the rows can't be divided into these folds, or nothing can be written.
+        InputError: flags exclude each other or have no effect, the rows can't be divided into these folds, or nothing
+            can be written.
     """
     settings, data = job.settings, job.data
-    if settings.subsets is not None:
-        for name in ("l2", "l1", "output"):
-            if settings[name] is not None:
-                raise InputError(f"--{name} has no effect on subsets: leave out --{name} or --subsets")
+    require_effects(job)
     axis_of(settings.l2, settings.l1)  # before the rows are read
     if settings.output is not None and (Path(settings.output) / CONFIG).exists():
         raise InputError(f"{settings.output}: this is the folder of a run; give --output one of its own")
@@ -42,3 +41,22 @@ def path(job: Job) -> None:
         with writing(folder, "--output"):
             files = write_path(result, folder)
         print(f"{', '.join(str(file) for file in files)}, and curves for TensorBoard", file=sys.stderr)
+
+
+def require_effects(job: Job) -> None:
+    """Checks that settings without effect have their default values, wherever they come from.
+
+    Raises:
+        InputError: one has another value.
+    """
+    settings, of_subsets = job.settings, job.settings.subsets is not None
+    for name in ("l2", "l1", "output") if of_subsets else ():
+        if settings[name] is not None:
+            raise InputError(f"--{name} has no effect on subsets: leave out --{name} or --subsets")
+    if not of_subsets and settings.criterion != job.parser.get_default("criterion"):
+        raise InputError("--criterion has no effect without --subsets: leave it out, or give both")
+    used = {"fit_intercept"} if of_subsets else COMMANDS["path"].model or ()
+    for name, value in job.config.model.items():
+        if name not in used and value != job.parser.get_default(f"model.{name}"):
+            instead = f"give --{name}" if name in ("l2", "l1") and not of_subsets else "leave it out"
+            raise InputError(f"--model.{name} has no effect on {'subsets' if of_subsets else 'a path'}: {instead}")
