@@ -102,5 +102,5 @@ def spread(name: str, values: list[float] | None, per_decade: int = 5) -> list[f
             f"--tune.{name} {values}: two numbers are a range, whose first is above 0 and below the second; give three"
             " or more values, or one, to try these"
         )
-    count = max(2, 1 + math.ceil(per_decade * math.log10(high / low) - 1e-9))
+    count = max(2, 1 + math.ceil(per_decade * (math.log10(high) - math.log10(low)) - 1e-9))
     return [float(f"{value:.3g}") for value in np.geomspace(low, high, count)]
