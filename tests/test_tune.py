@@ -9,27 +9,36 @@ import shlex
 import shutil
 import signal
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
+from tensorboard.plugins.hparams.api_pb2 import DATA_TYPE_FLOAT64
+from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, SESSION_START_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from linreg_pl.callbacks.checkpoints import EpochCheckpoints
+from linreg_pl.cli.trials import bar
+from linreg_pl.data.table import TableDataModule
 from linreg_pl.errors import InputError
+from linreg_pl.runs.folder import checkpoints, step_of
 from linreg_pl.tuning.ranges import TuneSettings
+from linreg_pl.tuning.study import Study
 from tests.commands import Result, linreg, start
 from tests.runs import DIABETES, curves, equal, newest
 from tests.sabotage import patch
 
 DATA = (
     *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
-    *("--data.val_fraction", "0.2", "--data.batch_size", "50", "--trainer.max_epochs", "30"),
+    *("--data.val_fraction", "0.2", "--data.batch_size", "50", "--trainer.max_epochs", "8"),
 )
 STUDY = (
-    *("tune", *DATA, "--tune.learning_rate", "[0.01, 0.1, 0.3, 5]", "--tune.l2", "[0.01]"),
+    *("tune", *DATA, "--tune.learning_rate", "[0.02, 0.1, 0.3, 9]", "--tune.l2", "[0.01]"),
     *("--tune.momentum", "[0, 0.5, 0.9]", "--tune.trials", "3"),
 )
 
@@ -93,14 +102,14 @@ def test_predicted_beside_measured(study: tuple[Path, Result]) -> None:
 
 
 def test_diverging_combinations_are_not_run(study: tuple[Path, Result]) -> None:
-    """The learning rate of 5 is above the bound with each momentum."""
+    """The learning rate of 9 is above the bound with each momentum."""
     folder, result = study
     contents = json.loads((folder / "tune_0/study.json").read_text())
     assert not any(trial["diverges"] for trial in contents["trials"])
     rates = [each["settings"]["learning_rate"] for each in contents["others"] if each["diverges"]]
-    assert rates == [5, 5, 5]
-    assert re.search(r"^ +5 .* diverges$", result.stdout, re.MULTILINE)
-    assert "3 of all would end above the loss at the start" in result.stdout
+    assert rates == [9, 9, 9]
+    assert re.search(r"^ +9 .* diverges$", result.stdout, re.MULTILINE)
+    assert "3 of all diverge: their loss over the rows to fit would grow" in result.stdout
 
 
 def test_best_trial_is_an_ordinary_run(study: tuple[Path, Result], tmp_path: Path) -> None:
@@ -124,17 +133,49 @@ def newest_of(run: Path) -> dict[str, Any]:
 
 
 def test_hparams_show_all_trials(study: tuple[Path, Result]) -> None:
-    """Each run has every key, and the settings that vary are numbers."""
-    keys, varied = list[set[str]](), list[tuple[float, ...]]()
+    """Each run has every key and metric in the same order; the settings that vary come first, as numbers."""
+    keys, varied = list[list[str]](), list[tuple[float, ...]]()
+    numbers = ["learning_rate", "l2", "momentum", "tail_averaging", "batch_size", "num_rows"]
     for number in range(3):
         events = EventAccumulator(str(study[0] / f"tune_0/lightning_logs/version_{number}")).Reload()
-        data = HParamsPluginData.FromString(events.PluginTagToContent("hparams")[SESSION_START_INFO_TAG])
-        hparams = data.session_start_info.hparams
-        keys.append(set(hparams))
-        varied.append(tuple(hparams[name].number_value for name in ("learning_rate", "l2", "momentum")))
-        assert all(hparams[name].HasField("number_value") for name in ("learning_rate", "l2", "momentum", "batch_size"))
+        start, whole = (
+            HParamsPluginData.FromString(events.PluginTagToContent("hparams")[tag])
+            for tag in (SESSION_START_INFO_TAG, EXPERIMENT_TAG)
+        )
+        hparams, experiment = start.session_start_info.hparams, whole.experiment
+        keys.append([info.name for info in experiment.hparam_infos])
+        assert set(keys[-1]) == set(hparams)
+        metrics = [info.name.tag for info in experiment.metric_infos]
+        assert metrics == ["train/loss", "train/mse", "val/loss", "val/mse", "val/rmse", "val/r2"]
+        types = {info.name: info.type for info in experiment.hparam_infos}
+        assert all(types[name] == DATA_TYPE_FLOAT64 and hparams[name].HasField("number_value") for name in numbers)
+        varied.append(tuple(hparams[name].number_value for name in numbers[:3]))
+    assert keys[0][:7] == ["learning_rate", "l2", "momentum", "schedule", "tail_averaging", "batch_size", "num_rows"]
     assert keys[0] == keys[1] == keys[2]
     assert varied == [tuple(trial["settings"].values()) for trial in results(study[0])["trials"]]
+
+
+def test_bar_of_half_done_trials(
+    study: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One trial has ended, one is at its middle, one has not begun: half of the bar is full."""
+    shutil.copytree(study[0] / "tune_0", tmp_path, dirs_exist_ok=True)
+    half_done = Study.read(tmp_path)
+    steps = half_done.trials[1].steps
+    (half_done.run(1) / "report.json").unlink()
+    for path in checkpoints(half_done.run(1)):
+        path.rename(path.with_name(f"step={step_of(path) * (steps // 2) // steps}.ckpt"))
+    shutil.rmtree(half_done.run(2))
+    assert [half_done.steps_taken(number) for number in range(3)] == [steps, steps // 2, 0]
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100"}.items():
+        monkeypatch.setenv(name, value)
+    with bar(half_done, seconds_between_updates=0.01):
+        time.sleep(0.2)
+    [frame] = {line for line in re.split(r"[\r\n]+", capsys.readouterr().out) if "trial 1/3" in line}
+    spans = re.findall(r"\x1b\[([\d;]+)m([━╸╺]+)", frame)
+    lengths = [sum(len(text) for style, text in spans if (style == spans[0][0]) is full) for full in (True, False)]
+    assert sum(lengths) > 40
+    assert abs(lengths[0] - lengths[1]) <= 1
 
 
 def test_two_workers(study: tuple[Path, Result], tmp_path: Path) -> None:
@@ -151,7 +192,7 @@ def test_kills(workers: int, study: tuple[Path, Result], tmp_path: Path, torture
     """A study that is killed anywhere goes on within the trials under way, and ends with the same bits and choice."""
     flags = ("--tune.workers", str(workers))
     chance, kills, number, longest = random.Random(workers), 0, 0, 10.0
-    while kills < (100 if torture else 2):
+    while kills < (100 if torture else 3):
         (folder := tmp_path / str(number)).mkdir()
         number += 1
         while not (folder / "tune_0/results.json").exists():
@@ -174,11 +215,18 @@ def test_kills(workers: int, study: tuple[Path, Result], tmp_path: Path, torture
         shutil.rmtree(folder)
 
 
+def save_nothing_that_is_due() -> None:
+    """Lets the trials mark their first epoch where they would save a checkpoint."""
+    fork_workers()
+    patch(EpochCheckpoints, "_save_at_interval", lambda _, trainer: Path(trainer.log_dir, "first_epoch").touch())
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_signal_saves_the_trials(workers: int, study: tuple[Path, Result], tmp_path: Path) -> None:
+def test_signal_saves_the_trials(workers: int, tmp_path: Path) -> None:
+    """Each trial under way has a checkpoint, though none was due."""
     longer = ("--trainer.max_epochs", "3000", "--tune.trials", "2")
-    running = start(*STUDY, "--tune.workers", str(workers), *longer, cwd=tmp_path, before=fork_workers)
-    while not list(tmp_path.glob("tune_0/lightning_logs/version_*/checkpoints/*.ckpt")):
+    running = start(*STUDY, "--tune.workers", str(workers), *longer, cwd=tmp_path, before=save_nothing_that_is_due)
+    while len(begun := list(tmp_path.glob("tune_0/lightning_logs/version_*/first_epoch"))) < workers:
         assert running.process.exitcode is None
         time.sleep(0.02)
     running.process.terminate()
@@ -186,6 +234,41 @@ def test_signal_saves_the_trials(workers: int, study: tuple[Path, Result], tmp_p
     assert stopped.code == 128 + signal.SIGTERM
     assert re.fullmatch(r"interrupted; to go on: \S+ tune --resume tune_0\n", stopped.stderr)
     assert not list(tmp_path.glob("tune_0/lightning_logs/version_*/report.json"))
+    assert [max(map(step_of, checkpoints(mark.parent)), default=0) > 0 for mark in begun] == [True] * workers
+
+
+def one_table_at_a_time() -> None:
+    """Lets a command fail that reads a table while it keeps another."""
+    setup, kept = TableDataModule.setup, weakref.WeakSet[TableDataModule]()
+
+    def watched(self: TableDataModule, stage: str) -> None:
+        assert kept <= {self}, "the last table is still kept"
+        kept.add(self)
+        setup(self, stage)
+
+    patch(TableDataModule, "setup", watched)
+
+
+def test_overfitting_is_no_divergence(tmp_path: Path) -> None:
+    """Of noise, the loss over the held-out rows grows; each batch size has its table only while it is predicted."""
+    random = np.random.default_rng(0)
+    noise = pd.DataFrame(random.normal(size=(200, 11)), columns=[*"abcdefghij", "y"])
+    noise.to_csv(tmp_path / "noise.csv", index=False)
+    data = ("--data", "TableDataModule", "--data.path", "noise.csv", "--data.target", "y", "--data.val_fraction", "0.2")
+    varied = ("--tune.learning_rate", "[0.001, 0.03]", "--tune.batch_size", "[40, 20]", "--trainer.max_epochs", "2")
+    result = linreg("tune", *data, *varied, "--tune.trials", "1", cwd=tmp_path, before=one_table_at_a_time)
+    assert (result.code, result.stderr) == (0, "")
+    assert "diverge" not in result.stdout
+    [trial] = results(tmp_path)["trials"]
+    assert trial["low"] <= trial["measured"] <= trial["high"]
+
+
+def test_no_best_trial_if_all_diverge(tmp_path: Path) -> None:
+    rates = ("--tune.learning_rate", "[1e9, 1e10, 1e11]", "--tune.trials", "1", "--tune.diverging", "true")
+    result = linreg("tune", *DATA, *rates, cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    assert "\nbest     none: every trial has diverged; give smaller learning rates\n" in result.stdout
+    assert results(tmp_path)["best"] is None
 
 
 def test_without_held_out_rows(tmp_path: Path) -> None:
@@ -251,6 +334,6 @@ def test_ranges() -> None:
     assert len(settings.combinations()) == 22
     assert settings.combinations()[1] == {"learning_rate": 1e-10, "l2": 0, "momentum": 0}
     with pytest.raises(InputError, match="at most 2000 are possible"):
-        TuneSettings(learning_rate=[1e-100, 1e100], l2=[1e-10, 1.0]).combinations()
+        TuneSettings(learning_rate=[1e-200, 1e200]).combinations()
     with pytest.raises(InputError, match="two numbers are a range"):
         TuneSettings(l2=[0.0, math.inf])

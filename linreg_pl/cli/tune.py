@@ -7,7 +7,7 @@ and prints what was predicted beside what was measured.
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,7 @@ def begun(job: Job) -> Study:
     settings: TuneSettings = job.settings.tune
     combinations = settings.combinations()
     require_possible(job, settings)
-    predictor = Predictor(job)
-    predicted = [predictor.predicted(each) for each in combinations]
+    predicted = list(predictions(job, combinations))
     loss = "val/mse" if job.data.holds_out_rows else "loss"
     root = Path(job.settings.trainer.default_root_dir)
     study = Study.chosen(root, loss, settings, predicted)
@@ -98,13 +97,34 @@ def require_possible(job: Job, settings: TuneSettings) -> None:
         raise InputError(f"{flag} keeps no files, and trials are compared by theirs: leave it out")
 
 
-class Predictor:
-    """Predicts combinations; those with equal batches share their data, and those with an equal J their problem."""
+def predictions(job: Job, combinations: Sequence[dict[str, Any]]) -> Iterator[Combination]:
+    """Yields the combinations with their predicted losses, batch size by batch size: one table is in memory at a time.
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._data: dict[int | None, BatchDataModule] = {}
-        self._models: dict[tuple[Any, ...], LinearRegression] = {}
+    Raises:
+        InputError: the data or a setting can't be used.
+    """
+    for batch_size in dict.fromkeys(each.get("batch_size") for each in combinations):
+        predictor = Predictor(job, data_of(job, batch_size))
+        yield from (predictor.predicted(each) for each in combinations if each.get("batch_size") == batch_size)
+        del predictor  # before the next table is read
+
+
+def data_of(job: Job, batch_size: int | None) -> BatchDataModule:
+    """Returns the data with a batch size, set up for fit; with None, the data as it is."""
+    data = job.data
+    if batch_size is not None:
+        data = type(data)(**{**vars(job.config.data.init_args), "batch_size": batch_size})
+        data.watch = job.data.watch
+    data.setup("fit")
+    return data
+
+
+class Predictor:
+    """Predicts combinations of equal batches; those with an equal J share their problem."""
+
+    def __init__(self, job: Job, data: BatchDataModule) -> None:
+        self._job, self._data = job, data
+        self._models: dict[float, LinearRegression] = {}  # by l2
 
     def predicted(self, settings: dict[str, Any]) -> Combination:
         """Returns the combination with its predicted loss.
@@ -112,7 +132,7 @@ class Predictor:
         Raises:
             InputError: the data or a setting can't be used.
         """
-        job, data = self._job, self._data_of(settings.get("batch_size"))
+        job, data = self._job, self._data
         if "l2" not in settings:
             job.model.choose_l2(data)
         of_model = {name: value for name, value in settings.items() if name in job.model.hparams}
@@ -120,8 +140,7 @@ class Predictor:
         model = type(job.model)(**{**given, **of_model})
         if str(job.settings.trainer.precision) in ("64", "64-true"):
             model.double()
-        twin = self._models.setdefault((settings.get("batch_size"), model.l2), model)
-        model.take_problem(twin)
+        model.take_problem(self._models.setdefault(model.l2, model))
         length = {"max_epochs": settings["max_epochs"]} if "max_epochs" in settings else {}
         trainer = with_settings(job.settings.trainer, length)
         planned = planned_length(model, data, trainer)
@@ -129,18 +148,7 @@ class Predictor:
         prediction = Prediction(model, data, steps)
         loss = prediction.loss()
         mean, low, high = (value if math.isfinite(value) else None for value in (loss.mean, loss.low, loss.high))
-        return Combination(settings, steps, mean, low, high, diverges=loss.mean > prediction.loss_at_start())
-
-    def _data_of(self, batch_size: int | None) -> BatchDataModule:
-        if batch_size not in self._data:
-            job, data = self._job, self._job.data
-            if batch_size is not None:
-                arguments = {**vars(job.config.data.init_args), "batch_size": batch_size}
-                data = type(job.data)(**arguments)
-                data.watch = job.data.watch
-            data.setup("fit")
-            self._data[batch_size] = data
-        return self._data[batch_size]
+        return Combination(settings, steps, mean, low, high, diverges=prediction.diverges())
 
 
 def predicted_lines(study: Study, most: int = 20) -> list[str]:
@@ -155,7 +163,7 @@ def predicted_lines(study: Study, most: int = 20) -> list[str]:
     if num_left:
         lines.append(f"  and {num_left} more")
     if num_diverging:
-        lines.append(f"  {num_diverging} of all would end above the loss at the start: they diverge")
+        lines.append(f"  {num_diverging} of all diverge: their loss over the rows to fit would grow")
     return [heading, *lines]
 
 
@@ -168,13 +176,14 @@ def result_lines(study: Study) -> list[str]:
         for trial, loss in [(study.trials[number], study.measured(number))]
     ]
     best = study.best()
+    advice = "none: every trial has diverged; give smaller learning rates"
     lines = table([*study.trials[0].settings, "predicted", "95% band", "measured", "run"], rows)
     heading = f"{'trial' if len(rows) == 1 else 'trials'}, by {study.loss}"
-    runs = shlex.quote(str(study.run(best).parent))
+    runs = shlex.quote(str(study.run(0).parent))
     return [
         f"{len(rows)} {heading}",
         *lines,
-        f"best     {study.command(best, as_typed('linreg'))}",
+        f"best     {advice if best is None else study.command(best, as_typed('linreg'))}",
         f"curves   {as_typed('tensorboard')} --logdir {runs} --host 127.0.0.1",
     ]
 

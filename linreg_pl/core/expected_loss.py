@@ -63,6 +63,15 @@ class Loss:
             value = float(np.square(self.factor @ error + self.residual).sum())
         return value if math.isfinite(value) else math.inf
 
+    def expected(self, outcome: Outcome) -> float:
+        """Returns the expected loss of a run's outcome; infinity where it exceeds float64."""
+        if not outcome.is_finite:
+            return math.inf
+        factor = np.kron(np.eye(outcome.mean.shape[1]), self.factor)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = self.at(outcome.mean) + float(((factor @ outcome.covariance) * factor).sum())
+        return value if math.isfinite(value) else math.inf
+
 
 @dataclass(frozen=True)
 class ExpectedLoss:

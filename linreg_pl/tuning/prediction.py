@@ -3,6 +3,8 @@
 The loss is the mean squared error over the held-out rows; without such rows, J over the rows to fit.
 """
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -56,24 +58,34 @@ class Prediction:
         """Returns the expected loss at the end, and its bounds; infinite where the run diverges."""
         rounding = 1e-5 if self._model.W.dtype == torch.float32 else 1e-9
         with libraries().limit(limits=1, user_api="blas"):  # the matrices are small
-            return expected_loss(self._outcome(), self._loss(), rounding)
+            return expected_loss(self._outcome, self._loss(), rounding)
 
     def loss_at_start(self) -> float:
         """Returns the loss before the first step."""
         return self._loss().at(self._start.numpy())
 
+    def diverges(self) -> bool:
+        """Returns whether J over the rows to fit is expected to be larger at the end than at the start."""
+        objective = self._objective()
+        with libraries().limit(limits=1, user_api="blas"):
+            return objective.expected(self._outcome) > objective.at(self._start.numpy())
+
     def _loss(self) -> Loss:
-        held_out, optimum = self._data.held_out, self._problem.optimum
-        if held_out is not None:
-            rows = held_out.centered_at(self._center)
-            R = rows.R / (rows.total_weight * rows.num_targets) ** 0.5
-            columns, targets = R[:, : 1 + rows.num_features], R[:, 1 + rows.num_features :]
-            return Loss((columns @ self._to_columns).numpy(), (columns @ self._settled - targets).numpy())
+        held_out = self._data.held_out
+        if held_out is None:
+            return self._objective()
+        rows = held_out.centered_at(self._center)
+        R = rows.R / (rows.total_weight * rows.num_targets) ** 0.5
+        columns, targets = R[:, : 1 + rows.num_features], R[:, 1 + rows.num_features :]
+        return Loss((columns @ self._to_columns).numpy(), (columns @ self._settled - targets).numpy())
+
+    def _objective(self) -> Loss:
         factor = torch.cat([self._problem.factor, torch.zeros(1, self._problem.factor.shape[1]).double()])
         residual = torch.zeros(len(factor), self._data.num_targets, dtype=torch.float64)
-        residual[-1, 0] = optimum.objective**0.5
+        residual[-1, 0] = self._problem.optimum.objective**0.5
         return Loss(factor.numpy(), residual.numpy())
 
+    @cached_property
     def _outcome(self) -> Outcome:
         problem, start = self._problem, self._start
         if problem.is_cycle:

@@ -30,7 +30,7 @@ class Combination:
     mean: float | None  # predicted loss; None if it is not finite, like its bounds
     low: float | None
     high: float | None
-    diverges: bool  # whether the predicted loss is above that at the start
+    diverges: bool  # whether J over the rows to fit is expected to grow
 
     @property
     def flags(self) -> list[str]:
@@ -132,9 +132,10 @@ class Study:
         loss = report["held_out"]["mse"] if "held_out" in report else report["exact"]["objective"] + report["gap"]
         return math.inf if loss is None else float(loss)
 
-    def best(self) -> int:
-        """Returns the trial that ended with the least loss, of equal ones the first."""
-        return min(range(len(self.trials)), key=self.measured)
+    def best(self) -> int | None:
+        """Returns the trial that ended with the least loss, of equal ones the first; None if all have diverged."""
+        number = min(range(len(self.trials)), key=self.measured)
+        return number if math.isfinite(self.measured(number)) else None
 
     def write_results(self) -> None:
         """Writes what was predicted and measured."""
