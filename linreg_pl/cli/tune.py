@@ -124,7 +124,7 @@ class Predictor:
 
     def __init__(self, job: Job, data: BatchDataModule) -> None:
         self._job, self._data = job, data
-        self._models: dict[float, LinearRegression] = {}  # by l2
+        self._twins: dict[float, Prediction] = {}  # by l2
 
     def predicted(self, settings: dict[str, Any]) -> Combination:
         """Returns the combination with its predicted loss.
@@ -140,12 +140,14 @@ class Predictor:
         model = type(job.model)(**{**given, **of_model})
         if str(job.settings.trainer.precision) in ("64", "64-true"):
             model.double()
-        model.take_problem(self._models.setdefault(model.l2, model))
+        twin = self._twins.get(model.l2)
+        model.take_problem(twin.model if twin else model)
         length = {"max_epochs": settings["max_epochs"]} if "max_epochs" in settings else {}
         trainer = with_settings(job.settings.trainer, length)
         planned = planned_length(model, data, trainer)
         steps = total_steps(with_settings(trainer, planned.settings if planned else {}), data.steps_per_epoch, 0, None)
-        prediction = Prediction(model, data, steps)
+        prediction = Prediction(model, data, steps, twin)
+        self._twins.setdefault(model.l2, prediction)
         loss = prediction.loss()
         mean, low, high = (value if math.isfinite(value) else None for value in (loss.mean, loss.low, loss.high))
         return Combination(settings, steps, mean, low, high, diverges=prediction.diverges())

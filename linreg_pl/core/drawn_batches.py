@@ -31,6 +31,7 @@ class DrawnBatches:
     rows: np.ndarray  # q of a sample of the rows, (n, Q), along the eigenvectors
     residuals: np.ndarray  # r of these rows at the exact solution, (n, K)
     weights: np.ndarray  # w of these rows, (n, 1), of mean 1
+    shares: np.ndarray  # of all rows, which each of these stands for, (n, 1), with a sum of 1
     batch_size: int
     num_rows: int  # N
 
@@ -48,26 +49,26 @@ class DrawnBatches:
         """Returns each row's gradient at an error (Q, K), less their mean: (n, K·Q)."""
         residuals = 2 / self.num_targets * self.weights * (self.rows @ error + self.residuals)
         gradients = (residuals[:, :, None] * self.rows[:, None, :]).reshape(len(self.rows), -1)
-        centered: np.ndarray = gradients - gradients.mean(axis=0)
+        centered: np.ndarray = gradients - (self.shares * gradients).sum(axis=0)
         return centered
 
     def mean_pull(self, carried: np.ndarray) -> np.ndarray:
         """Returns the mean of the gradient, (K·Q,), where earlier batches have moved the error by rows' u (n, K·Q)."""
         K, Q = self.num_targets, len(self.eigenvalues)
         along = (carried.reshape(-1, K, Q) * self.rows[:, None, :]).sum(axis=2) * self.weights  # (n, K)
-        pull: np.ndarray = -2 / K * (along.T @ self.rows) / len(self.rows) / self.num_rows
+        pull: np.ndarray = -2 / K * (self.shares * along).T @ self.rows / self.num_rows
         return pull.ravel()
 
     def curvature_noise(self, covariance: np.ndarray) -> np.ndarray:
         """Returns what a covariance of the error (K·Q, K·Q) adds to that of a row's gradient, likewise."""
         K, Q = self.num_targets, len(self.eigenvalues)
         added, squares = np.zeros_like(covariance), np.square(2 / K * self.weights)
-        hessian = 2 / K * (self.rows * self.weights).T @ self.rows / len(self.rows)
+        hessian = 2 / K * (self.rows * self.weights * self.shares).T @ self.rows
         for k in range(K):
             for other in range(K):
                 block = slice(k * Q, (k + 1) * Q), slice(other * Q, (other + 1) * Q)
                 spread = ((self.rows @ covariance[block]) * self.rows).sum(axis=1, keepdims=True)
-                moments = (self.rows * squares * spread).T @ self.rows / len(self.rows)
+                moments = (self.rows * squares * spread * self.shares).T @ self.rows
                 added[block] = moments - hessian @ covariance[block] @ hessian
         return added
 
@@ -123,7 +124,7 @@ def outcome(batches: DrawnBatches, start: np.ndarray, descent: Descent, limit: f
         if key not in known:
             known[key] = Spread.of(batches, key[0], descent.momentum, part.length, part.averages, kept)
         spread, gradients = known[key], batches.gradients(mean)
-        of_rows = gradients.T @ gradients / len(gradients)
+        of_rows = gradients.T @ (batches.shares * gradients)
         noise = of_rows + batches.curvature_noise(total[np.ix_(errors, errors)])
         of_rows, noise = (
             np.repeat(np.repeat(each, len(kept), 0), len(kept), 1) / batches.batch_size for each in (of_rows, noise)
@@ -140,7 +141,7 @@ def outcome(batches: DrawnBatches, start: np.ndarray, descent: Descent, limit: f
             total = spread.left(spread.left(total).T) + noise * spread.squares
             drift = spread.left(drift[:, None])[:, 0] + spread.sums * pull
             if part.ends_epoch or part.first + part.length == descent.steps:
-                total = total - carried.T @ carried / len(carried) / batches.num_rows
+                total = total - carried.T @ (batches.shares * carried) / batches.num_rows
                 carried = np.zeros_like(carried)
         if not np.abs(total).max(initial=0.0) < limit**2:
             return diverged

@@ -4,6 +4,7 @@ The loss is the mean squared error over the held-out rows; without such rows, J 
 """
 
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from linreg_pl.core.drawn_batches import DrawnBatches
 from linreg_pl.core.expected_loss import Descent, ExpectedLoss, Loss, Outcome, expected_loss
 from linreg_pl.core.fixed_batches import FixedBatches
 from linreg_pl.core.parallel import libraries
+from linreg_pl.core.row_sample import sample_rows
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError
@@ -28,19 +30,20 @@ class Prediction:
         model: A new model; it learns from the data what a run of it would.
         data: Set up for fit.
         steps: Length of the run.
+        twin: A prediction for the same batches and the same J, whose sample of the rows is taken.
 
     Raises:
         InputError: the data can't be used, or the model has an l1 penalty.
     """
 
-    def __init__(self, model: LinearRegression, data: BatchDataModule, steps: int) -> None:
+    def __init__(self, model: LinearRegression, data: BatchDataModule, steps: int, twin: Self | None = None) -> None:
         if model.l1:
             raise InputError(
                 f"l1 is {model.l1:g}: the final loss is predicted only without l1, as its steps are not linear"
             )
         model.learn_from(data, steps / data.steps_per_epoch)
         problem, scaling = model.problem(data), model.scaling
-        self._model, self._data, self._problem = model, data, problem
+        self.model, self._data, self._problem = model, data, problem
         tail = TailAverage(model.tail_averaging, steps)
         self._descent = Descent(
             model.learning_rate, steps, model.momentum, model.schedule, round(model.tail_averaging * steps)
@@ -53,10 +56,11 @@ class Prediction:
         self._start = problem.in_coordinates(errors)
         rest = errors[free] - problem.coordinates @ self._start  # which no step changes
         self._settled = optimum.theta.high + problem.scaling.to_users(pad(rest, (0, 0, free.start, 0)))
+        self._twin = twin
 
     def loss(self) -> ExpectedLoss:
         """Returns the expected loss at the end, and its bounds; infinite where the run diverges."""
-        rounding = 1e-5 if self._model.W.dtype == torch.float32 else 1e-9
+        rounding = 1e-5 if self.model.W.dtype == torch.float32 else 1e-9
         with libraries().limit(limits=1, user_api="blas"):  # the matrices are small
             return expected_loss(self._outcome, self._loss(), rounding)
 
@@ -107,24 +111,25 @@ class Prediction:
         residuals = torch.addmm(self._settled[0], x, self._settled[1:]) - y
         return q, residuals, weights[0].double() if weights else torch.ones(len(x), 1, dtype=torch.float64)
 
-    def _drawn_batches(self, lengths: Tensor, Vt: Tensor, most_rows: int = 1024) -> DrawnBatches:
+    def _drawn_batches(self, lengths: Tensor, Vt: Tensor) -> DrawnBatches:
         """Describes batches that are drawn anew, by a sample of the rows."""
-        data, problem = self._data, self._problem
-        if problem.num_rows <= most_rows:
-            chunks = list(data.watched_rows())
-        else:  # batches that are spread over the epoch, as a streamed table is shuffled in windows
-            count = min(data.steps_per_epoch, max(16, -(-most_rows // data.batch_size)))
-            chosen = sorted({index * data.steps_per_epoch // count for index in range(count)})
-            chunks = [tuple(part[: -(-most_rows // count)] for part in batch) for batch in data.batches(chosen)]
-        q, residuals, weights = self._rows(tuple(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+        q, residuals, weights, shares = self._sample
         return DrawnBatches(
             eigenvalues=(2 * lengths.square()).numpy(),
             rows=(q @ Vt.T).numpy(),
             residuals=residuals.numpy(),
-            weights=(weights / weights.mean()).numpy(),
-            batch_size=data.batch_size,
-            num_rows=problem.num_rows,
+            weights=(weights / (shares * weights).sum()).numpy(),
+            shares=shares.numpy(),
+            batch_size=self._data.batch_size,
+            num_rows=self._problem.num_rows,
         )
+
+    @cached_property
+    def _sample(self) -> tuple[Tensor, ...]:
+        """Returns a sample of the rows, see `_rows`, and the share of all rows that each stands for (n, 1)."""
+        if self._twin is not None:
+            return self._twin._sample
+        return sample_rows(map(self._rows, self._data.watched_rows()))
 
     def _fixed_batches(self) -> FixedBatches:
         data, optimum = self._data, self._problem.optimum
