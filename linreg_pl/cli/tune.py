@@ -22,7 +22,6 @@ from linreg_pl.cli.typed import as_typed
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.runs.lock import lock
-from linreg_pl.training.module import LinearRegression
 from linreg_pl.tuning.prediction import Prediction
 from linreg_pl.tuning.ranges import TuneSettings
 from linreg_pl.tuning.study import Combination, Study, new_folder
