@@ -79,7 +79,7 @@ bench: .venv/installed-dev ## measure the speed beside other programs, into benc
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: .venv-peers/installed ## install TensorFlow and Vowpal Wabbit into .venv-peers, for make bench
+bench-peers: .venv-peers/installed ## install TensorFlow, Vowpal Wabbit and Optuna into .venv-peers, for make bench
 
 .PHONY: accuracy
 accuracy: .venv/installed-dev ## count the right digits beside NumPy and scikit-learn: the table of docs/accuracy.md
@@ -136,7 +136,7 @@ compile = $(1)/bin/python -m compileall -qq -j 0 $(1)/lib || true
 
 .venv-peers/installed: benchmarks/requirements-peers.lock
 	@test -x .venv-peers/bin/pip || tools/make-environment .venv-peers $(PYTHON)
-	@echo "installing TensorFlow and Vowpal Wabbit into .venv-peers (once) ..."
+	@echo "installing TensorFlow, Vowpal Wabbit and Optuna into .venv-peers (once) ..."
 	@.venv-peers/bin/pip install $(LOCKED) -r benchmarks/requirements-peers.lock
 	@$(call compile,.venv-peers)
 	@touch $@

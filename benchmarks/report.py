@@ -22,6 +22,8 @@ FLAGS_OF = {  # by page: those of a report, and of a trial
     "elastic_net": ("--rounds 1", "--rounds 1 --rows 20000"),
     "gap": ("", "--rounds 1 --rows 100000"),
     "growth": ("", "--rounds 1 --rows 100000"),
+    "forecasts": ("", "--runs 6 --orders 2"),
+    "choosing": ("", "--rounds 1 --trials 3"),
     "vowpal": ("", "--rounds 1 --rows 163840"),
 }
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "pyarrow")
