@@ -117,6 +117,20 @@ def test_sample_of_rows(num_rows: int) -> None:
     )
 
 
+@pytest.mark.parametrize("num_weighted", [0, 50, 5000])
+def test_sample_of_rows_without_a_gradient(num_weighted: int) -> None:
+    """In a perfect fit no row has a residual, and few may have a weight; each sampled row still has a share."""
+    q, weights = (
+        torch.randn(5000, 3, generator=torch.Generator().manual_seed(1)).double(),
+        torch.zeros(5000, 1).double(),
+    )
+    weights[:num_weighted] = 1
+    *sample, shares = sample_rows([(q, torch.zeros(5000, 1).double(), weights)])
+    assert bool((shares > 0).all())
+    assert float(shares.sum()) == pytest.approx(1)
+    assert int(sample[2].sum()) >= min(num_weighted, 300)
+
+
 def test_all_rows_in_a_batch() -> None:
     """Nothing is random: the run ends exactly as predicted."""
     rows, descent = Rows(40, 2), Descent(0.1, 300, 0.5, "cosine", 60)

@@ -40,6 +40,7 @@ def sample_rows(chunks: Iterable[tuple[Tensor, Tensor, Tensor]], most_rows: int 
         return q, residuals, weights, torch.full_like(weights, 1 / num_rows)
     limits = priorities.topk(each + 1, dim=0).values[-1]
     is_drawn = (priorities > limits).any(dim=1)
-    chances = 1 - (1 - (sizes / limits).clamp(max=1)).prod(dim=1, keepdim=True)
+    shares = (sizes / limits).nan_to_num().clamp(max=1)  # 0/0 is 0, where few rows have a size at all
+    chances = 1 - (1 - shares).prod(dim=1, keepdim=True)
     counts = 1 / chances[is_drawn]
     return q[is_drawn], residuals[is_drawn], weights[is_drawn], counts / counts.sum()
