@@ -113,11 +113,8 @@ clean: ## remove the environments and caches; runs stay
 
 # ---- environments: installed once, again only when a lock changes ----
 
-QUIET := -qq --disable-pip-version-check --no-compile
+QUIET := -qq --disable-pip-version-check
 LOCKED := $(QUIET) --no-deps --require-hashes
-
-# Compiles the packages on all processors, where pip would use one; some files are templates that don't compile.
-compile = $(1)/bin/python -m compileall -qq -j 0 $(1)/lib || true
 
 .venv/installed: requirements.lock requirements-torch.lock pyproject.toml
 	@test -x $(BIN)/pip || tools/make-environment .venv $(PYTHON)
@@ -125,20 +122,17 @@ compile = $(1)/bin/python -m compileall -qq -j 0 $(1)/lib || true
 	@$(BIN)/pip install $(LOCKED) -r requirements.lock
 	@$(BIN)/pip install $(QUIET) -r requirements-torch.lock
 	@$(BIN)/pip install $(QUIET) --no-deps --no-build-isolation --editable .
-	@$(call compile,.venv)
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.lock
 	@echo "installing the development tools into .venv (once) ..."
 	@$(BIN)/pip install $(LOCKED) -r requirements-dev.lock
-	@$(call compile,.venv)
 	@touch $@
 
 .venv-peers/installed: benchmarks/requirements-peers.lock
 	@test -x .venv-peers/bin/pip || tools/make-environment .venv-peers $(PYTHON)
 	@echo "installing TensorFlow, Vowpal Wabbit and Optuna into .venv-peers (once) ..."
 	@.venv-peers/bin/pip install $(LOCKED) -r benchmarks/requirements-peers.lock
-	@$(call compile,.venv-peers)
 	@touch $@
 
 .venv-tables/installed: .venv/installed-dev benchmarks/requirements-tables.lock
