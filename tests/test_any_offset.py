@@ -225,6 +225,15 @@ def test_r2_is_never_negative(table: Table, offset: float, spread: float) -> Non
     assert 0 <= fit.r_squared.item() <= 1
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_r2_of_constant_columns_is_0(seed: int) -> None:
+    """RSS and TSS then differ by rounding alone, up or down."""
+    x, y, W, *_ = problem(12, 3, 1, 0.0, seed=seed)
+    solution, _ = solved(Table(torch.ones_like(x), x @ W + y, 1 + torch.arange(12).double().unsqueeze(1)), 5)
+    assert 0 <= statistics(solution).r_squared.item() < 1e-14
+    assert evaluation_of(solution.data, solution.theta.high).r2 == 0
+
+
 def nasty(kind: str) -> Table:
     """Returns 40 rows of two features; the first one, or the target, is of this kind."""
     x, y, *_ = problem(40, 2, 1, 0.0, seed=1)

@@ -32,10 +32,13 @@ class Evaluation:
 
     @property
     def r2(self) -> float:
-        """Computes R²; NaN where no target varies."""
+        """Computes R²; NaN where no target varies, and 0 for what rounding makes of 0."""
         # A target that deviates from its mean by no more than float64's rounding is constant.
         varies = self.squares > self.total_weight * (torch.finfo(torch.float64).eps * self.means).square()
-        return 1 - float(self.residual_squares.sum()) / float(self.squares.sum()) if varies.any() else torch.nan
+        if not varies.any():
+            return torch.nan
+        r2 = 1 - float(self.residual_squares.sum()) / float(self.squares.sum())
+        return r2 if abs(r2) > 1e-12 else 0.0
 
     def merge(self, other: "Evaluation") -> "Evaluation":
         """Combines the sums of two sets of rows.

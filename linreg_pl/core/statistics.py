@@ -70,6 +70,8 @@ def statistics(solution: Optimum) -> Statistics:
     residuals = data.R[:, : 1 + D] @ solution.theta.high - data.R[:, targets]
     residual_squares = residuals.square().sum(dim=0)
     deviations = data.R[1 if solution.fit_intercept else 0 :, targets]
+    target_squares = deviations.square().sum(dim=0)
+    explained_squares = (target_squares - residual_squares).clamp(min=0)  # rounding makes -0.0000 of 0
     varies = torch.linalg.vector_norm(deviations, dim=0) > data.errors[targets]
     undefined = torch.full_like(residual_squares, torch.nan)
     residual_std = (residual_squares / degrees_of_freedom).sqrt() if degrees_of_freedom > 0.5 else undefined
@@ -83,9 +85,9 @@ def statistics(solution: Optimum) -> Statistics:
     return Statistics(
         standard_errors=spread.unsqueeze(1) * (residual_std if solution.l1_term is None else undefined),
         residual_squares=residual_squares,
-        explained_squares=deviations.square().sum(dim=0) - residual_squares,
+        explained_squares=explained_squares,
         residual_std=residual_std,
-        r_squared=torch.where(varies, 1 - residual_squares / deviations.square().sum(dim=0), undefined),
+        r_squared=torch.where(varies, explained_squares / target_squares, undefined),
         degrees_of_freedom=degrees_of_freedom,
         is_constant=~varies,
         is_perfect=is_perfect,
