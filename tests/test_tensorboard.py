@@ -451,11 +451,12 @@ def test_charts_of_several_targets() -> None:
 def test_hparams_tab(job: str, reader: str, servers: dict[tuple[str, str], Server], curves: AllCurves) -> None:
     server, plugin = servers[reader, job], "/data/plugin/hparams"
     experiment = server.post(f"{plugin}/experiment", {})
-    names = ["train/loss", "train/mse", "val/loss", "val/mse", "val/rmse", "val/r2"]  # in every run: one run counts
+    names = ["val/mse", "train/loss", "val/rmse", "val/r2", "val/loss", "train/mse"]  # in every run: one run counts
     assert [metric["name"]["tag"] for metric in experiment["metricInfos"]] == names
     hparams = [hparam["name"] for hparam in experiment["hparamInfos"]]
     assert JOBS[job].hparams.keys() <= set(hparams)
-    assert hparams[:5] == ["l2", "learning_rate", "momentum", "num_features", "num_rows"]  # the tab shows five at first
+    shown_at_first = ["l2", "learning_rate", "max_epochs", "momentum", "schedule"]
+    assert hparams[:5] == shown_at_first
 
     statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
     everything = {"startIndex": 0, "sliceSize": 100, "allowedStatuses": statuses, "colParams": []}

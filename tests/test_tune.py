@@ -15,6 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.api_pb2 import DATA_TYPE_FLOAT64
+from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hparams_limit
 from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, SESSION_START_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -126,9 +127,9 @@ def newest_of(run: Path) -> dict[str, Any]:
 
 
 def test_hparams_show_all_trials(study: tuple[Path, Result]) -> None:
-    """Each run has every key and metric in the same order; the settings that vary come first, as numbers."""
+    """Each run has every key and metric, the settings that vary as numbers; the tab shows five of them at first."""
     keys, varied = list[list[str]](), list[tuple[float, ...]]()
-    numbers = ["learning_rate", "l2", "momentum", "tail_averaging", "batch_size", "num_rows"]
+    numbers = ["learning_rate", "l2", "momentum", "max_epochs", "tail_averaging", "batch_size", "num_rows"]
     for number in range(3):
         events = EventAccumulator(str(study[0] / f"tune_0/lightning_logs/version_{number}")).Reload()
         start, whole = (
@@ -136,14 +137,16 @@ def test_hparams_show_all_trials(study: tuple[Path, Result]) -> None:
             for tag in (SESSION_START_INFO_TAG, EXPERIMENT_TAG)
         )
         hparams, experiment = start.session_start_info.hparams, whole.experiment
+        _sort_and_reduce_to_hparams_limit(experiment)  # as TensorBoard does
         keys.append([info.name for info in experiment.hparam_infos])
         assert set(keys[-1]) == set(hparams)
         metrics = [info.name.tag for info in experiment.metric_infos]
-        assert metrics == ["train/loss", "train/mse", "val/loss", "val/mse", "val/rmse", "val/r2"]
+        assert metrics == ["val/mse", "train/loss", "val/rmse", "val/r2", "val/loss", "train/mse"]
         types = {info.name: info.type for info in experiment.hparam_infos}
         assert all(types[name] == DATA_TYPE_FLOAT64 and hparams[name].HasField("number_value") for name in numbers)
+        assert hparams["max_epochs"].number_value == 8
         varied.append(tuple(hparams[name].number_value for name in numbers[:3]))
-    assert keys[0][:7] == ["learning_rate", "l2", "momentum", "schedule", "tail_averaging", "batch_size", "num_rows"]
+    assert keys[0][:5] == ["l2", "learning_rate", "max_epochs", "momentum", "schedule"]
     assert keys[0] == keys[1] == keys[2]
     assert varied == [tuple(trial["settings"].values()) for trial in results(study[0])["trials"]]
 

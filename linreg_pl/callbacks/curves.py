@@ -71,8 +71,9 @@ class Curves(AtPoints):
             logger.experiment.add_custom_scalars(layout(column_names(trainer)[1]))
         # TensorBoard takes the names of one run, which may have no validation where others have one. The last points of
         # the curves are the metrics; `log_hyperparams(…, metrics=…)` would add points.
-        metrics = ["train/loss", "train/mse", "val/loss", "val/mse", "val/rmse", "val/r2"]
-        for summary in hyper_parameter_summaries({**rows_report(trainer), **logger.hparams}, metrics):
+        metrics = ["val/mse", "train/loss", "val/rmse", "val/r2", "val/loss", "train/mse"]
+        settings = {**rows_report(trainer), "max_epochs": length_in_epochs(trainer), **logger.hparams}
+        for summary in hyper_parameter_summaries(settings, metrics):
             logger.experiment.file_writer.add_summary(summary)
 
     def on_point(self, trainer: Trainer) -> None:
@@ -151,3 +152,9 @@ def draw(trainer: Trainer, values: dict[str, float]) -> None:
     for logger in trainer.loggers:
         shown = with_derived(values) if isinstance(logger, TensorBoardLogger) else values
         logger.log_metrics(shown, step=trainer.global_step)
+
+
+def length_in_epochs(trainer: Trainer) -> float:
+    """Returns the length of a run in epochs; -1 if it has no end, or its epochs have no length."""
+    steps, steps_per_epoch = trainer.estimated_stepping_batches, trainer.num_training_batches
+    return steps / steps_per_epoch if 0 < steps < math.inf and steps_per_epoch < math.inf else -1

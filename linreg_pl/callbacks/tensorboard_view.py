@@ -51,8 +51,6 @@ def layout(target_names: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
 def hyper_parameter_summaries(values: Mapping[str, Any], metrics: Sequence[str]) -> list[Summary]:
     """Returns the summaries of the tab HParams: the names, the values, and that the run is complete.
 
-    The settings that `linreg tune` varies come first.
-
     The tab shows at first the five hyper-parameters that come first. It sorts them by name, after those that are
     marked to differ between runs.
 
@@ -60,16 +58,14 @@ def hyper_parameter_summaries(values: Mapping[str, Any], metrics: Sequence[str])
         values: The hyper-parameters; those of other types are written as text.
         metrics: The curves whose last points are shown beside them.
     """
-    varied = ["learning_rate", "l2", "momentum", "schedule", "tail_averaging", "batch_size"]
-    shown_at_first = {"learning_rate", "l2", "momentum", "num_features", "num_rows"}
+    first = {"learning_rate", "l2", "max_epochs", "momentum", "schedule"}
     kinds = {"bool_value": "DATA_TYPE_BOOL", "number_value": "DATA_TYPE_FLOAT64", "string_value": "DATA_TYPE_STRING"}
     infos, start = [], SessionStartInfo()
-    for name in [*(name for name in varied if name in values), *(name for name in values if name not in varied)]:
-        value = values[name]
+    for name, value in values.items():
         is_number = isinstance(value, int | float)
         kind = "bool_value" if isinstance(value, bool) else "number_value" if is_number else "string_value"
         setattr(start.hparams[name], kind, value if kind != "string_value" else str(value))
-        infos.append(api_pb2.HParamInfo(name=name, type=kinds[kind], differs=name in shown_at_first))
+        infos.append(api_pb2.HParamInfo(name=name, type=kinds[kind], differs=name in first))
     shown = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics]
     contents = {
         metadata.EXPERIMENT_TAG: HParamsPluginData(
