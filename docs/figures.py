@@ -1,5 +1,7 @@
 """Draws the pictures of the README, docs/choosing.md and docs/why-the-bias-hardly-moves.md: `make figures`.
 
+It also writes the table of docs/choosing.md.
+
 Trains the runs with the command itself, in a minute. Equal runs give equal pictures, to the bit.
 """
 
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -100,7 +103,9 @@ def rates(folder: Path) -> Figure:
     flags = f"--tune.learning_rate [{','.join(decades)}] --tune.trials 10 --tune.diverging true"
     subprocess.run([LINREG, "tune", *flags.split()], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     trials = json.loads((folder / "tune_0" / "results.json").read_text())["trials"]
-    ended = sorted((trial for trial in trials if trial["mean"]), key=lambda trial: trial["settings"]["learning_rate"])
+    trials.sort(key=lambda trial: trial["settings"]["learning_rate"])
+    write_table([f"| {decade} | {cells(trial)} |" for decade, trial in zip(decades, trials, strict=True)])
+    ended = [trial for trial in trials if trial["mean"]]
     rate, mean, low, high, measured = np.array(
         [(t["settings"]["learning_rate"], t["mean"], t["low"], t["high"], t["measured"]) for t in ended]
     ).T
@@ -117,6 +122,22 @@ def rates(folder: Path) -> Figure:
     left.legend(loc="lower left")
     right.set_title("the three best")
     return figure
+
+
+def cells(trial: dict[str, Any]) -> str:
+    """Returns a trial's cells of the table in docs/choosing.md: the predicted loss, its band and the measured one."""
+    measured = "diverges" if trial["measured"] is None else f"{trial['measured']:.6g}"
+    if trial["diverges"]:
+        return f"diverges | – | {measured}"
+    return f"{trial['mean']:.6g} | {trial['low']:.6g} … {trial['high']:.6g} | {measured}".replace("e+0", "e")
+
+
+def write_table(rows: list[str]) -> None:
+    """Writes the rows of the table in docs/choosing.md."""
+    page = DOCS / "choosing.md"
+    heading = "| learning rate | predicted loss | 95% band | measured |\n|---|---|---|---|\n"
+    before, after = page.read_text().split(heading)
+    page.write_text(before + heading + "\n".join(rows) + after[after.index("\n\n") :])
 
 
 def paths(records: dict[str, Record]) -> Figure:
