@@ -214,7 +214,7 @@ def test_penalty_is_named() -> None:
     data = TableDataModule(x.assign(y=y), "y")
     data.setup("solve")
     solution = solve(data, LinearRegression(10, l2=0.1))
-    assert "standard errors: of the biased estimate, as --model.l2 is 0.1" in solution.summary()
+    assert "standard errors: of the biased estimate, as l2 is 0.1" in solution.summary()
     plain = ours("diabetes", False)
     assert "variance inflation factors above 10: s1 59.2" in plain.summary()
     assert "variance inflation" not in solution.summary(), "a penalty keeps standard errors from growing by them"

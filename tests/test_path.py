@@ -34,6 +34,8 @@ def test_command_and_python_agree(tmp_path: Path) -> None:
     ours = linreg_pl.path(str(TABLE), "progression", folds=4, l2=[0, 0.01, 0.1, 1])
     assert printed == json.loads(json.dumps(ours.to_dict()))
     assert (printed["varies"], printed["best"]) == ("l2", ours.best)
+    assert ours.lines()[-1].endswith(" error: --model.l2 0.1")
+    assert str(ours).splitlines()[-1].endswith(" error: l2=0.1")
     assert (tmp_path / "out" / "path.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "out" / "path.json").read_text()) == printed
     (others := tmp_path / "others").mkdir()

@@ -158,6 +158,7 @@ def test_command_and_python_agree(tmp_path: Path) -> None:
     ours = linreg_pl.subsets(str(DIABETES), "progression", search="all", criterion="BIC")
     assert json.loads(result.stdout) == json.loads(json.dumps(ours.to_dict()))
     assert ours.lines()[-1] == "smallest BIC: --data.features '[sex, bmi, bp, s3, s5]'"
+    assert str(ours).splitlines()[-1] == "smallest BIC: features=['sex', 'bmi', 'bp', 's3', 's5']"
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

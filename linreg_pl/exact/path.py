@@ -19,7 +19,7 @@ from linreg_pl.data.argument_types import is_of
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Columns, name_of_intercept
 from linreg_pl.data.folds import FoldPlan
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, without_flags
 from linreg_pl.exact.solution import finite
 from linreg_pl.training.hyper_parameters import HyperParameters
 
@@ -174,7 +174,7 @@ class PathResult:
         return [*lines, f"largest {name} within one standard error of the smallest error: {' '.join(flags)}"]
 
     def __str__(self) -> str:
-        return "\n".join(self.lines())
+        return without_flags("\n".join(self.lines()))
 
     def __repr__(self) -> str:
         """Returns one line: `print(result)` shows the whole table."""

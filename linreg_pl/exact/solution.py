@@ -15,7 +15,7 @@ from linreg_pl.core.robust import Robust, RobustErrors, robust_errors
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.synthetic import SyntheticDataModule
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, without_flags
 from linreg_pl.exact.estimates import Estimates
 from linreg_pl.exact.summary import fit_lines, solution_html
 from linreg_pl.training.module import LinearRegression
@@ -50,7 +50,7 @@ class Solution(Estimates):
         >>> linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4]).summary().splitlines()[1].split()[:2]
         ['intercept', '2']
         """
-        return "\n".join(fit_lines(self))
+        return without_flags("\n".join(fit_lines(self)))
 
     def __str__(self) -> str:
         return self.summary()

@@ -106,7 +106,8 @@ class SubsetsResult:
         return " ".join(added + [f"- {printable(name)}" for name in before if name not in names])
 
     def __str__(self) -> str:
-        return "\n".join(self.lines())
+        *lines, last = self.lines()
+        return "\n".join([*lines, f"smallest {self.criterion}: features={self.chosen}" if self.chosen else last])
 
     def __repr__(self) -> str:
         """Returns one line: `print(result)` shows the whole table."""

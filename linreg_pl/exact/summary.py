@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 
 from linreg_pl.core.statistics import shown_coefficients
-from linreg_pl.errors import printable
+from linreg_pl.errors import printable, without_flags
 from linreg_pl.exact.epochs_in_words import counted, shown_epochs
 from linreg_pl.exact.estimates import Estimates
 
@@ -174,7 +174,7 @@ def solution_html(solution: Estimates) -> str:
         )
         tables.append(f"<table><caption>{html.escape(title)}</caption><tr>{header}</tr>{body}</table>")
     notes = [*(f"WARNING {warning}" for warning in solution.warnings()), *_criteria(solution)]
-    return "".join([*tables, *(f"<p>{html.escape(note)}</p>" for note in notes)])
+    return "".join([*tables, *(f"<p>{html.escape(without_flags(note))}</p>" for note in notes)])
 
 
 def _listed(values: Iterable[float]) -> str:
