@@ -52,7 +52,7 @@ def curves(result: PathResult, W: Tensor) -> dict[str, list[float]]:
 def picture(result: PathResult) -> Figure:
     """Draws the errors over the penalty beside the coefficients, of standardized size."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11, 4))
+        figure = Figure(figsize=(12, 4))
         left, right = figure.subplots(1, 2)
         draw_errors(left, result)
         draw_coefficients(right, result)
@@ -76,10 +76,10 @@ def draw_errors(axes: Axes, result: PathResult) -> None:
 def draw_coefficients(axes: Axes, result: PathResult, most_names: int = 10) -> None:
     """Draws each feature's coefficient times the feature's standard deviation."""
     standardized = curves(result, result.W * result.solutions.deviations.unsqueeze(1))
-    for name, values in standardized.items():
+    for name, values in sorted(standardized.items(), key=lambda curve: -curve[1][0]):  # as the curves begin
         axes.plot(result.values, values, label=name)
     axes.axhline(0, color=Colour.ROWS, linewidth=0.8)
     axes.axvline(result.within_one_standard_error, color=Colour.EXPECTED, linestyle="--", linewidth=1)
     axes.set(title="coefficients, per standard deviation of the feature")
     if len(standardized) <= most_names:
-        axes.legend()
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
