@@ -16,7 +16,8 @@ def comparison_lines(folders: list[Path]) -> list[str]:
         InputError: one is no run, or is not finished.
     """
     runs = [finished_run(folder) for folder in folders]
-    header = ("run", "features", "rows", "val R²", "val RMSE", "test R²", "test RMSE", "l2", "l1", "steps")
+    of_rows = ("features", "rows", "loss", "val R²", "val RMSE", "test R²", "test RMSE")
+    header = ("run", "learning rate", *of_rows, "l2", "l1", "steps")
     lines = [header, *map(cells, runs)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
@@ -30,8 +31,10 @@ def cells(run: FinishedRun) -> tuple[str, ...]:
     validation, test = run.validation, metrics_of_test(run)
     return (
         str(run.folder),
+        "-" if run.contents.descent is None else f"{run.contents.descent.lr:.4g}",
         str(len(run.contents.state_dict["W"])),
         number(run.num_rows),
+        number(run.loss),
         *(number(value) for part in (validation, test) for value in numbers(part)),
         *(f"{run.contents.hyper_parameters.get(name, 0.0):g}" for name in ("l2", "l1")),
         str(run.report["global_step"]),

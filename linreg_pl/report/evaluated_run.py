@@ -49,6 +49,12 @@ class FinishedRun:
         return number
 
     @property
+    def loss(self) -> float | None:
+        """Returns J over the rows that were fitted, at the end; None if the run did not compute the exact solution."""
+        report = self.report
+        return report["exact"]["objective"] + report["gap"] if "exact" in report else None
+
+    @property
     def validation(self) -> Metrics | None:
         """Returns the metrics over the validation rows; None if there were none."""
         rows = self.report.get("held_out")
