@@ -56,6 +56,7 @@ def without_flags(message: str) -> str:
     value = r"(?: (?P<value>true|false|auto|mean|drop|missing|other|\d+(?:\.\d+)?(?:e[+-]?\d+)?)\b)?"
     prefix = r"(?<![\w-])--(?:(?:data|model|(?P<trainer>trainer))\.)?(?=\w)|\b(?=folds\.)"
     flag = rf"(?:{prefix})(?P<name>(?:folds\.)?\w+){value}"
+    message = re.sub(r"'(\[[\d.,e+ -]*\])'", r"\1", message)  # a list that a shell needs quoted
     return re.sub(flag, argument, re.sub(r"; see --data\.\w+$", "", message))
 
 

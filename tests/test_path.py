@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
@@ -188,6 +189,8 @@ def test_settings_without_effect() -> None:
         ("--model.l1 3 --l2 [0,1,2]", "--model.l1 has no effect on a path: give --l1"),
         ("--model.l2 3", "--model.l2 has no effect on a path: give --l2"),
         ("--config settings.yaml", "--model.momentum has no effect on a path: leave it out"),
+        ("--trainer.max_epochs 5", "--trainer.max_epochs has no effect on a path, which trains nothing: leave it out"),
+        ("--l2 much", "--l2: expected a finite number or a list of numbers, such as '[1, 10]' or 'auto', found much"),
         ("--criterion BIC", "--criterion has no effect without --subsets: leave it out, or give both"),
         ("--subsets forward --model.l2 3", "--model.l2 has no effect on subsets: leave it out"),
         ("--subsets forward --model.standardize false", "--model.standardize has no effect on subsets: leave it out"),
@@ -205,6 +208,33 @@ def test_flags_without_effect(
     with nullcontext() if words is None else pytest.raises(InputError, match=f"^{re.escape(words)}$"):
         LinregCLI(args)
     assert ("442 rows, 5 folds" in capsys.readouterr().out) == (words is None)
+
+
+@pytest.mark.parametrize("flags", ["--l2 [0.1,1,10] --l1 0.1 --model.fit_intercept false", "--subsets forward"])
+def test_printed_command_fits_the_choice(flags: str, tmp_path: Path) -> None:
+    """Its rows and columns are the path's: the column of the groups is left out."""
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    frame = pd.DataFrame(x, columns=["a", "b b", "c"]).assign(who=np.arange(60) % 9, y=x @ [2, 0, 5] + x[:, 0] ** 2)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    table = ("--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", "--data.val_fraction", "0.2")
+    command = ("path", *table, "--folds.by", "who", *flags.split())
+    result, printed = linreg(*command, cwd=tmp_path), linreg(*command, "--json", cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    match = re.fullmatch(r"fit +\S+ (.*)", result.stdout.splitlines()[-1])
+    assert match is not None
+    assert linreg(*shlex.split(match[1]), cwd=tmp_path).code == 0
+    report = json.loads((tmp_path / "lightning_logs/version_0/report.json").read_text())
+    contents = json.loads(printed.stdout)
+    assert report["num_rows"] == contents["num_rows"] == len(frame) - report["held_out"]["num_rows"]
+    fitted = {name.removeprefix("W/"): value for name, value in report["exact"]["coefficients"].items()}
+    if "chosen" in contents:
+        assert set(fitted) == {*contents["chosen"], "b"}
+    else:
+        [chosen] = [each for each in contents["path"] if each["l2"] == contents["within_one_standard_error"]]
+        assert set(fitted) == {"a", "b b", "c"}
+        assert [fitted[name] for name in ("a", "b b", "c")] == pytest.approx(
+            [chosen["coefficients"][name] for name in ("a", "b b", "c")]
+        )
 
 
 def test_folder_of_a_run_is_refused(tmp_path: Path) -> None:

@@ -155,10 +155,19 @@ def accepted_kinds(message: str) -> list[str]:
         "int": "a whole number",
         "bool": "true or false",
         "str": "text",
-        "list": "a list, such as [a, b]",
+        "list": accepted_list(message),
+        "Sequence": accepted_list(message),
     }
     types = re.findall(r"Expected an? (?:<class '(?:[\w.]*\.)?(\w+)'>|typing\.Literal\[(.*?)\])", message)
     return list(dict.fromkeys(kinds.get(name, name) or choices for name, choices in types if name != "NoneType"))
+
+
+def accepted_list(message: str) -> str:
+    """Returns the kind of list that would fit, with an example that a shell accepts."""
+    if re.search(r"(?:list|Sequence)\[(?:int|float)\]", message):
+        return "a list of numbers, such as '[1, 10]'"
+    choices = re.search(r"list\[typing\.Literal\['(\w+)', '(\w+)'", message)
+    return f"a list, such as '[{', '.join(choices.groups() if choices else 'ab')}]'"
 
 
 def other_owner(setting: str) -> str:

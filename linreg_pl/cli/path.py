@@ -1,5 +1,6 @@
 """Cross-validates l2 or l1 on a table: `linreg path`."""
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.flags import COMMANDS
 from linreg_pl.cli.job import Job
-from linreg_pl.errors import InputError
+from linreg_pl.cli.typed import as_typed
+from linreg_pl.errors import InputError, flag_text
 from linreg_pl.exact.path import PathResult, axis_of, cross_validated_path
 from linreg_pl.exact.subsets import SubsetsResult, searched_subsets
 from linreg_pl.runs.folder import CONFIG
@@ -33,7 +35,12 @@ def path(job: Job) -> None:
         result = searched_subsets(data, job.model.settings, settings.folds, settings.subsets, settings.criterion)
     if data.remarks:
         print(*(f"NOTE     {remark}" for remark in data.remarks), sep="\n", file=sys.stderr)
-    print(json.dumps(result.to_dict(), indent=2) if settings.json else "\n".join(result.lines()))
+    if settings.json:
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        print(*result.lines(), sep="\n")
+        if isinstance(result, PathResult) or result.chosen:
+            print(f"fit      {fit_command(job, result)}")
     if settings.output is not None and isinstance(result, PathResult):
         from linreg_pl.plots.path_pictures import write_path  # imports matplotlib
 
@@ -41,6 +48,28 @@ def path(job: Job) -> None:
         with writing(folder, "--output"):
             files = write_path(result, folder)
         print(f"{', '.join(str(file) for file in files)}, and curves for TensorBoard", file=sys.stderr)
+
+
+def fit_command(job: Job, result: PathResult | SubsetsResult) -> str:
+    """Returns the command that fits the choice on the same rows."""
+    parameters, config = inspect.signature(type(job.data)).parameters, job.config.data
+    data = {name: value for name, value in config.init_args.items() if value != parameters[name].default}
+    model = {
+        name: value
+        for name, value in job.config.model.items()
+        if name in (COMMANDS["path"].model or ()) and value != job.parser.get_default(f"model.{name}")
+    }
+    if isinstance(result, SubsetsResult):
+        data["features"] = result.chosen
+    else:
+        model |= {name: f"{value:.6g}" for name, value in result.choice.items()}
+    by = job.settings.folds.by
+    if by is not None and data.get("features") is None:
+        data["exclude"] = [*(data.get("exclude") or []), by]
+    flags = {f"data.{name}": value for name, value in data.items()} | {f"model.{name}": v for name, v in model.items()}
+    typed = [f"--{name} {flag_text(value)}" for name, value in flags.items()]
+    name = config.class_path.rpartition(".")[2] if config.class_path.startswith("linreg_pl.") else config.class_path
+    return " ".join([as_typed("linreg"), "fit", "--data", name, *typed])
 
 
 def require_effects(job: Job) -> None:
@@ -56,6 +85,9 @@ def require_effects(job: Job) -> None:
     if not of_subsets and settings.criterion != job.parser.get_default("criterion"):
         raise InputError("--criterion has no effect without --subsets: leave it out, or give both")
     used = {"fit_intercept"} if of_subsets else COMMANDS["path"].model or ()
+    for name, value in job.config.trainer.items():
+        if not COMMANDS["path"].uses(f"trainer.{name}") and value != job.parser.get_default(f"trainer.{name}"):
+            raise InputError(f"--trainer.{name} has no effect on a path, which trains nothing: leave it out")
     for name, value in job.config.model.items():
         if name not in used and value != job.parser.get_default(f"model.{name}"):
             instead = f"give --{name}" if name in ("l2", "l1") and not of_subsets else "leave it out"

@@ -96,6 +96,12 @@ class PathResult:
         return float(self.values[self.validation.within_one_standard_error])
 
     @property
+    def choice(self) -> dict[str, float]:
+        """Returns this value by the penalty's name, and the other penalty if there is one."""
+        other = {"l1" if self.axis.name == "l2" else "l2": self.axis.other}
+        return {self.axis.name: self.within_one_standard_error, **(other if self.axis.other else {})}
+
+    @property
     def num_nonzero(self) -> list[int]:
         """Returns how many coefficients, over all targets, are not 0 at each value, apart from the intercept's."""
         counts: list[int] = (self.W != 0).sum(dim=(1, 2)).tolist()
@@ -168,10 +174,8 @@ class PathResult:
         if len(values) > 1 and best in (0, len(values) - 1):
             end = "smallest" if best == 0 else "largest"
             lines.append(f"the error is smallest at the {end} {name} that was tried")
-        flags = [f"--model.{name} {values[choice]:.6g}"]
-        if self.axis.other:
-            flags.append(f"--model.{'l1' if name == 'l2' else 'l2'} {self.axis.other:.6g}")
-        return [*lines, f"largest {name} within one standard error of the smallest error: {' '.join(flags)}"]
+        flags = " ".join(f"--model.{penalty} {value:.6g}" for penalty, value in self.choice.items())
+        return [*lines, f"largest {name} within one standard error of the smallest error: {flags}"]
 
     def __str__(self) -> str:
         return without_flags("\n".join(self.lines()))
@@ -244,7 +248,7 @@ def numbers(name: str, given: Any) -> list[float] | None:
     several = list(plain) if isinstance(plain, Iterable) and not isinstance(plain, str | bytes | Mapping) else [plain]
     if not several or not all(is_of(float, each) and 0 <= float(each) < math.inf for each in several):
         raise InputError(
-            f"{name} is {reprlib.repr(plain)}: give --{name} finite numbers, 0 or more, such as [1e-4, 10]"
+            f"{name} is {reprlib.repr(plain)}: give --{name} finite numbers, 0 or more, such as '[1e-4, 10]'"
         )
     return sorted({float(each) for each in several})
 
