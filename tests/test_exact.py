@@ -178,7 +178,7 @@ def test_solve_names_slow_directions(tmp_path: Path) -> None:
     assert "converges slowly" not in level
     assert "No direction is slower than another: --model.momentum 0.9 sets the pace of all." in level
     diverging = linreg("solve", "--model.learning_rate", "3e-8", cwd=tmp_path).stdout
-    assert "is above 2.2165e-08, the largest stable one: descent will diverge;" in diverging
+    assert "is above 2.2165e-08, the largest stable one: a long run will diverge;" in diverging
 
 
 # ---- beside a run ----
@@ -187,7 +187,7 @@ def test_solve_names_slow_directions(tmp_path: Path) -> None:
 def test_unstable_learning_rate_warns(tmp_path: Path) -> None:
     above = linreg("fit", "--model.learning_rate", "2.24e-8", "--trainer.max_epochs", "20", cwd=tmp_path).stdout
     assert "WARNING   learning_rate 2.24e-08 is above 2.2165e-08" in above
-    assert "descent will diverge" in above
+    assert "a long run will diverge" in above
     assert "W will still be more than 1% off when this run ends" in above
     below = linreg("fit", "--model.learning_rate", "2.19e-8", "--trainer.max_epochs", "20", cwd=tmp_path).stdout
     assert "WARNING" not in below
@@ -279,7 +279,7 @@ def test_slow_divergence_is_reported(tmp_path: Path) -> None:
 def test_far_too_large_learning_rate(tmp_path: Path) -> None:
     result = linreg("fit", "--data.batch_size", "100", "--model.learning_rate", "0.01", cwd=tmp_path)
     assert result.code == 3
-    assert "descent will diverge" in result.stdout
+    assert "a long run will diverge" in result.stdout
     assert "W will still be more than 1% off when this run ends" in result.stdout
 
 

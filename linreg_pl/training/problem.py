@@ -105,16 +105,19 @@ class Problem:
     def instability(self, learning_rate: float, momentum: float = 0.0) -> str:
         """Returns a warning if a learning rate is too high, else an empty string.
 
-        A run diverges above the bound of its cycle, or of all rows; with l1, it may. Above the bound of the worst
-        batch, it may converge, because other batches compensate. Above the bound of the mean square, it may converge
-        until a rare row is drawn.
+        A long run diverges above the bound of its cycle, or of all rows; with l1, it may. A short one may end before
+        the steepest error has grown beyond what the others have lost. Above the bound of the worst batch, a run may
+        converge, because other batches compensate. Above the bound of the mean square, it may converge until a rare
+        row is drawn.
         """
         rates, bound = self.stable_learning_rates(momentum), self.largest_stable_learning_rate(momentum)
         if learning_rate <= bound:
             return ""
         surely = learning_rate > rates.get("cycle", rates["full_batch"]) and self.optimum.l1_term is None
         word = "will" if surely else "may"
-        return f"learning_rate {learning_rate:g} is above {bound:.5g}, the largest stable one: descent {word} diverge"
+        return (
+            f"learning_rate {learning_rate:g} is above {bound:.5g}, the largest stable one: a long run {word} diverge"
+        )
 
     def safe_learning_rate(self, momentum: float = 0.0) -> float:
         """Returns the value of `learning_rate="auto"`.
