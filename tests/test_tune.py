@@ -177,7 +177,10 @@ def test_bar_of_half_done_trials(
 def test_two_workers(study: tuple[Path, Result], tmp_path: Path) -> None:
     result = linreg(*STUDY, "--tune.workers", "2", cwd=tmp_path, before=allow_children)
     assert (result.code, result.stderr) == (0, "")
-    assert result.stdout == study[1].stdout
+    ended = re.compile(r"trial \d of 3: ")
+    ours, theirs = (ended.sub("trial: ", each.stdout).splitlines() for each in (result, study[1]))
+    assert sorted(ours) == sorted(theirs), "trials may end in another order"
+    assert ended.findall(result.stdout) == [f"trial {number} of 3: " for number in (1, 2, 3)]
     file = tmp_path / "tune_0/study.json"
     file.write_text(file.read_text().replace('"workers": 2', '"workers": 1'))
     assert_same_study(tmp_path, study[0])
@@ -231,6 +234,35 @@ def test_signal_saves_the_trials(workers: int, tmp_path: Path) -> None:
     assert re.fullmatch(r"interrupted; to go on: \S+ tune --resume tune_0\n", stopped.stderr)
     assert not list(tmp_path.glob("tune_0/lightning_logs/version_*/report.json"))
     assert [max(map(step_of, checkpoints(mark.parent)), default=0) > 0 for mark in begun] == [True] * workers
+
+
+def test_trial_is_not_resumed_alone(study: tuple[Path, Result], tmp_path: Path) -> None:
+    """It would change a finished study."""
+    shutil.copytree(study[0] / "tune_0", tmp_path / "tune_0")
+    run = Path("tune_0/lightning_logs/version_1")
+    listed = linreg("runs", "tune_0", cwd=tmp_path).stdout.splitlines()[1:]
+    assert [line.partition("linreg ")[2] for line in listed] == ["tune --resume tune_0"] * 3
+    for named in (run, run / f"checkpoints/step={step_of(checkpoints(tmp_path / run)[-1])}.ckpt"):
+        refused = linreg("fit", "--resume", str(named), "--trainer.max_epochs", "9", cwd=tmp_path)
+        assert (refused.code, refused.stdout) == (2, "")
+        pattern = rf"linreg: {run}: this run is a trial, .* \S+ tune --resume tune_0, .* by \S+ (fit .*)\n"
+        [command] = re.findall(pattern, refused.stderr)
+    own = linreg(*shlex.split(command), "--trainer.max_epochs", "9", cwd=tmp_path)
+    assert (own.code, own.stderr) == (0, "")
+    assert_same_study(tmp_path, study[0])
+
+
+def test_config_of_a_trial(study: tuple[Path, Result], tmp_path: Path) -> None:
+    """`path` takes the data and the settings of the model that it uses; `tune` takes all that `fit` prints."""
+    config = study[0] / "tune_0/lightning_logs/version_0/config.yaml"
+    result = linreg("path", "--config", str(config), "--l2", "[0, 0.1, 1]", cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    assert "356 rows, 5 folds" in result.stdout
+    (tmp_path / "mine.yaml").write_text(linreg("fit", *DATA, "--print_config", cwd=tmp_path).stdout)
+    refused = linreg("tune", "--config=mine.yaml", cwd=tmp_path)
+    assert (
+        "there is nothing to vary: give a range or a list, such as --tune.learning_rate '[1e-3, 1]'" in refused.stderr
+    )
 
 
 def test_resumed_study_keeps_its_settings(study: tuple[Path, Result], tmp_path: Path) -> None:

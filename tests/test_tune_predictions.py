@@ -1,7 +1,12 @@
 """`linreg tune` before its trials: which combinations are predicted, called divergent, or refused."""
 
+import json
 import math
+import re
+import shlex
+import shutil
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +16,17 @@ import pytest
 import torch
 
 import linreg_pl
+from linreg_pl.cli.study_tables import ended_line, predicted_lines, result_lines
 from linreg_pl.data.table import TableDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tuning.prediction import Prediction
 from linreg_pl.tuning.ranges import TuneSettings
+from linreg_pl.tuning.study import Combination, Study
 from tests.commands import linreg
+from tests.pages import ROOT, blocks
+from tests.printed import assert_same_print
+from tests.runs import DIABETES
 from tests.sabotage import patch
 from tests.test_tune import DATA, results
 
@@ -43,6 +53,9 @@ def test_overfitting_is_no_divergence(tmp_path: Path) -> None:
     result = linreg("tune", *data, *varied, "--tune.trials", "1", cwd=tmp_path, before=one_table_at_a_time)
     assert (result.code, result.stderr) == (0, "")
     assert "diverge" not in result.stdout
+    assert result.stdout.splitlines()[1].split()[:4] == ["learning_rate", "batch_size", "epochs", "steps"]
+    lengths = {tuple(line.split()[1:4]) for line in result.stdout.splitlines() if " … " in line}
+    assert lengths == {("40", "2", "8"), ("20", "2", "16")}
     [trial] = results(tmp_path)["trials"]
     assert trial["low"] <= trial["measured"] <= trial["high"]
 
@@ -65,24 +78,31 @@ def test_without_held_out_rows(tmp_path: Path) -> None:
     assert trials[0]["settings"]["learning_rate"] > 1e-6
     refused = linreg("tune", "--tune.l2", "[0.1, 1]", cwd=tmp_path)
     assert (refused.code, refused.stdout) == (2, "")
-    assert "the least l2 always has the least loss; hold some out with --data.val_fraction 0.2" in refused.stderr
+    assert "the least l2 always has the least loss; only tables can hold some out" in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "there is nothing to vary: give a range or a list, such as --tune.learning_rate"),
-        (("--tune.learning_rate", "[1, 0.1]"), "two numbers are a range, whose first is above 0 and below the second"),
+        ((), "there is nothing to vary: give a range or a list, such as --tune.learning_rate '[1e-3, 1]'"),
+        (("--tune.learning_rate", "[1, 0]"), "two numbers are a range by powers of ten, which can't start at 0 or"),
+        (("--tune.learning_rate", "1"), "--tune.learning_rate: expected a list of numbers, such as '[1, 10]', found 1"),
+        (("--tune.schedule", "fast"), "--tune.schedule: expected a list, such as '[constant, cosine]', found fast"),
+        (
+            ("--tune.l2", "[0]", "--data.val_fraction", "0"),
+            "the least loss; hold some out with --data.val_fraction 0.2",
+        ),
         (("--tune.trials", "0", "--tune.momentum", "[0]"), "trials is 0: give --tune.trials a whole number from 1 on"),
         (("--tune.learning_rate", "[100, 200, 300]"), "every combination is predicted to diverge: give smaller"),
-        (("--tune.momentum", "[0, 2]"), "momentum is 2.0: give --model.momentum a number from 0 up to below 1"),
+        (("--tune.momentum", "[0, 2]"), "momentum is 2.0: give --tune.momentum a number from 0 up to below 1"),
         (("--tune.momentum", "[0]", "--trainer.logger", "false"), "--trainer.logger false keeps no files"),
         (
             ("--tune.momentum", "[0]", "--model.l1", "0.1"),
             "the final loss is predicted only without l1",
         ),
         (("--tune.momentum", "[0]", "--trainer.max_time", "00:00:01:00"), "--trainer.max_time ends trials before"),
-        (("--resume", "tune_7"), "tune_7: this folder is no study, it has no study.json; start one anew"),
+        (("--tune.momentum", "[0]", "--trainer.default_root_dir", str(DIABETES)), ".csv: a file is in the way"),
+        (("--tune.batch_size", "[999]"), "give --tune.batch_size a whole number from 1 to 356"),
     ],
 )
 def test_refused_studies(flags: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -90,6 +110,88 @@ def test_refused_studies(flags: tuple[str, ...], message: str, tmp_path: Path) -
     assert result.code == 2
     assert message in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_study_to_resume(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    for name, message in {
+        "tune_7": "tune_7: there is no such folder; linreg runs lists the runs",
+        "runs": "runs: this folder is no study, it has no study.json; linreg runs lists the studies",
+        "auto": "tune_*: there is no interrupted study to resume; linreg runs lists the studies",
+    }.items():
+        refused = linreg("tune", "--resume", name, cwd=tmp_path)
+        assert (refused.code, refused.stdout, refused.stderr) == (2, "", f"linreg: {message}\n")
+
+
+def test_study_of_changed_rows(tmp_path: Path) -> None:
+    """Trials on other rows are refused; on the same rows, the newest study ends as if it had not stopped."""
+    table, study = tmp_path / "small.csv", tmp_path / "tune_0"
+    rows = [f"{x},7,{x * x % 11}" for x in range(40)]
+    table.write_text("\n".join(["x,seven,y", "1,7,", *rows]) + "\n")
+    data = ("--data", "TableDataModule", "--data.path", "small.csv", "--data.target", "y", "--trainer.max_epochs", "2")
+    varied = ("--tune.momentum", "[0, 0.5, 0.9]", "--model.momentum", "0.3", "--tune.trials", "2")
+    whole = linreg("tune", *data, *varied, cwd=tmp_path)
+    assert (whole.code, len(whole.stderr.splitlines())) == (0, 3)
+    for words in ("--model.momentum 0.3 has no effect", "dropped 1 of 41 rows", "'seven' is constant"):
+        assert whole.stderr.count(words) == 1
+    expected = results(tmp_path)
+
+    (study / "results.json").unlink()
+    shutil.rmtree(study / "lightning_logs/version_1")
+    text = table.read_text()
+    table.write_text(text.replace("3,7,9", "3,7,8"))
+    refused = linreg("tune", "--resume", "tune_0", cwd=tmp_path)
+    assert (refused.code, refused.stdout) == (2, "")
+    assert re.fullmatch("linreg: tune_0: the rows have changed since this study began, .*\n", refused.stderr)
+    assert "\ntune_0" in (listed := linreg("runs", cwd=tmp_path).stdout)
+    assert re.search(r"^tune_0 +interrupted .* \S+ tune --resume tune_0$", listed, re.MULTILINE)
+
+    table.write_text(text)
+    resumed = linreg("tune", "--resume", "auto", "--json", "--tune.workers", "1", cwd=tmp_path)
+    assert resumed.code == 0, resumed.stderr
+    assert [line.partition(":")[0] for line in resumed.stderr.splitlines()] == ["trial 2 of 2"]
+    printed = json.loads(resumed.stdout)
+    assert printed.pop("study") == "tune_0"
+    assert shlex.split(printed.pop("command"))[1:4] == ["fit", "--config", "tune_0/settings.yaml"]
+    assert printed == expected == results(tmp_path)
+    assert re.search(r"^tune_0 +finished ", linreg("runs", cwd=tmp_path).stdout, re.MULTILINE)
+
+
+def test_trials_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    """A line counts those that end within the band of the best."""
+    settings = TuneSettings(momentum=[0.0, 0.5, 0.9])
+    predicted = [Combination({"momentum": m}, 8, 2.0, 5.0 + m, 4.9 + m, 5.1 + m, diverges=False) for m in (0, 0.5, 0.9)]
+    study = Study.chosen(tmp_path, "loss", "", settings, predicted)
+    assert predicted_lines(replace(study, trials=predicted[:1], others=[]))[0].startswith("predicting 1 combination: ")
+    losses = [5.0, 5.08, 5.9]
+    for number, loss in enumerate(losses):
+        study.run(number).mkdir(parents=True)
+        report = {"state": "finished", "global_step": 8, "exact": {"objective": 4.0}, "gap": loss - 4.0}
+        (study.run(number) / "report.json").write_text(json.dumps(report))
+    [line] = [line for line in result_lines(study) if line.startswith("close")]
+    assert line == "close    1 other trial within the 95% band of the best: these can't be told apart"
+    assert ended_line(study, 2) == "trial 3 of 3: momentum 0.9: loss 5.9"
+    apart = replace(study, trials=[replace(each, low=4.95, high=5.05) for each in study.trials])
+    assert not any(line.startswith("close") for line in result_lines(apart))
+
+
+def test_page_shows_the_predictions(tmp_path: Path) -> None:
+    """Some rows of the table in docs/choosing.md, and the trial that is predicted best."""
+    page = (ROOT / "docs/choosing.md").read_text()
+    [command] = [block for block in blocks(page, "sh") if "1e-16" in block]
+    rates = ("--tune.learning_rate", "[1e-16, 1e-11, 1e-9, 1e-7]", "--tune.trials", "1")
+    result = linreg(*shlex.split(command.replace("\\\n", ""))[1:], *rates, cwd=tmp_path)
+    assert (result.code, result.stderr) == (0, "")
+    [trial] = results(tmp_path)["trials"]
+    others = json.loads((tmp_path / "tune_0/study.json").read_text())["others"]
+    rows = re.findall(r"^\| (1e-\d+) \| (.*) \| (\S+) \|$", page, re.MULTILINE)
+    shown = {float(rate): (predicted, measured) for rate, predicted, measured in rows}
+    assert len(shown) == 10
+    assert len(others) == 3
+    for each in (trial, *others):
+        band = "{mean:.6g} | {low:.6g} … {high:.6g}".format_map(each) if not each["diverges"] else "diverges | –"
+        assert_same_print(band, shown[each["settings"]["learning_rate"]][0])
+    assert_same_print(f"{trial['measured']:.6g}", shown[trial["settings"]["learning_rate"]][1])
 
 
 def test_ranges() -> None:
@@ -107,12 +209,14 @@ def test_ranges() -> None:
         6.31e-9,
         1e-8,
     ]
+    assert TuneSettings(learning_rate=[1e-8, 1e-10]).values["learning_rate"] == settings.values["learning_rate"]
+    assert TuneSettings(l2=[0.5, 0.5]).values["l2"] == [0.5]
     assert settings.values["l2"] == [1, 0]
     assert len(settings.combinations()) == 22
     assert settings.combinations()[1] == {"learning_rate": 1e-10, "l2": 0, "momentum": 0}
     with pytest.raises(InputError, match="at most 2000 are possible"):
         TuneSettings(learning_rate=[1e-200, 1e200]).combinations()
-    with pytest.raises(InputError, match="two numbers are a range"):
+    with pytest.raises(InputError, match="two numbers are a range by powers of ten"):
         TuneSettings(l2=[0.0, math.inf])
 
 

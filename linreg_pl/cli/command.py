@@ -23,6 +23,7 @@ from linreg_pl.cli.parser import Parser, refused_class
 from linreg_pl.cli.path import path
 from linreg_pl.cli.saved_settings import with_run_settings
 from linreg_pl.cli.trainer_settings import require_possible
+from linreg_pl.cli.trials import require_no_trial
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError
@@ -35,7 +36,7 @@ class LinregCLI(LightningCLI):
 
     Args:
         args: The command line, without the program.
-        run: Folder of a new run; by default the next free one.
+        run: Folder of the run of a trial, which a study runs.
     """
 
     def __init__(self, args: list[str], run: Path | None = None) -> None:
@@ -149,6 +150,8 @@ class LinregCLI(LightningCLI):
         settings = self.config[command]
         if command == "fit" and settings.get("resume") and self.start.resumption is None:
             raise InputError("resume is set by a config file or the environment: give --resume on the command line")
+        if self.run is None and self.start.run is not None:
+            require_no_trial(self.start.run)
         require_possible(settings.trainer)
         self.resume = settings.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = settings.pop("allow_changed_settings", False)
@@ -224,5 +227,5 @@ class LinregCLI(LightningCLI):
 
 
 def train(args: list[str], run: Path) -> None:
-    """Runs `linreg fit`; a new run is in the folder given."""
+    """Runs `linreg fit` as a trial, whose run is in the folder given."""
     LinregCLI(args, run)

@@ -24,9 +24,11 @@ def writing(place: Path, flag: str) -> Iterator[None]:
     except BrokenPipeError:  # of the terminal, not of the place
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        where = f"{error.filename or place}: nothing can be written there ({reason})"
-        raise InputError(f"{where}; make room, or give {flag} another place") from error
+        where, reason = error.filename or place, error.strerror or str(error)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise InputError(f"{where}: a file is in the way of a folder; give {flag} another place") from error
+        remedy = f"make room, or give {flag} another place"
+        raise InputError(f"{where}: nothing can be written there ({reason}); {remedy}") from error
 
 
 def message_for(error: BaseException, args: Sequence[str] = ()) -> str | None:

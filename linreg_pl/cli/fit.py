@@ -41,6 +41,7 @@ from linreg_pl.training.due import has_end
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.possible_settings import require_possible_callbacks
+from linreg_pl.tuning.study import Study
 
 
 def fit(job: Job) -> None:
@@ -52,6 +53,8 @@ def fit(job: Job) -> None:
         Interrupted: a signal ended the run; it is saved.
     """
     job.data.setup("fit")  # reads the data first: nothing is written for a run that can't begin
+    if job.run is not None:
+        Study.read(job.run.parent.parent).require_same_rows(job.data)
     require_resumable(job)
     require_monitored(as_list(job.config.trainer.callbacks), job.data.holds_out_rows, job.settings.exact)
     require_possible_callbacks(as_list(job.settings.trainer.callbacks), job.data)

@@ -71,7 +71,9 @@ COMMANDS = {
     "runs": Command("List the runs and their states.", has_settings=False),
     "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
     "report": Command("Write a finished run as one HTML page, for others to read.", has_settings=False),
-    "compare": Command("Print a table of finished runs: size, R², RMSE, penalties and steps.", has_settings=False),
+    "compare": Command(
+        "Print a table of finished runs: learning rate, size, loss, R², RMSE, penalties and steps.", has_settings=False
+    ),
     "export": Command("Write a model for other programs: SQL, JSON, ONNX or PyTorch.", has_settings=False),
 }
 
@@ -171,7 +173,8 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
 
 def add_flags_of_tune(parser: LightningArgumentParser) -> None:
     """Adds the flags of a study, and those of its runs."""
-    parser.add_argument("--resume", type=str | None, help="Continue a study: its folder, such as tune_0.")
+    parser.add_argument("--resume", type=str | None, help="Continue a study: auto (the newest), or its folder.")
+    parser.add_argument("--json", action="store_true", help="Print the trials as JSON.")
     parser.add_class_arguments(TuneSettings, "tune")
     add_flags_of_runs(parser)
 
@@ -214,7 +217,7 @@ def add_flags_of_path(parser: LightningArgumentParser) -> None:
         "--l2",
         type=Given,
         default=None,
-        help="Values of l2 to try; two numbers, such as [1e-4, 10], are a range with five values a power of ten.",
+        help="Values of l2 to try; two numbers, such as '[1e-4, 10]', are a range with five values a power of ten.",
     )
     parser.add_argument(
         "--l1",

@@ -50,7 +50,7 @@ class Job:
     start: Start
     allow_changed_settings: bool
     bar: RunBar | None  # at a terminal
-    run: Path | None = None  # folder of a new run; None for the next free one
+    run: Path | None = None  # folder of the run of a trial, which a study runs
     resume: str | None = None  # folder of a study to resume
 
 

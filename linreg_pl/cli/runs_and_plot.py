@@ -10,7 +10,9 @@ from linreg_pl.cli.flags import COMMANDS
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError
 from linreg_pl.runs.durable_files import write_durably
-from linreg_pl.runs.listing import print_runs
+from linreg_pl.runs.folder import RUNS
+from linreg_pl.runs.listing import listing, run_rows
+from linreg_pl.tuning.listing import study_rows
 
 
 class FolderParser(argparse.ArgumentParser):
@@ -33,7 +35,7 @@ def run_folder_command(name: str, args: list[str]) -> None:
         parser.add_argument(
             "folder", nargs="?", default=".", type=Path, help="The folder of lightning_logs (default: .)."
         )
-        print_runs(parser.parse_args(args).folder, as_typed("linreg"))
+        list_runs(parser.parse_args(args).folder)
         return
     many, or_file = "+" if name == "compare" else None, ", or a checkpoint" if name == "export" else ""
     words = f"The run's folder, such as lightning_logs/version_0{or_file}."
@@ -48,6 +50,19 @@ def run_folder_command(name: str, args: list[str]) -> None:
         compare_runs(parser.parse_args(args).RUN)
     else:
         export_command(parser, args)
+
+
+def list_runs(root: Path) -> None:
+    """Prints a line for each run and each study below a folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    typed = as_typed("linreg")
+    rows = [*run_rows(root, typed), *study_rows(root, typed)]
+    if not rows:
+        raise InputError(f"{root / RUNS}: there are no runs; start one with: {typed} fit")
+    print(*listing(rows), sep="\n")
 
 
 def draw_run(run: Path) -> None:

@@ -7,7 +7,9 @@ checkpoint's, and no flag changes it.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
@@ -16,8 +18,9 @@ from linreg_pl.cli.job import Start
 from linreg_pl.cli.names import dumped
 from linreg_pl.errors import InputError
 from linreg_pl.runs.durable_files import write_durably
-from linreg_pl.runs.folder import CONFIG, read_data_settings, read_settings, run_folder, run_of
+from linreg_pl.runs.folder import CONFIG, read_data_settings, run_folder, run_of
 from linreg_pl.runs.resume import checkpoint_at, find_resumption
+from linreg_pl.tuning.listing import find_study
 from linreg_pl.tuning.study import Study
 
 
@@ -38,14 +41,9 @@ def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
             config += ["--model.precondition", "false"]
         return Start(resumption.checkpoint, resumption), [*args[: position + 1], *config, *flags]
     if command == "tune" and resume is not None:
-        study = Study.read(Path(resume))
-        if others := [flag for flag in flags if flag.startswith("-") and flag.split("=")[0] != "--resume"]:
-            raise InputError(f"{others[0]}: a study goes on with its own settings; leave it out, or start another")
-        return Start(), [*args[: position + 1], "--config", str(study.settings), *flags]
-    if command == "tune":
-        return Start(), args
-    if command == "solve" and path is None:
-        return Start(), [*args[: position + 1], *with_posed_problem(flags)]
+        return Start(), [*args[: position + 1], *with_study(flags, find_study(resume, root))]
+    if command in ("solve", "path", "tune") and path is None:
+        return Start(), [*args[: position + 1], *with_shared_settings(flags, command)]
     if command == "fit" or path is None:
         return Start(), args
     checkpoint = checkpoint_at(path)
@@ -60,22 +58,42 @@ def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
     return Start(checkpoint), [*args[: position + 1], *flags]
 
 
-def with_posed_problem(flags: list[str]) -> list[str]:
-    """Returns the flags with data and model in place of a run's config, whose other settings are about training."""
-    replaced = list[str]()
-    for flag, value in zip([*flags, ""], ["", *flags], strict=True):
-        path = Path(flag.removeprefix("--config="))
-        is_config = value in ("--config", "-c") or flag.startswith("--config=")
-        settings = read_settings(path.parent) if is_config and path.name == CONFIG and path.is_file() else {}
-        if "checkpoint_every_n_epochs" not in settings:  # not a run's
-            replaced += [flag] if flag else []
-            continue
-        if not flag.startswith("--config="):
-            replaced.pop()
-        parts = [name for name in ("data", "model") if isinstance(settings.get(name), dict)]
-        for name in parts:
-            replaced += [f"--{name}", dumped(settings[name], default_flow_style=True, width=2**31 - 1)]
-    return replaced
+def with_study(flags: list[str], study: Study) -> list[str]:
+    """Returns the flags with the settings of the study that they resume.
+
+    Raises:
+        InputError: they change its settings.
+    """
+    possible = ("--resume", "--json", "--tune.workers", "--trainer.default_root_dir")
+    if others := [flag for flag in flags if flag.startswith("-") and flag.split("=")[0] not in possible]:
+        raise InputError(f"{others[0]}: a study goes on with its own settings; leave it out, or start another")
+    workers = ["--tune.workers", str(study.workers)]
+    return ["--config", str(study.settings), *workers, *flags, "--resume", str(study.folder)]
+
+
+def with_shared_settings(flags: list[str], command: str) -> list[str]:
+    """Returns the flags with only the settings that a command knows of each config file for `fit` or `tune`."""
+    kept = list[str]()
+    for flag, before in zip(flags, ["", *flags], strict=False):
+        has_name = flag.startswith("--config=")
+        settings = of_training(Path(flag.removeprefix("--config="))) if has_name or before in ("--config", "-c") else {}
+        known = {name: value for name, value in settings.items() if name not in ("resume", "allow_changed_settings")}
+        if command != "tune":
+            used = COMMANDS[command].model or ()
+            model = {name: value for name, value in dict(settings.get("model") or {}).items() if name in used}
+            known = {**({"data": settings["data"]} if "data" in settings else {}), "model": model}
+        text = dumped(known, default_flow_style=True, width=2**31 - 1)
+        kept.append(flag if not settings or known == settings else f"--config={text}" if has_name else text)
+    return kept
+
+
+def of_training(path: Path) -> dict[str, Any]:
+    """Returns the settings in a config file for `fit` or `tune`; none for other files, and for damaged ones."""
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return settings if isinstance(settings, dict) and "checkpoint_every_n_epochs" in settings else {}
 
 
 def named_run(flags: list[str]) -> tuple[str | None, Path | None, Path]:

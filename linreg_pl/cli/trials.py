@@ -13,6 +13,7 @@ from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,28 +21,58 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from linreg_pl.callbacks.interruption import Interrupted, leave_at_signals
 from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.quiet_libraries import silence_libraries
+from linreg_pl.cli.study_tables import ended_line
+from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import Diverged, InputError
-from linreg_pl.runs.folder import remove_unbegun
+from linreg_pl.runs.folder import remove_unbegun, study_of
 from linreg_pl.tuning.study import Study
 
 Train = Callable[[list[str], Path], None]
-"""Runs `linreg fit` with some flags; a new run is in the folder given."""
+"""Runs `linreg fit` with some flags, as the trial whose run is in the folder given."""
 
 
-def run_trials(study: Study, train: Train, show_bar: bool) -> None:
+def require_no_trial(run: Path) -> None:
+    """Refuses to resume the run of a trial by itself.
+
+    Raises:
+        InputError: the run is a trial's.
+    """
+    folder, typed = study_of(run), as_typed("linreg")
+    study = Study.read(folder) if folder is not None else None
+    if study is not None and (number := study.number_of(run)) is not None:
+        raise InputError(
+            f"{run}: this run is a trial, and its study needs it as it is: go on with the study by"
+            f" {study.resume_command(typed)}, or repeat the trial as a run of its own by {study.command(number, typed)}"
+        )
+
+
+def run_trials(study: Study, train: Train, workers: int, show_bar: bool, stream: TextIO) -> None:
     """Runs the trials that have not ended; one under way goes on from its newest checkpoint.
+
+    Args:
+        study: The study.
+        train: Runs one trial.
+        workers: Trials to run at the same time.
+        show_bar: Draw a progress bar, instead of a line for each trial that has ended.
+        stream: Where these lines are printed.
 
     Raises:
         InputError: a trial can't be run.
         Interrupted: a signal ended the program; the trials under way are saved.
     """
     numbers = [number for number in range(len(study.trials)) if not study.has_ended(number)]
+
+    def ended(number: int) -> None:
+        if not show_bar:
+            print(ended_line(study, number), file=stream)
+
     with bar(study) if show_bar else contextlib.nullcontext():
-        if study.workers == 1:
+        if workers == 1:
             for number in numbers:
                 run_trial(study, number, train)
+                ended(number)
         else:
-            run_side_by_side(study, numbers, train)
+            run_side_by_side(study, numbers, train, workers, ended)
 
 
 def run_trial(study: Study, number: int, train: Train) -> None:
@@ -61,23 +92,26 @@ def run_trial(study: Study, number: int, train: Train) -> None:
         train(["fit", *flags, "--trainer.enable_progress_bar", "false"], run)
 
 
-def run_side_by_side(study: Study, numbers: list[int], train: Train) -> None:
-    """Runs trials in processes of their own, `study.workers` at a time; see `run_trials`."""
+def run_side_by_side(
+    study: Study, numbers: list[int], train: Train, workers: int, ended: Callable[[int], None]
+) -> None:
+    """Runs trials in processes of their own, `workers` at a time, and calls `ended` after each; see `run_trials`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["linreg_pl.cli.command"])
     waiting, running = list(numbers), dict[int, BaseProcess]()
     try:
         while waiting or running:
-            while waiting and len(running) < study.workers:
+            while waiting and len(running) < workers:
                 number = waiting.pop(0)
                 process: BaseProcess = context.Process(target=partial(in_process, study, number, train))
                 process.start()
                 running[number] = process
             wait([process.sentinel for process in running.values()])
-            for number, ended in list(running.items()):
-                if ended.exitcode is not None:
+            for number, process in list(running.items()):
+                if process.exitcode is not None:
                     del running[number]
-                    require_ended(study, number, ended.exitcode)
+                    require_ended(study, number, process.exitcode)
+                    ended(number)
     finally:
         for process in running.values():
             process.terminate()  # saves its run

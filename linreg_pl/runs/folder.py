@@ -26,6 +26,7 @@ from linreg_pl.runs.lock import is_locked
 RUNS = "lightning_logs"
 CONFIG = "config.yaml"
 REPORT = "report.json"
+STUDY = "study.json"
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -67,8 +68,16 @@ def run_of(checkpoint: Path) -> Path | None:
     return run if (run / CONFIG).is_file() else None
 
 
+def study_of(run: Path) -> Path | None:
+    """Returns the folder of the study that a run is a trial of; None for other runs."""
+    study = run.resolve().parent.parent
+    with contextlib.suppress(ValueError):  # a study outside the working directory keeps its full name
+        study = study.relative_to(Path.cwd())
+    return study if (study / STUDY).is_file() else None
+
+
 def require_folder(run: Path) -> None:
-    """Checks that a folder exists which should be a run's.
+    """Checks that a folder exists which should be a run's, or a study's.
 
     Raises:
         InputError: it does not.

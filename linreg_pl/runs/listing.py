@@ -1,41 +1,46 @@
 """Lists the runs: how far each is, and the command that continues it."""
 
 import shlex
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import read_checkpoint
-from linreg_pl.runs.folder import all_runs, checkpoints, read_report, read_settings, run_state
+from linreg_pl.runs.folder import all_runs, checkpoints, read_report, read_settings, run_state, study_of
 from linreg_pl.training.checkpoint_contents import Progress
 
+Row = tuple[str, str, str, str, str, str]
 
-def print_runs(root: Path, command: str) -> None:
-    """Prints a line for each run below `root`: folder, state, steps, length, loss ("-" if unknown) and next command.
 
-    Raises:
-        InputError: there is none.
-    """
-    runs = all_runs(root)
-    if not runs:
-        raise InputError(f"{root / 'lightning_logs'}: there are no runs; start one with: {command} fit")
-    lines: list[tuple[str, ...]] = [("run", "state", "step", "of", "loss", "to go on")]
-    for run in runs:
+def run_rows(root: Path, command: str) -> list[Row]:
+    """Returns a row for each run below `root`: folder, state, steps, length, loss ("-" if unknown) and next command."""
+    rows = list[Row]()
+    for run in all_runs(root):
         state, (step, progress) = run_state(run), read_progress(run)
         length = "-" if progress.total_steps in (None, -1) else str(progress.total_steps)
         loss = "-" if progress.loss is None else f"{progress.loss:.6g}"
         _, next_command = next_step(run, state, progress, command)
-        lines.append((str(run), state, str(step), length, loss, next_command))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for name, state, number, length, loss, next_command in lines:
+        rows.append((str(run), state, str(step), length, loss, next_command))
+    return rows
+
+
+def listing(rows: Sequence[Row]) -> list[str]:
+    """Returns the lines of a table of runs, with its heading."""
+    table = [("run", "state", "step", "of", "loss", "to go on"), *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for name, state, number, length, loss, next_command in table:
         numbers = f"{number:>{widths[2]}}  {length:>{widths[3]}}  {loss:>{widths[4]}}"
-        print(f"{name:{widths[0]}}  {state:{widths[1]}}  {numbers}  {next_command}".rstrip())
+        lines.append(f"{name:{widths[0]}}  {state:{widths[1]}}  {numbers}  {next_command}".rstrip())
+    return lines
 
 
 def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[str, str]:
     """Returns (label, command) for the next step: to continue the run, or to predict if its schedule has ended.
 
-    Both are empty for a run that is running, and for one without settings or checkpoints.
+    The run of a trial goes on with its study. Both are empty for a run that is running, and for one without settings or
+    checkpoints.
 
     Args:
         run: Folder of the run.
@@ -44,6 +49,8 @@ def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[
         command: How to type `linreg`.
     """
     resume, flags = f"{command} fit --resume {shlex.quote(str(run))}", ""
+    if state != "running" and (study := study_of(run)):
+        return "go on", f"{command} tune --resume {shlex.quote(str(study))}"
     try:
         settings = read_settings(run)
         model, trainer, data = settings["model"], settings["trainer"], settings["data"]["init_args"]

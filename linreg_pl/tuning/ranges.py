@@ -78,7 +78,8 @@ class TuneSettings:
             InputError: there is nothing to vary, or too much.
         """
         if not all(self.values.values()) or not self.values:
-            raise InputError("there is nothing to vary: give a range or a list, such as --tune.learning_rate [1e-3, 1]")
+            example = "--tune.learning_rate '[1e-3, 1]'"
+            raise InputError(f"there is nothing to vary: give a range or a list, such as {example}")
         count = math.prod(map(len, self.values.values()))
         if count > self.most_combinations:
             raise InputError(
@@ -92,15 +93,15 @@ def spread(name: str, values: list[float] | None, per_decade: int = 5) -> list[f
     """Returns the values between two bounds, `per_decade` in each power of ten, with three digits; a list as it is.
 
     Raises:
-        InputError: the bounds are no range above 0.
+        InputError: a bound is not above 0, or is infinite.
     """
     if values is None or len(values) != 2:
         return values
-    low, high = values
-    if not 0 < low < high < math.inf:
+    low, high = sorted(values)
+    if not 0 < low <= high < math.inf:
         raise InputError(
-            f"--tune.{name} {values}: two numbers are a range, whose first is above 0 and below the second; give three"
-            " or more values, or one, to try these"
+            f"--tune.{name} {values}: two numbers are a range by powers of ten, which can't start at 0 or below; give"
+            " three or more values, or one, to try these"
         )
     count = max(2, 1 + math.ceil(per_decade * (math.log10(high) - math.log10(low)) - 1e-9))
     return [float(f"{value:.3g}") for value in np.geomspace(low, high, count)]

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from linreg_pl.core.expected_loss import ExpectedLoss
+from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError, flag_text
 from linreg_pl.runs.durable_files import write_durably
-from linreg_pl.runs.folder import CONFIG, RUNS, checkpoints, read_report, step_of
+from linreg_pl.runs.folder import CONFIG, RUNS, STUDY, checkpoints, read_report, require_folder, step_of
+from linreg_pl.runs.lock import is_locked
 from linreg_pl.tuning.ranges import TuneSettings
+
+RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Combination:
 
     settings: dict[str, Any]  # by name
     steps: int  # of its run
+    epochs: float
     mean: float | None  # predicted loss; None if it is not finite, like its bounds
     low: float | None
     high: float | None
@@ -54,20 +59,21 @@ class Study:
 
     folder: Path
     loss: str  # name of the loss
+    fingerprint: str  # checksum of the rows; empty if the settings determine them
     workers: int
     trials: list[Combination]  # trial K is run in version_K
     others: list[Combination] = field(default_factory=list)
 
-    FILE = "study.json"
-
     @classmethod
-    def chosen(cls, folder: Path, loss: str, settings: TuneSettings, combinations: Sequence[Combination]) -> Self:
+    def chosen(
+        cls, folder: Path, loss: str, fingerprint: str, settings: TuneSettings, combinations: Sequence[Combination]
+    ) -> Self:
         """Returns the study whose trials are the combinations with the least predicted loss."""
         ranked = sorted(combinations, key=lambda each: each.rank)
         possible = [each for each in ranked if settings.diverging or not each.diverges]
         trials = possible[: settings.trials]
         others = [each for each in ranked if not any(each is trial for trial in trials)]
-        return cls(folder, loss, settings.workers, trials, others)
+        return cls(folder, loss, fingerprint, settings.workers, trials, others)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -76,25 +82,53 @@ class Study:
         Raises:
             InputError: there is none, or its file is damaged.
         """
+        require_folder(folder)
         try:
-            contents = json.loads((folder / cls.FILE).read_text())
+            contents = json.loads((folder / STUDY).read_text())
             trials, others = ([Combination(**each) for each in contents[name]] for name in ("trials", "others"))
-            return cls(folder, contents["loss"], contents["workers"], trials, others)
+            return cls(folder, contents["loss"], contents["fingerprint"], contents["workers"], trials, others)
         except FileNotFoundError as error:
-            raise InputError(f"{folder}: this folder is no study, it has no {cls.FILE}; start one anew") from error
+            raise InputError(
+                f"{folder}: this folder is no study, it has no {STUDY}; linreg runs lists the studies"
+            ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / cls.FILE}: the study's file is damaged; start the study anew") from error
+            raise InputError(f"{folder / STUDY}: the study's file is damaged; start the study anew") from error
+
+    def require_same_rows(self, data: BatchDataModule) -> None:
+        """Checks that a trial's rows are those of the other trials.
+
+        Raises:
+            InputError: they have changed since the study began.
+        """
+        if data.fingerprint != self.fingerprint:
+            raise InputError(
+                f"{self.folder}: the rows have changed since this study began, and its trials can't be compared on"
+                " others: restore them, or start another study"
+            )
 
     def write(self, settings: str) -> None:
         """Writes the study's files; `settings` are those that all trials share, as YAML."""
         write_durably(self.settings, settings.encode())
         contents = {
             "loss": self.loss,
+            "fingerprint": self.fingerprint,
             "workers": self.workers,
             "trials": [asdict(trial) for trial in self.trials],
             "others": [asdict(other) for other in self.others],
         }
-        write_durably(self.folder / self.FILE, (json.dumps(contents, indent=2) + "\n").encode())
+        write_durably(self.folder / STUDY, (json.dumps(contents, indent=2) + "\n").encode())
+
+    @property
+    def combinations(self) -> list[Combination]:
+        """Returns all combinations, the trials first."""
+        return [*self.trials, *self.others]
+
+    @property
+    def state(self) -> str:
+        """Returns `running`, `finished` or `interrupted`."""
+        if is_locked(self.folder):
+            return "running"
+        return "finished" if (self.folder / RESULTS).is_file() else "interrupted"
 
     @property
     def settings(self) -> Path:
@@ -105,10 +139,18 @@ class Study:
         """Returns the folder of a trial's run."""
         return self.folder / RUNS / f"version_{number}"
 
+    def number_of(self, run: Path) -> int | None:
+        """Returns the number of the trial whose run is in a folder; None if there is none."""
+        return next((k for k in range(len(self.trials)) if self.run(k).resolve() == run.resolve()), None)
+
     def command(self, number: int, program: str) -> str:
         """Returns the command that repeats a trial, as it is typed."""
         flags = [flag_text(text) for text in self.trials[number].flags]
         return " ".join([program, "fit", "--config", shlex.quote(str(self.settings)), *flags])
+
+    def resume_command(self, program: str) -> str:
+        """Returns the command that goes on with the study, as it is typed."""
+        return f"{program} tune --resume {shlex.quote(str(self.folder))}"
 
     def steps_taken(self, number: int) -> int:
         """Returns how far a trial is, by its newest checkpoint."""
@@ -137,26 +179,15 @@ class Study:
         number = min(range(len(self.trials)), key=self.measured)
         return number if math.isfinite(self.measured(number)) else None
 
-    def write_results(self) -> None:
-        """Writes what was predicted and measured."""
-        results = [
+    def results(self) -> dict[str, Any]:
+        """Returns what was predicted and measured, with None for what is not finite."""
+        trials = [
             {**asdict(trial), "measured": loss if math.isfinite(loss) else None, "run": str(self.run(number).name)}
             for number, trial in enumerate(self.trials)
             for loss in [self.measured(number)]
         ]
-        contents = {"loss": self.loss, "best": self.best(), "trials": results}
-        write_durably(self.folder / "results.json", (json.dumps(contents, indent=2) + "\n").encode())
+        return {"loss": self.loss, "best": self.best(), "trials": trials}
 
-
-def new_folder(root: Path) -> Path:
-    """Makes the folder of a new study below `root`, with the next free number."""
-    root.mkdir(parents=True, exist_ok=True)
-    number = 0
-    while True:
-        folder = root / f"tune_{number}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
+    def write_results(self) -> None:
+        """Writes what was predicted and measured."""
+        write_durably(self.folder / RESULTS, (json.dumps(self.results(), indent=2) + "\n").encode())
