@@ -178,6 +178,14 @@ def test_l1_of_almost_0() -> None:
     assert list(result.coefficients(0).values()) == pytest.approx(expected)
 
 
+def test_refused_value_from_python() -> None:
+    """A list is quoted for a shell only."""
+    with pytest.raises(InputError, match=r"^l2 is -1: give l2 finite numbers, 0 or more, such as \[1e-4, 10\]$"):
+        linreg_pl.path(str(TABLE), "progression", l2=-1)
+    with pytest.raises(InputError, match=r"^l2 is -1: give --l2 finite numbers, 0 or more, such as '\[1e-4, 10\]'$"):
+        axis_of(-1, None)
+
+
 def test_settings_without_effect() -> None:
     with pytest.raises(InputError, match="momentum"):
         linreg_pl.path(str(TABLE), "progression", momentum=0.9)
