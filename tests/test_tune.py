@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, SESSION_START_I
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from linreg_pl.callbacks.checkpoints import EpochCheckpoints
-from linreg_pl.cli.trials import bar
+from linreg_pl.cli.trials import bar, run_trials
 from linreg_pl.runs.folder import checkpoints, step_of
 from linreg_pl.tuning.study import Study
-from tests.commands import Result, linreg, start
+from tests.commands import Result, Running, linreg, start
 from tests.runs import DIABETES, curves, equal, newest
 from tests.sabotage import patch
 
@@ -154,7 +155,7 @@ def test_hparams_show_all_trials(study: tuple[Path, Result]) -> None:
 def test_bar_of_half_done_trials(
     study: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One trial has ended, one is at its middle, one has not begun: half of the bar is full."""
+    """One trial has ended, one is at its middle and goes on from there, one has not begun: half of the bar is full."""
     shutil.copytree(study[0] / "tune_0", tmp_path, dirs_exist_ok=True)
     half_done = Study.read(tmp_path)
     steps = half_done.trials[1].steps
@@ -172,6 +173,12 @@ def test_bar_of_half_done_trials(
     lengths = [sum(len(text) for style, text in spans if (style == spans[0][0]) is full) for full in (True, False)]
     assert sum(lengths) > 40
     assert abs(lengths[0] - lengths[1]) <= 1
+    trained = list[list[str]]()
+    run_trials(half_done, lambda args, run: trained.append(args[:3]), workers=1, show_bar=True, stream=sys.stdout)
+    assert trained == [
+        ["fit", "--resume", str(half_done.run(1))],
+        ["fit", "--config", str(half_done.settings)],
+    ]
 
 
 def test_two_workers(study: tuple[Path, Result], tmp_path: Path) -> None:
@@ -188,30 +195,39 @@ def test_two_workers(study: tuple[Path, Result], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_kills(workers: int, study: tuple[Path, Result], tmp_path: Path, torture: bool) -> None:
-    """A study that is killed anywhere goes on within the trials under way, and ends with the same bits and choice."""
-    flags = ("--tune.workers", str(workers))
-    chance, kills, number, longest = random.Random(workers), 0, 0, 10.0
-    while kills < (100 if torture else 3):
-        (folder := tmp_path / str(number)).mkdir()
-        number += 1
+    """A study that is killed five times, anywhere, goes on within the trials under way: same bits, same choice."""
+    steps = sum(trial.steps for trial in Study.read(study[0] / "tune_0").trials)
+    chance, kills, wanted = random.Random(workers), 0, 100 if torture else 5
+    while kills < wanted:
+        (folder := tmp_path / str(kills)).mkdir()
+        most = min(kills + 5, wanted)
         while not (folder / "tune_0/results.json").exists():
             begun = (folder / "tune_0/study.json").exists()
             if not begun:
                 shutil.rmtree(folder / "tune_0", ignore_errors=True)
-            command = ("tune", "--resume", "tune_0") if begun else (*STUDY, *flags)
-            began = time.monotonic()
-            running = start(*command, cwd=folder, before=fork_workers)
-            running.process.join(chance.uniform(0, longest))
-            running.process.kill()
+            command = ("tune", "--resume", "tune_0") if begun else STUDY
+            running = start(*command, "--tune.workers", str(workers), cwd=folder, before=fork_workers)
+            if kills < most:
+                kill_at(running, folder / "tune_0", chance.uniform(0, steps), chance.uniform(0, 0.3))
             result = running.wait()
             assert result.code in (0, -signal.SIGKILL), result.stderr
-            kills += result.code != 0 and (folder / "tune_0/study.json").exists()  # earlier, there is nothing to resume
-            if result.code == 0 and not begun:  # a whole study: a resumed one may be too short to begin another
-                longest = min(longest, time.monotonic() - began)
+            kills += result.code != 0 and (folder / "tune_0/study.json").exists()  # else there is nothing to resume
         file = folder / "tune_0/study.json"
         file.write_text(file.read_text().replace(f'"workers": {workers}', '"workers": 1'))
         assert_same_study(folder, study[0])
         shutil.rmtree(folder)
+
+
+def kill_at(running: Running, folder: Path, steps: float, seconds: float) -> None:
+    """Kills a study some seconds after its trials have taken so many steps in all, as their checkpoints say."""
+    while running.process.exitcode is None:
+        if (folder / "study.json").exists():
+            study = Study.read(folder)
+            if sum(map(study.steps_taken, range(len(study.trials)))) >= steps:
+                break
+        time.sleep(0.02)
+    running.process.join(seconds)
+    running.process.kill()
 
 
 def save_nothing_that_is_due() -> None:
