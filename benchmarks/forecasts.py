@@ -5,6 +5,7 @@ within the band    of the runs that are predicted not to diverge, those whose lo
 foretold           the runs of which it is right whether they diverge, that is, end with a larger J over the rows to fit
                    than they start with
 near the bound     the same at 0.9 to 1.1 of the largest stable learning rate; the others have 1e-4 to 3 times it
+the bound alone    the same, if the runs above the largest stable learning rate were those that diverge
 
 Each run has its own held-out rows and its own order of the rows. Last, some settings are run with many orders and the
 same held-out rows. Without a bias the mean of (measured - predicted) / deviation of the band is 0.
@@ -93,6 +94,7 @@ class Ended:
     should_diverge: bool
     measured: float
     diverged: bool
+    is_above_bound: bool
 
     @property
     def is_foretold(self) -> bool:
@@ -122,14 +124,16 @@ def ended(
         settings = {**settings, "learning_rate": share * bound}
     model = linreg_pl.LinearRegression(*sizes, **settings)
     prediction = Prediction(model, module, max_epochs * module.steps_per_epoch)
-    problem, loss = model.problem(module), prediction.loss()
+    problem = model.problem(module)
+    is_above_bound = model.learning_rate > problem.largest_stable_learning_rate(model.momentum)
     try:
         run = linreg_pl.fit(table.rows, target=table.targets, max_epochs=max_epochs, **data, **settings)
     except Diverged:
-        return Ended(loss, prediction.diverges(), math.inf, diverged=True)
-    at_start, at_end = (problem.gap(problem.errors(each.W, each.b)) for each in (model, run))
-    measured = float(run.trainer.callback_metrics["val/mse"])
-    return Ended(loss, prediction.diverges(), measured, diverged=not at_end <= at_start)
+        measured, diverged = math.inf, True
+    else:
+        at_start, at_end = (problem.gap(problem.errors(each.W, each.b)) for each in (model, run))
+        measured, diverged = float(run.trainer.callback_metrics["val/mse"]), not at_end <= at_start
+    return Ended(prediction.loss(), prediction.diverges(), measured, diverged, is_above_bound)
 
 
 def drawn(table: Table, seed: int, shares: tuple[float, float]) -> Ended:
@@ -167,6 +171,16 @@ def measured(num_runs: int) -> Runs:
     return runs
 
 
+def share_of(are_right: Sequence[bool]) -> str:
+    """Returns how many of them are right, as a cell."""
+    return f"{f'{sum(are_right)} of {len(are_right)}, {np.mean(are_right):.1%}':>20}"
+
+
+def by_bound(runs: Sequence[Ended]) -> str:
+    """Returns of how many runs the bound alone is right, as a cell."""
+    return share_of([run.is_above_bound == run.diverged for run in runs])
+
+
 def line(name: str, anywhere: Sequence[Ended], near: Sequence[Ended]) -> str:
     """Returns a line of the page: of how many runs each of the three is true."""
     counted = (
@@ -174,8 +188,7 @@ def line(name: str, anywhere: Sequence[Ended], near: Sequence[Ended]) -> str:
         [run.is_foretold for run in anywhere],
         [run.is_foretold for run in near],
     )
-    cells = [f"{sum(each)} of {len(each)}, {np.mean(each):.1%}" for each in counted]
-    return f"{name:40}" + "".join(f"{cell:>20}" for cell in cells)
+    return f"{name:40}" + "".join(map(share_of, counted))
 
 
 def biases(orders: int) -> list[str]:
@@ -207,6 +220,7 @@ def page(flags: argparse.Namespace) -> Page:
         f"{'':40}{'within the band':>20}{'foretold':>20}{'near the bound':>20}",
         *(line(name, *both) for name, both in runs.items()),
         line("all", anywhere, near),
+        f"{'the bound alone':60}{by_bound(anywhere)}{by_bound(near)}",
         f"{'target':40}" + "".join(f"{target:>20}" for target in TARGETS),
         "",
         f"diabetes, {flags.orders} orders of the rows: (measured - predicted) / deviation of the band, ± s.e.",

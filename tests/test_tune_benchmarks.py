@@ -23,7 +23,7 @@ def test_page_of_forecasts(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.set_num_threads(threads)
     [total] = [line for line in page.lines if line.startswith("all ")]
     assert total.count(" of 6, ") >= 2
-    for words in ("diamonds", "made: heavy tails", "target", "learning_rate 0.1, momentum 0.5"):
+    for words in ("diamonds", "made: heavy tails", "the bound alone", "learning_rate 0.1, momentum 0.5"):
         assert words in str(page)
 
 
@@ -31,13 +31,14 @@ def test_counts_of_forecasts() -> None:
     """A run that is to diverge has no place in a band; one that diverges against the prediction is outside of it."""
     low, high = (ExpectedLoss(mean, mean - 1, mean + 1) for mean in (1.0, 99.0))
     runs = [
-        forecasts.Ended(low, False, 1.5, False),
-        forecasts.Ended(low, False, 3.0, False),
-        forecasts.Ended(high, True, 1.5, False),
-        forecasts.Ended(low, False, np.inf, True),
+        forecasts.Ended(low, False, 1.5, False, True),
+        forecasts.Ended(low, False, 3.0, False, True),
+        forecasts.Ended(high, True, 1.5, False, True),
+        forecasts.Ended(low, False, np.inf, True, True),
     ]
     cells = forecasts.line("all", runs, runs[:1]).split("   ")
     assert [cell.strip() for cell in cells if "of" in cell] == ["1 of 3, 33.3%", "2 of 4, 50.0%", "1 of 1, 100.0%"]
+    assert forecasts.by_bound(runs).strip() == "1 of 4, 25.0%"
     assert runs[1].deviations == pytest.approx(2 * 1.96)
 
 
