@@ -147,6 +147,8 @@ def test_study_of_changed_rows(tmp_path: Path) -> None:
     assert re.search(r"^tune_0 +interrupted .* \S+ tune --resume tune_0$", listed, re.MULTILINE)
 
     table.write_text(text)
+    (tmp_path / "tune_1").mkdir()
+    (tmp_path / "tune_1/study.json").write_text("{")
     resumed = linreg("tune", "--resume", "auto", "--json", "--tune.workers", "1", cwd=tmp_path)
     assert resumed.code == 0, resumed.stderr
     assert [line.partition(":")[0] for line in resumed.stderr.splitlines()] == ["trial 2 of 2"]
@@ -154,7 +156,9 @@ def test_study_of_changed_rows(tmp_path: Path) -> None:
     assert printed.pop("study") == "tune_0"
     assert shlex.split(printed.pop("command"))[1:4] == ["fit", "--config", "tune_0/settings.yaml"]
     assert printed == expected == results(tmp_path)
-    assert re.search(r"^tune_0 +finished ", linreg("runs", cwd=tmp_path).stdout, re.MULTILINE)
+    listed_rows = [line.split()[:5] for line in linreg("runs", cwd=tmp_path).stdout.splitlines()[1:]]
+    least = min(trial["measured"] for trial in expected["trials"])
+    assert listed_rows == [["tune_0", "finished", "4", "4", f"{least:.6g}"], ["tune_1", "damaged", "-", "-", "-"]]
 
 
 def test_trials_that_cannot_be_told_apart(tmp_path: Path) -> None:

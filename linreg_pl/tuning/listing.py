@@ -9,10 +9,16 @@ from linreg_pl.runs.listing import Row
 from linreg_pl.tuning.study import Study
 
 
-def all_studies(root: Path) -> list[Path]:
-    """Returns the folders of all studies below `root`, oldest first."""
-    names = {path.parent: re.fullmatch(r"tune_(\d+)", path.parent.name) for path in root.glob(f"tune_*/{STUDY}")}
-    return sorted((path for path, match in names.items() if match), key=lambda path: int(path.name[5:]))
+def all_studies(root: Path) -> dict[Path, Study | None]:
+    """Returns all studies below `root` by their folders, oldest first; None for one whose file is damaged."""
+    folders = [path.parent for path in root.glob(f"tune_*/{STUDY}") if re.fullmatch(r"tune_\d+", path.parent.name)]
+    studies = dict[Path, Study | None]()
+    for folder in sorted(folders, key=lambda folder: int(folder.name.removeprefix("tune_"))):
+        try:
+            studies[folder] = Study.read(folder)
+        except InputError:
+            studies[folder] = None
+    return studies
 
 
 def find_study(name: str, root: Path) -> Study:
@@ -23,7 +29,7 @@ def find_study(name: str, root: Path) -> Study:
     """
     if name != "auto":
         return Study.read(Path(name))
-    waiting = [study for study in map(Study.read, all_studies(root)) if study.state == "interrupted"]
+    waiting = [study for study in all_studies(root).values() if study is not None and study.state == "interrupted"]
     if not waiting:
         raise InputError(f"{root / 'tune_*'}: there is no interrupted study to resume; linreg runs lists the studies")
     return waiting[-1]
@@ -32,10 +38,8 @@ def find_study(name: str, root: Path) -> Study:
 def study_rows(root: Path, command: str) -> list[Row]:
     """Returns a row for each study below `root`, as `run_rows` does for a run: the loss is the least measured one."""
     rows = list[Row]()
-    for folder in all_studies(root):
-        try:
-            study = Study.read(folder)
-        except InputError:
+    for folder, study in all_studies(root).items():
+        if study is None:
             rows.append((str(folder), "damaged", "-", "-", "-", ""))
             continue
         best, numbers = study.best(), range(len(study.trials))
