@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 
 from linreg_pl.data.argument_types import check_types
 from linreg_pl.data.base import BatchDataModule
-from linreg_pl.data.table.arrays import joined
+from linreg_pl.data.table.arrays import as_matrix, joined
 from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream
 from linreg_pl.errors import InputError, quoted, repeated
@@ -61,6 +61,7 @@ def table_of(
         names = [label for label, values in arrays.items() if values is not None]
         raise InputError(f"X is a file, so {quoted(names)} must be the name of a column in it")
     if not is_file and not isinstance(X, ArrowStream) and target is not None:
+        as_matrix(X, "X")  # names what is no array, such as a dictionary
         raise InputError(f"target is {target!r}, but X is an array without names: give the targets as y")
     if not is_file and (unused := sorted(settings.keys() & {"delimiter", "encoding", "column_names"})):
         raise InputError(f"{quoted(unused)}: this setting is for CSV files, and X is in memory; leave it out")
@@ -102,6 +103,7 @@ def separated(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[d
     for name in settings:
         if name not in of_model | of_data:
             nearest = suggestion(name, known) or ": see LinearRegression and TableDataModule"
+            nearest = ": give it to linreg_pl.solve" if name in ("robust", "cluster") else nearest
             raise InputError(f"{name} is no setting of the model or of the data{nearest}")
     model = {name: value for name, value in settings.items() if name in of_model}
     return model, {name: value for name, value in settings.items() if name in of_data}
@@ -129,6 +131,6 @@ def trainer_arguments(trainer: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def suggestion(name: str, known: Sequence[str]) -> str:
     """Returns a question for the known name that is most like another, nothing if none is like it."""
-    alike = {"alpha": "l2", "sample_weight": "weights"}  # scikit-learn's names
+    alike = {"alpha": "l2", "lambda_": "l2", "lr": "learning_rate", "sample_weight": "weights"}  # as others call them
     near = [alike[name]] if alike.get(name) in known else get_close_matches(name.lower(), known, 1, cutoff=0.7)
     return f"; did you mean {near[0]}?" if near else ""

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import yaml
+
 
 class InputError(ValueError):
     """Raised for input that can't be used.
@@ -44,16 +46,22 @@ def named_arguments() -> Iterator[None]:
 
 
 def without_flags(message: str) -> str:
-    """Returns a message with arguments in place of flags: `missing='mean'` for `--data.missing mean`."""
+    """Returns a message with arguments in place of flags: `missing='mean'` for `--data.missing mean`.
+
+    A list that a shell needs quoted, as in `--data.exclude '[a]'`, becomes Python's.
+    """
 
     def argument(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
         name = {"path": "X", "weight": "weights", "folds.count": "folds"}.get(name, name.removeprefix("folds."))
         if value is None or match["trainer"]:  # "devices 2 is not possible here"
             return match[0].replace(f"--{match['trainer']}.", "") if match["trainer"] else name
+        if value[0] == "'":
+            return f"{name}={yaml.safe_load(value[1:-1]) if value[1] == '[' else value}"
         return f"{name}={value.title() if value in ('true', 'false') else value if value[0].isdigit() else repr(value)}"
 
-    value = r"(?: (?P<value>true|false|auto|mean|drop|missing|other|\d+(?:\.\d+)?(?:e[+-]?\d+)?)\b)?"
+    words = r"true|false|auto|mean|drop|missing|other|\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+    value = rf"(?: (?P<value>'[^']+'|(?:{words})\b))?"
     prefix = r"(?<![\w-])--(?:(?:data|model|(?P<trainer>trainer))\.)?(?=\w)|\b(?=folds\.)"
     flag = rf"(?:{prefix})(?P<name>(?:folds\.)?\w+){value}"
     message = re.sub(r"'(\[[\d.,e+ -]*\])'", r"\1", message)  # a list that a shell needs quoted

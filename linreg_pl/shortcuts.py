@@ -13,6 +13,7 @@ from linreg_pl.arguments import separated, table_of, trainer_arguments
 from linreg_pl.core.robust import Robust
 from linreg_pl.core.subsets import CriterionName
 from linreg_pl.data.folds import FoldPlan
+from linreg_pl.data.remarks import log_remarks
 from linreg_pl.errors import InputError, named_arguments, quoted
 from linreg_pl.exact.path import PathResult, Values, cross_validated_path
 from linreg_pl.exact.solution import Solution, require_robust
@@ -121,6 +122,7 @@ def solve(
         data = table_of(X, y, weights, target, data_settings, cluster=cluster)
         require_robust(data, robust, data.groups)
         data.setup("solve")
+        log_remarks(data)
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
         return solve_exactly(data, model, robust, data.groups)
 
@@ -170,6 +172,7 @@ def path(
         data = table_of(X, y, weights, target, data_settings, by=by)
         plan = FoldPlan(int(folds), data.groups, in_order, int(seed))
         data.setup("path")
+        log_remarks(data)
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
         return cross_validated_path(data, model.settings, plan, l2, l1)
 
@@ -218,6 +221,7 @@ def subsets(
         data = table_of(X, y, weights, target, data_settings, by=by)
         plan = FoldPlan(int(folds), data.groups, in_order, int(seed))
         data.setup("path")
+        log_remarks(data)
         model = LinearRegression(data.num_features, data.num_targets, **model_settings)
         return searched_subsets(data, model.settings, plan, search, criterion)
 

@@ -222,10 +222,10 @@ class ExactRegressor(BaseRegressor):
         return self._add(triangle_of([tuple(rows)], center_of(*rows)), log_weights, y.shape[1:], is_first)
 
     def merge(self, other: "ExactRegressor") -> Self:
-        """Adds the rows of another fitted estimator; the result is that of `fit` on the rows of both.
+        """Adds the rows of another fitted estimator to this one's, and returns it: as `fit` on the rows of both.
 
         Raises:
-            ValueError: the columns of the other differ, or one of the two is not fitted.
+            ValueError: the columns or the settings of the other differ, or one of the two is not fitted.
 
         >>> first, second = ExactRegressor().fit([[-1], [1]], [0, 2]), ExactRegressor().fit([[-1], [1]], [2, 4])
         >>> round(first.merge(second).intercept_, 6)
@@ -237,6 +237,8 @@ class ExactRegressor(BaseRegressor):
             raise InputError(
                 f"can't merge: one has the columns {self._feature_names}, the other {other._feature_names}"
             )
+        if other.get_params() != self.get_params():
+            raise InputError(f"can't merge: one has the settings {self.get_params()}, the other {other.get_params()}")
         return self._add(other.triangle_, other._log_weights, np.shape(other.intercept_), is_first=False)
 
     def _add(self, triangle: Triangle, log_weights: float, shape: tuple[int, ...], is_first: bool) -> Self:

@@ -17,6 +17,7 @@ import torch
 import linreg_pl
 from linreg_pl import ArrayDataModule, InputError, LinearRegression, Solution, TableDataModule
 from tests.commands import linreg
+from tests.trainers import plain_trainer
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 3)) * [1, 10, 0.1] + [0, 5, 100]
@@ -37,7 +38,7 @@ ARRAYS: dict[str, tuple[Any, Any, list[str]]] = {
     "column-major": (np.asfortranarray(X), Y[:, None], ["x0", "x1", "x2"]),
     "tensor": (torch.from_numpy(X).requires_grad_(), torch.from_numpy(Y), ["x0", "x1", "x2"]),
     "lists": (X.tolist(), Y.tolist(), ["x0", "x1", "x2"]),
-    "pandas": (pd.DataFrame(X, columns=list("abc"), index=range(5, 65)), pd.Series(Y), list("abc")),
+    "pandas": (pd.DataFrame(X, columns=list("abc"), index=range(5, 65)), pd.Series(Y, index=range(5, 65)), list("abc")),
     "pandas, array": (pd.DataFrame(X, columns=list("abc")), Y, list("abc")),
     "numbered pandas": (pd.DataFrame(X), Y, ["0", "1", "2"]),
     "polars": (pl.DataFrame(X, schema=list("abc")), pl.Series(Y), list("abc")),
@@ -168,13 +169,19 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "no rows": (X[:0], Y[:0], {}, "X has no rows"),
     "no columns": (pd.DataFrame(index=range(60)), Y, {}, "X has no columns"),
     "texts": (X, ["a", "b"] * 30, {}, "y has texts"),
+    "dict with a target": ({"a": Y}, "a", {}, r"a frame is pandas\.DataFrame\(X\)"),
+    "name elsewhere": (X, Y, {"lr": 0.1}, "did you mean learning_rate"),
+    "other index": (pd.DataFrame(X), pd.Series(Y, index=range(1, 61)), {}, "X and y have different indexes"),
+    "target without values": (X, Y * np.nan, {}, "column 'y': no row of 60 has a value: leave it out, or predict"),
+    "no values but means": (X, Y * np.nan, {"missing": "mean"}, "no row has a target and a weight above 0"),
+    "odd text": (pd.DataFrame({"a": ["3", "4", "ground"] * 20}), Y, {}, r"give categorical=\['a'\], missing_values=\["),
     "dict": ({"a": Y}, Y, {}, r"a frame is pandas\.DataFrame\(X\)"),
     "lazy": (pl.LazyFrame({"a": Y}), Y, {}, r"collect it: X\.collect\(\)"),
     "no number": (X, Y, {"l2": "x"}, "^l2 is 'x': give a number or 'auto'$"),
     "negative": (X, Y, {"l2": -1}, "^l2 is -1.0: give l2 a finite number"),
     "batch": (X, Y, {"batch_size": 0}, "give batch_size a whole number from 1 to 60$"),
     "no column": (pd.DataFrame({"a": Y}), "b", {}, "^the DataFrame: there is no column 'b'; it has 'a'$"),
-    "no value": (np.array([[np.nan, 1.0]] * 2), [1.0, 2.0], {}, "give missing='mean' or missing='drop'$"),
+    "no value": (np.array([[np.nan, 1.0]] * 2), [1.0, 2.0], {}, "column 'x0': no row of 2 has a value: leave it out"),
     "dashes in a name": ("my--path.csv", "y", {}, "^my--path.csv: there is no such file; give X a table$"),
     "no file": ("no.csv", "y", {}, "^no.csv: there is no such file; give X a table$"),
 }
@@ -189,6 +196,22 @@ def test_refused_in_one_sentence(case: str) -> None:
         assert len(str(refused.value)) < 300
 
 
+def test_dropped_rows_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """By each way to fit, also under a plain trainer."""
+    x = X.copy()
+    x[:9, 0] = np.nan
+    data = linreg_pl.ArrayDataModule(x, Y)
+    for use in (
+        lambda: linreg_pl.solve(x, Y),
+        lambda: linreg_pl.fit(x, Y),
+        lambda: linreg_pl.path(x, Y),
+        lambda: plain_trainer(2).fit(linreg_pl.LinearRegression(3), datamodule=data),
+    ):
+        caplog.clear()
+        use()
+        assert caplog.text.count("dropped 9 of 60 rows with a missing value: 'x0' in 9") == 1
+
+
 def test_wrong_rows_to_predict() -> None:
     solution = linreg_pl.solve(pd.DataFrame(X, columns=list("abc")), Y)
     with pytest.raises(InputError, match=r"X has shape \(60, 2\), but the fit has 3 columns"):
@@ -197,6 +220,12 @@ def test_wrong_rows_to_predict() -> None:
         solution.predict(pd.DataFrame(X[:, :2], columns=list("ab")))
     with pytest.raises(InputError, match="between 0 and 1"):
         solution.predict(X, interval=95)
+    with pytest.raises(InputError, match=r"X has shape \(3,\), .*one row is X\[None\], of shape \(1, 3\)"):
+        solution.predict(X[0])
+    with pytest.raises(InputError, match="there is no interval, as l1 leaves no standard errors"):
+        linreg_pl.solve(X, Y, l1=0.1).predict(X, interval=0.95)
+    with pytest.raises(InputError, match=r"robust is no setting .*: give it to linreg_pl\.solve"):
+        linreg_pl.fit(X, Y, robust="HC3")
     frame = pd.DataFrame(X, columns=list("abc"))
     with pytest.raises(InputError, match=r"X\.to_frame\(\)\.T is one of one row"):
         solution.predict(frame.iloc[0])

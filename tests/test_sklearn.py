@@ -142,6 +142,7 @@ def test_refused_rows_change_nothing() -> None:
         (estimator.merge, (ExactRegressor().fit(renamed, Y),), "one has the columns"),
         (estimator.merge, (ExactRegressor().fit(frame, Y2),), "a row of y has shape"),
         (estimator.merge, (ExactRegressor(),), "not fitted"),
+        (estimator.merge, (ExactRegressor(l2=3.0).fit(frame, Y),), "one has the settings"),
         (ExactRegressor().merge, (estimator,), "not fitted"),
         (ExactRegressor(l2=-1).fit, (X, Y), "l2 is -1"),
         (ExactRegressor().fit, (X, Y, 0 * W), "non-zero"),

@@ -63,7 +63,7 @@ class Curves(AtPoints):
         if self._points:
             draw(trainer, self._points)
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
+            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:  # others have no file
                 self._declare(trainer, logger)
 
     def _declare(self, trainer: Trainer, logger: TensorBoardLogger) -> None:

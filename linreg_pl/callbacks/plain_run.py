@@ -1,6 +1,7 @@
 """Completes the callbacks of a plain trainer, so that its runs have the command's curves.
 
-Prints nothing. Logs warnings of what the rows leave undetermined, and of a learning rate that is too high.
+Prints nothing. Logs how the data is read, where the user should know, and warnings of what the rows leave undetermined,
+and of a learning rate that is too high.
 """
 
 import logging
@@ -11,6 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from linreg_pl.callbacks.curves import Curves
 from linreg_pl.callbacks.exact_answer import ExactAnswer, StopRule
 from linreg_pl.callbacks.monitored_values import MonitoredValues
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.remarks import log_remarks
 from linreg_pl.training.coefficient_names import trained_module
 
 
@@ -27,6 +30,8 @@ class PlainGap(ExactAnswer):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Solves the problem, and warns of what the user should know."""
+        if trainer.is_global_zero and isinstance(trainer.datamodule, BatchDataModule):  # type: ignore[attr-defined]
+            log_remarks(trainer.datamodule)  # type: ignore[attr-defined]
         if trained_module(trainer).may_measure_gap:
             self.solve(trainer)
             for warning in self.warnings(trainer) if trainer.is_global_zero else ():

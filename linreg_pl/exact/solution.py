@@ -133,7 +133,7 @@ class Solution(Estimates):
             The predictions (N,), or (N, K) for several targets; with an interval, `predicted`, `lower` and `upper`.
 
         Raises:
-            InputError: the columns differ, or there are too few rows for an interval.
+            InputError: the columns differ, or there are too few rows for an interval, or l1 leaves none.
 
         >>> solution = linreg_pl.solve([-1, -1, 1, 1], [0, 2, 2, 4])
         >>> solution.predict([0.0], interval=0.6).upper.round(6)  # 2 + 1.5 √(1 + 1/4)
@@ -158,6 +158,8 @@ class Solution(Estimates):
     def _interval(self, probability: float) -> PredictionInterval:
         if not 0 < probability < 1:
             raise InputError(f"interval is {probability}: give a number between 0 and 1, such as 0.95")
+        if self.settings.l1:
+            raise InputError("there is no interval, as l1 leaves no standard errors; leave interval out")
         try:
             return PredictionInterval(self.problem.optimum.data, self.settings.fit_intercept, probability)
         except ValueError as error:

@@ -85,6 +85,8 @@ def read_checkpoint(path: Path) -> CheckpointFile:
         raise InputError(f"{path}: {error.strerror}; change it, or take another checkpoint") from error
     except Exception as error:  # a damaged file can fail anywhere in zipfile, torch or pickle
         reason = "it holds more than numbers and text" if isinstance(error, pickle.UnpicklingError) else "it is damaged"
+        if path.suffix != ".ckpt":
+            raise InputError(f"{path}: this is no checkpoint; a run's are in RUN/checkpoints/step=….ckpt") from error
         raise InputError(f"{path}: this checkpoint can't be used, {reason}; take an older one") from error
     if damaged is not None:
         raise InputError(f"{path}: this checkpoint is damaged, {damaged} fails its checksum; take an older one")

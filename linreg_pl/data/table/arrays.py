@@ -100,18 +100,19 @@ def joined(X: Any, **others: Any) -> tuple[NamedTable, dict[str, list[str]]]:
 
 
 def require_same_order(X: Any, values: Any, label: str) -> None:
-    """Checks that two pandas objects do not have the same index in another order, as rows are joined by position.
+    """Checks that two pandas objects have the same index, in the same order, as rows are joined by position.
 
     Raises:
-        InputError: they have.
+        InputError: they have not.
     """
     first, second = getattr(X, "index", None), getattr(values, "index", None)
     if first is None or second is None or not hasattr(first, "equals") or first.equals(second):
         return
-    if hasattr(second, "equals") and set(first) == set(second):
+    if hasattr(second, "equals") and len(first) == len(second):
+        order = "the same index in another order" if set(first) == set(second) else "different indexes"
         raise InputError(
-            f"X and {label} have the same index in another order, so their rows do not belong together: give"
-            f" {label}.loc[X.index], or {label}.to_numpy() if they do"
+            f"X and {label} have {order}, so their rows do not belong together: give {label}.loc[X.index], or"
+            f" {label}.to_numpy() if they do"
         )
 
 

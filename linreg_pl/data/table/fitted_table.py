@@ -289,6 +289,8 @@ def learn_means(rows: EncodedRows) -> Tensor:
             first[column] = known[0] if len(known) else torch.nan
         total += (weights * (x - first)).nansum(dim=0)
         weight += (weights * ~x.isnan()).sum(dim=0, dtype=torch.float64)
+    if len(weight) and not weight.any():
+        raise InputError(f"{rows.table.name}: no row has a target and a weight above 0, so there is nothing to fit")
     for name, known_weight in zip(rows.encoding.feature_names, weight.tolist(), strict=True):
         if not known_weight:
             raise InputError(

@@ -49,8 +49,11 @@ class Gaps:
         Args:
             place_of: Gives the file of a row, and its number there.
         """
-        column = min(self.first_rows, key=lambda name: self.first_rows[name])
+        column = min(self.first_rows, key=lambda name: (self.counts[name] < self.num_rows, self.first_rows[name]))
         file, row = place_of(self.first_rows[column])
+        if self.counts[column] == self.num_rows > 1:
+            reason = f"no row of {self.num_rows} has a value: leave it out, or predict another column"
+            return Complaint(column, f"{file}: column {shortened(column)}", reason, [])
         place = f"{file}: column {shortened(column)}, row {row}"
         flags: list[tuple[str, Any]] = [("missing", "drop"), ("missing", "mean")]
         if not self.leaves_most_rows:

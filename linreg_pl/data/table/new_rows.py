@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from os import PathLike
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,9 +51,11 @@ def _encoded(columns: Columns, X: Any) -> Iterator[Tensor]:
     if not isinstance(X, str | PathLike | ArrowStream):
         matrix = as_matrix(X, "X")
         if matrix.shape[1] != len(names):
+            shape = tuple(np.shape(X)) or matrix.shape
+            row = f"; one row is X[None], of shape (1, {len(names)})" if shape == (len(names),) else ""
             raise InputError(
-                f"X has shape {tuple(matrix.shape)}, but the fit has {len(names)} columns: give X (N, {len(names)}), or"
-                " a frame with the names of the columns"
+                f"X has shape {shape}, but the fit has {len(names)} columns: give X (N, {len(names)}), or a frame with"
+                f" the names of the columns{row}"
             )
         if names == columns.feature_names and matrix.dtype.kind in "fiub":
             yield torch.from_numpy(matrix.astype("float64"))

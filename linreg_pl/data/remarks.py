@@ -1,0 +1,11 @@
+"""Tells a caller from Python how the data is read; the command prints the same as notes."""
+
+import logging
+
+from linreg_pl.data.base import BatchDataModule
+
+
+def log_remarks(data: BatchDataModule) -> None:
+    """Logs what the user should know of how the data is read, to the logger `linreg_pl`."""
+    for remark in data.remarks:
+        logging.getLogger("linreg_pl").warning(remark)
