@@ -32,6 +32,10 @@ class InputError(ValueError):
         self.flags = dict(flags or {})
 
 
+class ToldElsewhere(Exception):  # noqa: N818 (another process tells the user)
+    """Raised instead of an error that all processes of a command have, in those that are not to print it."""
+
+
 class Diverged(ArithmeticError):  # noqa: N818 (the field's word)
     """Raised when a step's numbers leave their range, before they reach the weights; the command line exits with 3."""
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tests.waiting import PATIENCE
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.preload"])
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["tests.preload"])
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,7 @@ def start(
     stdout, stderr = cwd / f".stdout{name}", cwd / f".stderr{name}"
     stdout.touch()
     stderr.touch()
-    process = _context.Process(
-        target=_run, args=(list(args), cwd, dict(env or {}), stdout, stderr, before), daemon=True
-    )
+    process = context.Process(target=_run, args=(list(args), cwd, dict(env or {}), stdout, stderr, before), daemon=True)
     process.start()
     return Running(process, args, stdout, stderr)
 

@@ -24,12 +24,12 @@ EXPECTED = {
     "solve": {
         *("--model.learning_rate", "--model.l2", "--model.l1", "--model.momentum", "--model.fit_intercept"),
         *("--model.fold_bias", "--model.standardize", "--model.precondition", "--trainer.enable_progress_bar"),
-        *("--json", "--robust", "--cluster", "--ckpt_path"),
+        *("--trainer.devices", "--trainer.num_nodes", "--json", "--robust", "--cluster", "--ckpt_path"),
     },
     "path": {
         *("--model.fit_intercept", "--model.fold_bias", "--model.standardize", "--trainer.enable_progress_bar"),
         *("--folds.count", "--folds.by", "--folds.in_order", "--folds.seed", "--l1", "--l2", "--json", "--output"),
-        *("--subsets", "--criterion"),
+        *("--subsets", "--criterion", "--trainer.devices", "--trainer.num_nodes"),
     },
     "describe": set(),
     "validate": EVALUATING | {"--trainer.limit_val_batches"},

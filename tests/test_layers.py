@@ -102,7 +102,9 @@ def test_core_is_mathematics() -> None:
         roots = {name.split(".")[0] for name in imports(path)}
         assert roots <= {
             "linreg_pl",
+            "bisect",
             "math",
+            "operator",
             "typing",
             "collections",
             "concurrent",

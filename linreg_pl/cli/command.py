@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.flags import COMMANDS, add_own_flags, data_classes, default_settings, mentions_data, named_data
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
+from linreg_pl.cli.launch import Launched, launched, share_rows
 from linreg_pl.cli.parser import Parser, refused_class
 from linreg_pl.cli.path import path
 from linreg_pl.cli.saved_settings import with_run_settings
@@ -26,7 +28,7 @@ from linreg_pl.cli.trainer_settings import require_possible
 from linreg_pl.cli.trials import require_no_trial
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tutorial import NUM_EPOCHS, model_settings
 
@@ -48,6 +50,7 @@ class LinregCLI(LightningCLI):
         self.called = args[:1] if args and args[0] in with_settings else with_settings
         self.start = Start()
         self.bar = RunBar()
+        self.launched: Launched | None = None
         super().__init__(
             LinearRegression,
             BatchDataModule,
@@ -119,6 +122,8 @@ class LinregCLI(LightningCLI):
         """Returns D after the data has adopted the checkpoint's state, as its categories are columns."""
         if self.config.subcommand == "describe":
             return 1  # the table may not be one that a model can be built for
+        assert self.launched is not None
+        share_rows(data, self.launched.world)
         if self.shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
         settings = self.config[self.config.subcommand]
@@ -133,7 +138,8 @@ class LinregCLI(LightningCLI):
     def shows_bar(self) -> bool:
         """Returns whether there is a progress bar: at a terminal, unless the settings turn it off."""
         wanted = self.config[self.config.subcommand].trainer.enable_progress_bar is not False
-        return wanted and sys.stdout.isatty()
+        is_first = self.launched is None or self.launched.world.rank == 0
+        return wanted and sys.stdout.isatty() and is_first
 
     # ---- what is parsed ----
 
@@ -152,7 +158,7 @@ class LinregCLI(LightningCLI):
             raise InputError("resume is set by a config file or the environment: give --resume on the command line")
         if self.run is None and self.start.run is not None:
             require_no_trial(self.start.run)
-        require_possible(settings.trainer)
+        require_possible(settings.trainer, shares_rows=COMMANDS[command].shares_rows)
         self.resume = settings.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = settings.pop("allow_changed_settings", False)
         if command not in ("fit", "solve", "path", "describe", "tune") and self.start.checkpoint is None:
@@ -190,13 +196,29 @@ class LinregCLI(LightningCLI):
         Raises:
             InputError: one of them can't be built, for example because it needs a package.
         """
+        with self.together():
+            try:
+                self.config_init = self.parser.instantiate(self.config)
+            except ValueError as error:
+                reason = refused_class(str(error))
+                if reason is None or message_for(error) is not None:  # a class of ours says it in its own words
+                    raise
+                raise InputError(reason) from error
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Runs the body in all processes of the command; of an error that they share, rank 0 alone tells."""
+        if self.launched is None:
+            self.launched = launched(self.config, self.start)
+        world = self.launched.world
         try:
-            self.config_init = self.parser.instantiate(self.config)
-        except ValueError as error:
-            reason = refused_class(str(error))
-            if reason is None or message_for(error) is not None:  # a class of ours says it in its own words
-                raise
-            raise InputError(reason) from error
+            with world.together():
+                yield
+        except Exception as error:
+            self.launched.end()
+            if world.rank:
+                raise ToldElsewhere from error
+            raise
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs the subcommand."""
@@ -212,6 +234,7 @@ class LinregCLI(LightningCLI):
             bar=self.bar if self.shows_bar else None,
             run=self.run,
             resume=self.resume,
+            prints=self.launched is None or self.launched.world.rank == 0,
         )
         functions: dict[str, Callable[[Job], None]] = {
             "fit": fit.fit,
@@ -223,7 +246,10 @@ class LinregCLI(LightningCLI):
             "describe": describe,
             "tune": partial(tune.tune, train=train),
         }
-        functions[subcommand](job)
+        with self.together():
+            functions[subcommand](job)
+        assert self.launched is not None
+        self.launched.end()
 
 
 def train(args: list[str], run: Path) -> None:

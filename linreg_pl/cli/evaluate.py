@@ -54,6 +54,8 @@ def solve(job: Job) -> None:
     solution.require_robust(job.data, job.settings.robust, job.settings.cluster, job.model.l1)
     job.data.setup("solve")
     solved = solution.solve(job.data, job.model, job.settings.robust, job.settings.cluster)
+    if not job.prints:
+        return
     if job.data.remarks:
         print(*(f"NOTE     {remark}" for remark in job.data.remarks), sep="\n", file=sys.stderr)
     if job.settings.json:

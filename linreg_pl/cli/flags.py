@@ -33,6 +33,11 @@ class Command:
     trainer: frozenset[str] | None = frozenset()
     has_settings: bool = True  # from flags, config files and the environment
 
+    @property
+    def shares_rows(self) -> bool:
+        """Returns whether several processes may share the rows."""
+        return self.trainer == SHARING
+
     def uses(self, flag: str) -> bool:
         """Tells whether a flag, given without dashes, has an effect in this subcommand."""
         part, _, name = flag.partition(".")
@@ -47,6 +52,9 @@ def evaluation(summary: str, stage: str) -> Command:
     return Command(summary, trainer=frozenset({*running, *watching, f"limit_{stage}_batches", "fast_dev_run"}))
 
 
+SHARING = frozenset({"devices", "num_nodes", "enable_progress_bar"})
+"""Trainer's settings of commands that share the rows among several processes."""
+
 COMMANDS = {
     "fit": Command("Train; without flags, the tutorial's job.", model=None, trainer=None),
     "validate": evaluation("Print the loss over the held-out rows, from a checkpoint.", "val"),
@@ -57,12 +65,12 @@ COMMANDS = {
         model=frozenset(
             {"learning_rate", "l2", "l1", "momentum", "fit_intercept", "fold_bias", "standardize", "precondition"}
         ),
-        trainer=frozenset({"enable_progress_bar"}),
+        trainer=SHARING,
     ),
     "path": Command(
         "Print the error of each l2, or l1, on rows held out (cross-validation), from one pass over a table.",
         model=frozenset({"fit_intercept", "fold_bias", "standardize"}),
-        trainer=frozenset({"enable_progress_bar"}),
+        trainer=SHARING,
     ),
     "tune": Command(
         "Predict where runs of several settings would end, try the best of them, and compare.", model=None, trainer=None

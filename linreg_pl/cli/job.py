@@ -52,6 +52,7 @@ class Job:
     bar: RunBar | None  # at a terminal
     run: Path | None = None  # folder of the run of a trial, which a study runs
     resume: str | None = None  # folder of a study to resume
+    prints: bool = True  # of several processes, one prints
 
 
 def require_suitable(start: Start, model: LinearRegression, data: BatchDataModule) -> None:

@@ -16,7 +16,7 @@ from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.flags import COMMANDS
 from linreg_pl.cli.quiet_libraries import silence_libraries
 from linreg_pl.cli.runs_and_plot import run_folder_command
-from linreg_pl.errors import Diverged
+from linreg_pl.errors import Diverged, ToldElsewhere
 
 
 def main(args: list[str] | None = None) -> int:
@@ -36,6 +36,8 @@ def main(args: list[str] | None = None) -> int:
             LinregCLI(args)
     except Interrupted as interrupted:
         return interrupted.exit_code
+    except ToldElsewhere:
+        return 2
     except Diverged as error:
         print(f"linreg: {error}", file=sys.stderr)
         return 3

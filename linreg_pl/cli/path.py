@@ -33,6 +33,8 @@ def path(job: Job) -> None:
         result = cross_validated_path(data, job.model.settings, settings.folds, settings.l2, settings.l1)
     else:
         result = searched_subsets(data, job.model.settings, settings.folds, settings.subsets, settings.criterion)
+    if not job.prints:
+        return
     if data.remarks:
         print(*(f"NOTE     {remark}" for remark in data.remarks), sep="\n", file=sys.stderr)
     if settings.json:

@@ -40,13 +40,19 @@ def build_trainer(
         raise InputError(refusal(error, settings, parser.get_defaults().trainer)) from error
 
 
-def require_possible(trainer: Namespace) -> None:
+def require_possible(trainer: Namespace, shares_rows: bool = False) -> None:
     """Refuses settings of the trainer on which a run would fail, or which a resumed run could not repeat.
+
+    Args:
+        trainer: The settings.
+        shares_rows: Whether several processes may share the rows.
 
     Raises:
         InputError: there is one.
     """
     for name, remedy in (*impossible_settings(vars(trainer)), *impossible_for_command(trainer)):
+        if shares_rows and name in ("devices", "num_nodes"):
+            continue
         raise InputError(f"--trainer.{name} {trainer[name]} is not possible here: {remedy}")
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from linreg_pl.core.parallel import in_workers
 from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.core.triangle import ROWS_PER_FACTORIZATION, Triangle, factored, root, trapezoid, with_rows
+from linreg_pl.core.world import ALONE, World, known
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,9 @@ class Folds:
         return [behind[0], *between, before[-1]]
 
 
-def fold_triangles(chunks: Iterable[tuple[Any, ...]], count: int, center: Tensor | None = None) -> list[Triangle]:
+def fold_triangles(
+    chunks: Iterable[tuple[Any, ...]], count: int, center: Tensor | None = None, world: World = ALONE
+) -> list[Triangle]:
     """Factors the rows of each fold in one pass; the result has the same bits on any number of threads.
 
     Args:
@@ -59,6 +62,7 @@ def fold_triangles(chunks: Iterable[tuple[Any, ...]], count: int, center: Tensor
             (n,), from 0 on.
         count: Number of folds.
         center: Of the columns of X and y, (D+K,), float64; 0 if not given.
+        world: The processes whose chunks together are the rows.
 
     Raises:
         ValueError: a fold has no row of weight above 0.
@@ -73,12 +77,17 @@ def fold_triangles(chunks: Iterable[tuple[Any, ...]], count: int, center: Tensor
                     triangles[:] = [merged(triangles)]
     finally:
         parts.close()
-    with threads_that_pay(max(each.R.shape[1] for triangles in pending for each in triangles) ** 3):
-        totals = [merged(triangles) for triangles in pending if triangles]
+    with threads_that_pay(max((each.R.shape[1] for triangles in pending for each in triangles), default=0) ** 3):
+        of_folds = world.reduced([merged(triangles) if triangles else None for triangles in pending], _merged_folds)
+        totals = [triangle for triangle in of_folds if triangle is not None]
     num_empty = count - sum(total.total_weight > 0 for total in totals)
     if num_empty:
         raise ValueError(f"{num_empty} of {count} folds have no row of weight above 0")
     return totals
+
+
+def _merged_folds(first: list[Triangle | None], second: list[Triangle | None]) -> list[Triangle | None]:
+    return [known(Triangle.merge)(*pair) for pair in zip(first, second, strict=True)]
 
 
 def merged(triangles: Sequence[Triangle]) -> Triangle:

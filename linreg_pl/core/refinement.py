@@ -23,14 +23,16 @@ from torch import Tensor
 from linreg_pl.core.double_double import DoubleDouble, double_double, two_sum
 from linreg_pl.core.elastic_net import L1Term
 from linreg_pl.core.optimum import Optimum
+from linreg_pl.core.world import ALONE, World
 
 
-def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]]) -> Optimum:
+def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]], world: World = ALONE) -> Optimum:
     """Returns the optimum with all its digits.
 
     Args:
         solution: The optimum of the rows' triangle.
         chunks: The same rows: x, y, and weights if they have any. An x with more digits than float64 comes as pairs.
+        world: The processes whose chunks together are the rows.
     """
     rows_per_block = 8192  # their pairs of numbers fit the processor's cache
     theta, data = solution.theta, solution.data
@@ -40,7 +42,7 @@ def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]]) -> Optimum:
     count = torch.tensor(float(data.total_weight * data.num_targets), dtype=torch.float64)
     # Half of J's gradient, times N·K, with the opposite sign. The terms of rows and penalty cancel, so both are pairs.
     total = double_double(torch.zeros_like(theta.high))
-    if solution.is_penalized:
+    if solution.is_penalized and world.rank == 0:
         total = _products(solution.penalty, total, theta) * double_double(count)
     for x, y, *weights in chunks:
         for start in range(0, len(y), rows_per_block):
@@ -49,6 +51,7 @@ def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]]) -> Optimum:
             columns, targets = (columns + center_x).after_ones(), double_double(y[rows]) + center_y
             products = _wide_products if data.is_wide else _products
             total = total + products(columns, targets, theta, *(w[rows] for w in weights))
+    total = world.reduced(total, DoubleDouble.__add__)
     change, l1_term = torch.zeros_like(total.high), solution.l1_term
     if l1_term is None:
         right = total.high / count

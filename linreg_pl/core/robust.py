@@ -28,6 +28,7 @@ from linreg_pl.core.optimum import Optimum
 from linreg_pl.core.parallel import in_workers
 from linreg_pl.core.pseudo_inverse import INVOLVED
 from linreg_pl.core.statistics import statistics
+from linreg_pl.core.world import ALONE, World
 
 Robust = Literal["HC0", "HC1", "HC2", "HC3"]
 """How standard errors allow for noise that differs between rows."""
@@ -50,7 +51,10 @@ class RobustErrors:
 
 
 def robust_errors(
-    solution: Optimum, chunks: Iterable[tuple[Any, ...]], kind: Robust | Literal["cluster"]
+    solution: Optimum,
+    chunks: Iterable[tuple[Any, ...]],
+    kind: Robust | Literal["cluster"],
+    world: World = ALONE,
 ) -> RobustErrors:
     """Computes robust standard errors by one pass over the rows.
 
@@ -59,6 +63,7 @@ def robust_errors(
         chunks: The rows that it solves: x (n, D), y (n, K), and weights (n, 1) if they have any. For clusters, the
             number of each row's group (n,), int64, from 0 on, comes last.
         kind: HC0, HC1, HC2, HC3 or cluster.
+        world: The processes whose chunks together are the rows.
 
     Raises:
         ValueError: `kind` is none of these, or there are fewer than two groups.
@@ -68,6 +73,7 @@ def robust_errors(
     meat = _Meat(solution, kind)
     for part in in_workers(meat.part, chunks):
         meat.add(part)
+    meat.take(world.reduced(meat.sums, _added))
     return meat.errors()
 
 
@@ -78,6 +84,25 @@ class _Part(NamedTuple):
     decisive: np.ndarray  # (1+D,)
     scores: np.ndarray | None  # (n, K · rank), for clusters
     groups: Tensor | None  # (n,), with -1 for rows of weight 0
+
+
+class _Sums(NamedTuple):
+    """What all rows so far contribute."""
+
+    sums: Tensor  # (K, rank, rank)
+    scores: Tensor  # (G, K · rank), a row a group
+    present: Tensor  # (G,), groups with a row of weight above 0
+    decisive: Tensor  # (1+D,)
+
+
+def _added(first: _Sums, second: _Sums) -> _Sums:
+    """Adds what two sets of rows contribute."""
+    count = max(len(first.scores), len(second.scores))
+    scores = [torch.nn.functional.pad(each.scores, (0, 0, 0, count - len(each.scores))) for each in (first, second)]
+    present = [torch.nn.functional.pad(each.present, (0, count - len(each.present))) for each in (first, second)]
+    return _Sums(
+        first.sums + second.sums, scores[0] + scores[1], present[0] | present[1], first.decisive | second.decisive
+    )
 
 
 class _Meat:
@@ -164,6 +189,15 @@ class _Meat:
             self._present = torch.nn.functional.pad(self._present, (0, grown))
         self._present[groups] = True
         self._scores.index_add_(0, groups, scores if len(groups) == len(scores) else scores[present])
+
+    @property
+    def sums(self) -> _Sums:
+        """Returns what the rows so far contribute."""
+        return _Sums(self._sums, self._scores, self._present, self._decisive)
+
+    def take(self, sums: _Sums) -> None:
+        """Takes what the rows of all processes contribute."""
+        self._sums, self._scores, self._present, self._decisive = sums
 
     def errors(self) -> RobustErrors:
         """Returns the standard errors of all rows."""

@@ -14,11 +14,13 @@ so steep that the mean square grows at rates at which the mean and most batches 
 """
 
 from collections.abc import Iterable, Iterator
+from operator import add
 
 import torch
 from torch import Tensor
 
 from linreg_pl.core.triangle import Triangle, triangle_of
+from linreg_pl.core.world import ALONE, World
 
 
 def batch_hessian(
@@ -87,6 +89,7 @@ def curvature_noise(
     batch_size: float,
     coordinates: Tensor,
     mean_weight: float = 1.0,
+    world: World = ALONE,
 ) -> tuple[float, Triangle]:
     """Computes variance / mean of the curvature along the noisiest direction, over batches of randomly drawn rows.
 
@@ -100,12 +103,13 @@ def curvature_noise(
         batch_size: B.
         coordinates: Of descent, (1+D, Q): q = (1, z) · coordinates.
         mean_weight: Mean weight of the rows.
+        world: The processes whose chunks together are the rows.
 
     Returns:
         The noise, and the triangle of the rows with weights w² |q|².
     """
     features = slice(0, 1 + data.num_features)
-    weighted = triangle_of(_with_squared_weights(rows, coordinates))
+    weighted = triangle_of(_with_squared_weights(rows, coordinates), world=world)
     squared = weighted.R[:, features] @ coordinates
     _, sizes, Vt = torch.linalg.svd(data.R[:, features] @ coordinates, full_matrices=False)
     known = sizes > data.R.shape[1] * torch.finfo(torch.float64).eps * sizes[0]
@@ -137,7 +141,9 @@ def noise_bias(
     return bias
 
 
-def noise_ratio(batches: Iterable[tuple[Tensor, ...]], theta: Tensor, mse: Tensor, coordinates: Tensor) -> float:
+def noise_ratio(
+    batches: Iterable[tuple[Tensor, ...]], theta: Tensor, mse: Tensor, coordinates: Tensor, world: World = ALONE
+) -> float:
     """Computes the worst coefficient's noise variance, divided by that of residuals with equal variance in all rows.
 
     It is the ratio of White's covariance to the classical one ("A heteroskedasticity-consistent covariance matrix
@@ -148,6 +154,7 @@ def noise_ratio(batches: Iterable[tuple[Tensor, ...]], theta: Tensor, mse: Tenso
         theta: θ*, (1+D, K).
         mse: Mean squared residual of each target, (K,).
         coordinates: Of descent, (1+D, Q), in which the Hessian is I.
+        world: The processes that have the rows of these batches.
     """
     total, num_rows = torch.zeros(theta.shape[1], coordinates.shape[1], coordinates.shape[1]).double(), 0
     for z, y, *weights in batches:
@@ -158,6 +165,7 @@ def noise_ratio(batches: Iterable[tuple[Tensor, ...]], theta: Tensor, mse: Tenso
             rows = residual.unsqueeze(1) * q
             total[k] += rows.T @ rows
         num_rows += len(z)
+    total, num_rows = world.reduced(total, torch.add), world.reduced(num_rows, add)
     W = coordinates[1:]
     robust = ((W @ total) * W).sum(dim=2) * (2 / len(mse) / num_rows)  # (K, D)
     classical = mse.unsqueeze(1) * W.square().sum(dim=1)

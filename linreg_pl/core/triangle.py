@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.parallel import in_workers
+from linreg_pl.core.world import ALONE, World, known
 
 ROWS_PER_FACTORIZATION = 4096
 """Rows that are factored together: enough to amortise a call, few enough for the processor's cache."""
@@ -135,7 +136,7 @@ class Triangle:
         return replace(self, R=upper_triangle(torch.cat([self.R, noise])))
 
 
-def triangle_of(chunks: Iterable[tuple[Tensor, ...]], center: Tensor | None = None) -> Triangle:
+def triangle_of(chunks: Iterable[tuple[Tensor, ...]], center: Tensor | None = None, world: World = ALONE) -> Triangle:
     """Factors all rows of `chunks`: x (n, D), y (n, K), and weights (n, 1) if rows have some.
 
     Slices of the rows are factored in parallel, each on one thread, and merged in order: the result has the same bits
@@ -144,16 +145,19 @@ def triangle_of(chunks: Iterable[tuple[Tensor, ...]], center: Tensor | None = No
     Args:
         chunks: The rows.
         center: Of the columns of X and y, (D+K,), float64; 0 if not given.
+        world: The processes whose chunks together are the rows.
 
     Raises:
         ValueError: there is no chunk.
     """
-    total, triangles = None, in_workers(partial(factored, center), chunks)
+    total: Triangle | None = None
+    triangles = in_workers(partial(factored, center), chunks)
     try:
         for triangle in triangles:
             total = triangle if total is None else total.merge(triangle)
     finally:
         triangles.close()
+    total = world.reduced(total, known(Triangle.merge))
     if total is None:
         raise ValueError("there is no chunk of rows to factor")
     return total

@@ -20,6 +20,7 @@ from lightning.pytorch import LightningDataModule
 from linreg_pl.core.folds import Folds
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle
+from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.columns import Columns
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.loaders import Batch, StepGroups, TrainingBatches
@@ -37,6 +38,10 @@ class BatchDataModule(LightningDataModule, ABC):
     batch_size: int  # known after `setup("fit")`, like the rows
     watch: Watch = staticmethod(unwatched)
     """Observes each pass over all rows; set it before the first one."""
+    world: World = ALONE
+    """The processes that share the rows; set it before the first pass, where `shares_rows`."""
+    shares_rows = False
+    """Whether each process of a world reads its own part of the rows."""
     new_noise = 0.0
     """Standard deviation of the noise that every epoch adds to y anew; `rows` are without it."""
     _groups: StepGroups | None = None

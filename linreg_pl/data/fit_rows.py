@@ -7,6 +7,7 @@ import torch
 
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle
+from linreg_pl.core.world import World
 from linreg_pl.data.loaders import Batch
 
 
@@ -44,6 +45,10 @@ class FitRows(Protocol):
     @property
     def has_fixed_batches(self) -> bool:
         """Returns whether every epoch has the same batches of x, in the same order."""
+
+    @property
+    def world(self) -> World:
+        """Returns the processes that share the rows."""
 
     @property
     def triangle(self) -> Triangle:

@@ -13,6 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSa
 
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle, center_of, triangle_of
+from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.errors import InputError
@@ -56,6 +57,7 @@ class LoaderRows:
         most_batches: Number of batches after which a pass ends, unless the loader shuffles; None for all.
     """
 
+    world: World = ALONE
     rows_per_chunk = 16_384
     """Rows that are factored together, whatever the size of a batch."""
 

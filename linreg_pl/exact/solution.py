@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import add
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -191,7 +192,7 @@ def solve(
     if model.standardize:
         model.standardize_like(data)
     problem, weights = model.problem(data), LogWeights()
-    problem = replace(problem, optimum=refined(problem.optimum, weights.noted(data.watched_rows())))
+    problem = replace(problem, optimum=refined(problem.optimum, weights.noted(data.watched_rows()), data.world))
     errors = _robust_errors(data, problem, robust, cluster)
     return Solution(
         problem=problem,
@@ -199,7 +200,7 @@ def solve(
         columns=data.columns,
         complete_categories=data.complete_categories,
         remarks=[*data.remarks, *([] if model.l2_choice is None else [model.l2_choice])],
-        inference=Inference(problem.optimum, weights.total, errors),
+        inference=Inference(problem.optimum, data.world.reduced(weights.total, add), errors),
     )
 
 
@@ -241,9 +242,9 @@ def _robust_errors(
     data: BatchDataModule, problem: Problem, robust: Robust | None, cluster: str | None
 ) -> RobustErrors | None:
     if cluster is None:
-        return None if robust is None else robust_errors(problem.optimum, data.watched_rows(), robust)
+        return None if robust is None else robust_errors(problem.optimum, data.watched_rows(), robust, data.world)
     try:
-        return robust_errors(problem.optimum, data.grouped_rows(cluster), "cluster")
+        return robust_errors(problem.optimum, data.grouped_rows(cluster), "cluster", data.world)
     except InputError:
         raise
     except ValueError as error:

@@ -87,12 +87,13 @@ def problem(
         InputError: a column's values are so small or so large that their squares are 0 or infinite in float64.
     """
     data.restore()  # to the user's units
+    world = data.world
     all_names = [*data.feature_names, *data.target_names]
-    solution = posed_optimum(data.triangle, all_names, l2, fit_intercept, fold_bias, scaling, l1)
+    solution = world.first(posed_optimum(data.triangle, all_names, l2, fit_intercept, fold_bias, scaling, l1))
     center, scaling = scaling.center(data.num_targets), scaling.centered
     explains_most = solution.objective < 1e-12 * solution.data.variance(fit_intercept)
     if solution.condition > 1e12 or (explains_most and not statistics(solution).is_perfect.all()):
-        solution = refined(solution, data.watched_rows())
+        solution = refined(solution, data.watched_rows(), world)
     factor, coordinates, to_coordinates = descent_coordinates(solution, scaling, precondition)
     of_columns = scaling.to_users(torch.nn.functional.pad(coordinates, (0, 0, solution.free.start, 0)))
 
@@ -113,10 +114,10 @@ def problem(
     noise, bias, ratio, num_rows = None, 0.0, 1.0, data.num_rows_to_fit
     if not data.has_fixed_batches and count > 1:
         sampled = data.batch_size, of_columns, solution.data.total_weight / num_rows
-        noise, weighted = curvature_noise(map(centered, data.watched_rows()), solution.data, *sampled)
+        noise, weighted = curvature_noise(map(centered, data.watched_rows()), solution.data, *sampled, world)
         bias = worst_in_standard_errors(solution, noise_bias(weighted, solution.theta.high, *sampled, num_rows)[1:])
         mse = statistics(solution).residual_std.square()
-        ratio = noise_ratio(batches, solution.theta.high, mse, of_columns)
+        ratio = noise_ratio(batches, solution.theta.high, mse, of_columns, world)
     names = ["the intercept", *data.feature_names]
     return Problem(
         optimum=solution,
@@ -124,7 +125,7 @@ def problem(
         whole_factor=factor,
         coordinates=coordinates,
         to_coordinates=to_coordinates,
-        hessians=torch.stack(hessians),
+        hessians=world.reduced(torch.stack(hessians), torch.add),
         variance_explained=max(0.0, solution.data.variance(fit_intercept) - solution.objective),
         is_cycle=is_cycle,
         curvature_noise=noise,

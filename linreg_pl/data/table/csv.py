@@ -18,7 +18,14 @@ from linreg_pl.data.table.files import file_stamp
 from linreg_pl.data.table.number_remarks import number_remarks
 from linreg_pl.data.table.records import OpenQuote, Records, Segment
 from linreg_pl.data.table.segment_parser import Refused, SegmentParser, as_text
-from linreg_pl.data.table.text_stream import UNREADABLE, first_undecodable, open_text, usual_delimiter
+from linreg_pl.data.table.text_stream import (
+    UNREADABLE,
+    first_undecodable,
+    is_seekable,
+    open_text,
+    text_between,
+    usual_delimiter,
+)
 from linreg_pl.errors import InputError, quoted, repeated, shortened
 
 PARQUET_MAGIC = b"PAR1"
@@ -106,28 +113,75 @@ class Csv:
             raise InputError(without_rows(path))
         return Start(dialect, pa.schema([(name, pa.null()) for name in dialect.names]), {})
 
+    def cuts(self, path: Path, goals: Sequence[int]) -> list[int]:
+        """Returns where records end before each of some bytes of the text, ascending; none if it can't be cut."""
+        if not goals or not is_seekable(path, self.encoding):
+            return []
+        with self._explained(path):
+            dialect, cuts = self._read_head(path)[2], list[int]()
+            records, position = Records(dialect.delimiter.all_characters), dialect.start
+            with open_text(path, self.encoding) as file:
+                first, size = file.tell(), self.segment_bytes
+                for goal in goals:
+                    while position < goal:
+                        file.seek(first + position)
+                        content = _read(file, min(size, goal - position))
+                        end = records.complete(content)
+                        if position + len(content) >= goal or not content:
+                            break
+                        position, size = position + end, self.segment_bytes if end else 2 * size
+                    else:
+                        end = 0
+                    position += end
+                    cuts.append(position)
+        return cuts
+
     def batches(
-        self, path: Path, schema: pa.Schema, verbatim: bool = False, comments: list[str] | None = None
+        self,
+        path: Path,
+        schema: pa.Schema,
+        verbatim: bool = False,
+        comments: list[str] | None = None,
+        span: tuple[int, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Reads all rows of the columns in `schema`, as its types.
+        """Reads the rows of the columns in `schema`, as its types: all, or those of a part of the file.
 
         Args:
             path: The file.
             schema: Names and types of the columns.
             verbatim: Keep text such as NA as it is, instead of reading it as missing.
             comments: The comments between the rows are added to it. They are skipped.
+            span: The bytes of the text to read, from the end of one record to that of another; see `cuts`.
 
         Raises:
             InputError: a row has too few or too many values.
             Misfits: at the end of the file, if values don't have their column's type.
         """
+        try:
+            yield from self._batches(path, schema, verbatim, comments, span)
+        except InputError:
+            if span is not None and span[0] > 0:
+                for _ in self._batches(path, schema, verbatim, None, None):
+                    pass  # from the start, to count the rows before the error
+            raise
+
+    def _batches(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        verbatim: bool,
+        comments: list[str] | None,
+        span: tuple[int, int] | None,
+    ) -> Iterator[pa.RecordBatch]:
         stamp, num_rows = file_stamp(path), 0
         misfits: set[str] = set()
         with self._explained(path):
             _, _, dialect = self._read_head(path)
             parser = SegmentParser(path, dialect, self.missing_values, verbatim)
-            with open_text(path, self.encoding) as file:
-                _read(file, dialect.start)
+            whole = open_text(path, self.encoding)
+            with text_between(path, self.encoding, (max(span[0], dialect.start), span[1])) if span else whole as file:
+                if span is None:
+                    _read(file, dialect.start)
                 try:
                     segments = Records(dialect.delimiter.all_characters).segments(file, self.segment_bytes)
                     for segment in parser.rows(segments):

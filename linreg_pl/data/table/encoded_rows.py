@@ -7,10 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from linreg_pl.data.table.column_types import filtered
-from linreg_pl.data.table.complaints import refusal
 from linreg_pl.data.table.design import Missing
 from linreg_pl.data.table.encoding import Encoding
-from linreg_pl.data.table.gaps import Gaps, MissingValues, count_gaps
+from linreg_pl.data.table.gaps import Gaps, MissingValues, count_gaps, refused
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Part, Split
 from linreg_pl.data.table.unseen import UnseenText
@@ -98,7 +97,12 @@ class EncodedRows:
     def gaps(self, part: Part = "fit") -> Gaps:
         """Counts the missing values in a part of the rows; takes a pass over them."""
         imputes = self.missing in ("mean", "indicator")
-        return count_gaps(self.numbered(part, keeps_missing=True), self.encoding.sources, self.widths[0], imputes)
+        rows, world = self.numbered(part, keeps_missing=True), self.table.world
+        return count_gaps(rows, self.encoding.sources, self.widths[0], imputes, world)
+
+    def refused(self, part: Part) -> MissingValues:
+        """Returns the error that rows of a part lack values; takes a pass over them."""
+        return refused(self.gaps(part), self.table.place)
 
     def group_rows(self, part: Part) -> list[int]:
         """Returns each group's number of rows in a part; takes a pass over the rows if `missing` drops some."""
@@ -110,15 +114,16 @@ class EncodedRows:
         for rows, values in self.numbered(part):
             if len(rows):  # all of one group
                 counts[np.searchsorted(starts, rows[0], side="right") - 1] += len(values)
-        group_rows: list[int] = counts.tolist()
+        group_rows: list[int] = self.table.world.reduced(counts, np.add).tolist()
         return group_rows
 
     def _completed(self, values: np.ndarray, part: Part) -> np.ndarray:
         """Returns the rows without missing values: imputed, dropped, or refused."""
         missing = np.isnan(values)
         if self.missing in ("error", None) and not self.predicts and missing.any():
-            gaps = self.gaps(part)
-            raise MissingValues(gaps, refusal([gaps.complaint(self.table.place)]))
+            if self.table.world.size > 1:
+                raise MissingValues(f"{self.table.name}: a value is missing")
+            raise self.refused(part)
         values, missing = self._imputed(values)
         if self.predicts:
             return np.where(_infinite(values), np.nan, values)

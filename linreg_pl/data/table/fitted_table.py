@@ -6,9 +6,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from linreg_pl.core.world import World
 from linreg_pl.data.progress import Watch
 from linreg_pl.data.table.complaints import refusal
 from linreg_pl.data.table.csv import without_rows
@@ -17,10 +16,10 @@ from linreg_pl.data.table.encoded_rows import EncodedRows
 from linreg_pl.data.table.encoding import Encoding
 from linreg_pl.data.table.gaps import Gaps
 from linreg_pl.data.table.learnt import REST, Learnt
+from linreg_pl.data.table.means import learn_means
 from linreg_pl.data.table.new_notation import NewNotations, new_notations
 from linreg_pl.data.table.number_text import NumberFormat
 from linreg_pl.data.table.row_groups import Table
-from linreg_pl.data.table.rows import evaluation_batch_size, rebatched
 from linreg_pl.data.table.sources import Source
 from linreg_pl.data.table.split import Part, Split
 from linreg_pl.data.table.survey import Survey, survey
@@ -36,11 +35,12 @@ class FittedTable:
         split: Which rows to fit, to validate and to test.
         memory_limit: Bytes up to which a CSV or Arrow file is held in memory.
         watch: Sees each pass over all rows.
+        world: The processes that share the rows.
     """
 
-    def __init__(self, design: Design, split: Split, memory_limit: float, watch: Watch) -> None:
+    def __init__(self, design: Design, split: Split, memory_limit: float, watch: Watch, world: World) -> None:
         self.design, self.split = design, split
-        self._memory_limit, self._watch = memory_limit, watch
+        self._memory_limit, self._watch, self.world = memory_limit, watch, world
         self.gaps: Gaps | None = None  # counted where `missing` allows missing values
         self.dropped: dict[Part, str] = {}  # lines about held-out rows
         self._notations: dict[Table, NewNotations] = {}  # of tables that were not surveyed
@@ -113,7 +113,7 @@ class FittedTable:
         return table
 
     def _open(self, design: Design, source: Source, others: Sequence[str], flag: str) -> Table:
-        table = source.table(design.schema(source, others, flag), self._memory_limit, self._watch)
+        table = source.table(design.schema(source, others, flag), self._memory_limit, self._watch, self.world)
         if table.num_rows == 0:
             raise InputError(without_rows(table.name))
         return table
@@ -269,32 +269,3 @@ class FittedTable:
         widths = (len(encoding.feature_names), num_targets, *weights)
         means = None if learnt.means is None else np.array(learnt.means)
         return EncodedRows(table, encoding, self.split, widths, design.missing, means)
-
-
-def learn_means(rows: EncodedRows) -> Tensor:
-    """Returns the weighted means of the features, over the rows to fit that have them: (D,), float64.
-
-    Raises:
-        InputError: a feature has no value at all.
-    """
-    total = torch.zeros(rows.widths[0], dtype=torch.float64)  # of the differences from the first value
-    weight, first = torch.zeros_like(total), torch.full_like(total, torch.nan)
-    chunks = (values for _, values in rows.numbered("fit", keeps_missing=True))
-    # In batches of equal size, so that sums round alike for every file format.
-    for x, *others in rebatched(chunks, evaluation_batch_size(sum(rows.widths)), rows.widths, torch.float64):
-        complete = ~torch.cat(others, dim=1).isnan().any(dim=1)
-        x, weights = x[complete], others[1][complete] if len(others) > 1 else torch.ones(1, 1)
-        for column in first.isnan().nonzero().flatten().tolist():
-            known = x[~x[:, column].isnan(), column]
-            first[column] = known[0] if len(known) else torch.nan
-        total += (weights * (x - first)).nansum(dim=0)
-        weight += (weights * ~x.isnan()).sum(dim=0, dtype=torch.float64)
-    if len(weight) and not weight.any():
-        raise InputError(f"{rows.table.name}: no row has a target and a weight above 0, so there is nothing to fit")
-    for name, known_weight in zip(rows.encoding.feature_names, weight.tolist(), strict=True):
-        if not known_weight:
-            raise InputError(
-                f"{rows.table.name}: column {shortened(name)} has no value in the rows to fit, so it has no mean;"
-                " leave it out of --data.features"
-            )
-    return first + total / weight

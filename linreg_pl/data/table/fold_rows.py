@@ -12,16 +12,22 @@ from linreg_pl.data.table.training_rows import first_rows
 from linreg_pl.errors import InputError
 
 
-def numbered_rows(batches: Iterator[Batch], plan: FoldPlan, num_rows: int) -> Iterator[Batch]:
-    """Yields x (n, D), y (n, K), the weights (n, 1) if there are any, and the folds' numbers (n,), int16."""
-    first = 0
+def numbered_rows(batches: Iterator[Batch], plan: FoldPlan, num_rows: int, first: int = 0) -> Iterator[Batch]:
+    """Yields x (n, D), y (n, K), the weights (n, 1) if there are any, and the folds' numbers (n,), int16.
+
+    Args:
+        batches: The rows of this process.
+        plan: How rows are divided into folds.
+        num_rows: Number of rows of all processes.
+        first: Number of the first row of the batches.
+    """
     for batch in batches:
         yield (*batch, plan.of_rows(first, len(batch[0]), num_rows))
         first += len(batch[0])
 
 
 def grouped_in_folds(fitted: FittedTable, plan: FoldPlan, num_rows: int) -> Iterator[Batch]:
-    """Yields the same for folds of groups; takes two passes, see `grouped_rows`.
+    """Yields the first `num_rows` rows of this process in the same way, for folds of groups; see `grouped_rows`.
 
     Raises:
         InputError: there is no such column, it has fewer values than there are folds, or lacks one in a row to fit.

@@ -1,12 +1,13 @@
 """Counts missing values, and finds the categories that only rows with missing values have."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from linreg_pl.data.table.complaints import Complaint
+from linreg_pl.core.world import ALONE, World
+from linreg_pl.data.table.complaints import Complaint, refusal
 from linreg_pl.errors import InputError, shortened
 
 
@@ -65,17 +66,50 @@ class MissingValues(InputError):  # noqa: N818 (what was found)
     """Raised where rows lack values, and are neither dropped nor imputed.
 
     Args:
-        gaps: What the rows lack.
-        refusal: The error that says so.
+        message: The error that says so.
+        flags: As in `InputError`.
+        gaps: What the rows lack; None where several processes have yet to count it together.
     """
 
-    def __init__(self, gaps: Gaps, refusal: InputError) -> None:
-        super().__init__(str(refusal), refusal.flags)
+    def __init__(self, message: str, flags: Mapping[str, Any] | None = None, gaps: Gaps | None = None) -> None:
+        super().__init__(message, flags)
         self.gaps = gaps
 
 
+def refused(gaps: Gaps, place_of: Callable[[int], tuple[str, int]]) -> MissingValues:
+    """Returns the error that rows lack values; the arguments are those of `Gaps.complaint`."""
+    error = refusal([gaps.complaint(place_of)])
+    return MissingValues(str(error), error.flags, gaps)
+
+
+class _Counted(NamedTuple):
+    """What consecutive rows lack; the arrays have an entry for each column of the rows."""
+
+    num_rows: int
+    num_incomplete: int
+    counts: np.ndarray
+    first_rows: np.ndarray  # -1 where no row lacks a value
+    known: np.ndarray
+    used: np.ndarray
+
+    def followed_by(self, other: "_Counted") -> "_Counted":
+        """Adds what the rows behind these lack."""
+        return _Counted(
+            self.num_rows + other.num_rows,
+            self.num_incomplete + other.num_incomplete,
+            self.counts + other.counts,
+            np.where(self.first_rows < 0, other.first_rows, self.first_rows),
+            self.known | other.known,
+            self.used | other.used,
+        )
+
+
 def count_gaps(
-    numbered: Iterable[tuple[np.ndarray, np.ndarray]], columns: Sequence[str], num_features: int, imputes: bool
+    numbered: Iterable[tuple[np.ndarray, np.ndarray]],
+    columns: Sequence[str],
+    num_features: int,
+    imputes: bool,
+    world: World = ALONE,
 ) -> Gaps:
     """Counts the missing values of rows.
 
@@ -84,6 +118,7 @@ def count_gaps(
         columns: The table's column that each column of the rows comes from.
         num_features: D, the number of columns of x.
         imputes: Keep rows that lack a feature; rows without target or weight are dropped anyway.
+        world: The processes that read the rows, each its part.
     """
     num_rows, num_incomplete = 0, 0
     counts, first_rows = np.zeros(len(columns), np.int64), np.full(len(columns), -1)
@@ -98,6 +133,8 @@ def count_gaps(
         fresh = missing.any(axis=0) & (first_rows < 0)
         first_rows[fresh] = numbers[missing[:, fresh].argmax(axis=0)]
         counts += missing.sum(axis=0)
+    counted = _Counted(num_rows, num_incomplete, counts, first_rows, known, used)
+    num_rows, num_incomplete, counts, first_rows, known, used = world.reduced(counted, _Counted.followed_by)
     kept = {name: index for index, name in reversed(list(enumerate(columns))) if counts[index]}
     names = sorted(kept, key=lambda name: kept[name])
     return Gaps(

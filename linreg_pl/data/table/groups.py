@@ -1,6 +1,7 @@
 """Reads the rows to fit with the number of each row's group: rows with the same value of a column are a group."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -56,4 +57,11 @@ def group_numbers(table: Table, column: str) -> np.ndarray:
         of_values = [known.setdefault(each, len(known)) if each == each else -1 for each in distinct]  # not NaN
         codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         numbers[first : first + len(codes)] = np.array([*of_values, -1], dtype=np.int32)[codes]
+    if table.world.size > 1:  # count the values in the order of all rows
+        merged = {
+            value: number for number, value in enumerate(dict.fromkeys(chain(*table.world.gathered(list(known)))))
+        }
+        of_known = np.array([*(merged[value] for value in known), -1], dtype=np.int32)
+        own = slice(*np.cumsum([0, *table.group_rows])[[table.groups.start, table.groups.stop]])
+        numbers[own] = of_known[numbers[own]]
     return numbers

@@ -83,7 +83,7 @@ class SplitTable:
                 f"{self.fitted.design.source.name}: the run began with the table in memory, which takes"
                 f" {needed / 1e9:.2g} GB; raise --data.memory_limit, or start a new run"
             )
-        streams = needed > self.memory_limit or bool(streams)
+        streams = any(encoded.table.world.gathered(needed > self.memory_limit or bool(streams)))
         rows = self._streamed(encoded, "fit") if streams else self._in_memory(encoded)
         self._require_rows("fit", encoded.table, rows.num_rows)
         return rows
@@ -131,13 +131,13 @@ class SplitTable:
         return open_source(self.held_out.paths[part], self.csv)
 
     def _in_memory(self, encoded: EncodedRows) -> MemoryRows:
-        return MemoryRows(
-            lambda size: rebatched(encoded.read("fit"), size, encoded.widths), encoded.widths, self.shuffled_by
-        )
+        widths, world = encoded.widths, encoded.table.world
+        return MemoryRows(lambda size: rebatched(encoded.read("fit"), size, widths), widths, self.shuffled_by, world)
 
     def _streamed(self, encoded: EncodedRows, part: Part) -> StreamedRows:
         group_rows = encoded.table.group_rows if encoded.predicts else encoded.group_rows(part)
-        return StreamedRows(lambda groups: encoded.read(part, groups), group_rows, encoded.widths, self.shuffled_by)
+        widths, own = encoded.widths, encoded.table.groups
+        return StreamedRows(lambda groups: encoded.read(part, groups), group_rows, widths, self.shuffled_by, own)
 
     def _require_rows(self, part: Part, table: Table, num_rows: int) -> None:
         if num_rows:

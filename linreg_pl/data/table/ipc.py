@@ -23,8 +23,15 @@ def ipc_schema(path: Path) -> pa.Schema:
         return pa.ipc.open_file(file).schema
 
 
-def ipc_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Reads the rows of the columns in `schema`.
+def num_record_batches(path: Path) -> int:
+    """Returns the number of record batches in a file."""
+    with reading(path), pa.OSFile(os.fspath(path)) as file:
+        count: int = pa.ipc.open_file(file).num_record_batches
+        return count
+
+
+def ipc_batches(path: Path, schema: pa.Schema, span: tuple[int, int] | None = None) -> Iterator[pa.RecordBatch]:
+    """Reads the rows of the columns in `schema`: those of the record batches in `span`, or all.
 
     Raises:
         InputError: the file is damaged, or has changed meanwhile.
@@ -32,7 +39,7 @@ def ipc_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     stamp = file_stamp(path)
     with reading(path), pa.OSFile(os.fspath(path)) as file:
         reader = pa.ipc.open_file(file)
-        for index in range(reader.num_record_batches):
+        for index in range(*span) if span else range(reader.num_record_batches):
             yield reader.get_batch(index).select(schema.names)
     if file_stamp(path) != stamp:
         raise InputError(f"{path}: the file has changed while it was read; start again")

@@ -40,6 +40,8 @@ def without_shared_texts(complaints: list[Complaint], table: Table) -> list[Comp
     for _, batch in table.all_batches(list(columns)) if wanted else ():
         for name, known in columns.items():
             known |= {text for text in wanted - known if has_mark(batch.column(name), pa.array([text]))}
+    parts = table.world.gathered(columns)
+    columns = {name: set().union(*(part[name] for part in parts)) for name in columns}
     result = []
     for each in complaints:
         others = (columns[name] - texts.get(name, set()) for name in columns if name != each.column)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.scaling import Scaling
+from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.prefetch import in_thread
 from linreg_pl.data.table.order import LARGE_TABLE_ROWS, row_order
@@ -20,6 +21,7 @@ class MemoryRows(Rows):
         read: Reads all rows: batches of so many rows, of x, y, and the weights if there are any.
         widths: Number of columns of x, of y, and of the weights if there are any.
         shuffled_by: Seed of the row order of each epoch; None keeps the table's order.
+        world: The processes that share the rows; each holds those that it reads.
     """
 
     bytes_per_value = 8
@@ -27,16 +29,22 @@ class MemoryRows(Rows):
     """Memory that shuffling a large table adds: a row's number, target and weight, for two epochs."""
 
     def __init__(
-        self, read: Callable[[int], Iterator[Batch]], widths: tuple[int, ...], shuffled_by: int | None
+        self,
+        read: Callable[[int], Iterator[Batch]],
+        widths: tuple[int, ...],
+        shuffled_by: int | None,
+        world: World = ALONE,
     ) -> None:
         self.evaluation_batch_size = evaluation_batch_size(sum(widths))
         self._read = read
-        self._seed = shuffled_by
+        self._seed, self._widths = shuffled_by, widths
         self._chunks: list[Batch] = []  # in the user's units; empty once the rows are prepared
         self._tensors: Batch = ()  # prepared
         self._shuffled_epochs: dict[int, Future[Batch]] = {}  # this epoch and the next
         self.restore()
-        self.num_rows = sum(len(x) for x, *_ in self._chunks)
+        counts = world.gathered(sum(len(x) for x, *_ in self._chunks))
+        self.num_rows, before = sum(counts), sum(counts[: world.rank])
+        self.own_rows = range(before, before + counts[world.rank])
 
     def restore(self) -> None:
         """Reads the rows again if they were prepared; see `Rows`."""
@@ -60,7 +68,7 @@ class MemoryRows(Rows):
 
     def in_order(self) -> Iterator[Batch]:
         """Yields all rows, as they were read; see `Rows`."""
-        if not self._chunks:
+        if self._tensors:
             raise RuntimeError("the rows are prepared for training: call restore before reading them")
         yield from self._chunks
 
@@ -68,7 +76,7 @@ class MemoryRows(Rows):
         """Returns rows of an epoch; see `Rows`."""
         if not self._tensors:
             order = torch.arange(self.num_rows) if self._seed is None else row_order(self._seed, epoch, self.num_rows)
-            return self._from_chunks(order[rows])
+            return self._from_chunks(self._own(order[rows]))
         if self._seed is None:
             return tuple([tensor[rows] for tensor in self._tensors])
         if self.num_rows < LARGE_TABLE_ROWS:
@@ -77,9 +85,18 @@ class MemoryRows(Rows):
         first_shuffled = len(self._tensors) - len(shuffled)
         return (*take_rows(self._tensors[:first_shuffled], order[rows]), *[tensor[rows] for tensor in shuffled])
 
+    def _own(self, rows: Tensor) -> Tensor:
+        """Returns which of these rows this process has, by their numbers there."""
+        if len(self.own_rows) == self.num_rows:
+            return rows
+        return rows[(rows >= self.own_rows.start) & (rows < self.own_rows.stop)] - self.own_rows.start
+
     def _from_chunks(self, rows: Tensor) -> Batch:
         """Returns rows by their numbers, as they were read."""
-        result = tuple(torch.empty(len(rows), part.shape[1], dtype=part.dtype) for part in self._chunks[0])
+        kinds = [part.dtype for part in self._chunks[0]] if self._chunks else [torch.float64] * len(self._widths)
+        result = tuple(
+            torch.empty(len(rows), width, dtype=kind) for width, kind in zip(self._widths, kinds, strict=True)
+        )
         numbers, places = rows // self.evaluation_batch_size, rows % self.evaluation_batch_size
         for number in sorted(set(numbers.tolist())):
             chosen = numbers == number

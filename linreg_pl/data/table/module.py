@@ -6,7 +6,7 @@ are scaled to a mean of 1 over the training rows.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +23,6 @@ from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoding import require_columns
 from linreg_pl.data.table.fingerprint import Fingerprint
 from linreg_pl.data.table.fitted_table import FittedTable
-from linreg_pl.data.table.gaps import MissingValues
 from linreg_pl.data.table.held_out import HeldOut, SplitTable, memory_bytes
 from linreg_pl.data.table.rows import RowsLoader
 from linreg_pl.data.table.sources import name_of, open_source, plain_path
@@ -165,7 +164,7 @@ class TableDataModule(TrainingData):
     def _tables(self) -> SplitTable:
         """Returns the table, opened when rows are first needed, so that `watch` can be set before."""
         if self._opened is None:
-            fitted = FittedTable(self._design, self._held_out.split, self._memory_limit, self.watch)
+            fitted = FittedTable(self._design, self._held_out.split, self._memory_limit, self.watch, self.world)
             shuffled_by = self._seed if self.shuffle else None
             self._opened = SplitTable(fitted, self._held_out, self._csv, self._memory_limit, shuffled_by)
         return self._opened
@@ -221,12 +220,7 @@ class TableDataModule(TrainingData):
             self._tables.fitted.drops()
             self._loader = self._tables.rows_held_out("val" if stage == "validate" else "test")
         else:
-            try:
-                self._set_up_training(stage)
-            except MissingValues as refused:
-                if not self._tables.fitted.drops(refused.gaps):
-                    raise
-                self._set_up_training(stage)
+            self._complete(lambda: self._set_up_training(stage), lambda: None)
         self._stage = stage
 
     def _set_up_training(self, stage: str) -> None:
@@ -236,8 +230,9 @@ class TableDataModule(TrainingData):
         self.preparation = None
         self._loader = RowsLoader(rows, name)
         in_order = rows.in_order()
-        first = next(in_order)
-        center, in_order = center_of(*first), chain([first], in_order)
+        begin = list(islice(in_order, 1))  # a process may have no rows
+        center = next(each for each in self.world.gathered(center_of(*begin[0]) if begin else None) if each is not None)
+        in_order = chain(begin, in_order)
         if stage == "fit":
             self._tables.require_rows_to_test()
             if self.holds_out_rows:
@@ -248,9 +243,9 @@ class TableDataModule(TrainingData):
         num_drawn = rows.num_rows if self.shuffle else rows.num_rows // self.batch_size * self.batch_size
         noted = fingerprint if stage == "fit" else None
         if stage == "path" and self._streams:
-            self._training = unlearnt_rows(rows, num_drawn, center, self.watch)
+            self._training = unlearnt_rows(rows, num_drawn, center, self.watch, self.world)
             return
-        self._training = learn_rows(rows, name, in_order, num_drawn, center, held_out, noted, self.watch)
+        self._training = learn_rows(rows, name, in_order, num_drawn, center, held_out, noted, self.watch, self.world)
 
     @property
     def holds_out_rows(self) -> bool:

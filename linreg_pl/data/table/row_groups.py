@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
 
+from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.progress import Watch
 from linreg_pl.data.table.files import File, file_stamp
 from linreg_pl.errors import InputError
@@ -33,12 +34,21 @@ class Table(ABC):
         group_rows: Number of rows in each group.
         file_rows: Name of each file, in order, and its number of rows.
         watch: Sees each batch of a pass over all rows.
+        world: The processes that share the rows.
+        groups: The groups that this process reads.
     """
 
     def __init__(
-        self, schema: pa.Schema, group_rows: list[int], file_rows: list[tuple[str, int]], watch: Watch
+        self,
+        schema: pa.Schema,
+        group_rows: list[int],
+        file_rows: list[tuple[str, int]],
+        watch: Watch,
+        world: World,
+        groups: range,
     ) -> None:
         self.schema, self.group_rows = schema, group_rows
+        self.world, self.groups = world, groups
         self._file_rows, self._watch = file_rows, watch
 
     @property
@@ -64,9 +74,9 @@ class Table(ABC):
         """
 
     def all_batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Reads all rows in order, and reports the progress to `watch`."""
-        batches = self.batches(range(len(self.group_rows)), columns)
-        return self._watch(batches, self.num_rows, lambda numbered: numbered[1].num_rows)
+        """Reads all rows of this process in order, and reports the progress to `watch`."""
+        num_rows = sum(self.group_rows[group] for group in self.groups)
+        return self._watch(self.batches(self.groups, columns), num_rows, lambda numbered: numbered[1].num_rows)
 
     def place(self, row: int) -> tuple[str, int]:
         """Returns the file of a row, and the row's number there, from 1."""
@@ -78,14 +88,26 @@ class Table(ABC):
 
 
 class ArrowTable(Table):
-    """An Arrow table, in memory or memory-mapped, cut into groups of 65,536 rows."""
+    """An Arrow table, in memory or memory-mapped, cut into groups of 65,536 rows.
 
-    def __init__(self, table: pa.Table, file_rows: list[tuple[str, int]], watch: Watch) -> None:
+    Args:
+        table: The rows of this process; those of processes of higher rank follow.
+        file_rows: As in `Table`, like the next two.
+        watch: Likewise.
+        world: Likewise.
+    """
+
+    def __init__(self, table: pa.Table, file_rows: list[tuple[str, int]], watch: Watch, world: World = ALONE) -> None:
         size = 65_536
-        self._table = table
-        self._starts = list(range(0, table.num_rows, size))
-        group_rows = [min(size, table.num_rows - start) for start in self._starts]
-        super().__init__(table.schema, group_rows, file_rows, watch)
+        starts = range(0, table.num_rows, size)
+        own = [min(size, table.num_rows - start) for start in starts]
+        shares = world.gathered(own)
+        first = sum(map(len, shares[: world.rank]))
+        self._table, self._rows_before = table, sum(map(sum, shares[: world.rank]))
+        self._starts = dict(enumerate(starts, start=first))
+        super().__init__(
+            table.schema, list(itertools.chain(*shares)), file_rows, watch, world, range(first, first + len(own))
+        )
 
     def batches(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Reads the rows of some groups; see `Table`."""
@@ -93,7 +115,7 @@ class ArrowTable(Table):
         for group in groups:
             start = self._starts[group]
             for batch in table.slice(start, self.group_rows[group]).to_batches(RECORD_BATCH_ROWS):
-                yield start, batch
+                yield self._rows_before + start, batch
                 start += batch.num_rows
 
 
@@ -106,7 +128,7 @@ class ParquetTable(Table):
     A scan buffers all of them if the reader is slower. Scans of a thousand rows each took twice as long.
     """
 
-    def __init__(self, files: Sequence[File], schema: pa.Schema, watch: Watch) -> None:
+    def __init__(self, files: Sequence[File], schema: pa.Schema, watch: Watch, world: World = ALONE) -> None:
         file_rows = []
         self._groups: list[ds.ParquetFileFragment] = []
         self._paths = {os.fspath(file.path): file.path for file in files}
@@ -122,7 +144,7 @@ class ParquetTable(Table):
                 file_rows.append((str(path), whole_file.metadata.num_rows))
         group_rows = [group.row_groups[0].num_rows for group in self._groups]
         self._starts = [0, *itertools.accumulate(group_rows)]
-        super().__init__(schema, group_rows, file_rows, watch)
+        super().__init__(schema, group_rows, file_rows, watch, world, world.share(group_rows))
 
     def batches(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Reads the rows of some groups; see `Table`."""

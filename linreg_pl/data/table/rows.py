@@ -5,6 +5,7 @@ A batch is a pure function of (seed, epoch, position), wherever the rows are.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -23,9 +24,10 @@ LARGE_TABLE_VALUES = 2**22
 
 
 class Rows(ABC):
-    """Rows of x (N, D), of y (N, K), and of weights (N, 1) if there are any."""
+    """Rows of x (N, D), of y (N, K), and of weights (N, 1) if there are any; each process of a world has some."""
 
-    num_rows: int
+    num_rows: int  # N, of all processes
+    own_rows: range  # the numbers of those that this process has
     evaluation_batch_size: int  # rows in each batch of `in_order`
 
     @abstractmethod
@@ -38,14 +40,17 @@ class Rows(ABC):
 
     @abstractmethod
     def in_order(self) -> Iterator[Batch]:
-        """Yields all rows in the table's order, `evaluation_batch_size` at a time: in the user's units, float64.
+        """Yields its own rows in the table's order, `evaluation_batch_size` at a time: in the user's units, float64.
 
         Rows in memory can't be yielded while they are prepared.
         """
 
     @abstractmethod
     def batch(self, epoch: int, rows: slice) -> Batch:
-        """Returns consecutive rows of an epoch, in that epoch's order; unless prepared, in the user's units."""
+        """Returns its own among consecutive rows of an epoch, in that epoch's order.
+
+        They are in the user's units, unless prepared.
+        """
 
 
 class RowsLoader:
@@ -95,7 +100,7 @@ def evaluation_batch_size(num_columns: int) -> int:
 
 def rebatched(
     chunks: Iterator[np.ndarray],
-    size: int,
+    size: int | Iterator[int],
     widths: Sequence[int],
     dtype: torch.dtype | None = None,
     scaling: Scaling | None = None,
@@ -108,26 +113,28 @@ def rebatched(
 
     Args:
         chunks: The rows.
-        size: Of a batch.
+        size: Of each batch, or the sizes of all, each above 0.
         widths: Number of columns of x, of y, and of the weights if there are any.
         dtype: Type of the tensors; by default that of the chunks.
         scaling: Standardizes x and y, in float64; by default they stay as they are.
     """
-    filled, tensors = 0, tuple[Tensor, ...]()
+    filled, tensors, capacity = 0, tuple[Tensor, ...](), 0
+    sizes = repeat(size) if isinstance(size, int) else size
     ends = np.cumsum(widths)
     column_slices = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
     for values in chunks:
         start = 0
         while start < len(values):
             if not filled:
+                capacity = next(sizes)
                 kind = torch.from_numpy(values[:0]).dtype if dtype is None else dtype
-                tensors = tuple(torch.empty(size, width, dtype=kind) for width in widths)
-            count = min(size - filled, len(values) - start)
+                tensors = tuple(torch.empty(capacity, width, dtype=kind) for width in widths)
+            count = min(capacity - filled, len(values) - start)
             pieces = [values[start : start + count, columns] for columns in column_slices]
             for tensor, piece in zip(tensors, standardized(pieces, scaling), strict=True):
                 tensor.numpy()[filled : filled + count] = piece
             start, filled = start + count, filled + count
-            if filled == size:
+            if filled == capacity:
                 yield tensors
                 filled = 0
     if filled:

@@ -2,20 +2,24 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from operator import add
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.data.table.column_types import is_numeric, same_type
 from linreg_pl.data.table.csv import PARQUET_MAGIC, Csv, Misfits
+from linreg_pl.data.table.file_parts import own_parts, read_parts
 from linreg_pl.data.table.files import Files, find_files
 from linreg_pl.data.table.frames import arrow_table
-from linreg_pl.data.table.ipc import begins_with, ipc_batches, ipc_schema
+from linreg_pl.data.table.ipc import begins_with, ipc_schema
 from linreg_pl.data.table.row_groups import RECORD_BATCH_ROWS, ArrowTable, ParquetTable, Table, collected, reading
 from linreg_pl.data.table.segment_parser import as_text
 from linreg_pl.errors import InputError, quoted, repeated
@@ -56,13 +60,14 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def table(self, schema: pa.Schema, memory_limit: float, watch: Watch) -> Table:
+    def table(self, schema: pa.Schema, memory_limit: float, watch: Watch, world: World = ALONE) -> Table:
         """Opens the table.
 
         Args:
             schema: Names and types of the columns that will be read.
             memory_limit: Bytes up to which a CSV or Arrow file is held in memory.
             watch: Sees each batch of a pass over all rows.
+            world: The processes that share the rows.
 
         Raises:
             InputError: the table can't be read.
@@ -97,9 +102,12 @@ class FrameSource(Source):
         """Returns the types of some columns; see `Source`."""
         return pa.schema([self._table.schema.field(name) for name in columns])
 
-    def table(self, schema: pa.Schema, memory_limit: float, watch: Watch) -> Table:
+    def table(self, schema: pa.Schema, memory_limit: float, watch: Watch, world: World = ALONE) -> Table:
         """Opens the table; see `Source`."""
-        return ArrowTable(self._table.select(schema.names), [(self.name, self._table.num_rows)], watch)
+        num_rows = self._table.num_rows
+        start, stop = (num_rows * rank // world.size for rank in (world.rank, world.rank + 1))
+        own = self._table.select(schema.names).slice(start, stop - start)
+        return ArrowTable(own, [(self.name, num_rows)], watch, world)
 
     def as_written(self, columns: Sequence[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Returns all rows of some columns; see `Source`."""
@@ -186,22 +194,33 @@ class FileSource(Source):
             common_type = pa.float64()  # further down, whole numbers or missing values may be fractions
         return pa.field(name, common_type)
 
-    def table(self, schema: pa.Schema, memory_limit: float, watch: Watch) -> Table:
+    def table(self, schema: pa.Schema, memory_limit: float, watch: Watch, world: World = ALONE) -> Table:
         """Opens the table; see `Source`."""
         files = self._files.files
         if self._files.format == "parquet":
-            return ParquetTable(files, schema, watch)
-        counts = [0] * len(files)
+            return ParquetTable(files, schema, watch, world)
+        counts, misfits, self._comments = [0] * len(files), set[str](), list[str]()
+        parts = own_parts(self._files, self._csv, world)
         try:
-            table = collected(watch(self._batches(schema, counts), None, len), schema, memory_limit)
+            table = collected(
+                watch(read_parts(self._files, self._csv, schema, parts, counts, self._comments), None, len),
+                schema,
+                memory_limit,
+            )
         except Misfits as error:
             misfits = error.columns
-        else:
-            misfits = set()
-        if misfits:
-            schema, counts = as_text(schema, misfits), [0] * len(files)
-            table = collected(watch(self._batches(schema, counts), None, len), schema, memory_limit)
-        return ArrowTable(table, [(str(file.path), count) for file, count in zip(files, counts, strict=True)], watch)
+        if misfits := set().union(*world.gathered(misfits)):
+            schema, counts, self._comments = as_text(schema, misfits), [0] * len(files), []
+            table = collected(
+                watch(read_parts(self._files, self._csv, schema, parts, counts, self._comments), None, len),
+                schema,
+                memory_limit,
+            )
+        self._comments = world.reduced(self._comments, add)
+        file_rows = zip(
+            (str(file.path) for file in files), world.reduced(np.array(counts), np.add).tolist(), strict=True
+        )
+        return ArrowTable(table, list(file_rows), watch, world)
 
     def as_written(self, columns: Sequence[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Returns all rows of some columns; see `Source`."""
@@ -209,32 +228,8 @@ class FileSource(Source):
         if self._files.format == "parquet":
             table = ParquetTable(self._files.files, schema, unwatched)
             return schema, (batch for _, batch in table.all_batches(columns))
-        return schema, self._batches(schema, [0] * len(self._files.files), verbatim=True)
-
-    def _batches(self, schema: pa.Schema, counts: list[int], verbatim: bool = False) -> Iterator[pa.RecordBatch]:
-        """Reads all files in order, and adds each file's number of rows to `counts`.
-
-        Raises:
-            Misfits: at the end, if values don't have their column's type. No batch follows the first of them.
-        """
-        partition_names = set(self._files.partitions.names)
-        in_files = pa.schema([field for field in schema if field.name not in partition_names])
-        misfits: set[str] = set()
-        self._comments = []
-        for index, (path, partitions) in enumerate(self._files.files):
-            if self._files.format == "csv":
-                batches = self._csv.batches(path, as_text(in_files, misfits), verbatim, self._comments)
-            else:
-                batches = ipc_batches(path, in_files)
-            try:
-                for batch in batches:
-                    counts[index] += batch.num_rows
-                    if not misfits:
-                        yield _with_partitions(batch, partitions, schema)
-            except Misfits as error:
-                misfits |= error.columns
-        if misfits:
-            raise Misfits(misfits)
+        parts, counts = own_parts(self._files, self._csv, ALONE), [0] * len(self._files.files)
+        return schema, read_parts(self._files, self._csv, schema, parts, counts, [], verbatim=True)
 
 
 def open_source(path: "str | Sequence[str] | ArrowStream", csv: Csv) -> Source:
@@ -269,16 +264,6 @@ def plain_path(path: Any) -> Any:
 def name_of(path: Any) -> Any:
     """Returns what a checkpoint stores for a path: the path itself, or a name for a frame."""
     return getattr(path, "source_name", f"the {type(path).__name__}") if isinstance(path, ArrowStream) else path
-
-
-def _with_partitions(batch: pa.RecordBatch, partitions: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
-    columns = [
-        pa.repeat(pa.scalar(partitions[field.name], field.type), batch.num_rows)
-        if field.name in partitions
-        else batch.column(field.name).cast(field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def index_columns(schema: pa.Schema) -> frozenset[str]:

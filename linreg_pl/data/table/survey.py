@@ -168,12 +168,24 @@ def text_verdicts(table: Table, design: Design, split: Split) -> tuple[dict[str,
             if kept.num_rows:
                 last_texts[name] = str(kept.column(name)[-1].as_py())
         num_seen += kept.num_rows
+    columns, last_texts, _ = table.world.reduced((columns, last_texts, num_seen), _followed_by)
     verdicts = {name: column.verdict() for name, column in columns.items()}
     fitted = split.mask("fit", 0, table.num_rows)
     if fitted is None:
         return verdicts, last_texts
     rows = np.flatnonzero(fitted)
     return {name: _in_table(verdict, rows) for name, verdict in verdicts.items()}, last_texts
+
+
+def _followed_by(first: "_Looked", second: "_Looked") -> "_Looked":
+    """Merges what two processes have seen of the text columns, the second one in the rows behind the first one's."""
+    (columns, texts, num_seen), (other_columns, other_texts, other_num_seen) = first, second
+    for name, column in columns.items():
+        column.merge(other_columns[name], num_seen)
+    return columns, {**texts, **other_texts}, num_seen + other_num_seen
+
+
+_Looked = tuple[dict[str, TextColumn], dict[str, str], int]
 
 
 def _is_total(text: str) -> bool:
@@ -196,4 +208,4 @@ def empty_columns(table: Table, columns: Sequence[str]) -> set[str]:
         empty = [name for name in empty if batch.column(name).null_count == batch.num_rows]
         if not empty:
             break
-    return set(empty)
+    return set.intersection(*map(set, table.world.gathered(empty)))

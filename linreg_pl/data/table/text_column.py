@@ -65,6 +65,15 @@ class TextColumn:
         self._tallies.count(kinds, codes, verbatim, rows)
         self._merge_units()
 
+    def merge(self, other: "TextColumn", rows_before: int) -> None:
+        """Adds what another process has counted in rows that follow; it counted them from 0, not from `rows_before`."""
+        self.num_rows += other.num_rows
+        self._num_null += other._num_null
+        self._distinct.merge(other._distinct)
+        for kind, tally in other._tallies.items():
+            self._tallies.setdefault(kind, Tally()).merge(tally, rows_before)
+        self._merge_units()
+
     def _merge_units(self) -> None:
         """Takes numbers with units for text once there are more than `most_units` units."""
         units = [kind for kind in self._tallies if isinstance(kind, NumberShape) and has_unit(kind)]

@@ -36,10 +36,10 @@ class Tally:
         both = None if self.texts is None or texts is None else self.texts | texts
         self.texts = None if both is None or len(both) > self.most_texts else both
 
-    def merge(self, other: "Tally") -> None:
-        """Adds the rows of another tally."""
+    def merge(self, other: "Tally", rows_before: int = 0) -> None:
+        """Adds the rows of another tally, which does not count the rows before its own."""
         if other.rows:
-            self.add(other.rows, other.first_row, other.text, other.texts)
+            self.add(other.rows, rows_before + other.first_row, other.text, other.texts)
 
 
 class Tallies(dict[Hashable, Tally]):
@@ -90,7 +90,16 @@ class DistinctTexts:
                 self.counts[name] += count
             if len(self.counts) > self.limit:
                 self.counts = None
-        hashes = text_hashes(texts)
+        self._add_hashes(text_hashes(texts))
+
+    def merge(self, other: "DistinctTexts") -> None:
+        """Adds the texts of another part of the column."""
+        self.counts = None if self.counts is None or other.counts is None else self.counts + other.counts
+        if self.counts is not None and len(self.counts) > self.limit:
+            self.counts = None
+        self._add_hashes(other._smallest)
+
+    def _add_hashes(self, hashes: np.ndarray) -> None:
         if len(self._smallest) == self._num_hashes:
             hashes = hashes[hashes < self._smallest[-1]]
         if len(hashes):

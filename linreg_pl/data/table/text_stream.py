@@ -51,6 +51,37 @@ def open_text(path: Path, encoding: str | None) -> Iterator[Any]:
             yield file
 
 
+def is_seekable(path: Path, encoding: str | None) -> bool:
+    """Says whether the text can be read from any byte on: neither compressed nor in another encoding than UTF-8."""
+    if path.suffix.lower() in (".zip", ".gz", ".bz2", ".xz", ".zst"):
+        return False
+    if encoding is not None:
+        return codecs.lookup(encoding).name == "utf-8"
+    with path.open("rb") as file:
+        return not file.read(4).startswith(tuple(BYTE_ORDER_MARKS))
+
+
+@contextmanager
+def text_between(path: Path, encoding: str | None, span: tuple[int, int]) -> Iterator[Any]:
+    """Opens the bytes of a seekable text from span[0] to span[1]; a byte order mark does not count."""
+    with open_text(path, encoding) as file:
+        file.seek(file.tell() + span[0])
+        yield _Beginning(file, span[1] - span[0])
+
+
+class _Beginning:
+    """The first bytes of a stream."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self._file, self._left = file, size
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Writes the next bytes into the buffer, and returns their number; 0 at the end."""
+        count: int = self._file.readinto(buffer[: self._left])
+        self._left -= count
+        return count
+
+
 def _open_bytes(path: Path) -> Any:
     """Returns the file's stream, decompressed as its ending says."""
     suffix = path.suffix.lower()

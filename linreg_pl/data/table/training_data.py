@@ -1,7 +1,8 @@
 """Serves a table's rows to training: batches in each epoch's order, standardized if asked, and the rows' summary."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,14 +19,17 @@ from linreg_pl.data.table.fold_rows import grouped_in_folds, numbered_rows
 from linreg_pl.data.table.gaps import MissingValues
 from linreg_pl.data.table.groups import grouped_rows
 from linreg_pl.data.table.held_out import SplitTable
-from linreg_pl.data.table.training_rows import TrainingRows, first_rows
+from linreg_pl.data.table.training_rows import TrainingRows, drawn_rows
 from linreg_pl.errors import InputError
+
+Value = TypeVar("Value")
 
 
 class TrainingData(BatchDataModule):
     """The part of a table's data module that trains; a subclass reads the rows, and sets `_training` and `shuffle`."""
 
     shuffle: bool
+    shares_rows = True
     _training: TrainingRows  # known after `setup` for fit or solve
 
     @property
@@ -76,7 +80,8 @@ class TrainingData(BatchDataModule):
 
     def grouped_rows(self, column: str) -> Iterator[tuple[Tensor, ...]]:
         """Yields the rows to fit, each with the number of its group; see `BatchDataModule`."""
-        return first_rows(grouped_rows(self._tables.fitted, column), self._training.num_drawn)
+        training = self._training
+        return drawn_rows(training.rows, grouped_rows(self._tables.fitted, column), training.num_drawn)
 
     @abstractmethod
     def _set_up_training(self, stage: str) -> None:
@@ -84,13 +89,24 @@ class TrainingData(BatchDataModule):
 
     def folds(self, plan: FoldPlan) -> Folds:
         """Returns the triangles of the rows of each fold; see `BatchDataModule`."""
+        return self._complete(lambda: self._folds(plan), lambda: self._set_up_training("path"))
+
+    def _complete(self, read: Callable[[], Value], begin_again: Callable[[], None]) -> Value:
+        """Reads rows; if some lack values, and most do not, reads them again without those.
+
+        Raises:
+            MissingValues: rows that lack values are refused.
+        """
         try:
-            return self._folds(plan)
-        except MissingValues as refused:  # of rows that `setup` has not read
-            if not self._tables.fitted.drops(refused.gaps):
-                raise
-            self._set_up_training("path")
-            return self._folds(plan)
+            with self.world.together():
+                return read()
+        except MissingValues as error:
+            fitted = self._tables.fitted
+            refused = fitted.encoded(fitted.table, "fit").refused("fit") if error.gaps is None else error
+            if not fitted.drops(refused.gaps):
+                raise refused from error.__cause__
+        begin_again()
+        return read()
 
     def _folds(self, plan: FoldPlan) -> Folds:
         preparation, training = self.preparation, self._training
@@ -99,11 +115,11 @@ class TrainingData(BatchDataModule):
         if plan.by in self.target_names:
             raise InputError(f"folds.by is {plan.by!r}, a target: give --folds.by another column")
         if plan.by is None:
-            chunks = numbered_rows(self.watched_rows(), plan, training.num_drawn)
+            chunks = numbered_rows(self.watched_rows(), plan, training.num_drawn, training.rows.own_rows.start)
         else:
-            chunks = grouped_in_folds(self._tables.fitted, plan, training.num_drawn)
+            chunks = grouped_in_folds(self._tables.fitted, plan, training.num_drawn - training.rows.own_rows.start)
         try:
-            triangles = fold_triangles(chunks, plan.num_parts, training.center)
+            triangles = fold_triangles(chunks, plan.num_parts, training.center, self.world)
         except InputError:
             raise
         except ValueError as error:
@@ -158,11 +174,15 @@ class TrainingData(BatchDataModule):
         return not self.shuffle or self.batch_size == self._training.rows.num_rows
 
     def rows(self) -> Iterator[Batch]:
-        """Yields the rows to fit in the table's order; without shuffling, drops those after the last full batch."""
-        return first_rows(self._training.rows.in_order(), self._training.num_drawn)
+        """Yields its own rows to fit in order; without shuffling, drops those after the last full batch of all."""
+        return self._training.drawn()
+
+    def watched_rows(self) -> Iterator[Batch]:
+        """Yields the same rows, while `watch` observes the pass."""
+        return self.watch(self.rows(), len(self._training.rows.own_rows), lambda batch: len(batch[0]))
 
     def batch(self, epoch: int, index: int) -> Batch:
-        """Returns batch `index` of an epoch, in that epoch's order."""
+        """Returns this process's rows of batch `index` of an epoch, in that epoch's order."""
         training = self._training
         batch = training.rows.batch(epoch, slice(index * self.batch_size, (index + 1) * self.batch_size))
         return (*batch[:2], batch[2] / training.mean_weight) if batch[2:] else batch

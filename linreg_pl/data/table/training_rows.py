@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
+from operator import add
 
 from torch import Tensor
 
 from linreg_pl.core.triangle import Triangle, triangle_of, weight_of
+from linreg_pl.core.world import World
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.prefetch import in_thread
 from linreg_pl.data.progress import Watch
@@ -30,6 +32,7 @@ class TrainingRows:
         checksum: Checksum of the values to fit and to validate; a thread may still be computing it.
         summary: Summary of the drawn rows, if it is known already.
         watch: Sees the pass over the rows that computes the summary otherwise.
+        world: The processes that share the rows.
     """
 
     rows: Rows
@@ -40,14 +43,19 @@ class TrainingRows:
     checksum: str | Future[str]
     summary: Triangle | None
     watch: Watch
+    world: World
 
     @cached_property
     def triangle(self) -> Triangle:
         """Returns the summary of the drawn rows. The first call takes a pass over them, unless it is known."""
         if self.summary is not None:
             return self.summary
-        drawn = first_rows(self.rows.in_order(), self.num_drawn)
-        return triangle_of(self.watch(drawn, self.rows.num_rows, lambda batch: len(batch[0])), self.center)
+        watched = self.watch(self.drawn(), len(self.rows.own_rows), lambda batch: len(batch[0]))
+        return triangle_of(watched, self.center, self.world)
+
+    def drawn(self) -> Iterator[Batch]:
+        """Yields the drawn rows that this process has, in order."""
+        return drawn_rows(self.rows, self.rows.in_order(), self.num_drawn)
 
 
 def learn_rows(
@@ -59,6 +67,7 @@ def learn_rows(
     held_out: Triangle | None,
     fingerprint: Fingerprint | None,
     watch: Watch,
+    world: World,
 ) -> TrainingRows:
     """Learns what training needs to know of the rows; of streamed rows, in the one pass that gives their summary.
 
@@ -70,7 +79,8 @@ def learn_rows(
         center: Likewise.
         held_out: Likewise.
         fingerprint: Takes in the rows, after those held out; None if no checksum is needed.
-        watch: As in `TrainingRows`.
+        watch: As in `TrainingRows`, like the next one.
+        world: Likewise.
 
     Raises:
         InputError: the weights of all rows are 0.
@@ -79,19 +89,24 @@ def learn_rows(
     checksum: str | Future[str] = ""
     if isinstance(rows, StreamedRows):
         in_order = in_order if fingerprint is None else fingerprint.noting(in_order)
-        summary = triangle_of(first_rows(in_order, num_drawn), center)
+        summary = triangle_of(drawn_rows(rows, in_order, num_drawn), center, world)
         total_weight, checksum = summary.total_weight, "" if fingerprint is None else fingerprint.hex
     else:
-        total_weight = weight_of(first_rows(in_order, num_drawn))
+        total_weight = world.reduced(weight_of(drawn_rows(rows, in_order, num_drawn)), add)
     require_weight(name, total_weight)
     if fingerprint is not None and summary is None:
         checksum = in_thread(fingerprint.after, rows.in_order())
-    return TrainingRows(rows, num_drawn, center, total_weight / num_drawn, held_out, checksum, summary, watch)
+    return TrainingRows(rows, num_drawn, center, total_weight / num_drawn, held_out, checksum, summary, watch, world)
 
 
-def unlearnt_rows(rows: Rows, num_drawn: int, center: Tensor, watch: Watch) -> TrainingRows:
+def unlearnt_rows(rows: Rows, num_drawn: int, center: Tensor, watch: Watch, world: World) -> TrainingRows:
     """Takes rows to cross-validate for training rows without a pass over them; no batch is drawn from them."""
-    return TrainingRows(rows, num_drawn, center, math.nan, None, "", None, watch)
+    return TrainingRows(rows, num_drawn, center, math.nan, None, "", None, watch, world)
+
+
+def drawn_rows(rows: Rows, batches: Iterator[Batch], num_drawn: int) -> Iterator[Batch]:
+    """Yields those of a process's batches, in order, that are among the first `num_drawn` rows of all."""
+    return first_rows(batches, num_drawn - rows.own_rows.start)
 
 
 def first_rows(batches: Iterator[Batch], num_rows: int) -> Iterator[Batch]:

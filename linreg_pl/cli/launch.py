@@ -1,0 +1,170 @@
+"""Starts the processes of a command on Lightning's engine, or joins those that torchrun or SLURM have started."""
+
+import math
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+
+from linreg_pl.callbacks.interruption import leave_at_signals
+from linreg_pl.cli.flags import COMMANDS
+from linreg_pl.cli.job import Start
+from linreg_pl.core.world import ALONE, World
+from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.lifeline import Lifeline
+from linreg_pl.data.processes import Processes
+from linreg_pl.errors import InputError, ToldElsewhere
+from linreg_pl.training.quiet import quiet
+
+
+class Launched:
+    """The processes of a command: their world, and how this one ends.
+
+    Args:
+        trainer: The trainer's settings; None for a command of one process.
+
+    Raises:
+        InputError: Lightning refuses them.
+    """
+
+    def __init__(self, trainer: Namespace | None) -> None:
+        devices, num_nodes = (1, 1) if trainer is None else layout(trainer)
+        self.world: World = ALONE
+        self._lifeline: Lifeline | None = None
+        if devices * num_nodes == 1:
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):  # nothing is to be saved while processes wait for each other
+            signal.signal(number, signal.SIG_DFL)
+        with quiet("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed"):
+            address = connected(devices, num_nodes)
+        leave_at_signals()
+        import pyarrow  # not at the top: it is slow, and one process may have no table
+
+        pyarrow.set_cpu_count(torch.get_num_threads())
+        self.world = Processes()
+        self._lifeline = Lifeline(self.world, address)
+
+    def end(self) -> None:
+        """Ends the connections to the other processes, before this one ends."""
+        if self._lifeline is not None:
+            self._lifeline.end()
+
+
+def launched(config: Namespace, start: Start) -> Launched:
+    """Starts or joins the processes that the settings ask for, and checks that all have the same settings.
+
+    Raises:
+        InputError: the command does not share its rows, several processes can't read them, or settings differ.
+        ToldElsewhere: likewise, in processes that are not to print it.
+    """
+    command = config.subcommand
+    settings = config[command]
+    if not COMMANDS[command].shares_rows:
+        if math.prod(started_outside()) > 1:
+            if os.environ.get("RANK", os.environ.get("SLURM_PROCID")) != "0":
+                raise ToldElsewhere
+            raise InputError(
+                f"linreg {command} is one process, and torchrun or srun has started several: leave that out; solve and"
+                " path share the rows among several"
+            )
+        return Launched(None)
+    if math.prod(layout(settings.trainer)) > 1:
+        require_shareable(settings, start)
+    result = Launched(settings.trainer)
+    result.world.require_same("settings", [f"--{name} {value}" for name, value in settings.items()])
+    return result
+
+
+def require_shareable(settings: Namespace, start: Start) -> None:
+    """Refuses what several processes can't share.
+
+    Raises:
+        InputError: there is something.
+    """
+    if start.checkpoint is not None:
+        raise InputError("--ckpt_path is for one process: leave --trainer.devices out")
+    from linreg_pl.data.table.remote import is_remote  # not at the top: slow to import
+
+    paths = settings.data.get("init_args", {}).get("path", "")
+    remote = [path for path in (paths if isinstance(paths, list) else [paths]) if is_remote(str(path))]
+    if remote:
+        raise InputError(f"{remote[0]}: each process would download it; copy it first, or leave --trainer.devices out")
+
+
+def share_rows(data: BatchDataModule, world: World) -> None:
+    """Lets the processes share the rows, after a check that they see the same files.
+
+    Raises:
+        InputError: files differ, or the data can't be shared.
+    """
+    if world.size == 1:
+        return
+    if not data.shares_rows:
+        raise InputError(
+            f"several processes can't share the rows of {data}: leave --trainer.devices out, or give --data"
+            " TableDataModule"
+        )
+    from linreg_pl.data.table.files import file_stamp  # not at the top: slow to import
+
+    stamps = ((path, *file_stamp(path)) for path in data.paths)
+    world.require_same("files", [f"{path} of {size} bytes, changed at {time / 1e9:.9f}" for path, size, time in stamps])
+    world.sees_same_files = True
+    data.world = world
+
+
+def connected(devices: int, num_nodes: int) -> str:
+    """Starts the other processes if nobody has, connects all, and returns the address of rank 0.
+
+    Raises:
+        InputError: Lightning refuses the numbers.
+    """
+    try:
+        strategy: Any = Trainer(
+            accelerator="cpu",  # the exact solution is computed there
+            strategy="ddp",
+            devices=devices,
+            num_nodes=num_nodes,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        ).strategy
+        strategy.launcher.launch(strategy.setup_environment)
+    except (ValueError, MisconfigurationException) as error:
+        raise InputError(
+            f"Lightning refuses --trainer.devices {devices} ({error}); change it, or leave it out"
+        ) from error
+    address: str = strategy.cluster_environment.main_address
+    return address
+
+
+def layout(trainer: Mapping[str, Any] | Namespace) -> tuple[int, int]:
+    """Returns the number of processes on each machine, and that of machines; torchrun and srun have said so.
+
+    Raises:
+        InputError: the settings do not say how many processes to start.
+    """
+    devices, num_nodes = trainer["devices"], trainer["num_nodes"]
+    if isinstance(devices, list):
+        devices = len(devices)
+    if not str(devices).isdigit():
+        raise InputError(f"--trainer.devices {devices} is not possible here: give the number of processes")
+    if int(devices) * num_nodes == 1:
+        return started_outside()
+    return int(devices), num_nodes
+
+
+def started_outside() -> tuple[int, int]:
+    """Returns how many processes torchrun or srun has started on each machine, and on how many; else 1 and 1."""
+    if torch.distributed.is_torchelastic_launched():
+        size, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, size // local
+    if "SLURM_STEP_NUM_TASKS" in os.environ:
+        size, num_nodes = (int(os.environ[f"SLURM_STEP_NUM_{name}"]) for name in ("TASKS", "NODES"))
+        return size // num_nodes, num_nodes
+    return 1, 1

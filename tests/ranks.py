@@ -1,0 +1,53 @@
+"""Runs a command in several processes, as torchrun or srun starts them; `tests/commands.py` forks them."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.commands import Result, Running, linreg, start
+
+
+def of_torchrun(size: int, rank: int) -> dict[str, str]:
+    """Returns the variables that torchrun sets on one machine."""
+    local = {"LOCAL_WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    return {"TORCHELASTIC_RUN_ID": "tests", "WORLD_SIZE": str(size), "RANK": str(rank), **local}
+
+
+def of_srun(size: int, rank: int) -> dict[str, str]:
+    """Returns the variables that `srun --nodes 1 --ntasks-per-node SIZE` sets."""
+    job = {"JOB_ID": "1", "JOB_NAME": "linreg", "NODELIST": "127.0.0.1", "NNODES": "1", "NODEID": "0"}
+    tasks = {"NTASKS": str(size), "NTASKS_PER_NODE": str(size), "STEP_NUM_TASKS": str(size), "STEP_NUM_NODES": "1"}
+    own = {"PROCID": str(rank), "LOCALID": str(rank)}
+    return {f"SLURM_{name}": value for name, value in {**job, **tasks, **own}.items()}
+
+
+def start_ranks(
+    size: int,
+    *args: str,
+    cwd: Path,
+    launcher: Callable[[int, int], dict[str, str]] = of_torchrun,
+    before: Callable[[int], Callable[[], None] | None] = lambda rank: None,
+) -> list[Running]:
+    """Starts `linreg args…` in `size` processes of one thread, as a launcher does; `before(rank)` is called before."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    return [
+        start(*args, cwd=cwd, env={**shared, **launcher(size, rank)}, before=before(rank), name=f"-{rank}")
+        for rank in range(size)
+    ]
+
+
+def ranks(size: int, *args: str, cwd: Path, **more: Any) -> list[Result]:
+    """Runs a command in `size` processes to its end; see `start_ranks`."""
+    return [each.wait() for each in start_ranks(size, *args, cwd=cwd, **more)]
+
+
+def answer(size: int, *args: str, cwd: Path, **more: Any) -> Any:
+    """Returns what `linreg args… --json` prints in `size` processes, of which rank 0 alone prints."""
+    results = [linreg(*args, "--json", cwd=cwd)] if size == 1 else ranks(size, *args, "--json", cwd=cwd, **more)
+    assert [result.code for result in results] == [0] * size, results
+    assert not any(result.stdout + result.stderr for result in results[1:]), results
+    return json.loads(results[0].stdout)

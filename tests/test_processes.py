@@ -1,0 +1,197 @@
+"""Several processes share the rows of a table: the same bits again, errors told once, and no process left behind.
+
+The processes are real, and connected by gloo on loopback. `tests/ranks.py` forks them as torchrun starts
+them; `tests/test_shared_rows.py` has what they compute.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+
+from tests.commands import linreg, outside_make
+from tests.ranks import answer, of_srun, ranks, start_ranks
+from tests.sabotage import patch
+from tests.waiting import wait_until
+
+LINREG = Path(sys.executable).with_name("linreg")
+NUM_ROWS = 3000
+TABLE = ("--data", "TableDataModule", "--data.target", "y")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with a table in row groups."""
+    folder, generator = tmp_path_factory.mktemp("tables"), np.random.default_rng(5)
+    x = generator.standard_normal((NUM_ROWS, 3)) + 100
+    columns: dict[str, Any] = {f"x{index}": column for index, column in enumerate(x.T)}
+    columns["y"] = x @ [1.0, -2.0, 3.0] + generator.standard_normal(NUM_ROWS)
+    pyarrow.parquet.write_table(pa.table(columns), folder / "t.parquet", row_group_size=400)
+    return folder
+
+
+def test_same_bits_again(folder: Path) -> None:
+    """Two launches give the same bits, the second one by the variables of srun."""
+    flags = ("solve", *TABLE, "--data.path", "t.parquet", "--data.memory_limit", "0", "--robust", "HC1")
+    assert answer(3, *flags, cwd=folder) == answer(3, *flags, cwd=folder, launcher=of_srun)
+
+
+def with_value(folder: Path, name: str, value: float | None) -> str:
+    """Writes a table with a value in row 2501, which the last process reads; returns its name."""
+    x = [float(number % 7) for number in range(NUM_ROWS)]
+    column = pa.array([*x[:2500], value, *x[2501:]], pa.float64())
+    table = pa.table({"x": column, "y": np.arange(float(NUM_ROWS)) % 5})
+    pyarrow.parquet.write_table(table, folder / name, row_group_size=500)
+    return name
+
+
+def test_error_of_one_process_is_told_once(tmp_path: Path) -> None:
+    """The message is that of one process, with the row's number in the whole table."""
+    content = ["x,y", *(f"{number % 7},{number % 5}" for number in range(NUM_ROWS))]
+    content[2501] += ",1"
+    (tmp_path / "long.csv").write_text("\n".join(content))
+    command = ("solve", *TABLE, "--data.path", "long.csv")
+    alone, (first, second) = linreg(*command, cwd=tmp_path), ranks(2, *command, cwd=tmp_path)
+    assert "row 2501" in alone.stderr
+    assert (first.code, first.stdout, first.stderr) == (2, "", alone.stderr)
+    assert (second.code, second.stdout, second.stderr) == (2, "", "")
+
+
+def test_missing_value_of_one_process(tmp_path: Path) -> None:
+    """Its row is dropped, with the same note."""
+    command = ("solve", *TABLE, "--data.path", with_value(tmp_path, "few.parquet", None))
+    alone, (first, second) = linreg(*command, cwd=tmp_path), ranks(2, *command, cwd=tmp_path)
+    assert "missing" in alone.stderr
+    assert (first.code, first.stderr, second.stderr) == (0, alone.stderr, "")
+
+
+@dataclass
+class Elsewhere:
+    """Moves this process to another folder, where it sees other files."""
+
+    folder: Path
+
+    def __call__(self) -> None:
+        os.chdir(self.folder)
+
+
+def test_process_that_sees_other_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    name = with_value(tmp_path, "t.parquet", 1.0)
+    command = ("solve", *TABLE, "--data.path", name)
+    move = {1: Elsewhere(tmp_path / "other")}
+    missing = ranks(2, *command, cwd=tmp_path, before=move.get)
+    assert [each.code for each in missing] == [2, 2]
+    assert missing[0].stderr.startswith("linreg: process 1 on ")
+    assert "t.parquet: there is no such file" in missing[0].stderr
+    with_value(tmp_path / "other", "t.parquet", 2.0)
+    differing = ranks(2, *command, cwd=tmp_path, before=move.get)
+    assert [each.code for each in differing] == [2, 2]
+    assert "has other files than process 0: t.parquet of" in differing[0].stderr
+    assert missing[1].stderr + differing[1].stderr == ""
+
+
+@dataclass
+class Slow:
+    """Makes reading slow, and notes that it has begun."""
+
+    begun: Path
+
+    def __call__(self) -> None:
+        from linreg_pl.data.table.row_groups import ParquetTable
+
+        real = ParquetTable.batches
+
+        def batches(table: Any, groups: Any, columns: Any) -> Iterator[Any]:
+            for each in real(table, groups, columns):
+                self.begun.touch()
+                time.sleep(600)
+                yield each
+
+        patch(ParquetTable, "batches", batches)
+
+
+@pytest.mark.parametrize(
+    ("victim", "number", "codes"),
+    [
+        (1, signal.SIGKILL, [2, -9, 2]),
+        (0, signal.SIGTERM, [143, 2, 2]),
+    ],
+)
+def test_end_of_one_process_ends_all(victim: int, number: signal.Signals, codes: list[int], tmp_path: Path) -> None:
+    """Rank 1 reads for minutes, and the others wait for it."""
+    command, begun = ("solve", *TABLE, "--data.path", with_value(tmp_path, "t.parquet", 1.0)), tmp_path / "begun"
+    running = start_ranks(3, *command, cwd=tmp_path, before=lambda rank: Slow(begun) if rank == 1 else None)
+    wait_until(begun.exists, running[1].process.is_alive)
+    os.kill(running[victim].pid, number)
+    end = time.monotonic() + 10
+    results = [each.wait() for each in running]
+    assert time.monotonic() < end
+    assert [each.code for each in results] == codes
+    told = "linreg: another process of this command was ended; start it again\n"
+    assert [each.stderr for each in results] == [told if victim else "", "", ""]
+
+
+@dataclass
+class Typed:
+    """Makes this process look like `linreg args…` that was typed, which Lightning's launcher repeats."""
+
+    args: tuple[str, ...]
+
+    def __call__(self) -> None:
+        sys.argv = [str(LINREG), *self.args]
+
+
+def test_lightnings_launcher(tmp_path: Path) -> None:
+    """Rank 0 starts the other process; its exit code is the command's, and the other's end is not taken for a crash."""
+    command = ("solve", *TABLE, "--trainer.devices", "2", "--data.path", with_value(tmp_path, "inf.parquet", np.inf))
+    result = linreg(*command, cwd=tmp_path, before=Typed(command))
+    assert (result.code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "column 'x', row 2501: inf is not a finite number" in result.stderr
+
+
+def test_torchrun(folder: Path) -> None:
+    torchrun = (LINREG.with_name("torchrun"), "--nproc-per-node", "2", LINREG)
+    command = ("solve", *TABLE, "--data.path", "t.parquet")
+    result = subprocess.run([*torchrun, *command], cwd=folder, env=outside_make(), capture_output=True, text=True)
+    alone = linreg(*command, cwd=folder)
+    assert (result.returncode, result.stdout) == (0, alone.stdout), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("tune",), "linreg tune is one process"),
+        (("solve",), "several processes can't share the rows of SyntheticDataModule"),
+    ],
+)
+def test_refused(command: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    first, second = ranks(2, *command, cwd=tmp_path)
+    assert (first.code, second.code, second.stderr) == (2, 2, "")
+    assert words in first.stderr
+    assert first.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("https://host/t.csv", "--trainer.devices", "2"), "each process would download it"),
+        (("t.csv", "--trainer.devices", "auto"), "--trainer.devices auto is not possible here"),
+    ],
+)
+def test_refused_before_a_process_is_started(flags: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    result = linreg("solve", *TABLE, "--data.path", *flags, cwd=tmp_path)
+    assert result.code == 2
+    assert words in result.stderr
