@@ -221,28 +221,26 @@ def test_flags_without_effect(
 @pytest.mark.parametrize("flags", ["--l2 [0.1,1,10] --l1 0.1 --model.fit_intercept false", "--subsets forward"])
 def test_printed_command_fits_the_choice(flags: str, tmp_path: Path) -> None:
     """Its rows and columns are the path's: the column of the groups is left out."""
-    x = np.random.default_rng(0).normal(size=(60, 3))
-    frame = pd.DataFrame(x, columns=["a", "b b", "c"]).assign(who=np.arange(60) % 9, y=x @ [2, 0, 5] + x[:, 0] ** 2)
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    names = ["a", "b b", "c", "d"]
+    frame = pd.DataFrame(x, columns=names).assign(who=np.arange(60) % 9, y=x @ [2, 0, 5, 1] + x[:, 0] ** 2)
     frame.to_csv(tmp_path / "t.csv", index=False)
-    table = ("--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", "--data.val_fraction", "0.2")
-    command = ("path", *table, "--folds.by", "who", *flags.split())
-    result, printed = linreg(*command, cwd=tmp_path), linreg(*command, "--json", cwd=tmp_path)
+    table = ("--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", "--data.exclude", "[d]")
+    result = linreg("path", *table, "--folds.by", "who", *flags.split(), cwd=tmp_path)
     assert (result.code, result.stderr) == (0, "")
     match = re.fullmatch(r"fit +\S+ (.*)", result.stdout.splitlines()[-1])
     assert match is not None
     assert linreg(*shlex.split(match[1]), cwd=tmp_path).code == 0
     report = json.loads((tmp_path / "lightning_logs/version_0/report.json").read_text())
-    contents = json.loads(printed.stdout)
-    assert report["num_rows"] == contents["num_rows"] == len(frame) - report["held_out"]["num_rows"]
     fitted = {name.removeprefix("W/"): value for name, value in report["exact"]["coefficients"].items()}
-    if "chosen" in contents:
-        assert set(fitted) == {*contents["chosen"], "b"}
-    else:
-        [chosen] = [each for each in contents["path"] if each["l2"] == contents["within_one_standard_error"]]
-        assert set(fitted) == {"a", "b b", "c"}
-        assert [fitted[name] for name in ("a", "b b", "c")] == pytest.approx(
-            [chosen["coefficients"][name] for name in ("a", "b b", "c")]
-        )
+    frame = frame.drop(columns="d")
+    if "--subsets" in flags:
+        assert [*fitted] == [*linreg_pl.subsets(frame, "y", by="who").chosen, "b"] != [*names[:3], "b"]
+        return
+    ours = linreg_pl.path(frame, "y", by="who", l2=[0.1, 1, 10], l1=0.1, fit_intercept=False)
+    expected = ours.coefficients(ours.l2.index(ours.within_one_standard_error))
+    assert set(names[:3]) <= set(fitted) <= {*names[:3], "b"}
+    assert [fitted[name] for name in names[:3]] == pytest.approx([expected[name] for name in names[:3]])
 
 
 def test_folder_of_a_run_is_refused(tmp_path: Path) -> None:
