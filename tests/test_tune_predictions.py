@@ -176,7 +176,7 @@ def test_trials_that_cannot_be_told_apart(tmp_path: Path) -> None:
         (study.run(number) / "report.json").write_text(json.dumps(report))
     [line] = [line for line in result_lines(study) if line.startswith("close")]
     assert line == "close    1 other trial within the 95% band of the best: these can't be told apart"
-    assert ended_line(study, 2) == "trial 3 of 3: momentum 0.9: loss 5.9"
+    assert ended_line(study, 2) == "momentum 0.9: loss 5.9"
     apart = replace(study, trials=[replace(each, low=4.95, high=5.05) for each in study.trials])
     assert not any(line.startswith("close") for line in result_lines(apart))
 

@@ -48,10 +48,9 @@ def result_lines(study: Study) -> list[str]:
 
 
 def ended_line(study: Study, number: int) -> str:
-    """Returns a line on a trial that has ended, and on how many have."""
+    """Returns the settings of a trial that has ended, and its loss."""
     settings = ", ".join(" ".join(pair) for pair in zip(titles(study), cells(study, study.trials[number]), strict=True))
-    count = sum(map(study.has_ended, range(len(study.trials))))
-    return f"trial {count} of {len(study.trials)}: {settings}: {study.loss} {measured(study, number)}"
+    return f"{settings}: {study.loss} {measured(study, number)}"
 
 
 def measured(study: Study, number: int) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import multiprocessing
 import os
 import sys
@@ -61,10 +62,11 @@ def run_trials(study: Study, train: Train, workers: int, show_bar: bool, stream:
         Interrupted: a signal ended the program; the trials under way are saved.
     """
     numbers = [number for number in range(len(study.trials)) if not study.has_ended(number)]
+    counts = itertools.count(1 + len(study.trials) - len(numbers))
 
     def ended(number: int) -> None:
         if not show_bar:
-            print(ended_line(study, number), file=stream)
+            print(f"trial {next(counts)} of {len(study.trials)}: {ended_line(study, number)}", file=stream)
 
     with bar(study) if show_bar else contextlib.nullcontext():
         if workers == 1:
