@@ -633,7 +633,7 @@ def test_rule_at_epoch_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("devices", ["2", "auto", "-1", "[0,1]"])
 def test_several_processes(devices: str, tmp_path: Path) -> None:
-    refuse("fit", f"--trainer.devices={devices}", cwd=tmp_path, words="--trainer.devices|one process")
+    refuse("tune", f"--trainer.devices={devices}", cwd=tmp_path, words="--trainer.devices|one process")
 
 
 def test_checkpoint_outside_a_run(trained: Path) -> None:

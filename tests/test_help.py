@@ -37,7 +37,7 @@ EXPECTED = {
     "predict": EVALUATING | {"--trainer.limit_predict_batches", "--output", "--keep_columns", "--interval"},
 }
 IMPOSSIBLE = {
-    *("num_nodes", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "limit_train_batches"),
+    *("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "limit_train_batches"),
     *("overfit_batches", "min_epochs", "min_steps", "num_sanity_val_steps"),
 }
 

@@ -140,7 +140,7 @@ def test_end_of_one_process_ends_all(victim: int, number: signal.Signals, codes:
     results = [each.wait() for each in running]
     assert time.monotonic() < end
     assert [each.code for each in results] == codes
-    told = "linreg: another process of this command was ended; start it again\n"
+    told = "linreg: another process of this command was ended; start it again, a run with --resume\n"
     assert [each.stderr for each in results] == [told if victim else "", "", ""]
 
 

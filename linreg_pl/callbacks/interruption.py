@@ -65,7 +65,11 @@ class Interruption(Checkpoint):
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == signal.SIGINT:
             raise Interrupted(number)
-        self.received = number
+        self.end(number)
+
+    def end(self, number: int) -> None:
+        """Lets the run end after the step under way, as at this signal."""
+        self.received = number if self.received is None else self.received
         self.executions.end()
 
     def next_due(self, trainer: Trainer, step: int) -> float:

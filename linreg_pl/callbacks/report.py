@@ -146,8 +146,12 @@ class Report(Checkpoint):
         return f"{row}  {forecast:>8}  {actual:>6}" if self._shows_epochs else row
 
     def _progress(self, trainer: Trainer) -> Progress:
-        losses = {name: value.item() for name, value in trained_module(trainer).newest_losses().items()}
-        return Progress(total_steps=trainer.max_steps, stopped_by=stopped_by(trainer), **losses)
+        module = trained_module(trainer)
+        losses = {name: value.item() for name, value in module.newest_losses().items()}
+        num_processes = None if module.shared_steps is None else module.shared_steps.world.size
+        return Progress(
+            total_steps=trainer.max_steps, stopped_by=stopped_by(trainer), num_processes=num_processes, **losses
+        )
 
     def _write(self, trainer: Trainer, state: str) -> None:
         self.contents = {

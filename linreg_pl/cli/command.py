@@ -26,6 +26,7 @@ from linreg_pl.cli.path import path
 from linreg_pl.cli.saved_settings import with_run_settings
 from linreg_pl.cli.trainer_settings import require_possible
 from linreg_pl.cli.trials import require_no_trial
+from linreg_pl.core.world import ALONE
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError, ToldElsewhere
@@ -123,7 +124,7 @@ class LinregCLI(LightningCLI):
         if self.config.subcommand == "describe":
             return 1  # the table may not be one that a model can be built for
         assert self.launched is not None
-        share_rows(data, self.launched.world)
+        share_rows(data, self.launched.world, self.config.subcommand)
         if self.shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
         settings = self.config[self.config.subcommand]
@@ -234,7 +235,7 @@ class LinregCLI(LightningCLI):
             bar=self.bar if self.shows_bar else None,
             run=self.run,
             resume=self.resume,
-            prints=self.launched is None or self.launched.world.rank == 0,
+            world=ALONE if self.launched is None else self.launched.world,
         )
         functions: dict[str, Callable[[Job], None]] = {
             "fit": fit.fit,

@@ -23,6 +23,7 @@ from linreg_pl.callbacks.interruption import Interrupted, Interruption
 from linreg_pl.callbacks.monitored_values import MonitoredValues, monitors
 from linreg_pl.callbacks.report import Report
 from linreg_pl.cli.error_messages import writing
+from linreg_pl.cli.follow import follow, of_one_process, print_processes
 from linreg_pl.cli.job import Job, as_list, require_suitable
 from linreg_pl.cli.run_length import PlannedRun, other_limits, planned_length, total_steps, validation_settings
 from linreg_pl.cli.saved_settings import RunConfig, saved_choice
@@ -41,6 +42,7 @@ from linreg_pl.training.due import has_end
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.possible_settings import require_possible_callbacks
+from linreg_pl.training.shared_steps import SharedSteps
 from linreg_pl.tuning.study import Study
 
 
@@ -70,6 +72,28 @@ def fit(job: Job) -> None:
     steps = total_steps(settings, job.data.steps_per_epoch, job.start.steps, job.start.run, others)
     if job.start.checkpoint is not None and not job.allow_changed_settings:
         require_same_length(job.start.checkpoint, job.model, steps)
+    if job.world.size == 1:
+        lead(job, settings, steps, others, planned)
+        return
+    settings = of_one_process(settings)
+    job.model.shared_steps = SharedSteps(job.world, job.model, cuts_batches=not job.data.shares_rows)
+    if job.world.rank:
+        follow(job, settings, steps)
+        return
+    with job.model.shared_steps.led():
+        lead(job, settings, steps, others, planned)
+
+
+def lead(job: Job, settings: Namespace, steps: int, others: list[str], planned: PlannedRun | None) -> None:
+    """Trains the run in its folder, in the first process of the command, and prints how it ended.
+
+    Args:
+        job: As in `fit`, like what it raises.
+        settings: Of the trainer.
+        steps: Length of the run; -1 for one without an end.
+        others: The settings that may end it too.
+        planned: Its length, if the program has chosen it.
+    """
     keeps_files = settings.logger is not False and not settings.fast_dev_run
     root = Path(settings.default_root_dir)
     with claimed_folder(root, job.start.resumption, job.run) if keeps_files else nullcontext() as folder:
@@ -81,7 +105,7 @@ def fit(job: Job) -> None:
             checkpoint=job.start.checkpoint,
             callbacks=[
                 *run_callbacks(job, exact, report),
-                *config_callback(job, planned.settings if planned else {}, folder),
+                *config_callback(job, planned, folder),
             ],
             logger=settings.logger if folder is None else run_loggers(settings.logger, folder, job.start.steps),
             max_epochs=-1,
@@ -152,13 +176,16 @@ def run_callbacks(job: Job, exact: ExactAnswer | None, report: Report) -> list[C
     executions = Executions(job.settings.steps_per_execution)
     job.data.group_steps(executions)
     curves, added = Curves(exact), as_list(job.settings.trainer.callbacks)
+    interruption = Interruption(saving, executions)
+    if job.model.shared_steps is not None:
+        job.model.shared_steps.on_signal = interruption.end
     return [
         *as_list(exact),
         EpochLines(job.settings.display_every_n_epochs),
         curves,
         *([MonitoredValues(curves)] if monitors(added, MonitoredValues.families) else []),
         saving,
-        Interruption(saving, executions),
+        interruption,
         report,
         *([] if has_own_bar(job.settings.trainer) else as_list(job.bar)),
     ]
@@ -169,7 +196,7 @@ def has_own_bar(settings: Namespace) -> bool:
     return any(isinstance(callback, ProgressBar) for callback in as_list(settings.callbacks))
 
 
-def config_callback(job: Job, planned: dict[str, int], folder: Path | None) -> list[Callback]:
+def config_callback(job: Job, planned: PlannedRun | None, folder: Path | None) -> list[Callback]:
     """Builds the callback that writes config.yaml.
 
     It has the length that was planned, and the l2 that was chosen, which a resumed run takes from it.
@@ -177,7 +204,7 @@ def config_callback(job: Job, planned: dict[str, int], folder: Path | None) -> l
     if folder is None:
         return []
     config = job.config.clone()
-    config.trainer = with_settings(config.trainer, planned)
+    config.trainer = with_settings(config.trainer, planned.settings if planned else {})
     config.model.l2 = job.model.l2
     for callback in as_list(config.trainer.callbacks):
         arguments = callback.get("init_args", {})
@@ -207,6 +234,7 @@ def print_heading(job: Job, length: str, planned: PlannedRun | None) -> None:
         )
     )
     print(f"fitting {size}: {length}, {data.steps_per_epoch} an epoch{resumed}")
+    print_processes(job)
     print(*(f"note      {remark}" for remark in data.remarks), sep="\n", end="\n" if data.remarks else "")
     if job.model.l2_choice is not None:
         print(f"penalty   {job.model.l2_choice}")

@@ -32,11 +32,7 @@ class Command:
     model: frozenset[str] | None = frozenset()  # names; None for all
     trainer: frozenset[str] | None = frozenset()
     has_settings: bool = True  # from flags, config files and the environment
-
-    @property
-    def shares_rows(self) -> bool:
-        """Returns whether several processes may share the rows."""
-        return self.trainer == SHARING
+    shares_rows: bool = False  # among several processes
 
     def uses(self, flag: str) -> bool:
         """Tells whether a flag, given without dashes, has an effect in this subcommand."""
@@ -56,7 +52,7 @@ SHARING = frozenset({"devices", "num_nodes", "enable_progress_bar"})
 """Trainer's settings of commands that share the rows among several processes."""
 
 COMMANDS = {
-    "fit": Command("Train; without flags, the tutorial's job.", model=None, trainer=None),
+    "fit": Command("Train; without flags, the tutorial's job.", model=None, trainer=None, shares_rows=True),
     "validate": evaluation("Print the loss over the held-out rows, from a checkpoint.", "val"),
     "test": evaluation("Print the loss over the rows held out to test, or over all rows, from a checkpoint.", "test"),
     "predict": evaluation("Write predictions to a file, from a checkpoint.", "predict"),
@@ -66,11 +62,13 @@ COMMANDS = {
             {"learning_rate", "l2", "l1", "momentum", "fit_intercept", "fold_bias", "standardize", "precondition"}
         ),
         trainer=SHARING,
+        shares_rows=True,
     ),
     "path": Command(
         "Print the error of each l2, or l1, on rows held out (cross-validation), from one pass over a table.",
         model=frozenset({"fit_intercept", "fold_bias", "standardize"}),
         trainer=SHARING,
+        shares_rows=True,
     ),
     "tune": Command(
         "Predict where runs of several settings would end, try the best of them, and compare.", model=None, trainer=None

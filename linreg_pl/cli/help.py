@@ -26,7 +26,7 @@ TRAINER_TEXTS = {
     "enable_progress_bar": "Show a progress bar at a terminal.",
     "fast_dev_run": "Try one batch, or so many, and write no files.",
     "strategy": "Lightning's strategy; auto suits a single device.",
-    "devices": "Processes that share the rows, for solve and path; else 1, or a list of one index, such as [0].",
+    "devices": "Processes that share the rows, for fit, solve and path; else 1, or a list of one index, such as [0].",
     "num_nodes": "Machines on which so many processes each share the rows.",
     "plugins": "Lightning's plugins to add.",
     "deterministic": "Let torch use deterministic algorithms only, or warn.",
@@ -116,7 +116,7 @@ def help_of_command(parser: LightningArgumentParser, command: str) -> HelpPage:
 
 def help_of_trainer(parser: LightningArgumentParser) -> HelpPage:
     """Returns the help of the trainer's flags that `linreg fit --help` leaves out."""
-    impossible = {"num_nodes", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches"}
+    impossible = {"gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches"}
     impossible |= {"limit_train_batches", "overfit_batches", "min_epochs", "min_steps", "num_sanity_val_steps"}
     left_out = [
         action

@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from linreg_pl.callbacks.progress_bar import RunBar
+from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.runs.checkpoint_file import CheckpointFile
 from linreg_pl.runs.compatibility import require_same_columns, require_same_shape, require_same_units
@@ -52,7 +53,12 @@ class Job:
     bar: RunBar | None  # at a terminal
     run: Path | None = None  # folder of the run of a trial, which a study runs
     resume: str | None = None  # folder of a study to resume
-    prints: bool = True  # of several processes, one prints
+    world: World = ALONE  # the processes of this command
+
+    @property
+    def prints(self) -> bool:
+        """Returns whether this process prints: of several, the first does."""
+        return self.world.rank == 0
 
 
 def require_suitable(start: Start, model: LinearRegression, data: BatchDataModule) -> None:

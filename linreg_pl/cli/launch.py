@@ -69,25 +69,31 @@ def launched(config: Namespace, start: Start) -> Launched:
             if os.environ.get("RANK", os.environ.get("SLURM_PROCID")) != "0":
                 raise ToldElsewhere
             raise InputError(
-                f"linreg {command} is one process, and torchrun or srun has started several: leave that out; solve and"
-                " path share the rows among several"
+                f"linreg {command} is one process, and torchrun or srun has started several: leave that out; fit, solve"
+                " and path share the rows among several"
             )
         return Launched(None)
     if math.prod(layout(settings.trainer)) > 1:
-        require_shareable(settings, start)
+        require_shareable(command, settings, start)
     result = Launched(settings.trainer)
     result.world.require_same("settings", [f"--{name} {value}" for name, value in settings.items()])
+    result.world.require_same("checkpoints", [f"{start.path} of step {start.steps}"])
     return result
 
 
-def require_shareable(settings: Namespace, start: Start) -> None:
+def require_shareable(command: str, settings: Namespace, start: Start) -> None:
     """Refuses what several processes can't share.
 
     Raises:
         InputError: there is something.
     """
-    if start.checkpoint is not None:
+    if start.checkpoint is not None and command != "fit":
         raise InputError("--ckpt_path is for one process: leave --trainer.devices out")
+    for name, possible in (("accelerator", ("auto", "cpu")), ("strategy", ("auto", "ddp"))) if command == "fit" else ():
+        if settings.trainer[name] not in possible:
+            raise InputError(
+                f"--trainer.{name} {settings.trainer[name]} is for one process: leave it out, or --trainer.devices"
+            )
     from linreg_pl.data.table.remote import is_remote  # not at the top: slow to import
 
     paths = settings.data.get("init_args", {}).get("path", "")
@@ -96,8 +102,10 @@ def require_shareable(settings: Namespace, start: Start) -> None:
         raise InputError(f"{remote[0]}: each process would download it; copy it first, or leave --trainer.devices out")
 
 
-def share_rows(data: BatchDataModule, world: World) -> None:
+def share_rows(data: BatchDataModule, world: World, command: str) -> None:
     """Lets the processes share the rows, after a check that they see the same files.
+
+    A run shares each batch, also of data whose rows are in every process.
 
     Raises:
         InputError: files differ, or the data can't be shared.
@@ -105,6 +113,9 @@ def share_rows(data: BatchDataModule, world: World) -> None:
     if world.size == 1:
         return
     if not data.shares_rows:
+        if command == "fit":
+            world.sees_same_files = True  # none
+            return
         raise InputError(
             f"several processes can't share the rows of {data}: leave --trainer.devices out, or give --data"
             " TableDataModule"

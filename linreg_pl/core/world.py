@@ -10,6 +10,8 @@ from itertools import accumulate
 from operator import add
 from typing import TypeVar
 
+from torch import Tensor
+
 Value = TypeVar("Value")
 
 
@@ -45,6 +47,10 @@ class World:
     def first(self, value: Value) -> Value:
         """Returns the value of rank 0, so that all processes continue with the same bits."""
         return self.reduced(value, lambda first, _: first)
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Returns the sum of the values of all processes: the same bits everywhere. It may overwrite `values`."""
+        return values
 
     def together(self) -> AbstractContextManager[None]:
         """Raises an error of one process in the body in all of them, as the same error."""

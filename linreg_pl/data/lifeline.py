@@ -54,6 +54,10 @@ class Lifeline:
             received = b""
         if received != FAREWELL and not self._is_over:
             if self._rank == 0:
-                print("linreg: another process of this command was ended; start it again", file=sys.stderr, flush=True)
+                print(
+                    "linreg: another process of this command was ended; start it again, a run with --resume",
+                    file=sys.stderr,
+                    flush=True,
+                )
             os._exit(2)
         self._first_has_ended.set()

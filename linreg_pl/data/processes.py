@@ -50,6 +50,14 @@ class Processes(World):
         self._shared = self._named(result)
         raise self._shared
 
+    def summed(self, values: Tensor) -> Tensor:
+        """Returns the sum of the values of all processes; see `World`. In this thread, as it is called at each step."""
+        try:
+            dist.all_reduce(values)
+        except RuntimeError as error:
+            raise connection_lost(error) from error
+        return values
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Raises an error of one process in the body in all of them; see `World`."""
@@ -135,8 +143,13 @@ def blocking(function: Callable[..., Result], *args: Any) -> Result:
     try:
         return future.result()
     except RuntimeError as error:
-        time.sleep(1)  # if a process has ended, the lifeline says so and ends this one
-        raise InputError(f"the connection to another process was lost ({error}); start the command again") from error
+        raise connection_lost(error) from error
+
+
+def connection_lost(error: RuntimeError) -> InputError:
+    """Returns the error to raise after one of torch.distributed."""
+    time.sleep(1)  # if a process has ended, the lifeline says so and ends this one
+    return InputError(f"the connection to another process was lost ({error}); start the command again")
 
 
 def _send(value: Any, rank: int) -> None:

@@ -90,8 +90,8 @@ def changed_settings(
 ) -> list[str]:
     """Returns how the checkpoint's settings differ from those to continue with, as `name: old, now new`.
 
-    Compares all hyper-parameters but the paths of tables and their memory limit, and the contents of the tables that
-    are fitted and validated.
+    Compares all hyper-parameters but the paths of tables and their memory limit. Compares the contents of the tables
+    that are fitted and validated, if as many processes read them as before.
     """
     if checkpoint.data_state(type(data)) is None or checkpoint.data is None:
         return [f"data: not {type(data).__name__}"]
@@ -101,7 +101,8 @@ def changed_settings(
     not_compared = {"path", "val_path", "test_path", "memory_limit"}
     names = [name for name in current if name in saved and name not in not_compared and current[name] != saved[name]]
     changes = [f"{name}: {saved[name]}, now {current[name]}" for name in names]
-    if checkpoint.data.fingerprint != data.fingerprint:
+    num_parts = [str(each).count("-") for each in (checkpoint.data.fingerprint, data.fingerprint)]  # one a process
+    if checkpoint.data.fingerprint != data.fingerprint and num_parts[0] == num_parts[1]:
         changes.append(f"contents of the data: {checkpoint.data.fingerprint}, now {data.fingerprint}")
     bits, needed = 64 if checkpoint.state_dict["W"].dtype == torch.float64 else 32, 64 if "64" in str(precision) else 32
     if bits < needed or (bits > needed and not model.precondition):  # a preconditioned run may choose 64 by itself

@@ -93,6 +93,7 @@ class Progress(Part):
     loss: float | None = None  # of the last batch, before its update
     mse: float | None = None
     stopped_by: str | None = None  # the rule that stopped the run, and why
+    num_processes: int | None = None  # that share each batch; None for one
 
     def is_complete(self, global_step: int) -> bool:
         """Returns whether the run ends at this step: it has its full length, or a rule stopped it."""

@@ -240,9 +240,9 @@ class LinearRegression(ObservedModule):
         Raises:
             Diverged: a number exceeds float32; W and b keep their values from before this step.
         """
-        (x, y, *rest), W, b = batch, self.W, self.b
+        (x, y, *rest), W, b, steps = batch, self.W, self.b, self.shared_steps or objective
         weights = rest[0] if rest else None
-        step = objective.value_and_gradient(x, y, W, b, self.l2, weights, self.l1)
+        step: objective.Step = steps.value_and_gradient(x, y, W, b, self.l2, weights, self.l1)
         if self.has_own_loss:
             step = objective.with_loss(step, self.loss, x, W, weights)
         if self.fold_bias:

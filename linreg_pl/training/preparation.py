@@ -23,6 +23,7 @@ from linreg_pl.training.planning import most_epochs, planned_plain_descent, prec
 from linreg_pl.training.posed import problem
 from linreg_pl.training.problem import Problem
 from linreg_pl.training.proximal_step import set_exact_zeros
+from linreg_pl.training.shared_steps import SharedSteps
 
 
 class PreparedModule(EvaluatedModule):
@@ -44,6 +45,8 @@ class PreparedModule(EvaluatedModule):
     _hparams_initial: dict[str, Any]  # of Lightning, for loggers
     l2_choice: str | None = None
     """How l2 was chosen, in words, if the setting was `auto`."""
+    shared_steps: SharedSteps | None = None
+    """How several processes take each step together; None for a run of one process."""
     _is_new = True  # neither trained nor loaded
     _path_of_fit: Any = None  # of the table that the model was fitted on
     _problem: tuple[Triangle, Scaling, Problem] | None = None

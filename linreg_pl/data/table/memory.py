@@ -41,6 +41,7 @@ class MemoryRows(Rows):
         self._chunks: list[Batch] = []  # in the user's units; empty once the rows are prepared
         self._tensors: Batch = ()  # prepared
         self._shuffled_epochs: dict[int, Future[Batch]] = {}  # this epoch and the next
+        self._own_order: tuple[int, Tensor, Tensor] | None = None  # an epoch, its own rows' places, and their numbers
         self.restore()
         counts = world.gathered(sum(len(x) for x, *_ in self._chunks))
         self.num_rows, before = sum(counts), sum(counts[: world.rank])
@@ -55,7 +56,7 @@ class MemoryRows(Rows):
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
         """Replaces each chunk by its prepared rows, so that few are held twice; see `Rows`."""
         self.restore()
-        tensors = [torch.empty(self.num_rows, part.shape[1], dtype=dtype) for part in self._chunks[0]]
+        tensors = [torch.empty(len(self.own_rows), width, dtype=dtype) for width in self._widths]
         self._chunks.reverse()
         start, cached = 0, 2048  # rows, whose float64 copies stay in the processor's cache
         while self._chunks:
@@ -77,6 +78,8 @@ class MemoryRows(Rows):
         if not self._tensors:
             order = torch.arange(self.num_rows) if self._seed is None else row_order(self._seed, epoch, self.num_rows)
             return self._from_chunks(self._own(order[rows]))
+        if len(self.own_rows) < self.num_rows:
+            return take_rows(self._tensors, self._own_in_epoch(epoch, rows))
         if self._seed is None:
             return tuple([tensor[rows] for tensor in self._tensors])
         if self.num_rows < LARGE_TABLE_ROWS:
@@ -90,6 +93,16 @@ class MemoryRows(Rows):
         if len(self.own_rows) == self.num_rows:
             return rows
         return rows[(rows >= self.own_rows.start) & (rows < self.own_rows.stop)] - self.own_rows.start
+
+    def _own_in_epoch(self, epoch: int, rows: slice) -> Tensor:
+        """Returns which of an epoch's rows this process has, by their numbers there."""
+        if self._own_order is None or self._own_order[0] != epoch:
+            order = torch.arange(self.num_rows) if self._seed is None else row_order(self._seed, epoch, self.num_rows)
+            is_own = (order >= self.own_rows.start) & (order < self.own_rows.stop)
+            self._own_order = epoch, is_own.nonzero().flatten(), order[is_own] - self.own_rows.start
+        _, places, numbers = self._own_order
+        first, last = torch.searchsorted(places, torch.tensor([rows.start, rows.stop])).tolist()
+        return numbers[first:last]
 
     def _from_chunks(self, rows: Tensor) -> Batch:
         """Returns rows by their numbers, as they were read."""

@@ -24,7 +24,7 @@ from linreg_pl.data.table.encoding import require_columns
 from linreg_pl.data.table.fingerprint import Fingerprint
 from linreg_pl.data.table.fitted_table import FittedTable
 from linreg_pl.data.table.held_out import HeldOut, SplitTable, memory_bytes
-from linreg_pl.data.table.rows import RowsLoader
+from linreg_pl.data.table.rows import RowsLoader, require_weight
 from linreg_pl.data.table.sources import name_of, open_source, plain_path
 from linreg_pl.data.table.split import HeldOutPart, Split
 from linreg_pl.data.table.streamed import StreamedRows
@@ -237,7 +237,8 @@ class TableDataModule(TrainingData):
             self._tables.require_rows_to_test()
             if self.holds_out_rows:
                 self._loader, in_order = self._tables.rows_held_out("val"), rows.in_order()  # one after the other
-                held_out = triangle_of(fingerprint.noting(self._loader), center)
+                held_out = triangle_of(fingerprint.noting(self._loader), center, self.world)
+                require_weight(self._loader.name, held_out.total_weight)
         batch_size = equal_batch_size(rows.num_rows) if self._chosen_batch_size is None else self._chosen_batch_size
         self.batch_size = checked_batch_size(batch_size, rows.num_rows, f"rows to fit in {name}")
         num_drawn = rows.num_rows if self.shuffle else rows.num_rows // self.batch_size * self.batch_size

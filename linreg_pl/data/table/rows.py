@@ -78,7 +78,8 @@ class RowsLoader:
         total_weight = 0.0
         for number, batch in enumerate(self._rows.in_order(), start=1):
             total_weight += weight_of([batch])
-            if number == len(self):  # Lightning does not ask for a further batch
+            is_last = number == len(self) and len(self._rows.own_rows) == self.num_rows
+            if is_last:  # Lightning does not ask for a further batch
                 require_weight(self.name, total_weight)
             yield batch
 

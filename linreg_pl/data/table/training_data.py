@@ -159,9 +159,11 @@ class TrainingData(BatchDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Returns a checksum of all values to fit and to validate; known after `setup("fit")`."""
-        checksum = self._training.checksum
-        return checksum if isinstance(checksum, str) else checksum.result()
+        """Returns a checksum of all values to fit and to validate; known after `setup("fit")`.
+
+        Several processes have one each, with dashes between them.
+        """
+        return self._training.fingerprint
 
     @property
     def num_rows_to_fit(self) -> int:

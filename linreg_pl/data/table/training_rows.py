@@ -29,7 +29,7 @@ class TrainingRows:
         center: First estimate of the means of the features and targets, (D+K,).
         mean_weight: Mean weight of these rows.
         held_out: Summary of the rows to validate while fitting, if there are any.
-        checksum: Checksum of the values to fit and to validate; a thread may still be computing it.
+        checksum: Checksum of this process's values to fit and to validate; a thread may still be computing it.
         summary: Summary of the drawn rows, if it is known already.
         watch: Sees the pass over the rows that computes the summary otherwise.
         world: The processes that share the rows.
@@ -52,6 +52,12 @@ class TrainingRows:
             return self.summary
         watched = self.watch(self.drawn(), len(self.rows.own_rows), lambda batch: len(batch[0]))
         return triangle_of(watched, self.center, self.world)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Returns the checksums of all processes, in order. All must ask for it first at the same time."""
+        checksum = self.checksum if isinstance(self.checksum, str) else self.checksum.result()
+        return "-".join(self.world.gathered(checksum))
 
     def drawn(self) -> Iterator[Batch]:
         """Yields the drawn rows that this process has, in order."""

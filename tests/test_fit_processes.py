@@ -1,0 +1,158 @@
+"""Several processes train together: the W of one process, the same bits again, and a run that survives each of them."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+
+from linreg_pl.runs.folder import checkpoints, run_state
+from tests.commands import Result, linreg
+from tests.ranks import ranks
+from tests.runs import DIABETES, JOBS, RUN, assert_same_run, newest
+from tests.sabotage import SignalInPhase, patch
+
+STREAMED = (  # groups of 100 rows, weights and rows held out
+    *("--data", "TableDataModule", "--data.path", "table.parquet", "--data.target", "progression"),
+    *("--data.memory_limit", "0", "--data.batch_size", "90", "--data.weight", "w", "--data.val_fraction", "0.2"),
+    *("--trainer.max_epochs", "20", "--model.momentum", "0.5"),
+)
+
+
+def write_parquet(folder: Path) -> None:
+    """Writes the table with weights and in row groups."""
+    table = pyarrow.csv.read_csv(DIABETES)
+    table = table.append_column("w", pa.array(np.random.default_rng(0).random(table.num_rows)))
+    pyarrow.parquet.write_table(table, folder / "table.parquet", row_group_size=100)
+
+
+def fit(size: int, *flags: str, cwd: Path, before: Callable[[int], Any] = lambda rank: None) -> list[Result]:
+    """Runs `linreg fit` in several processes, of which the first alone prints."""
+    results = ranks(size, "fit", *flags, cwd=cwd, before=before)
+    assert not any(result.stdout + result.stderr for result in results[1:]), results
+    return results
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """Reads the report of the folder's run."""
+    contents: dict[str, Any] = json.loads((folder / RUN / "report.json").read_text())
+    return contents
+
+
+WHOLE = {
+    "tutorial": ("--trainer.max_epochs", "200"),
+    "table": JOBS["table"],
+    "scheduled": JOBS["scheduled"],
+    "streamed": STREAMED,
+}
+
+
+@pytest.mark.parametrize(("job", "size"), list(zip(WHOLE, [2, 2, 2, 3], strict=True)))
+def test_same_as_one_process(job: str, size: int, tmp_path: Path) -> None:
+    """W and b differ by the rounding of float32, and the exact solution by much less."""
+    folders = tmp_path / "one", tmp_path / "several"
+    for folder in folders:
+        folder.mkdir()
+        write_parquet(folder)
+    assert linreg("fit", *WHOLE[job], cwd=folders[0]).code == 0
+    results = fit(size, *WHOLE[job], cwd=folders[1])
+    assert [result.code for result in results] == [0] * size, results
+    one, several = map(report, folders)
+    assert several.pop("num_processes") == size
+    assert one.keys() == several.keys()
+    assert one["global_step"] == several["global_step"]
+    values = [np.array(list(each["coefficients"].values())) for each in (one, several)]
+    spacing = 2**-23  # of float32, relative
+    assert np.linalg.norm(values[0] - values[1]) <= spacing * np.linalg.norm(values[0])
+    for name, value in one["exact"]["coefficients"].items():
+        assert several["exact"]["coefficients"][name] == pytest.approx(value, rel=1e-10)
+
+
+def test_kills(tmp_path: Path) -> None:
+    """A run of which each process is killed, and one is asked to end, goes on to the same bits; in one it does not."""
+    whole, folder, alone = (tmp_path / name for name in ("whole", "killed", "alone"))
+    whole.mkdir()
+    folder.mkdir()
+    assert [result.code for result in fit(2, *JOBS["table"], cwd=whole)] == [0, 0]
+    arguments = JOBS["table"]
+    for victim, number, codes in (
+        (0, signal.SIGKILL, [-9, 2]),
+        (1, signal.SIGKILL, [2, -9]),
+        (1, signal.SIGTERM, [143, 2]),
+    ):
+        send = {victim: SignalInPhase(number, "mid-epoch", step=150)}
+        results = fit(2, *arguments, cwd=folder, before=send.get)
+        assert [result.code for result in results] == codes
+        assert run_state(folder / RUN) == "interrupted"
+        arguments = ("--resume", str(RUN))
+    assert "interrupted at step" in results[0].stderr
+    shutil.copytree(folder, alone)
+    assert [result.code for result in fit(2, *arguments, cwd=folder)] == [0, 0]
+    assert_same_run(whole, folder)
+    other = linreg("fit", *arguments, "--trainer.devices", "1", cwd=alone)
+    assert other.code == 0
+    assert "processes: 2 before, now 1" in other.stdout
+    W, others = newest(folder)["state_dict"]["W"], newest(alone)["state_dict"]["W"]
+    assert not torch.equal(W, others)
+    assert torch.allclose(W, others, rtol=1e-5)
+
+
+@dataclass
+class FailAt:
+    """Raises an error at the batch with this number."""
+
+    number: int
+
+    def __call__(self) -> None:
+        from linreg_pl.data.table.training_data import TrainingData
+        from linreg_pl.errors import InputError
+
+        real, count = TrainingData.batch, 0
+
+        def batch(data: Any, epoch: int, index: int) -> Any:
+            nonlocal count
+            count += data.preparation is not None
+            if count == self.number:
+                raise InputError("the disk is gone")
+            return real(data, epoch, index)
+
+        patch(TrainingData, "batch", batch)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_error_in_one_process(victim: int, tmp_path: Path) -> None:
+    fail = {victim: FailAt(100)}
+    results = fit(3, *JOBS["table"], cwd=tmp_path, before=fail.get)
+    assert [result.code for result in results] == [2, 2, 2]
+    assert results[0].stderr == "linreg: the disk is gone\n"
+    assert run_state(tmp_path / RUN) == "interrupted"
+    assert checkpoints(tmp_path / RUN)
+
+
+def test_divergence(tmp_path: Path) -> None:
+    results = fit(2, *JOBS["table"], "--model.learning_rate", "1e6", cwd=tmp_path)
+    assert [result.code for result in results] == [3, 2]
+    assert results[0].stderr.startswith("linreg: diverged at step")
+    assert run_state(tmp_path / RUN) == "diverged"
+
+
+def test_a_rule_ends_all(tmp_path: Path) -> None:
+    """Only the first process knows of the rule."""
+    results = fit(2, *JOBS["stopped"], cwd=tmp_path)
+    assert [result.code for result in results] == [0, 0]
+    assert report(tmp_path)["stopped_by"].startswith("EarlyStopping")
+
+
+def test_refused(tmp_path: Path) -> None:
+    result = linreg("fit", "--trainer.devices", "2", "--trainer.accelerator", "gpu", cwd=tmp_path)
+    assert result.code == 2
+    assert "--trainer.accelerator gpu is for one process" in result.stderr
