@@ -247,7 +247,7 @@ SETTINGS = {
     "fit --checkpoint_every_n_epochs all": "--checkpoint_every_n_epochs|whole number|all",
     "fit --trainer.accelerator abacus": "--trainer.accelerator abacus|cpu",
     "fit --trainer.devices 0": "--trainer.devices 0",
-    "fit --trainer.devices x": "--trainer.devices x|int",
+    "fit --trainer.devices x": "--trainer.devices x|number of processes",
     "fit --trainer.strategy abacus": "--trainer.strategy abacus|auto",
     "fit --trainer.precision 17": "--trainer.precision|32-true|found 17",
     "fit --trainer.precision 16-mixed": "--trainer.precision 16-mixed|not possible|32-true",
