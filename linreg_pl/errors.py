@@ -61,11 +61,12 @@ def without_flags(message: str) -> str:
         if value is None or match["trainer"]:  # "devices 2 is not possible here"
             return match[0].replace(f"--{match['trainer']}.", "") if match["trainer"] else name
         if value[0] == "'":
-            return f"{name}={yaml.safe_load(value[1:-1]) if value[1] == '[' else value}"
+            [text] = shlex.split(value)
+            return f"{name}={yaml.safe_load(text) if text[:1] == '[' else repr(text)}"
         return f"{name}={value.title() if value in ('true', 'false') else value if value[0].isdigit() else repr(value)}"
 
     words = r"true|false|auto|mean|drop|missing|other|\d+(?:\.\d+)?(?:e[+-]?\d+)?"
-    value = rf"(?: (?P<value>'[^']+'|(?:{words})\b))?"
+    value = rf"(?: (?P<value>'[^']*'(?:\"'\"'[^']*')*|(?:{words})\b))?"
     prefix = r"(?<![\w-])--(?:(?:data|model|(?P<trainer>trainer))\.)?(?=\w)|\b(?=folds\.)"
     flag = rf"(?:{prefix})(?P<name>(?:folds\.)?\w+){value}"
     message = re.sub(r"'(\[[\d.,e+ -]*\])'", r"\1", message)  # a list that a shell needs quoted

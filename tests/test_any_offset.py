@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import linreg_pl
 from linreg_pl import InputError, LinearRegression, TableDataModule
 from linreg_pl.core.metrics import evaluation_of
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
@@ -232,6 +234,15 @@ def test_r2_of_constant_columns_is_0(seed: int) -> None:
     solution, _ = solved(Table(torch.ones_like(x), x @ W + y, 1 + torch.arange(12).double().unsqueeze(1)), 5)
     assert 0 <= statistics(solution).r_squared.item() < 1e-14
     assert evaluation_of(solution.data, solution.theta.high).r2 == 0
+
+
+def test_r2_is_negative_where_b_is_penalised() -> None:
+    """It then tells that the mean of y predicts better."""
+    y = 100 + torch.arange(6, dtype=torch.float64)
+    solution = linreg_pl.solve(np.eye(6)[:, :2], y.numpy(), l2=10.0, fold_bias=True)
+    residuals = y.numpy() - solution.predict(np.eye(6)[:, :2])
+    assert solution.r_squared == pytest.approx(1 - (residuals @ residuals) / 17.5, rel=1e-9)
+    assert solution.r_squared < -100
 
 
 def nasty(kind: str) -> Table:

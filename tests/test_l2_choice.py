@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import linreg_pl
 from linreg_pl import InputError, LinearRegression, SyntheticDataModule, TableDataModule
+from linreg_pl.cli.command import LinregCLI
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.sklearn import ExactRegressor
 from tests.runs import DIABETES
@@ -76,12 +77,15 @@ def test_streamed_table_gives_the_same_bits() -> None:
     assert len(set(values)) == 1
 
 
-def test_python_and_path_agree() -> None:
+def test_python_and_path_agree(capsys: pytest.CaptureFixture[str]) -> None:
     path = linreg_pl.path(str(DIABETES), "progression")
     model = linreg_pl.fit(str(DIABETES), "progression", l2="auto", max_epochs=2)
     solution = linreg_pl.solve(str(DIABETES), "progression", l2="auto")
     assert model.l2 == solution.settings.l2 == path.within_one_standard_error
     assert model.l2_choice in solution.remarks
+    flags = f"--data TableDataModule --data.path {DIABETES} --data.target progression --model.l2 auto"
+    LinregCLI(["solve", *flags.split()])
+    assert f"NOTE     {model.l2_choice}" in capsys.readouterr().err.splitlines()
     expected = linreg_pl.solve(str(DIABETES), "progression", l2=path.within_one_standard_error)
     assert solution.coefficients == expected.coefficients
 

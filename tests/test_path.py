@@ -195,6 +195,7 @@ def test_settings_without_effect() -> None:
     ("flags", "words"),
     [
         ("--model.l1 3 --l2 [0,1,2]", "--model.l1 has no effect on a path: give --l1"),
+        ("--output settings.yaml", "settings.yaml: a file is in the way of a folder; give --output another place"),
         ("--model.l2 3", "--model.l2 has no effect on a path: give --l2"),
         ("--config settings.yaml", "--model.momentum has no effect on a path: leave it out"),
         ("--trainer.max_epochs 5", "--trainer.max_epochs has no effect on a path, which trains nothing: leave it out"),

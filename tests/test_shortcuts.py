@@ -174,6 +174,7 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "other index": (pd.DataFrame(X), pd.Series(Y, index=range(1, 61)), {}, "X and y have different indexes"),
     "target without values": (X, Y * np.nan, {}, "column 'y': no row of 60 has a value: leave it out, or predict"),
     "no values but means": (X, Y * np.nan, {"missing": "mean"}, "no row has a target and a weight above 0"),
+    "apostrophe": (pd.DataFrame({"it's": ["3", "4", "ground"] * 20}), Y, {}, r"give categorical=\[\"it's\"\], missing"),
     "odd text": (pd.DataFrame({"a": ["3", "4", "ground"] * 20}), Y, {}, r"give categorical=\['a'\], missing_values=\["),
     "dict": ({"a": Y}, Y, {}, r"a frame is pandas\.DataFrame\(X\)"),
     "lazy": (pl.LazyFrame({"a": Y}), Y, {}, r"collect it: X\.collect\(\)"),

@@ -169,13 +169,21 @@ def test_trials_that_cannot_be_told_apart(tmp_path: Path) -> None:
     predicted = [Combination({"momentum": m}, 8, 2.0, 5.0 + m, 4.9 + m, 5.1 + m, diverges=False) for m in (0, 0.5, 0.9)]
     study = Study.chosen(tmp_path, "loss", "", settings, predicted)
     assert predicted_lines(replace(study, trials=predicted[:1], others=[]))[0].startswith("predicting 1 combination: ")
-    losses = [5.0, 5.08, 5.9]
-    for number, loss in enumerate(losses):
-        study.run(number).mkdir(parents=True)
-        report = {"state": "finished", "global_step": 8, "exact": {"objective": 4.0}, "gap": loss - 4.0}
-        (study.run(number) / "report.json").write_text(json.dumps(report))
+
+    def write(number: int, **report: Any) -> None:
+        study.run(number).mkdir(parents=True, exist_ok=True)
+        (study.run(number) / "report.json").write_text(json.dumps({"global_step": 8, **report}))
+
+    for number, loss in enumerate([5.0, 5.08, 5.9]):
+        write(number, state="finished", exact={"objective": 4.0}, gap=loss - 4.0)
+    order = "another order of the rows may rank them otherwise"
     [line] = [line for line in result_lines(study) if line.startswith("close")]
-    assert line == "close    1 other trial within the 95% band of the best: these can't be told apart"
+    assert line == f"close    1 other trial within the 95% band of the best: {order}"
+    for number in (1, 2):
+        write(number, state="diverged")
+    unknown = [replace(each, mean=None, low=None, high=None) for each in predicted]
+    lines = result_lines(replace(study, trials=unknown))
+    assert not [line for line in lines if line.startswith("close")], "trials that have diverged are close to none"
     assert ended_line(study, 2) == "momentum 0.9: loss 5.9"
     apart = replace(study, trials=[replace(each, low=4.95, high=5.05) for each in study.trials])
     assert not any(line.startswith("close") for line in result_lines(apart))

@@ -56,8 +56,8 @@ def solve(job: Job) -> None:
     solved = solution.solve(job.data, job.model, job.settings.robust, job.settings.cluster)
     if not job.prints:
         return
-    if job.data.remarks:
-        print(*(f"NOTE     {remark}" for remark in job.data.remarks), sep="\n", file=sys.stderr)
+    if solved.remarks:
+        print(*(f"NOTE     {remark}" for remark in solved.remarks), sep="\n", file=sys.stderr)
     if job.settings.json:
         print(json.dumps(solved.to_dict(), indent=2))
     else:

@@ -138,6 +138,12 @@ def data_flags(data: type[BatchDataModule]) -> list[str]:
     return [f"data.{name}" for name in inspect.signature(data).parameters]
 
 
+def default_of(data: type[BatchDataModule], name: str) -> Any:
+    """Returns the default of a data class's setting; `inspect.Parameter.empty` if its signature does not tell."""
+    known = inspect.signature(data).parameters
+    return known[name].default if name in known else inspect.Parameter.empty
+
+
 def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
     """Adds the flags that only this subcommand has."""
     if command == "fit":
@@ -179,7 +185,9 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
 
 def add_flags_of_tune(parser: LightningArgumentParser) -> None:
     """Adds the flags of a study, and those of its runs."""
-    parser.add_argument("--resume", type=str | None, help="Continue a study: auto (the newest), or its folder.")
+    parser.add_argument(
+        "--resume", type=str | None, help="Continue a study: auto (the newest interrupted one), or its folder."
+    )
     parser.add_argument("--json", action="store_true", help="Print the trials as JSON.")
     parser.add_class_arguments(TuneSettings, "tune")
     add_flags_of_runs(parser)

@@ -167,6 +167,10 @@ def layout(trainer: Mapping[str, Any] | Namespace) -> tuple[int, int]:
         raise InputError(f"--trainer.devices {devices} is not possible here: give the number of processes")
     if int(devices) * num_nodes == 1:
         return started_outside()
+    if num_nodes > 1 and started_outside() == (1, 1):
+        raise InputError(
+            f"--trainer.num_nodes {num_nodes}: start the command on each machine by torchrun or srun instead"
+        )
     return int(devices), num_nodes
 
 

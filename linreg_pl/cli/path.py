@@ -1,12 +1,11 @@
 """Cross-validates l2 or l1 on a table: `linreg path`."""
 
-import inspect
 import json
 import sys
 from pathlib import Path
 
 from linreg_pl.cli.error_messages import writing
-from linreg_pl.cli.flags import COMMANDS
+from linreg_pl.cli.flags import COMMANDS, default_of
 from linreg_pl.cli.job import Job
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError, flag_text
@@ -27,6 +26,8 @@ def path(job: Job) -> None:
     axis_of(settings.l2, settings.l1)  # before the rows are read
     if settings.output is not None and (Path(settings.output) / CONFIG).exists():
         raise InputError(f"{settings.output}: this is the folder of a run; give --output one of its own")
+    if settings.output is not None and Path(settings.output).is_file():
+        raise InputError(f"{settings.output}: a file is in the way of a folder; give --output another place")
     data.setup("path")
     result: PathResult | SubsetsResult
     if settings.subsets is None:
@@ -54,8 +55,8 @@ def path(job: Job) -> None:
 
 def fit_command(job: Job, result: PathResult | SubsetsResult) -> str:
     """Returns the command that fits the choice on the same rows."""
-    parameters, config = inspect.signature(type(job.data)).parameters, job.config.data
-    data = {name: value for name, value in config.init_args.items() if value != parameters[name].default}
+    config = job.config.data
+    data = {name: value for name, value in config.init_args.items() if value != default_of(type(job.data), name)}
     model = {
         name: value
         for name, value in job.config.model.items()

@@ -35,13 +35,14 @@ def result_lines(study: Study) -> list[str]:
     ]
     best = study.best()
     advice = "none: every trial has diverged; give smaller learning rates"
-    alike = 0 if best is None else sum(study.trials[best].predicted.contains(study.measured(k)) for k in numbers[1:])
-    apart = "these can't be told apart"
+    others = [study.measured(number) for number in numbers[1:] if math.isfinite(study.measured(number))]
+    alike = 0 if best is None else sum(map(study.trials[best].predicted.contains, others))
+    order = "another order of the rows may rank them otherwise"
     runs = shlex.quote(str(study.run(0).parent))
     return [
         f"{counted(len(rows), 'trial')}, by {study.loss}",
         *table([*titles(study), "predicted", "95% band", "measured", "run"], rows),
-        *([f"close    {counted(alike, 'other trial')} within the 95% band of the best: {apart}"] if alike else []),
+        *([f"close    {counted(alike, 'other trial')} within the 95% band of the best: {order}"] if alike else []),
         f"best     {advice if best is None else study.command(best, as_typed('linreg'))}",
         f"curves   {as_typed('tensorboard')} --logdir {runs} --host 127.0.0.1",
     ]

@@ -4,7 +4,6 @@ Predicts the loss with which a run of each combination of settings ends, prints 
 and prints what was predicted beside what was measured.
 """
 
-import inspect
 import json
 import math
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 from linreg_pl.callbacks.interruption import Interrupted
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.fit import with_settings
-from linreg_pl.cli.flags import data_flags
+from linreg_pl.cli.flags import data_flags, default_of
 from linreg_pl.cli.job import Job
 from linreg_pl.cli.run_length import planned_length, total_steps
 from linreg_pl.cli.study_tables import predicted_lines, result_lines
@@ -123,8 +122,7 @@ def without_effect(job: Job) -> Iterator[str]:
         flag = TuneSettings.flags[name]
         part, _, key = flag.removeprefix("--").partition(".")
         settings = job.config[part].init_args if part == "data" else job.config[part]
-        arguments = inspect.signature(type(job.data)).parameters
-        default = arguments[key].default if part == "data" else job.parser.get_default(f"{part}.{key}")
+        default = default_of(type(job.data), key) if part == "data" else job.parser.get_default(f"{part}.{key}")
         if settings[key] != default:
             yield f"{flag} {settings[key]} has no effect: --tune.{name} has the values to try"
 

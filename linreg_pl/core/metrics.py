@@ -38,7 +38,7 @@ class Evaluation:
         if not varies.any():
             return torch.nan
         r2 = 1 - float(self.residual_squares.sum()) / float(self.squares.sum())
-        return r2 if abs(r2) > 1e-12 else 0.0
+        return 0.0 if abs(r2) <= 1e-12 else r2
 
     def merge(self, other: "Evaluation") -> "Evaluation":
         """Combines the sums of two sets of rows.

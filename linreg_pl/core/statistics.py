@@ -71,7 +71,9 @@ def statistics(solution: Optimum) -> Statistics:
     residual_squares = residuals.square().sum(dim=0)
     deviations = data.R[1 if solution.fit_intercept else 0 :, targets]
     target_squares = deviations.square().sum(dim=0)
-    explained_squares = (target_squares - residual_squares).clamp(min=0)  # rounding makes -0.0000 of 0
+    explained_squares = target_squares - residual_squares
+    if solution.penalty.high[0, 0] == 0:  # b is not penalised: W = 0 has RSS = TSS, and only rounding takes it above
+        explained_squares = explained_squares.clamp(min=0)
     varies = torch.linalg.vector_norm(deviations, dim=0) > data.errors[targets]
     undefined = torch.full_like(residual_squares, torch.nan)
     residual_std = (residual_squares / degrees_of_freedom).sqrt() if degrees_of_freedom > 0.5 else undefined

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import read_checkpoint
@@ -39,8 +40,8 @@ def listing(rows: Sequence[Row]) -> list[str]:
 def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[str, str]:
     """Returns (label, command) for the next step: to continue the run, or to predict if its schedule has ended.
 
-    The run of a trial goes on with its study. Both are empty for a run that is running, and for one without settings or
-    checkpoints.
+    The run of a trial goes on with its study, and is not trained further. Both are empty for a run that is running, and
+    for one without settings or checkpoints.
 
     Args:
         run: Folder of the run.
@@ -49,8 +50,9 @@ def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[
         command: How to type `linreg`.
     """
     resume, flags = f"{command} fit --resume {shlex.quote(str(run))}", ""
-    if state != "running" and (study := study_of(run)):
-        return "go on", f"{command} tune --resume {shlex.quote(str(study))}"
+    study = study_of(run)
+    if study is not None and state != "finished":
+        return ("go on", f"{command} tune --resume {shlex.quote(str(study))}") if state == "interrupted" else ("", "")
     try:
         settings = read_settings(run)
         model, trainer, data = settings["model"], settings["trainer"], settings["data"]["init_args"]
@@ -61,6 +63,8 @@ def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[
             flags = " --allow_changed_settings true --model.learning_rate R"
         elif state != "finished":
             return "", ""
+        elif study is not None:
+            return predicting(run, data, command)
         elif progress.stopped_by == Progress.out_of_time:
             spent = read_checkpoint(checkpoints(run)[-1]).contents.seconds_trained  # a slow step takes it past max_time
             flags = f" --trainer.max_time {twice(trainer['max_time'], spent)}"
@@ -71,11 +75,16 @@ def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[
             limit = "max_steps" if trainer["max_steps"] == progress.total_steps else "max_epochs"
             flags = f" --trainer.{limit} {2 * trainer[limit]}"
         else:
-            [newest], rows = checkpoints(run)[-1:], " --data.path FILE" if "path" in data else ""
-            return "predict", f"{command} predict --ckpt_path {shlex.quote(str(newest))}{rows}"
+            return predicting(run, data, command)
     except (InputError, KeyError, TypeError, ValueError, AttributeError):
         return "", ""
     return "go on", resume + flags
+
+
+def predicting(run: Path, data: dict[str, Any], command: str) -> tuple[str, str]:
+    """Returns (label, command) to predict by the newest checkpoint of a run, whose data has these settings."""
+    [newest], rows = checkpoints(run)[-1:], " --data.path FILE" if "path" in data else ""
+    return "predict", f"{command} predict --ckpt_path {shlex.quote(str(newest))}{rows}"
 
 
 def twice(max_time: str, spent: float) -> str:

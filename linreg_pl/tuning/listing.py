@@ -45,7 +45,10 @@ def study_rows(root: Path, command: str) -> list[Row]:
         best, numbers = study.best(), range(len(study.trials))
         steps, length = sum(map(study.steps_taken, numbers)), sum(trial.steps for trial in study.trials)
         loss = "-" if best is None else f"{study.measured(best):.6g}"
-        next_command = "" if study.state == "running" else study.resume_command(command)
+        next_command = {
+            "interrupted": study.resume_command(command),
+            "finished": "" if best is None else study.command(best, command),
+        }.get(study.state, "")
         rows.append((str(folder), study.state, str(steps), str(length), loss, next_command))
     return rows
 

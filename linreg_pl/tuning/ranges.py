@@ -100,7 +100,7 @@ def spread(name: str, values: list[float] | None, per_decade: int = 5) -> list[f
     low, high = sorted(values)
     if not 0 < low <= high < math.inf:
         raise InputError(
-            f"--tune.{name} {values}: two numbers are a range by powers of ten, which can't start at 0 or below; give"
+            f"--tune.{name} {values}: two numbers are the ends of a range by powers of ten, finite and above 0; give"
             " three or more values, or one, to try these"
         )
     count = max(2, 1 + math.ceil(per_decade * (math.log10(high) - math.log10(low)) - 1e-9))
