@@ -22,7 +22,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.commands import linreg, outside_make
-from tests.ranks import answer, of_srun, ranks, start_ranks
+from tests.ranks import answer, of_srun, of_torchrun, ranks, start_ranks
 from tests.sabotage import patch
 from tests.waiting import wait_until
 
@@ -85,6 +85,19 @@ class Elsewhere:
 
     def __call__(self) -> None:
         os.chdir(self.folder)
+
+
+def test_process_with_other_settings_is_named(folder: Path) -> None:
+    """Once, by process 0."""
+
+    def other(size: int, rank: int) -> dict[str, str]:
+        return {**of_torchrun(size, rank), **({"LINREG_SOLVE__MODEL__L2": "1"} if rank == 1 else {})}
+
+    first, second = ranks(2, "solve", *TABLE, "--data.path", "t.parquet", cwd=folder, launcher=other)
+    assert first.code == second.code == 2
+    assert "process 1 on" in first.stderr
+    assert "has other settings than process 0" in first.stderr
+    assert second.stderr == ""
 
 
 def test_process_that_sees_other_files_is_named(tmp_path: Path) -> None:

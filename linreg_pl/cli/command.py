@@ -20,7 +20,7 @@ from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.flags import COMMANDS, add_own_flags, data_classes, default_settings, mentions_data, named_data
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
-from linreg_pl.cli.launch import Launched, launched, share_rows
+from linreg_pl.cli.launch import Launched, launched, require_agreement, share_rows
 from linreg_pl.cli.parser import Parser, refused_class
 from linreg_pl.cli.path import path
 from linreg_pl.cli.saved_settings import with_run_settings
@@ -209,11 +209,14 @@ class LinregCLI(LightningCLI):
     @contextmanager
     def together(self) -> Iterator[None]:
         """Runs the body in all processes of the command; of an error that they share, rank 0 alone tells."""
+        is_first = self.launched is None
         if self.launched is None:
             self.launched = launched(self.config, self.start)
         world = self.launched.world
         try:
             with world.together():
+                if is_first:
+                    require_agreement(world, self.config[self.config.subcommand], self.start)
                 yield
         except Exception as error:
             self.launched.end()

@@ -56,10 +56,10 @@ class Launched:
 
 
 def launched(config: Namespace, start: Start) -> Launched:
-    """Starts or joins the processes that the settings ask for, and checks that all have the same settings.
+    """Starts or joins the processes that the settings ask for.
 
     Raises:
-        InputError: the command does not share its rows, several processes can't read them, or settings differ.
+        InputError: the command does not share its rows, or several processes can't read them.
         ToldElsewhere: likewise, in processes that are not to print it.
     """
     command = config.subcommand
@@ -75,10 +75,17 @@ def launched(config: Namespace, start: Start) -> Launched:
         return Launched(None)
     if math.prod(layout(settings.trainer)) > 1:
         require_shareable(command, settings, start)
-    result = Launched(settings.trainer)
-    result.world.require_same("settings", [f"--{name} {value}" for name, value in settings.items()])
-    result.world.require_same("checkpoints", [f"{start.path} of step {start.steps}"])
-    return result
+    return Launched(settings.trainer)
+
+
+def require_agreement(world: World, settings: Namespace, start: Start) -> None:
+    """Checks that all processes have the same settings, and resume the same checkpoint.
+
+    Raises:
+        InputError: one has others.
+    """
+    world.require_same("settings", [f"--{name} {value}" for name, value in settings.items()])
+    world.require_same("checkpoints", [f"{start.path} of step {start.steps}"])
 
 
 def require_shareable(command: str, settings: Namespace, start: Start) -> None:
