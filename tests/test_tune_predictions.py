@@ -87,7 +87,10 @@ def test_without_held_out_rows(tmp_path: Path) -> None:
     ("flags", "message"),
     [
         ((), "there is nothing to vary: give a range or a list, such as --tune.learning_rate '[1e-3, 1]'"),
-        (("--tune.learning_rate", "[1, 0]"), "two numbers are a range by powers of ten, which can't start at 0 or"),
+        (
+            ("--tune.learning_rate", "[1, 0]"),
+            "two numbers are the ends of a range by powers of ten, finite and above 0",
+        ),
         (("--tune.learning_rate", "1"), "--tune.learning_rate: expected a list of numbers, such as '[1, 10]', found 1"),
         (("--tune.schedule", "fast"), "--tune.schedule: expected a list, such as '[constant, cosine]', found fast"),
         (
@@ -179,14 +182,14 @@ def test_trials_that_cannot_be_told_apart(tmp_path: Path) -> None:
     order = "another order of the rows may rank them otherwise"
     [line] = [line for line in result_lines(study) if line.startswith("close")]
     assert line == f"close    1 other trial within the 95% band of the best: {order}"
+    assert ended_line(study, 2) == "momentum 0.9: loss 5.9"
+    apart = replace(study, trials=[replace(each, low=4.95, high=5.05) for each in study.trials])
+    assert not any(line.startswith("close") for line in result_lines(apart))
     for number in (1, 2):
         write(number, state="diverged")
     unknown = [replace(each, mean=None, low=None, high=None) for each in predicted]
     lines = result_lines(replace(study, trials=unknown))
     assert not [line for line in lines if line.startswith("close")], "trials that have diverged are close to none"
-    assert ended_line(study, 2) == "momentum 0.9: loss 5.9"
-    apart = replace(study, trials=[replace(each, low=4.95, high=5.05) for each in study.trials])
-    assert not any(line.startswith("close") for line in result_lines(apart))
 
 
 def test_page_shows_the_predictions() -> None:
@@ -226,7 +229,7 @@ def test_ranges() -> None:
     assert settings.combinations()[1] == {"learning_rate": 1e-10, "l2": 0, "momentum": 0}
     with pytest.raises(InputError, match="at most 2000 are possible"):
         TuneSettings(learning_rate=[1e-200, 1e200]).combinations()
-    with pytest.raises(InputError, match="two numbers are a range by powers of ten"):
+    with pytest.raises(InputError, match="two numbers are the ends of a range by powers of ten"):
         TuneSettings(l2=[0.0, math.inf])
 
 

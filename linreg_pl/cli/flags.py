@@ -185,9 +185,7 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
 
 def add_flags_of_tune(parser: LightningArgumentParser) -> None:
     """Adds the flags of a study, and those of its runs."""
-    parser.add_argument(
-        "--resume", type=str | None, help="Continue a study: auto (the newest interrupted one), or its folder."
-    )
+    parser.add_argument("--resume", type=str | None, help="Continue a study: auto (newest interrupted), or its folder.")
     parser.add_argument("--json", action="store_true", help="Print the trials as JSON.")
     parser.add_class_arguments(TuneSettings, "tune")
     add_flags_of_runs(parser)
