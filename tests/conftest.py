@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -10,6 +11,10 @@ from hypothesis import settings
 # torch reads this when it is imported, here and in the server that forks the commands.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
+# Several processes of one machine connect over its loopback: gloo would look for the machine's name, maybe in vain.
+if Path("/sys/class/net/lo").exists():
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
 gc.disable()  # until all tests are imported, which takes a quarter longer with it
 
