@@ -1,7 +1,6 @@
 """The subcommands that train nothing: `linreg validate`, `test`, `predict` and `solve`."""
 
 import json
-import sys
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
@@ -9,6 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from linreg_pl.callbacks.prediction_file import PredictionFile, prediction_interval
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.job import Job, as_list, require_suitable
+from linreg_pl.cli.notes import print_notes
 from linreg_pl.cli.trainer_settings import build_trainer
 from linreg_pl.exact import solution
 from linreg_pl.exact.summary import solution_lines
@@ -21,7 +21,7 @@ def validate(job: Job) -> None:
     trainer = evaluation_trainer(job, [])
     with quiet("linreg_pl"):  # the rows are printed
         trainer.validate(**evaluated(job), verbose=False)
-    print_notes(job)
+    print_remarks(job)
     print_metrics(job, trainer)
 
 
@@ -31,7 +31,7 @@ def test(job: Job) -> None:
     trainer = evaluation_trainer(job, [])
     with quiet("linreg_pl"):  # the rows are printed
         trainer.test(**evaluated(job), verbose=False)
-    print_notes(job)
+    print_remarks(job)
     print_metrics(job, trainer)
 
 
@@ -46,7 +46,7 @@ def predict(job: Job) -> None:
     print(f"{predictions.num_rows} predictions in {predictions.path}", end="\n" if not empty else "")
     if empty:
         print(f", {empty} of them empty: a value of these rows is missing, or was not seen by the fit")
-    print_notes(job)
+    print_remarks(job)
 
 
 def solve(job: Job) -> None:
@@ -56,15 +56,14 @@ def solve(job: Job) -> None:
     solved = solution.solve(job.data, job.model, job.settings.robust, job.settings.cluster)
     if not job.prints:
         return
-    if solved.remarks:
-        print(*(f"NOTE     {remark}" for remark in solved.remarks), sep="\n", file=sys.stderr)
+    print_notes(solved.remarks)
     if job.settings.json:
         print(json.dumps(solved.to_dict(), indent=2))
     else:
         print(*solution_lines(solved), sep="\n")
 
 
-def print_notes(job: Job) -> None:
+def print_remarks(job: Job) -> None:
     """Prints what the user should know of how the rows were read."""
     for remark in job.data.remarks:
         print(f"NOTE  {remark}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.flags import COMMANDS, default_of
 from linreg_pl.cli.job import Job
+from linreg_pl.cli.notes import print_notes
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError, flag_text
 from linreg_pl.exact.path import PathResult, axis_of, cross_validated_path
@@ -27,7 +28,8 @@ def path(job: Job) -> None:
     if settings.output is not None and (Path(settings.output) / CONFIG).exists():
         raise InputError(f"{settings.output}: this is the folder of a run; give --output one of its own")
     if settings.output is not None and Path(settings.output).is_file():
-        raise InputError(f"{settings.output}: a file is in the way of a folder; give --output another place")
+        with writing(Path(settings.output), "--output"):
+            raise FileExistsError
     data.setup("path")
     result: PathResult | SubsetsResult
     if settings.subsets is None:
@@ -36,8 +38,7 @@ def path(job: Job) -> None:
         result = searched_subsets(data, job.model.settings, settings.folds, settings.subsets, settings.criterion)
     if not job.prints:
         return
-    if data.remarks:
-        print(*(f"NOTE     {remark}" for remark in data.remarks), sep="\n", file=sys.stderr)
+    print_notes(data.remarks)
     if settings.json:
         print(json.dumps(result.to_dict(), indent=2))
     else:

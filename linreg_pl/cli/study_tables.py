@@ -29,9 +29,13 @@ def result_lines(study: Study) -> list[str]:
     """Returns the table of the trials, the best first, with what was predicted and measured; and what to type."""
     numbers = sorted(range(len(study.trials)), key=study.measured)
     rows = [
-        [*cells(study, study.trials[number]), *bounds(study.trials[number]), measured(study, number), str(run)]
+        [
+            *cells(study, study.trials[number]),
+            *bounds(study.trials[number]),
+            measured(study, number),
+            str(study.run(number)),
+        ]
         for number in numbers
-        for run in [study.run(number)]
     ]
     best = study.best()
     advice = "none: every trial has diverged; give smaller learning rates"

@@ -7,7 +7,7 @@ and prints what was predicted beside what was measured.
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.fit import with_settings
 from linreg_pl.cli.flags import data_flags, default_of
 from linreg_pl.cli.job import Job
+from linreg_pl.cli.notes import print_notes
 from linreg_pl.cli.run_length import planned_length, total_steps
 from linreg_pl.cli.study_tables import predicted_lines, result_lines
 from linreg_pl.cli.trials import Train, run_trials
@@ -150,7 +151,9 @@ def predictions(job: Job, combinations: Sequence[dict[str, Any]]) -> tuple[list[
         predictor = Predictor(job, data_of(job, batch_size))
         for each in combinations:
             if each.get("batch_size") == batch_size:
-                predicted.append(predictor.predicted(each, prints_notes=not predicted))
+                predicted.append(predictor.predicted(each))
+                if len(predicted) == 1:
+                    predictor.print_notes()
         fingerprint = predictor.fingerprint
         del predictor  # before the next table is read: one is in memory at a time
     return predicted, fingerprint
@@ -178,8 +181,15 @@ class Predictor:
         """Returns the checksum of the rows."""
         return self._data.fingerprint
 
-    def predicted(self, settings: dict[str, Any], prints_notes: bool) -> Combination:
-        """Returns the combination with its predicted loss; may print notes on the rows.
+    def print_notes(self) -> None:
+        """Prints notes on the rows; known after a prediction."""
+        data, model = self._data, next(iter(self._twins.values())).model
+        problem = model.problem(data)
+        warnings = data_warnings(problem, statistics(problem.optimum), data.target_names)
+        print_notes(filter(None, [*data.remarks, self._job.model.l2_choice]), warnings)
+
+    def predicted(self, settings: dict[str, Any]) -> Combination:
+        """Returns the combination with its predicted loss.
 
         Raises:
             InputError: the data or a setting can't be used.
@@ -199,18 +209,8 @@ class Predictor:
         planned = planned_length(model, data, trainer)
         steps = total_steps(with_settings(trainer, planned.settings if planned else {}), data.steps_per_epoch, 0, None)
         prediction = Prediction(model, data, steps, twin)
-        if prints_notes:
-            problem = model.problem(data)
-            warnings = data_warnings(problem, statistics(problem.optimum), data.target_names)
-            print_notes(filter(None, [*data.remarks, job.model.l2_choice]), warnings)
         self._twins.setdefault(model.l2, prediction)
         loss = prediction.loss()
         mean, low, high = (value if math.isfinite(value) else None for value in (loss.mean, loss.low, loss.high))
         epochs = steps / data.steps_per_epoch
         return Combination(settings, steps, epochs, mean, low, high, diverges=prediction.diverges())
-
-
-def print_notes(notes: Iterable[str], warnings: Iterable[str] = ()) -> None:
-    """Prints what the user should know before the trials."""
-    for line in (*(f"NOTE     {note}" for note in notes), *(f"WARNING  {warning}" for warning in warnings)):
-        print(line, file=sys.stderr)
