@@ -26,7 +26,6 @@ from linreg_pl.cli.path import path
 from linreg_pl.cli.saved_settings import with_run_settings
 from linreg_pl.cli.trainer_settings import require_possible
 from linreg_pl.cli.trials import require_no_trial
-from linreg_pl.core.world import ALONE
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError, ToldElsewhere
@@ -42,6 +41,9 @@ class LinregCLI(LightningCLI):
         run: Folder of the run of a trial, which a study runs.
     """
 
+    launched: Launched
+    """The processes of the command; known once its settings are parsed."""
+
     def __init__(self, args: list[str], run: Path | None = None) -> None:
         self.run = run
         if mentions_data(args):
@@ -51,7 +53,6 @@ class LinregCLI(LightningCLI):
         self.called = args[:1] if args and args[0] in with_settings else with_settings
         self.start = Start()
         self.bar = RunBar()
-        self.launched: Launched | None = None
         super().__init__(
             LinearRegression,
             BatchDataModule,
@@ -123,7 +124,6 @@ class LinregCLI(LightningCLI):
         """Returns D after the data has adopted the checkpoint's state, as its categories are columns."""
         if self.config.subcommand == "describe":
             return 1  # the table may not be one that a model can be built for
-        assert self.launched is not None
         share_rows(data, self.launched.world, self.config.subcommand)
         if self.shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
@@ -139,8 +139,7 @@ class LinregCLI(LightningCLI):
     def shows_bar(self) -> bool:
         """Returns whether there is a progress bar: at a terminal, unless the settings turn it off."""
         wanted = self.config[self.config.subcommand].trainer.enable_progress_bar is not False
-        is_first = self.launched is None or self.launched.world.rank == 0
-        return wanted and sys.stdout.isatty() and is_first
+        return wanted and sys.stdout.isatty() and self.launched.world.rank == 0
 
     # ---- what is parsed ----
 
@@ -197,7 +196,9 @@ class LinregCLI(LightningCLI):
         Raises:
             InputError: one of them can't be built, for example because it needs a package.
         """
+        self.launched = launched(self.config, self.start)
         with self.together():
+            require_agreement(self.launched.world, self.config[self.config.subcommand], self.start)
             try:
                 self.config_init = self.parser.instantiate(self.config)
             except ValueError as error:
@@ -209,14 +210,9 @@ class LinregCLI(LightningCLI):
     @contextmanager
     def together(self) -> Iterator[None]:
         """Runs the body in all processes of the command; of an error that they share, rank 0 alone tells."""
-        is_first = self.launched is None
-        if self.launched is None:
-            self.launched = launched(self.config, self.start)
         world = self.launched.world
         try:
             with world.together():
-                if is_first:
-                    require_agreement(world, self.config[self.config.subcommand], self.start)
                 yield
         except Exception as error:
             self.launched.end()
@@ -238,7 +234,7 @@ class LinregCLI(LightningCLI):
             bar=self.bar if self.shows_bar else None,
             run=self.run,
             resume=self.resume,
-            world=ALONE if self.launched is None else self.launched.world,
+            world=self.launched.world,
         )
         functions: dict[str, Callable[[Job], None]] = {
             "fit": fit.fit,
@@ -252,7 +248,6 @@ class LinregCLI(LightningCLI):
         }
         with self.together():
             functions[subcommand](job)
-        assert self.launched is not None
         self.launched.end()
 
 
