@@ -102,8 +102,8 @@ def separated(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[d
     known = sorted(of_model | of_data | inspect.signature(function).parameters.keys() - {"settings"})
     for name in settings:
         if name not in of_model | of_data:
-            nearest = suggestion(name, known) or ": see LinearRegression and TableDataModule"
-            nearest = ": give it to linreg_pl.solve" if name in ("robust", "cluster") else nearest
+            of_solve = ": give it to linreg_pl.solve" if name in ("robust", "cluster") else ""
+            nearest = of_solve or suggestion(name, known) or ": see LinearRegression and TableDataModule"
             raise InputError(f"{name} is no setting of the model or of the data{nearest}")
     model = {name: value for name, value in settings.items() if name in of_model}
     return model, {name: value for name, value in settings.items() if name in of_data}

@@ -30,8 +30,10 @@ def own_parts(files: Files, csv: Csv, world: World) -> list[Part]:
     """
     if world.size == 1:
         return [Part(index, None) for index in range(len(files.files))]
-    divide = divided_csv if files.format == "csv" else divided_ipc
-    parts, sizes = world.first(divide(files, csv, world.size) if world.rank == 0 else ([], []))
+    parts, sizes = list[Part](), list[int]()
+    if world.rank == 0:
+        parts, sizes = divided_csv(files, csv, world.size) if files.format == "csv" else divided_ipc(files)
+    parts, sizes = world.first((parts, sizes))
     share = world.share(sizes)
     return parts[share.start : share.stop]
 
@@ -50,7 +52,7 @@ def divided_csv(files: Files, csv: Csv, count: int) -> tuple[list[Part], list[in
     return parts, bytes_of_parts
 
 
-def divided_ipc(files: Files, csv: Csv, count: int) -> tuple[list[Part], list[int]]:
+def divided_ipc(files: Files) -> tuple[list[Part], list[int]]:
     """Returns the record batches of all files, and their sizes: all alike, as only the batches themselves have them."""
     counts = [num_record_batches(path) for path, _ in files.files]
     parts = [Part(file, (index, index + 1)) for file, number in enumerate(counts) for index in range(number)]

@@ -199,23 +199,19 @@ class FileSource(Source):
         files = self._files.files
         if self._files.format == "parquet":
             return ParquetTable(files, schema, watch, world)
-        counts, misfits, self._comments = [0] * len(files), set[str](), list[str]()
-        parts = own_parts(self._files, self._csv, world)
+        misfits, parts = set[str](), own_parts(self._files, self._csv, world)
+
+        def read(schema: pa.Schema) -> tuple[pa.Table, list[int]]:
+            counts, self._comments = [0] * len(files), []
+            batches = read_parts(self._files, self._csv, schema, parts, counts, self._comments)
+            return collected(watch(batches, None, len), schema, memory_limit), counts
+
         try:
-            table = collected(
-                watch(read_parts(self._files, self._csv, schema, parts, counts, self._comments), None, len),
-                schema,
-                memory_limit,
-            )
+            table, counts = read(schema)
         except Misfits as error:
             misfits = error.columns
         if misfits := set().union(*world.gathered(misfits)):
-            schema, counts, self._comments = as_text(schema, misfits), [0] * len(files), []
-            table = collected(
-                watch(read_parts(self._files, self._csv, schema, parts, counts, self._comments), None, len),
-                schema,
-                memory_limit,
-            )
+            table, counts = read(as_text(schema, misfits))
         self._comments = world.reduced(self._comments, add)
         file_rows = zip(
             (str(file.path) for file in files), world.reduced(np.array(counts), np.add).tolist(), strict=True
