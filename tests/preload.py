@@ -21,4 +21,4 @@ from linreg_pl.core.parallel import libraries  # noqa: E402
 
 libraries()
 with redirect_stdout(StringIO()), suppress(SystemExit):
-    LinregCLI(["fit", "--data=TableDataModule", "--data.path=t.csv", "--data.target=y", "--print_config"])
+    LinregCLI("fit", ["--data=TableDataModule", "--data.path=t.csv", "--data.target=y", "--print_config"])

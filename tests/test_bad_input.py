@@ -290,6 +290,7 @@ NAMES = {
     "runs here there": "linreg runs|there|linreg runs --help",
     "": "command|fit, validate, test, predict, solve|linreg fit",
     "--vers": "--vers;|did you mean --version?",
+    "--model.l2=1 fit": "--model.l2 belongs to a command|linreg fit --model.l2",
     "fit --data TabelDataModule": "--data|TabelDataModule|did you mean TableDataModule?",
     "fit --data table.csv": "--data table.csv|--data TableDataModule --data.path table.csv --data.target",
     "fit --data.path table.csv": "--data.path|TableDataModule has it|--data TableDataModule",
@@ -352,8 +353,7 @@ def test_missing_config_file(tmp_path: Path) -> None:
     refuse("fit", "--config", "settings.yaml", cwd=tmp_path, words="--config|settings.yaml|no file")
     refuse("fit", "--config", ".", cwd=tmp_path, words="--config|no file")
     refuse("fit", "--conf", "settings.yaml", cwd=tmp_path, words="--conf;|did you mean --config?")
-    (tmp_path / "settings.yaml").write_text("model:\n  l2: 1\n")
-    refuse("--config", "settings.yaml", "fit", cwd=tmp_path, words="settings.yaml|--model.l2|--config FILE behind")
+    refuse("--config", "settings.yaml", "fit", cwd=tmp_path, words="--config belongs to a command|linreg fit --config")
 
 
 def test_environment(tmp_path: Path) -> None:

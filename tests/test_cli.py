@@ -343,3 +343,19 @@ sys.exit(main(["describe"]))
 """
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (2, "linreg: missing settings: give --data.path\n")
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["fti"], ["--confg", "x"], []])
+def test_calls_without_a_command_import_little(args: list[str]) -> None:
+    program = """
+import sys
+from linreg_pl.__main__ import main
+try:
+    code = main()
+finally:
+    loaded = {"torch", "lightning", "numpy", "jsonargparse"} & set(sys.modules)
+sys.exit(f"{loaded} were imported" if loaded else code)
+"""
+    result = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True)
+    assert result.returncode == (0 if args in (["--help"], ["--version"]) else 2), result.stderr
+    assert len((result.stdout + result.stderr).splitlines()) >= 1

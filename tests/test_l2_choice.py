@@ -84,7 +84,7 @@ def test_python_and_path_agree(capsys: pytest.CaptureFixture[str]) -> None:
     assert model.l2 == solution.settings.l2 == path.within_one_standard_error
     assert model.l2_choice in solution.remarks
     flags = f"--data TableDataModule --data.path {DIABETES} --data.target progression --model.l2 auto"
-    LinregCLI(["solve", *flags.split()])
+    LinregCLI("solve", flags.split())
     assert f"NOTE     {model.l2_choice}" in capsys.readouterr().err.splitlines()
     expected = linreg_pl.solve(str(DIABETES), "progression", l2=path.within_one_standard_error)
     assert solution.coefficients == expected.coefficients

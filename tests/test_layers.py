@@ -11,7 +11,7 @@ import linreg_pl
 
 PACKAGE = Path(linreg_pl.__file__).parent
 LAYERS = [
-    {"errors", "tutorial", "core"},
+    {"errors", "signals", "tutorial", "core"},
     {"data"},
     {"training"},
     {"exact", "runs", "export"},

@@ -213,9 +213,9 @@ def test_flags_without_effect(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("settings.yaml").write_text("model: {l2: 0, learning_rate: auto, momentum: 0.9}")
-    args = f"path --data TableDataModule --data.path {TABLE} --data.target progression {flags}".split()
+    args = f"--data TableDataModule --data.path {TABLE} --data.target progression {flags}".split()
     with nullcontext() if words is None else pytest.raises(InputError, match=f"^{re.escape(words)}$"):
-        LinregCLI(args)
+        LinregCLI("path", args)
     assert ("442 rows, 5 folds" in capsys.readouterr().out) == (words is None)
 
 

@@ -174,10 +174,10 @@ def test_bar_of_half_done_trials(
     assert sum(lengths) > 40
     assert abs(lengths[0] - lengths[1]) <= 1
     trained = list[list[str]]()
-    run_trials(half_done, lambda args, run: trained.append(args[:3]), workers=1, show_bar=True, stream=sys.stdout)
+    run_trials(half_done, lambda args, run: trained.append(args[:2]), workers=1, show_bar=True, stream=sys.stdout)
     assert trained == [
-        ["fit", "--resume", str(half_done.run(1))],
-        ["fit", "--config", str(half_done.settings)],
+        ["--resume", str(half_done.run(1))],
+        ["--config", str(half_done.settings)],
     ]
 
 

@@ -1,7 +1,7 @@
 """Saves the run at Ctrl-C and SIGTERM.
 
-While the run trains, the current step ends, the run is saved, and the program exits with 130 or 143. Before and after
-training there is nothing to save, and the program exits at once. It also exits at once at a second Ctrl-C.
+While the run trains, the current step ends, the run is saved, and the program exits with 130 or 143. It exits at once
+at a second Ctrl-C.
 """
 
 import math
@@ -14,32 +14,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.callbacks.checkpoints import EpochCheckpoints
 from linreg_pl.callbacks.run_end import has_ended
+from linreg_pl.signals import SIGNALS, Interrupted, leave_at_signals
 from linreg_pl.training.due import validation_follows
 from linreg_pl.training.executions import Executions
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(BaseException):
-    """Raised when a signal asks the program to exit, after the run was saved if there was one.
-
-    Not an `Exception`, as KeyboardInterrupt is not one: code that catches all errors must not swallow it.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal.Signals(signal_number).name)
-        self.exit_code = 128 + signal_number
-
-
-def leave_at_once(number: int, frame: FrameType | None) -> None:
-    """Handles a signal while there is nothing to save."""
-    raise Interrupted(number)
-
-
-def leave_at_signals() -> None:
-    """Makes the program exit with the right code at a signal before or after training."""
-    for number in SIGNALS:
-        signal.signal(number, leave_at_once)
 
 
 class Interruption(Checkpoint):

@@ -1,4 +1,4 @@
-"""The command `linreg`, on Lightning's CLI: the parser of its flags, and a function for each subcommand."""
+"""The commands of `linreg` that have settings, on Lightning's CLI: the parser of a command, and its function."""
 
 import argparse
 import os
@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from linreg_pl.callbacks.progress_bar import RunBar
 from linreg_pl.cli import evaluate, fit, tune
+from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.describe import describe
 from linreg_pl.cli.error_messages import message_for
-from linreg_pl.cli.flags import COMMANDS, add_own_flags, data_classes, default_settings, mentions_data, named_data
+from linreg_pl.cli.flags import add_own_flags, data_classes, default_settings, mentions_data, named_data
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
 from linreg_pl.cli.launch import Launched, launched, require_agreement, share_rows
@@ -34,23 +34,21 @@ from linreg_pl.tutorial import NUM_EPOCHS, model_settings
 
 
 class LinregCLI(LightningCLI):
-    """LightningCLI with this project's defaults; constructing it runs the subcommand.
+    """LightningCLI with this project's defaults; constructing it runs the command.
 
     Args:
-        args: The command line, without the program.
+        command: Name of the command.
+        flags: What is typed behind it.
         run: Folder of the run of a trial, which a study runs.
     """
 
     launched: Launched
     """The processes of the command; known once its settings are parsed."""
 
-    def __init__(self, args: list[str], run: Path | None = None) -> None:
-        self.run = run
-        if mentions_data(args):
+    def __init__(self, command: str, flags: list[str], run: Path | None = None) -> None:
+        self.command, self.run = command, run
+        if mentions_data(flags):
             data_classes()
-        with_settings = [name for name, command in COMMANDS.items() if command.has_settings]
-        # Only the parser of the subcommand that is called is built, as each takes a tenth of a second.
-        self.called = args[:1] if args and args[0] in with_settings else with_settings
         self.start = Start()
         self.bar = RunBar()
         super().__init__(
@@ -66,36 +64,31 @@ class LinregCLI(LightningCLI):
             },
             parser_class=Parser,
             parser_kwargs={
-                "prog": "linreg",
-                "version": version("linreg_pl"),
-                "description": "Linear regression by gradient descent, with the exact solution computed first.",
+                "prog": f"linreg {command}",
+                "description": COMMANDS[command].summary,
+                "add_help": command != "fit",
                 "default_env": any(name.startswith("LINREG_") for name in os.environ),  # else 7% slower for nothing
-                "env_prefix": "LINREG",
+                "env_prefix": f"LINREG_{command}_",
                 "allow_abbrev": False,
             },
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # it would put an importable name into the checkpoint; ours are plain
             seed_everything_default=False,
-            args=args,
+            run=False,  # else one parser checks all settings, and a second one those of the command again
+            args=flags,
         )
+        self._run()
 
     # ---- the parser ----
 
-    def setup_parser(
-        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
-    ) -> None:
-        """Builds the parser of the subcommand that is called, or of all of them."""
-        self.parser = self.init_parser(**main_kwargs)
-        subcommands = self.parser.add_subcommands()
-        self._subcommand_parsers = {}
-        for name in self.called:
-            subparser = self.init_parser(description=COMMANDS[name].summary, add_help=name != "fit")
-            if name == "fit":
-                subparser.add_argument("-h", "--help", action=PartHelp)
-            self._add_arguments(subparser)
-            add_own_flags(subparser, name)
-            subcommands.add_subcommand(name, subparser, help=COMMANDS[name].summary)
-            self._subcommand_parsers[name] = subparser
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Builds the parser of the command."""
+        parser = super().init_parser(**kwargs)
+        assert isinstance(parser, Parser)
+        parser.command = self.command
+        if self.command == "fit":
+            parser.add_argument("-h", "--help", action=PartHelp)
+        return parser
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Hides Lightning's `seed_everything`: it seeds global generators, and nothing here draws from them."""
@@ -114,6 +107,7 @@ class LinregCLI(LightningCLI):
         parser.set_defaults({f"model.{name}": value for name, value in model_settings().items()})
         parser.link_arguments("data", "model.num_features", compute_fn=self.num_features, apply_on="instantiate")
         parser.link_arguments("data", "model.num_targets", compute_fn=self.num_targets, apply_on="instantiate")
+        add_own_flags(parser, self.command)
 
     @staticmethod
     def num_targets(data: BatchDataModule) -> int:
@@ -122,13 +116,12 @@ class LinregCLI(LightningCLI):
 
     def num_features(self, data: BatchDataModule) -> int:
         """Returns D after the data has adopted the checkpoint's state, as its categories are columns."""
-        if self.config.subcommand == "describe":
+        if self.command == "describe":
             return 1  # the table may not be one that a model can be built for
-        share_rows(data, self.launched.world, self.config.subcommand)
+        share_rows(data, self.launched.world, self.command)
         if self.shows_bar:
             data.watch = self.bar.watch  # from here on rows are read
-        settings = self.config[self.config.subcommand]
-        groups = settings.get("cluster") or settings.get("folds.by")
+        groups = self.config.get("cluster") or self.config.get("folds.by")
         if groups is not None:
             data.set_aside([groups])
         if self.start.checkpoint is not None:
@@ -138,7 +131,7 @@ class LinregCLI(LightningCLI):
     @property
     def shows_bar(self) -> bool:
         """Returns whether there is a progress bar: at a terminal, unless the settings turn it off."""
-        wanted = self.config[self.config.subcommand].trainer.enable_progress_bar is not False
+        wanted = self.config.trainer.enable_progress_bar is not False
         return wanted and sys.stdout.isatty() and self.launched.world.rank == 0
 
     # ---- what is parsed ----
@@ -150,43 +143,40 @@ class LinregCLI(LightningCLI):
             InputError: a setting can't be used.
         """
         assert isinstance(args, list)
-        self.start, with_settings = with_run_settings(args)
+        self.start, with_settings = with_run_settings(self.command, args)
         self.config = self._parse(parser, with_settings)
-        command = self.config.subcommand
-        settings = self.config[command]
-        if command == "fit" and settings.get("resume") and self.start.resumption is None:
+        if self.command == "fit" and self.config.get("resume") and self.start.resumption is None:
             raise InputError("resume is set by a config file or the environment: give --resume on the command line")
         if self.run is None and self.start.run is not None:
             require_no_trial(self.start.run)
-        require_possible(settings.trainer, shares_rows=COMMANDS[command].shares_rows)
-        self.resume = settings.pop("resume", None)  # a resumed run writes the same config.yaml
-        self.allow_changed_settings = settings.pop("allow_changed_settings", False)
-        if command not in ("fit", "solve", "path", "describe", "tune") and self.start.checkpoint is None:
+        require_possible(self.config.trainer, shares_rows=COMMANDS[self.command].shares_rows)
+        self.resume = self.config.pop("resume", None)  # a resumed run writes the same config.yaml
+        self.allow_changed_settings = self.config.pop("allow_changed_settings", False)
+        if self.command in ("validate", "test", "predict") and self.start.checkpoint is None:
             raise InputError(
-                f"{command} needs a checkpoint: give --ckpt_path a run's folder, or RUN/checkpoints/step=….ckpt"
+                f"{self.command} needs a checkpoint: give --ckpt_path a run's folder, or RUN/checkpoints/step=….ckpt"
             )
 
-    def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Any:
+    def _parse(self, parser: LightningArgumentParser, flags: list[str]) -> Any:
         # Data modules share parameter names, and the defaults of one must not become settings of another. So make the
         # one that --data names the default, and parse; if another turns out to be chosen, such as by a config file,
         # make that the default, and parse again.
-        if args and (likely := named_data(args)) is not None and args[0] in self._subcommand_parsers:
-            self._subcommand_parsers[args[0]].set_defaults(default_settings(args[0], likely))
-        without_printing = [arg for arg in args if not arg.startswith("--print_config")]
+        if (likely := named_data(flags)) is not None:
+            parser.set_defaults(default_settings(self.command, likely))
+        without_printing = [flag for flag in flags if not flag.startswith("--print_config")]
         config = parser.parse_args(without_printing)
-        chosen = config[config.subcommand].data.class_path
-        subparser = self._subcommand_parsers[config.subcommand]
-        if without_printing == args and chosen == subparser.get_default("data").class_path:
+        chosen = config.data.class_path
+        if without_printing == flags and chosen == parser.get_default("data").class_path:
             return config
-        subparser.set_defaults(default_settings(config.subcommand, chosen))
-        return parser.parse_args(args)
+        parser.set_defaults(default_settings(self.command, chosen))
+        return parser.parse_args(flags)
 
     def _parse_ckpt_path(self) -> None:
         """Takes the model's settings from the checkpoint to evaluate; a resumed run has them in its config."""
         if self.start.checkpoint is not None and self.start.resumption is None:
             saved = self.start.checkpoint.contents.hyper_parameters
             model = {name: value for name, value in saved.items() if name != "_instantiator"}  # of Lightning's own CLI
-            self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
+            self.config = self.parser.parse_object({"model": model}, self.config)
 
     # ---- what is run ----
 
@@ -196,9 +186,9 @@ class LinregCLI(LightningCLI):
         Raises:
             InputError: one of them can't be built, for example because it needs a package.
         """
-        self.launched = launched(self.config, self.start)
+        self.launched = launched(self.command, self.config, self.start)
         with self.together():
-            require_agreement(self.launched.world, self.config[self.config.subcommand], self.start)
+            require_agreement(self.launched.world, self.config, self.start)
             try:
                 self.config_init = self.parser.instantiate(self.config)
             except ValueError as error:
@@ -220,15 +210,14 @@ class LinregCLI(LightningCLI):
                 raise ToldElsewhere from error
             raise
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Runs the subcommand."""
-        settings = self.config_init[subcommand]
+    def _run(self) -> None:
+        settings = self.config_init
         job = Job(
             model=settings.model,
             data=settings.data,
             settings=settings,
-            config=self.config[subcommand],
-            parser=self._subcommand_parsers[subcommand],
+            config=self.config,
+            parser=self.parser,
             start=self.start,
             allow_changed_settings=self.allow_changed_settings,
             bar=self.bar if self.shows_bar else None,
@@ -247,10 +236,10 @@ class LinregCLI(LightningCLI):
             "tune": partial(tune.tune, train=train),
         }
         with self.together():
-            functions[subcommand](job)
+            functions[self.command](job)
         self.launched.end()
 
 
-def train(args: list[str], run: Path) -> None:
+def train(flags: list[str], run: Path) -> None:
     """Runs `linreg fit` as a trial, whose run is in the folder given."""
-    LinregCLI(args, run)
+    LinregCLI("fit", flags, run)

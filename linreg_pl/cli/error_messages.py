@@ -1,12 +1,11 @@
 """Turns errors that the user can mend into one paragraph."""
 
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError, flag_text
@@ -42,10 +41,19 @@ def message_for(error: BaseException, args: Sequence[str] = ()) -> str | None:
             return f"{chain.filename}: {chain.strerror}"
         if isinstance(chain, InputError) and chain.flags:
             return f"{chain}\nThis works:\n{with_flags(args, chain.flags)}"
-        if isinstance(chain, InputError | MisconfigurationException | OSError):
+        if isinstance(chain, (InputError, OSError, *errors_of_lightning())):
             return " ".join(str(chain).split())
         chain = chain.__cause__
     return None
+
+
+def errors_of_lightning() -> list[type[Exception]]:
+    """Returns Lightning's error for settings that can't be used; nothing while Lightning has not been needed."""
+    if "lightning" not in sys.modules:
+        return []
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    return [MisconfigurationException]
 
 
 def with_flags(args: Sequence[str], flags: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The subcommands that train nothing: `linreg validate`, `test`, `predict` and `solve`."""
+"""The commands that train nothing: `linreg validate`, `test`, `predict` and `solve`."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The subcommand `linreg export`, which writes a model for other programs."""
+"""The command `linreg export`, which writes a model for other programs."""
 
 import sys
 from argparse import ArgumentParser

@@ -19,7 +19,7 @@ from linreg_pl.callbacks.checkpoints import EpochCheckpoints
 from linreg_pl.callbacks.curves import Curves
 from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import ExactAnswer
-from linreg_pl.callbacks.interruption import Interrupted, Interruption
+from linreg_pl.callbacks.interruption import Interruption
 from linreg_pl.callbacks.monitored_values import MonitoredValues, monitors
 from linreg_pl.callbacks.report import Report
 from linreg_pl.cli.error_messages import writing
@@ -37,6 +37,7 @@ from linreg_pl.runs.listing import next_step
 from linreg_pl.runs.lock import lock
 from linreg_pl.runs.resume import Resumption
 from linreg_pl.runs.tensorboard_logger import run_logger
+from linreg_pl.signals import Interrupted
 from linreg_pl.training.checkpoint_contents import Progress
 from linreg_pl.training.due import has_end
 from linreg_pl.training.executions import Executions

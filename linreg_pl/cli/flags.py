@@ -1,8 +1,7 @@
-"""Lists the subcommands, the flags that each has beside those of model, data and trainer, and their defaults."""
+"""Adds the flags that a command has beside those of model, data and trainer, and says their defaults."""
 
 import inspect
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
@@ -24,68 +23,8 @@ from linreg_pl.tuning.ranges import TuneSettings
 from linreg_pl.tutorial import model_settings
 
 
-@dataclass(frozen=True)
-class Command:
-    """A subcommand: what it does, and the settings that have an effect in it."""
-
-    summary: str
-    model: frozenset[str] | None = frozenset()  # names; None for all
-    trainer: frozenset[str] | None = frozenset()
-    has_settings: bool = True  # from flags, config files and the environment
-    shares_rows: bool = False  # among several processes
-
-    def uses(self, flag: str) -> bool:
-        """Tells whether a flag, given without dashes, has an effect in this subcommand."""
-        part, _, name = flag.partition(".")
-        used = {"model": self.model, "trainer": self.trainer}.get(part)
-        return used is None or name.partition(".")[0] in used  # callbacks.patience is a setting of a callback
-
-
-def evaluation(summary: str, stage: str) -> Command:
-    """Returns the subcommand of an evaluation, which takes the model from a checkpoint."""
-    running = {"accelerator", "strategy", "devices", "precision", "plugins", "deterministic", "inference_mode"}
-    watching = {"enable_progress_bar", "callbacks", "profiler"}
-    return Command(summary, trainer=frozenset({*running, *watching, f"limit_{stage}_batches", "fast_dev_run"}))
-
-
-SHARING = frozenset({"devices", "num_nodes", "enable_progress_bar"})
-"""Trainer's settings of commands that share the rows among several processes."""
-
-COMMANDS = {
-    "fit": Command("Train; without flags, the tutorial's job.", model=None, trainer=None, shares_rows=True),
-    "validate": evaluation("Print the loss over the held-out rows, from a checkpoint.", "val"),
-    "test": evaluation("Print the loss over the rows held out to test, or over all rows, from a checkpoint.", "test"),
-    "predict": evaluation("Write predictions to a file, from a checkpoint.", "predict"),
-    "solve": Command(
-        "Print the exact solution, its standard errors, and how fast gradient descent converges; trains nothing.",
-        model=frozenset(
-            {"learning_rate", "l2", "l1", "momentum", "fit_intercept", "fold_bias", "standardize", "precondition"}
-        ),
-        trainer=SHARING,
-        shares_rows=True,
-    ),
-    "path": Command(
-        "Print the error of each l2, or l1, on rows held out (cross-validation), from one pass over a table.",
-        model=frozenset({"fit_intercept", "fold_bias", "standardize"}),
-        trainer=SHARING,
-        shares_rows=True,
-    ),
-    "tune": Command(
-        "Predict where runs of several settings would end, try the best of them, and compare.", model=None, trainer=None
-    ),
-    "describe": Command("Show what each column of a table is taken for, and what is left out."),
-    "runs": Command("List the runs and their states.", has_settings=False),
-    "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
-    "report": Command("Write a finished run as one HTML page, for others to read.", has_settings=False),
-    "compare": Command(
-        "Print a table of finished runs: learning rate, size, loss, R², RMSE, penalties and steps.", has_settings=False
-    ),
-    "export": Command("Write a model for other programs: SQL, JSON, ONNX or PyTorch.", has_settings=False),
-}
-
-
 def default_settings(command: str, data: str) -> dict[str, Any]:
-    """Returns the defaults of a subcommand for a data class: the tutorial's, or else those of `LinearRegression`."""
+    """Returns the defaults of a command for a data class: the tutorial's, or else those of `LinearRegression`."""
     settings: dict[str, Any] = {"data": {"class_path": data}}
     if command not in ("fit", "solve", "path", "tune"):
         return settings
@@ -106,11 +45,11 @@ def model_defaults(is_tutorial: bool) -> dict[str, Any]:
     return {name: parameters[name].default for name in tutorial if parameters[name].default != tutorial[name]}
 
 
-def mentions_data(args: list[str]) -> bool:
+def mentions_data(flags: list[str]) -> bool:
     """Tells whether a call may have a table; without one, the readers of tables need not be imported."""
-    flags = ("--data", "--config", "-c", "--resume", "--ckpt_path", "--print_config", "--help", "-h")
+    mentioning = ("--data", "--config", "-c", "--resume", "--ckpt_path", "--print_config", "--help", "-h")
     settings = [name for name in os.environ if name.startswith("LINREG_") and ("__" in name or "CONFIG" in name)]
-    return bool(settings) or any(arg.startswith(flags) for arg in args)
+    return bool(settings) or any(flag.startswith(mentioning) for flag in flags)
 
 
 def data_classes() -> list[type[BatchDataModule]]:
@@ -125,11 +64,11 @@ def data_classes() -> list[type[BatchDataModule]]:
     ]
 
 
-def named_data(args: list[str]) -> str | None:
+def named_data(flags: list[str]) -> str | None:
     """Returns a class that `--data` names on the command line, if it is one of `data_classes`."""
-    behind = [*args[1:], ""]
-    named = [value for flag, value in zip(args, behind, strict=True) if flag == "--data"]
-    named += [arg.removeprefix("--data=") for arg in args if arg.startswith("--data=")]
+    behind = [*flags[1:], ""]
+    named = [value for flag, value in zip(flags, behind, strict=False) if flag == "--data"]
+    named += [flag.removeprefix("--data=") for flag in flags if flag.startswith("--data=")]
     return next((each.__name__ for each in data_classes() if each.__name__ in named), None) if named else None
 
 
@@ -145,7 +84,7 @@ def default_of(data: type[BatchDataModule], name: str) -> Any:
 
 
 def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
-    """Adds the flags that only this subcommand has."""
+    """Adds the flags that only this command has."""
     if command == "fit":
         add_flags_of_fit(parser)
     elif command == "tune":

@@ -12,9 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from linreg_pl.callbacks.curves import Curves
 from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import ExactAnswer, StopRule
-from linreg_pl.callbacks.interruption import SIGNALS, leave_at_signals
 from linreg_pl.cli.job import Job
 from linreg_pl.cli.trainer_settings import build_trainer
+from linreg_pl.signals import SIGNALS, leave_at_signals
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.shared_steps import SharedSteps
 

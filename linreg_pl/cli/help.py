@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 from jsonargparse import DefaultHelpFormatter, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from linreg_pl.cli.flags import COMMANDS, data_classes, data_flags, model_defaults
+from linreg_pl.cli.commands import COMMANDS
+from linreg_pl.cli.flags import data_classes, data_flags, model_defaults
 from linreg_pl.errors import InputError
 
 TRAINER_TEXTS = {
@@ -59,15 +60,13 @@ class HelpPage:
 
 
 def help_page(parser: LightningArgumentParser, part: str | None = None) -> HelpPage:
-    """Returns the help of the whole command, of a subcommand, or of a class whose settings are flags.
+    """Returns the help of a command, or of a class whose settings are flags.
 
     Args:
         parser: The parser of one of them.
         part: `trainer` for the flags of Lightning's trainer that `linreg fit --help` leaves out.
     """
-    command = getattr(parser, "subcommand", None)
-    if parser._subcommands_action is not None:
-        return help_of_all_commands(parser)
+    command = getattr(parser, "command", None)
     if command is None:
         return help_of_class(parser)
     if part == "trainer":
@@ -75,21 +74,8 @@ def help_page(parser: LightningArgumentParser, part: str | None = None) -> HelpP
     return help_of_command(parser, command)
 
 
-def help_of_all_commands(parser: LightningArgumentParser) -> HelpPage:
-    """Returns the help of `linreg`."""
-    pseudo_action = argparse._SubParsersAction._ChoicesPseudoAction
-    commands = [pseudo_action(name, (), command.summary) for name, command in COMMANDS.items()]
-    return HelpPage(
-        "linreg COMMAND [flags]",
-        parser.description,
-        [Section("commands", commands), Section("options", options(parser))],
-        "linreg COMMAND --help lists the flags of a command. Each flag is also an environment variable, such as"
-        " LINREG_FIT__MODEL__L2 for linreg fit --model.l2, and a setting of a YAML file for --config.",
-    )
-
-
 def help_of_command(parser: LightningArgumentParser, command: str) -> HelpPage:
-    """Returns the help of a subcommand."""
+    """Returns the help of a command."""
     flags = [action for action in parser._actions if has_effect(action, command)]
     trainer = [action for action in flags_of(flags, "trainer") if name_in(action, "trainer") in TRAINER_TEXTS]
     if command in ("fit", "tune"):
@@ -146,7 +132,7 @@ def most_used_by_fit() -> set[str]:
 
 
 def has_effect(action: argparse.Action, command: str) -> bool:
-    """Tells whether an action stands for a flag that has an effect in a subcommand."""
+    """Tells whether an action stands for a flag that has an effect in a command."""
     return any(option.startswith("--") and COMMANDS[command].uses(option[2:]) for option in action.option_strings)
 
 
@@ -164,7 +150,7 @@ def flags_of(actions: Sequence[argparse.Action], part: str) -> list[argparse.Act
 
 
 def own_flags(actions: Sequence[argparse.Action]) -> list[argparse.Action]:
-    """Returns the flags that belong to the subcommand itself; `--stop CONFIG` and the like are left out."""
+    """Returns the flags that belong to the command itself; `--stop CONFIG` and the like are left out."""
     groups = {name.partition(".")[0] for action in actions for name in action.option_strings if "." in name}
     return [
         action
@@ -176,8 +162,8 @@ def own_flags(actions: Sequence[argparse.Action]) -> list[argparse.Action]:
 
 
 def options(parser: LightningArgumentParser) -> list[argparse.Action]:
-    """Returns the flags that every subcommand has: help, version, config files."""
-    names = ("--help", "--version", "--config", "--print_config")
+    """Returns the flags that every command has: help and config files."""
+    names = ("--help", "--config", "--print_config")
     return [action for action in parser._actions if set(names) & set(action.option_strings)]
 
 
@@ -239,7 +225,6 @@ class FlagFormatter(DefaultHelpFormatter):
             "--config": "YAML file of settings; flags beside it win.",
             "--print_config": "Print all settings as YAML for --config, and exit.",
             "--help": "Print this help, and exit.",
-            "--version": "Print the version, and exit.",
         }
         text = next((texts[name] for name in action.option_strings if name in texts), plain(action.help or ""))
         default = shown_default(action.default)

@@ -1,4 +1,4 @@
-"""What a subcommand works on: the model, the data and the settings that the flags ask for, and where it starts."""
+"""What a command works on: the model, the data and the settings that the flags ask for, and where it starts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from linreg_pl.training.module import LinearRegression
 
 @dataclass(frozen=True)
 class Start:
-    """The checkpoint that a subcommand starts from, if any, and the run that it resumes."""
+    """The checkpoint that a command starts from, if any, and the run that it resumes."""
 
     checkpoint: CheckpointFile | None = None
     resumption: Resumption | None = None
@@ -41,7 +41,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Job:
-    """A subcommand's model, data and settings."""
+    """A command's model, data and settings."""
 
     model: LinearRegression
     data: BatchDataModule

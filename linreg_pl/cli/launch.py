@@ -11,14 +11,14 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
-from linreg_pl.callbacks.interruption import leave_at_signals
-from linreg_pl.cli.flags import COMMANDS
+from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.job import Start
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.lifeline import Lifeline
 from linreg_pl.data.processes import Processes
 from linreg_pl.errors import InputError, ToldElsewhere
+from linreg_pl.signals import leave_at_signals
 from linreg_pl.training.quiet import quiet
 
 
@@ -55,15 +55,13 @@ class Launched:
             self._lifeline.end()
 
 
-def launched(config: Namespace, start: Start) -> Launched:
-    """Starts or joins the processes that the settings ask for.
+def launched(command: str, settings: Namespace, start: Start) -> Launched:
+    """Starts or joins the processes that a command's settings ask for.
 
     Raises:
         InputError: the command does not share its rows, or several processes can't read them.
         ToldElsewhere: likewise, in processes that are not to print it.
     """
-    command = config.subcommand
-    settings = config[command]
     if not COMMANDS[command].shares_rows:
         if math.prod(started_outside()) > 1:
             if os.environ.get("RANK", os.environ.get("SLURM_PROCID")) != "0":

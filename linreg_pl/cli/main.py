@@ -9,14 +9,14 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from functools import partial
 
-from linreg_pl.callbacks.interruption import Interrupted, leave_at_signals
-from linreg_pl.cli.command import LinregCLI
+from linreg_pl.cli.commands import COMMANDS, without_command
 from linreg_pl.cli.error_messages import message_for
-from linreg_pl.cli.flags import COMMANDS
 from linreg_pl.cli.quiet_libraries import silence_libraries
-from linreg_pl.cli.runs_and_plot import run_folder_command
 from linreg_pl.errors import Diverged, ToldElsewhere
+from linreg_pl.signals import Interrupted, leave_at_signals
 
 
 def main(args: list[str] | None = None) -> int:
@@ -25,15 +25,13 @@ def main(args: list[str] | None = None) -> int:
     args = [arg for arg in given if arg != "--debug"]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # the reader of a pipe or a log sees each line as it is printed
+    run = imported(args)
     silence_libraries()
     leave_at_signals()
     gc.freeze()  # what the imports made stays until the end; collecting it then would waste a second
     gc.enable()  # `__main__` has disabled it
     try:
-        if args and args[0] in COMMANDS and not COMMANDS[args[0]].has_settings:
-            run_folder_command(args[0], args[1:])
-        else:
-            LinregCLI(args)
+        run()
     except Interrupted as interrupted:
         return interrupted.exit_code
     except ToldElsewhere:
@@ -55,3 +53,17 @@ def main(args: list[str] | None = None) -> int:
     finally:
         gc.freeze()  # likewise for what this command made
     return 0
+
+
+def imported(args: list[str]) -> Callable[[], object]:
+    """Returns the command that is called, ready to run: its imports, which take seconds for some, are done."""
+    command = COMMANDS.get(args[0]) if args else None
+    if command is None:
+        return partial(without_command, args)
+    if command.has_settings:
+        from linreg_pl.cli.command import LinregCLI
+
+        return partial(LinregCLI, args[0], args[1:])
+    from linreg_pl.cli.runs_and_plot import run_folder_command
+
+    return partial(run_folder_command, args[0], args[1:])

@@ -4,7 +4,6 @@ Of jsonargparse's long message it keeps the setting, what was found and is allow
 """
 
 import argparse
-import difflib
 import os
 import re
 import textwrap
@@ -15,15 +14,13 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from linreg_pl.cli.flags import COMMANDS, data_classes, data_flags
+from linreg_pl.cli.commands import COMMANDS, suggestion
+from linreg_pl.cli.flags import data_classes, data_flags
 from linreg_pl.cli.help import FlagFormatter, help_page
 from linreg_pl.cli.names import Typed, read_names
 from linreg_pl.errors import InputError
 
 ANSWERS = (
-    (r"invalid choice: '(?P<name>.*?)' \(choose from (?P<all>.*)\)", "there is no command {name}, only {all}{nearest}"),
-    (r'expected "subcommand" to be one of {(?P<all>.*?)}', "a command is missing: {all}; try linreg fit"),
-    (r"Option '(?P<name>\S+)' is not accepted before", "{setting} belongs to a command: put --config FILE behind it"),
     (r"Option 'class_path' is not accepted", "{key}: the settings of its class go below init_args"),
     (r"Group '(?P<group>\S+)' .* '(?P<name>\S+)'", "there is no setting {setting}{nearest}"),
     (r"[Oo]ption '(?P<name>\S+)'", "there is no setting {setting}{nearest}"),
@@ -47,6 +44,9 @@ ANSWERS = (
 
 class Parser(LightningArgumentParser):
     """Lightning's parser, with a short help, and raising `InputError` instead of printing the usage of all flags."""
+
+    command: str | None = None
+    """Name of the command; None for the parser of a class, whose settings are flags."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"formatter_class": FlagFormatter, **kwargs})
@@ -87,7 +87,7 @@ class Parser(LightningArgumentParser):
             raise cause
         if isinstance(cause, yaml.YAMLError):
             raise InputError(f"broken YAML: {yaml_mistake(cause)}") from ex
-        raise InputError(answer(message, getattr(ex, "subcommand_parser", None) or self)) from ex
+        raise InputError(answer(message, self)) from ex
 
     def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
         """Parses and checks a config file, while its name is known for the message.
@@ -110,7 +110,7 @@ class Parser(LightningArgumentParser):
         return settings
 
 
-def answer(message: str, parser: LightningArgumentParser) -> str:
+def answer(message: str, parser: Parser) -> str:
     """Returns jsonargparse's message as one sentence, without its lists of types that did not fit."""
     for pattern, wording in ANSWERS:
         match = re.search(pattern, message)
@@ -119,20 +119,19 @@ def answer(message: str, parser: LightningArgumentParser) -> str:
     return " ".join(message.split())
 
 
-def details(message: str, matched: dict[str, str], parser: LightningArgumentParser) -> dict[str, str]:
+def details(message: str, matched: dict[str, str], parser: Parser) -> dict[str, str]:
     """Returns what a wording may mention; `matched` holds the groups of its pattern."""
     key = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]*)"', message)))
     setting = ".".join(filter(None, (key, matched.get("group"), matched.get("name"))))
     missing = [f"--{key}.{name}".replace("--.", "--") for name in matched.get("missing", "").split(", ")]
     match = re.search(r"(?:Got|Given) value: (?:\[?{'class_path': ')?([^'\n]*)", message)
     value = textwrap.shorten(match[1], 60, placeholder=" …") if match else ""
-    command = parser.prog.replace(" [options]", "")
+    command = parser.prog
     variable = f"{command}.{key}".replace(" ", "_").replace(".", "__").upper()
     return matched | {
         "command": command,
         "key": f"--{key}",
         "setting": f"--{setting}",
-        "all": ", ".join(COMMANDS),
         "missing": " and ".join(missing),
         "found": value or "nothing",
         "kinds": " or ".join(accepted_kinds(message)),
@@ -176,23 +175,13 @@ def other_owner(setting: str) -> str:
     return next((f" in the data chosen; {name} has it: put --data {name} before it" for name in owners), "")
 
 
-def suggestion(word: str, known: dict[str, str], command: str) -> str:
-    """Returns a question for the known name that is most like `word`; where none is like it, a hint to the help."""
-    likeness = {name: name.startswith(word) or difflib.SequenceMatcher(None, word, name).ratio() for name in known}
-    best = max(known, key=lambda name: likeness[name])
-    if len(word) < 2 or likeness[best] < 0.6:  # hardly a typing mistake
-        return f"; see {command} --help"
-    return f"; did you mean {known[best]}?"
-
-
-def known_names(parser: LightningArgumentParser) -> dict[str, str]:
-    """Returns subcommands, and flags, whole and by their last word, each with how it is typed."""
+def known_names(parser: Parser) -> dict[str, str]:
+    """Returns the flags that have an effect, whole and by their last word, each with how it is typed."""
     flags = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
     flags += [name for data in data_classes() for name in data_flags(data)]
-    subcommand = getattr(parser, "subcommand", None)
-    flags = [flag for flag in flags if subcommand is None or COMMANDS[subcommand].uses(flag)]
-    commands = COMMANDS if parser._subcommands_action else ()
-    known = {command: command for command in commands} | {flag: f"--{flag}" for flag in flags if ".help" not in flag}
+    command = parser.command
+    flags = [flag for flag in flags if command is None or COMMANDS[command].uses(flag)]
+    known = {flag: f"--{flag}" for flag in flags if ".help" not in flag}
     for flag in flags:
         known.setdefault(flag.rsplit(".")[-1], f"--{flag}")
     return known

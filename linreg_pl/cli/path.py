@@ -4,8 +4,9 @@ import json
 import sys
 from pathlib import Path
 
+from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.error_messages import writing
-from linreg_pl.cli.flags import COMMANDS, default_of
+from linreg_pl.cli.flags import default_of
 from linreg_pl.cli.job import Job
 from linreg_pl.cli.notes import print_notes
 from linreg_pl.cli.typed import as_typed

@@ -1,12 +1,12 @@
-"""The subcommands that take folders of runs and no settings: `linreg runs`, `plot`, `report`, `compare`, `export`."""
+"""The commands that take folders of runs and no settings: `linreg runs`, `plot`, `report`, `compare`, `export`."""
 
 import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.export import export_command
-from linreg_pl.cli.flags import COMMANDS
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError
 from linreg_pl.runs.durable_files import write_durably
@@ -67,7 +67,7 @@ def list_runs(root: Path) -> None:
 
 def draw_run(run: Path) -> None:
     """Draws a run, and prints where."""
-    from linreg_pl.plots.plot import plot  # imports matplotlib, which no other subcommand needs
+    from linreg_pl.plots.plot import plot  # imports matplotlib, which no other command needs
 
     names = [path.name for path in plot(run)]
     print(f"{', '.join(names)} in {run / 'plots'}, and among TensorBoard's images")

@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
-from linreg_pl.cli.flags import COMMANDS
+from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.job import Start
 from linreg_pl.cli.names import dumped
 from linreg_pl.errors import InputError
@@ -24,14 +24,12 @@ from linreg_pl.tuning.listing import find_study
 from linreg_pl.tuning.study import Study
 
 
-def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
-    """Returns where the command starts, and its arguments with the settings of the run that they name.
+def with_run_settings(command: str, flags: list[str]) -> tuple[Start, list[str]]:
+    """Returns where the command starts, and its flags with the settings of the run that they name.
 
     Raises:
         InputError: the run or the checkpoint can't be used.
     """
-    position = next((index for index, arg in enumerate(args) if arg in COMMANDS), len(args))
-    command, flags = "".join(args[position : position + 1]), args[position + 1 :]
     resume, path, root = named_run(flags)
     if command == "fit" and resume is not None:
         resumption = find_resumption(resume, root)
@@ -39,23 +37,23 @@ def with_run_settings(args: list[str]) -> tuple[Start, list[str]]:
         saved = {} if resumption.checkpoint is None else resumption.checkpoint.contents.hyper_parameters
         if saved.get("precondition") is False:  # a config before format 3 says nothing of it
             config += ["--model.precondition", "false"]
-        return Start(resumption.checkpoint, resumption), [*args[: position + 1], *config, *flags]
+        return Start(resumption.checkpoint, resumption), [*config, *flags]
     if command == "tune" and resume is not None:
-        return Start(), [*args[: position + 1], *with_study(flags, find_study(resume, root))]
+        return Start(), with_study(flags, find_study(resume, root))
     if command in ("solve", "path", "tune") and path is None:
-        return Start(), [*args[: position + 1], *with_shared_settings(flags, command)]
+        return Start(), with_shared_settings(flags, command)
     if command == "fit" or path is None:
-        return Start(), args
+        return Start(), flags
     checkpoint = checkpoint_at(path)
-    model_flag = next((arg for arg in flags if arg.startswith("--model")), None)
+    model_flag = next((flag for flag in flags if flag.startswith("--model")), None)
     if model_flag:
         raise InputError(f"{model_flag}: the model comes from the checkpoint; leave it out")
     run = run_of(checkpoint.path)
     if run is not None:
         flags = ["--data", saved_data_flag(run), *flags]
-    elif not any(arg.split("=")[0] in ("--data", "--config", "-c") for arg in flags):
+    elif not any(flag.split("=")[0] in ("--data", "--config", "-c") for flag in flags):
         raise InputError(f"{path}: it is not in a run's folder, so its data is not known; name it with --data")
-    return Start(checkpoint), [*args[: position + 1], *flags]
+    return Start(checkpoint), flags
 
 
 def with_study(flags: list[str], study: Study) -> list[str]:

@@ -19,13 +19,13 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from linreg_pl.callbacks.interruption import Interrupted, leave_at_signals
 from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.quiet_libraries import silence_libraries
 from linreg_pl.cli.study_tables import ended_line
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.runs.folder import remove_unbegun, study_of
+from linreg_pl.signals import Interrupted, leave_at_signals
 from linreg_pl.tuning.study import Study
 
 Train = Callable[[list[str], Path], None]
@@ -91,7 +91,7 @@ def run_trial(study: Study, number: int, train: Train) -> None:
         remove_unbegun(run)
     silent = io.StringIO()
     with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), contextlib.suppress(Diverged):
-        train(["fit", *flags, "--trainer.enable_progress_bar", "false"], run)
+        train([*flags, "--trainer.enable_progress_bar", "false"], run)
 
 
 def run_side_by_side(

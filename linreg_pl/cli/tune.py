@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from linreg_pl.callbacks.interruption import Interrupted
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.fit import with_settings
 from linreg_pl.cli.flags import data_flags, default_of
@@ -27,6 +26,7 @@ from linreg_pl.core.statistics import statistics
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.runs.lock import lock
+from linreg_pl.signals import Interrupted
 from linreg_pl.training.data_warnings import data_warnings
 from linreg_pl.tuning.listing import new_folder
 from linreg_pl.tuning.prediction import Prediction

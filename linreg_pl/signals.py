@@ -1,0 +1,28 @@
+"""Makes the program exit at Ctrl-C and SIGTERM, with 130 and 143, while there is nothing to save."""
+
+import signal
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """Raised when a signal asks the program to exit, after the run was saved if there was one.
+
+    Not an `Exception`, as KeyboardInterrupt is not one: code that catches all errors must not swallow it.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.exit_code = 128 + signal_number
+
+
+def leave_at_once(number: int, frame: FrameType | None) -> None:
+    """Handles a signal while there is nothing to save."""
+    raise Interrupted(number)
+
+
+def leave_at_signals() -> None:
+    """Makes the program exit with the right code at a signal before or after training."""
+    for number in SIGNALS:
+        signal.signal(number, leave_at_once)
