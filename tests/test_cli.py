@@ -345,17 +345,21 @@ sys.exit(main(["describe"]))
     assert (result.returncode, result.stderr) == (2, "linreg: missing settings: give --data.path\n")
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["fti"], ["--confg", "x"], []])
-def test_calls_without_a_command_import_little(args: list[str]) -> None:
+@pytest.mark.parametrize("args", ["--help", "--version", "fti", "--confg x", "", "runs", "runs --help", "runs a b"])
+def test_answers_at_once(args: str, tmp_path: Path) -> None:
+    """Counts no time: none of the packages that are slow to import is imported."""
+    (tmp_path / RUN).mkdir(parents=True)
+    (tmp_path / RUN / "config.yaml").write_text("model: {schedule: cosine}")
+    (tmp_path / RUN / "report.json").write_text('{"state": "finished", "global_step": 20, "loss": 1.5}')
     program = """
-import sys
+import atexit, sys
 from linreg_pl.__main__ import main
-try:
-    code = main()
-finally:
-    loaded = {"torch", "lightning", "numpy", "jsonargparse"} & set(sys.modules)
-sys.exit(f"{loaded} were imported" if loaded else code)
+slow = "torch", "lightning", "numpy", "pandas", "pyarrow", "jsonargparse", "matplotlib", "tensorboard"
+atexit.register(lambda: print([name for name in slow if name in sys.modules]))
+sys.exit(main())
 """
-    result = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True)
-    assert result.returncode == (0 if args in (["--help"], ["--version"]) else 2), result.stderr
-    assert len((result.stdout + result.stderr).splitlines()) >= 1
+    command = [sys.executable, "-c", program, *args.split()]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == (0 if args in ("--help", "--version", "runs", "runs --help") else 2), result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"
+    assert ("version_0  finished    20" in result.stdout) == (args == "runs")

@@ -15,9 +15,10 @@ from linreg_pl.errors import Diverged, printable
 from linreg_pl.exact.epochs_in_words import counted, shown_epochs
 from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import REPORT, run_folder
-from linreg_pl.training.checkpoint_contents import Progress, add_to_checkpoint
+from linreg_pl.training.checkpoint_contents import add_to_checkpoint
 from linreg_pl.training.coefficient_names import named_coefficients, trained_module
 from linreg_pl.training.due import has_end
+from linreg_pl.training.progress import Progress
 
 
 class Report(Checkpoint):

@@ -5,8 +5,8 @@ from typing import Protocol, runtime_checkable
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
 
-from linreg_pl.training.checkpoint_contents import Progress
 from linreg_pl.training.due import has_end
+from linreg_pl.training.progress import Progress
 
 
 @runtime_checkable

@@ -4,7 +4,6 @@ import difflib
 import shutil
 import textwrap
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from linreg_pl.errors import InputError
 
@@ -81,6 +80,8 @@ def without_command(args: list[str]) -> None:
     if flag in ("-h", "--help"):
         print(help_of_all_commands())
     elif flag == "--version":
+        from importlib.metadata import version  # not at the top: slow to import
+
         print(f"linreg {version('linreg_pl')}")
     elif not flag.startswith("-"):
         known = {name: name for name in COMMANDS}

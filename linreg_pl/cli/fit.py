@@ -38,11 +38,11 @@ from linreg_pl.runs.lock import lock
 from linreg_pl.runs.resume import Resumption
 from linreg_pl.runs.tensorboard_logger import run_logger
 from linreg_pl.signals import Interrupted
-from linreg_pl.training.checkpoint_contents import Progress
 from linreg_pl.training.due import has_end
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.possible_settings import require_possible_callbacks
+from linreg_pl.training.progress import Progress
 from linreg_pl.training.shared_steps import SharedSteps
 from linreg_pl.tuning.study import Study
 

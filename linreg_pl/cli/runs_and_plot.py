@@ -6,13 +6,11 @@ from typing import NoReturn
 
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.error_messages import writing
-from linreg_pl.cli.export import export_command
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError
 from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import RUNS
 from linreg_pl.runs.listing import listing, run_rows
-from linreg_pl.tuning.listing import study_rows
 
 
 class FolderParser(argparse.ArgumentParser):
@@ -49,6 +47,8 @@ def run_folder_command(name: str, args: list[str]) -> None:
     elif name == "compare":
         compare_runs(parser.parse_args(args).RUN)
     else:
+        from linreg_pl.cli.export import export_command  # imports torch, as the model is read
+
         export_command(parser, args)
 
 
@@ -59,7 +59,11 @@ def list_runs(root: Path) -> None:
         InputError: there is none.
     """
     typed = as_typed("linreg")
-    rows = [*run_rows(root, typed), *study_rows(root, typed)]
+    rows = run_rows(root, typed)
+    if any(root.glob("tune_*")):
+        from linreg_pl.tuning.listing import study_rows  # not at the top: predictions import torch
+
+        rows += study_rows(root, typed)
     if not rows:
         raise InputError(f"{root / RUNS}: there are no runs; start one with: {typed} fit")
     print(*listing(rows), sep="\n")

@@ -15,13 +15,15 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from lightning.pytorch import Trainer
 
 from linreg_pl.errors import InputError
 from linreg_pl.runs.lock import is_locked
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from lightning.pytorch import Trainer
 
 RUNS = "lightning_logs"
 CONFIG = "config.yaml"
@@ -29,7 +31,7 @@ REPORT = "report.json"
 STUDY = "study.json"
 
 
-def run_folder(trainer: Trainer) -> Path | None:
+def run_folder(trainer: "Trainer") -> Path | None:
     """Returns the folder that this trainer's run writes to; None if it keeps nothing."""
     is_trial: bool = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it with setattr
     if is_trial or trainer.logger is None or trainer.log_dir is None:

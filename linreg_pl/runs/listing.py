@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from linreg_pl.errors import InputError
-from linreg_pl.runs.checkpoint_file import read_checkpoint
 from linreg_pl.runs.folder import all_runs, checkpoints, read_report, read_settings, run_state, study_of
-from linreg_pl.training.checkpoint_contents import Progress
+from linreg_pl.training.progress import Progress
 
 Row = tuple[str, str, str, str, str, str]
 
@@ -66,6 +65,8 @@ def next_step(run: Path, state: str, progress: Progress, command: str) -> tuple[
         elif study is not None:
             return predicting(run, data, command)
         elif progress.stopped_by == Progress.out_of_time:
+            from linreg_pl.runs.checkpoint_file import read_checkpoint  # not at the top: torch is slow to import
+
             spent = read_checkpoint(checkpoints(run)[-1]).contents.seconds_trained  # a slow step takes it past max_time
             flags = f" --trainer.max_time {twice(trainer['max_time'], spent)}"
         elif progress.stopped_by is not None:  # before its full length
@@ -101,6 +102,8 @@ def read_progress(run: Path) -> tuple[int, Progress]:
     report = read_report(run)
     if report is not None:
         return report["global_step"], Progress.from_dict(report)
+    from linreg_pl.runs.checkpoint_file import read_checkpoint  # not at the top: torch is slow to import
+
     for path in reversed(checkpoints(run)):
         try:
             contents = read_checkpoint(path).contents

@@ -22,7 +22,7 @@ A checkpoint is Lightning's dict of plain types and tensors, so `torch.load(path
 Format 1 had neither version. Format 2 has them. Format 3 has float64 means and centered targets.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any, ClassVar, Self
@@ -32,25 +32,11 @@ from torch import Tensor
 
 from linreg_pl.data.columns import Columns
 from linreg_pl.errors import InputError
+from linreg_pl.training.progress import Part, Progress
 
 
 class NewerFormatError(InputError):
     """Raised for a checkpoint in a format that a later version of this program wrote."""
-
-
-class Part:
-    """A part of a checkpoint: a dataclass whose fields are the part's keys. A field that is None has no key."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields that are set, by name."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in values.items() if value is not None}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Builds the part from a dict, which may have other entries too."""
-        names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
-        return cls(**{name: values[name] for name in names if name in values})
 
 
 @dataclass(frozen=True)
@@ -80,24 +66,6 @@ class ExactState(Part):
     num_rows: int | None = None
     total_weight: float | None = None
     center: list[float] | None = None  # of the rows' columns in R, (D+K,); 0 up to format 2
-
-
-@dataclass(frozen=True)
-class Progress(Part):
-    """How far the run is. A report has the same entries."""
-
-    out_of_time: ClassVar[str] = "--trainer.max_time"
-    """The rule that stopped a run without an end when its time was used up."""
-
-    total_steps: int | None = None  # -1 for a run without an end
-    loss: float | None = None  # of the last batch, before its update
-    mse: float | None = None
-    stopped_by: str | None = None  # the rule that stopped the run, and why
-    num_processes: int | None = None  # that share each batch; None for one
-
-    def is_complete(self, global_step: int) -> bool:
-        """Returns whether the run ends at this step: it has its full length, or a rule stopped it."""
-        return global_step == self.total_steps or self.stopped_by is not None
 
 
 @dataclass(frozen=True, eq=False)

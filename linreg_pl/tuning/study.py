@@ -12,15 +12,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from linreg_pl.core.expected_loss import ExpectedLoss
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError, flag_text
 from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import CONFIG, RUNS, STUDY, checkpoints, read_report, require_folder, step_of
 from linreg_pl.runs.lock import is_locked
 from linreg_pl.tuning.ranges import TuneSettings
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from linreg_pl.data.base import BatchDataModule
 
 RESULTS = "results.json"
 
@@ -94,7 +96,7 @@ class Study:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder / STUDY}: the study's file is damaged; start the study anew") from error
 
-    def require_same_rows(self, data: BatchDataModule) -> None:
+    def require_same_rows(self, data: "BatchDataModule") -> None:
         """Checks that a trial's rows are those of the other trials.
 
         Raises:
