@@ -45,6 +45,10 @@ test: .venv/installed-dev ## run the tests
 torture: .venv/installed-dev ## run the long form of the reliability tests: over a thousand kills, about an hour
 	@$(BIN)/pytest tests/test_reliability.py tests/test_executions.py tests/test_tune.py --torture $(ARGS)
 
+.PHONY: cluster
+cluster: .venv/installed-dev ## run the long form of the tests of several processes: real launchers, kills, two hosts
+	@$(BIN)/pytest tests/cluster/*.py $(ARGS)
+
 .PHONY: csv-files
 csv-files: .venv/installed-dev ## compare 20,000 made CSV files with Python's csv module: some minutes
 	@$(BIN)/pytest tests/test_csv_records.py --csv-files -s $(ARGS)

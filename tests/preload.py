@@ -12,7 +12,7 @@ from io import StringIO
 gc.disable()  # as in `linreg_pl.__main__`; `main` enables it
 for name in (
     *("linreg_pl.cli.main", "linreg_pl.data.table", "linreg_pl.plots.plot"),
-    *("attrs", "pandas", "pyarrow.csv", "pyarrow.dataset", "pyarrow.parquet"),
+    *("pytest", "attrs", "pandas", "pyarrow.csv", "pyarrow.dataset", "pyarrow.parquet"),
 ):
     import_module(name)
 

@@ -1,12 +1,20 @@
 """Runs a command in several processes, as torchrun or srun starts them; `tests/commands.py` forks them."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tests.commands import Result, Running, linreg, start
+from tests.sabotage import patch
+
+LINREG = Path(sys.executable).with_name("linreg")
 
 
 def of_torchrun(size: int, rank: int) -> dict[str, str]:
@@ -51,3 +59,29 @@ def answer(size: int, *args: str, cwd: Path, **more: Any) -> Any:
     assert [result.code for result in results] == [0] * size, results
     assert not any(result.stdout + result.stderr for result in results[1:]), results
     return json.loads(results[0].stdout)
+
+
+@dataclass
+class Typed:
+    """Makes this process look like `linreg args…` that was typed; Lightning's launcher forks the others from it."""
+
+    args: tuple[str, ...]
+
+    def __call__(self) -> None:
+        from lightning.pytorch.strategies.launchers import subprocess_script
+
+        sys.argv = [str(LINREG), *self.args]
+        patch(subprocess_script, "subprocess", SimpleNamespace(Popen=Forked))
+
+
+class Forked(subprocess.Popen[bytes]):
+    """Runs `linreg args…` in a fork of this process, which has imported everything."""
+
+    def _execute_child(self, command: list[str], *rest: Any) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            from linreg_pl.cli.main import main
+
+            os.environ.update(rest[5])
+            os._exit(main(command[command.index(str(LINREG)) + 1 :]))
+        self._child_created = True

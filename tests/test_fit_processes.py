@@ -1,4 +1,7 @@
-"""Several processes train together: the W of one process, the same bits again, and a run that survives each of them."""
+"""Several processes train together: the W of one process, the same bits again, and a run that survives each of them.
+
+`tests/cluster` has the long forms.
+"""
 
 import json
 import shutil
@@ -18,14 +21,37 @@ import torch
 from linreg_pl.runs.folder import checkpoints, run_state
 from tests.commands import Result, linreg
 from tests.ranks import ranks
-from tests.runs import DIABETES, JOBS, RUN, assert_same_run, newest
+from tests.runs import DIABETES, JOBS, PLAIN, RUN, assert_same_run, newest
 from tests.sabotage import SignalInPhase, patch
 
-STREAMED = (  # groups of 100 rows, weights and rows held out
+TABLE_JOB = (*JOBS["table"], "--trainer.max_epochs", "40")
+STREAMED = (  # groups of 100 rows, weights, rows held out, a schedule, l1 and an average
     *("--data", "TableDataModule", "--data.path", "table.parquet", "--data.target", "progression"),
     *("--data.memory_limit", "0", "--data.batch_size", "90", "--data.weight", "w", "--data.val_fraction", "0.2"),
-    *("--trainer.max_epochs", "20", "--model.momentum", "0.5"),
+    *("--trainer.max_epochs", "20", "--model.momentum", "0.5", "--model.schedule", "one_cycle"),
+    *("--model.tail_averaging", "0.4", "--model.l1", "5"),
 )
+WHOLE = {
+    "tutorial": ("--trainer.callbacks", "tests.trainers.StopAt", "--trainer.callbacks.step", "399"),
+    "table": TABLE_JOB,
+    "streamed": STREAMED,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """Returns a function that gives the folder of a job's uninterrupted run in some processes."""
+    folders: dict[tuple[str, int], Path] = {}
+
+    def run(job: str, size: int) -> Path:
+        if (job, size) not in folders:
+            folder = folders[job, size] = tmp_path_factory.mktemp(f"{job}_{size}")
+            write_parquet(folder)
+            results = [linreg("fit", *WHOLE[job], cwd=folder)] if size == 1 else fit(size, *WHOLE[job], cwd=folder)
+            assert [result.code for result in results] == [0] * size, results
+        return folders[job, size]
+
+    return run
 
 
 def write_parquet(folder: Path) -> None:
@@ -48,26 +74,14 @@ def report(folder: Path) -> dict[str, Any]:
     return contents
 
 
-WHOLE = {
-    "tutorial": ("--trainer.max_epochs", "200"),
-    "table": JOBS["table"],
-    "scheduled": JOBS["scheduled"],
-    "streamed": STREAMED,
-}
+@pytest.mark.parametrize("job", WHOLE)
+def test_same_as_one_process(job: str, whole: Callable[[str, int], Path]) -> None:
+    """W and b differ by the rounding of float32, and the exact solution by much less.
 
-
-@pytest.mark.parametrize(("job", "size"), list(zip(WHOLE, [2, 2, 2, 3], strict=True)))
-def test_same_as_one_process(job: str, size: int, tmp_path: Path) -> None:
-    """W and b differ by the rounding of float32, and the exact solution by much less."""
-    folders = tmp_path / "one", tmp_path / "several"
-    for folder in folders:
-        folder.mkdir()
-        write_parquet(folder)
-    assert linreg("fit", *WHOLE[job], cwd=folders[0]).code == 0
-    results = fit(size, *WHOLE[job], cwd=folders[1])
-    assert [result.code for result in results] == [0] * size, results
-    one, several = map(report, folders)
-    assert several.pop("num_processes") == size
+    A rule that only the first process knows ends the tutorial's run in all.
+    """
+    one, several = (report(whole(job, size)) for size in (1, 2))
+    assert several.pop("num_processes") == 2
     assert one.keys() == several.keys()
     assert one["global_step"] == several["global_step"]
     values = [np.array(list(each["coefficients"].values())) for each in (one, several)]
@@ -77,19 +91,15 @@ def test_same_as_one_process(job: str, size: int, tmp_path: Path) -> None:
         assert several["exact"]["coefficients"][name] == pytest.approx(value, rel=1e-10)
 
 
-def test_kills(tmp_path: Path) -> None:
-    """A run of which each process is killed, and one is asked to end, goes on to the same bits; in one it does not."""
-    whole, folder, alone = (tmp_path / name for name in ("whole", "killed", "alone"))
-    whole.mkdir()
+def test_kills(whole: Callable[[str, int], Path], tmp_path: Path) -> None:
+    """A run whose first process is killed, and whose other is asked to end, goes on to the same bits; in one it does
+    not.
+    """
+    folder, alone = tmp_path / "killed", tmp_path / "alone"
     folder.mkdir()
-    assert [result.code for result in fit(2, *JOBS["table"], cwd=whole)] == [0, 0]
-    arguments = JOBS["table"]
-    for victim, number, codes in (
-        (0, signal.SIGKILL, [-9, 2]),
-        (1, signal.SIGKILL, [2, -9]),
-        (1, signal.SIGTERM, [143, 2]),
-    ):
-        send = {victim: SignalInPhase(number, "mid-epoch", step=150)}
+    arguments: tuple[str, ...] = TABLE_JOB
+    for victim, number, codes in ((0, signal.SIGKILL, [-9, 2]), (1, signal.SIGTERM, [143, 2])):
+        send = {victim: SignalInPhase(number, "mid-epoch", step=40)}
         results = fit(2, *arguments, cwd=folder, before=send.get)
         assert [result.code for result in results] == codes
         assert run_state(folder / RUN) == "interrupted"
@@ -97,7 +107,7 @@ def test_kills(tmp_path: Path) -> None:
     assert "interrupted at step" in results[0].stderr
     shutil.copytree(folder, alone)
     assert [result.code for result in fit(2, *arguments, cwd=folder)] == [0, 0]
-    assert_same_run(whole, folder)
+    assert_same_run(whole("table", 2), folder)
     other = linreg("fit", *arguments, "--trainer.devices", "1", cwd=alone)
     assert other.code == 0
     assert "processes: 2 before, now 1" in other.stdout
@@ -128,28 +138,24 @@ class FailAt:
         patch(TrainingData, "batch", batch)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_error_in_one_process(victim: int, tmp_path: Path) -> None:
-    fail = {victim: FailAt(100)}
-    results = fit(3, *JOBS["table"], cwd=tmp_path, before=fail.get)
-    assert [result.code for result in results] == [2, 2, 2]
+def test_error_in_one_process(tmp_path: Path) -> None:
+    fail = {1: FailAt(50)}
+    results = fit(2, *TABLE_JOB, cwd=tmp_path, before=fail.get)
+    assert [result.code for result in results] == [2, 2]
     assert results[0].stderr == "linreg: the disk is gone\n"
     assert run_state(tmp_path / RUN) == "interrupted"
     assert checkpoints(tmp_path / RUN)
 
 
-def test_divergence(tmp_path: Path) -> None:
-    results = fit(2, *JOBS["table"], "--model.learning_rate", "1e6", cwd=tmp_path)
+def test_divergence_on_the_rows_of_one_process(tmp_path: Path) -> None:
+    """The first one's rows are all 0, and can't diverge."""
+    table = pa.table({"x": [0.0] * 500 + [1000.0] * 500, "y": np.arange(1000.0)})
+    pyarrow.parquet.write_table(table, tmp_path / "table.parquet", row_group_size=500)
+    job = ("--data", "TableDataModule", "--data.path", "table.parquet", "--data.target", "y", *PLAIN)
+    results = fit(2, *job, "--model.learning_rate", "1", cwd=tmp_path)
     assert [result.code for result in results] == [3, 2]
     assert results[0].stderr.startswith("linreg: diverged at step")
     assert run_state(tmp_path / RUN) == "diverged"
-
-
-def test_a_rule_ends_all(tmp_path: Path) -> None:
-    """Only the first process knows of the rule."""
-    results = fit(2, *JOBS["stopped"], cwd=tmp_path)
-    assert [result.code for result in results] == [0, 0]
-    assert report(tmp_path)["stopped_by"].startswith("EarlyStopping")
 
 
 def test_refused(tmp_path: Path) -> None:
