@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hpar
 from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, SESSION_START_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+import linreg_pl
 from linreg_pl.callbacks.checkpoints import EpochCheckpoints
 from linreg_pl.cli.trials import bar, run_trials
 from linreg_pl.runs.folder import checkpoints, step_of
+from linreg_pl.tuning.prediction import Prediction
 from linreg_pl.tuning.study import Study
 from tests.commands import Result, Running, linreg, start
 from tests.runs import DIABETES, curves, equal, newest
@@ -94,6 +97,18 @@ def test_predicted_beside_measured(study: tuple[Path, Result]) -> None:
     assert "3 trials, by val/mse" in lines
     measured = [float(line.split()[-2]) for line in lines if line.endswith(tuple(f"version_{k}" for k in range(3)))]
     assert measured == sorted(measured)
+
+
+def test_predictions_together(study: tuple[Path, Result]) -> None:
+    """Each is what it would be alone."""
+    data = linreg_pl.TableDataModule(DIABETES, "progression", val_fraction=0.2, batch_size=50)
+    data.setup("fit")
+    for each in Study.read(study[0] / "tune_0").combinations:
+        prediction = Prediction(
+            linreg_pl.LinearRegression(data.num_features, **each.settings), data, 8 * data.steps_per_epoch
+        )
+        assert prediction.diverges() == each.diverges
+        assert astuple(prediction.loss()) == pytest.approx(astuple(each.predicted), rel=1e-9)
 
 
 def test_diverging_combinations_are_not_run(study: tuple[Path, Result]) -> None:
@@ -175,10 +190,7 @@ def test_bar_of_half_done_trials(
     assert abs(lengths[0] - lengths[1]) <= 1
     trained = list[list[str]]()
     run_trials(half_done, lambda args, run: trained.append(args[:2]), workers=1, show_bar=True, stream=sys.stdout)
-    assert trained == [
-        ["--resume", str(half_done.run(1))],
-        ["--config", str(half_done.settings)],
-    ]
+    assert trained == [["--resume", str(half_done.run(1))], ["--config", str(half_done.settings)]]
 
 
 def test_two_workers(study: tuple[Path, Result], tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ Predicts the loss with which a run of each combination of settings ends, prints 
 and prints what was predicted beside what was measured.
 """
 
+import gc
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from linreg_pl.cli.run_length import planned_length, total_steps
 from linreg_pl.cli.study_tables import predicted_lines, result_lines
 from linreg_pl.cli.trials import Train, run_trials
 from linreg_pl.cli.typed import as_typed
+from linreg_pl.core.parallel import on_one_thread
 from linreg_pl.core.statistics import statistics
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
@@ -149,13 +151,15 @@ def predictions(job: Job, combinations: Sequence[dict[str, Any]]) -> tuple[list[
     predicted, fingerprint = list[Combination](), ""
     for batch_size in dict.fromkeys(each.get("batch_size") for each in combinations):
         predictor = Predictor(job, data_of(job, batch_size))
-        for each in combinations:
-            if each.get("batch_size") == batch_size:
-                predicted.append(predictor.predicted(each))
-                if len(predicted) == 1:
-                    predictor.print_notes()
+        settings = [each for each in combinations if each.get("batch_size") == batch_size]
+        predictions = [predictor.prediction(each) for each in settings]
+        if not predicted:
+            predictor.print_notes()
+        Prediction.conclude(predictions)
+        predicted += map(combination, settings, predictions)
         fingerprint = predictor.fingerprint
-        del predictor  # before the next table is read: one is in memory at a time
+        del predictor, predictions  # before the next table is read: one is in memory at a time
+        gc.collect()  # Lightning's `save_hyperparameters` leaves each data module in a cycle of references
     return predicted, fingerprint
 
 
@@ -188,8 +192,8 @@ class Predictor:
         warnings = data_warnings(problem, statistics(problem.optimum), data.target_names)
         print_notes(filter(None, [*data.remarks, self._job.model.l2_choice]), warnings)
 
-    def predicted(self, settings: dict[str, Any]) -> Combination:
-        """Returns the combination with its predicted loss.
+    def prediction(self, settings: dict[str, Any]) -> Prediction:
+        """Returns the prediction for a combination.
 
         Raises:
             InputError: the data or a setting can't be used.
@@ -203,14 +207,18 @@ class Predictor:
         if str(job.settings.trainer.precision) in ("64", "64-true"):
             model.double()
         twin = self._twins.get(model.l2)
-        model.take_problem(twin.model if twin else model)
-        length = {"max_epochs": settings["max_epochs"]} if "max_epochs" in settings else {}
-        trainer = with_settings(job.settings.trainer, length)
-        planned = planned_length(model, data, trainer)
-        steps = total_steps(with_settings(trainer, planned.settings if planned else {}), data.steps_per_epoch, 0, None)
-        prediction = Prediction(model, data, steps, twin)
-        self._twins.setdefault(model.l2, prediction)
-        loss = prediction.loss()
-        mean, low, high = (value if math.isfinite(value) else None for value in (loss.mean, loss.low, loss.high))
-        epochs = steps / data.steps_per_epoch
-        return Combination(settings, steps, epochs, mean, low, high, diverges=prediction.diverges())
+        with on_one_thread() if twin else nullcontext():  # the first one takes passes over the rows
+            model.take_problem(twin.model if twin else model)
+            length = {"max_epochs": settings["max_epochs"]} if "max_epochs" in settings else {}
+            trainer = with_settings(job.settings.trainer, length)
+            planned = planned_length(model, data, trainer)
+            whole = with_settings(trainer, planned.settings if planned else {})
+            prediction = Prediction(model, data, total_steps(whole, data.steps_per_epoch, 0, None), twin)
+        return self._twins.setdefault(model.l2, prediction) if twin is None else prediction
+
+
+def combination(settings: dict[str, Any], prediction: Prediction) -> Combination:
+    """Returns a combination of settings with its predicted loss."""
+    loss = prediction.loss()
+    mean, low, high = (value if math.isfinite(value) else None for value in (loss.mean, loss.low, loss.high))
+    return Combination(settings, prediction.steps, prediction.epochs, mean, low, high, diverges=prediction.diverges())

@@ -15,12 +15,15 @@ small steps cancels at the end of each epoch. Likewise the random part of a batc
 epoch's earlier batches have done: the mean of the gradient is less by E[(2 w q q' / K) u] / N.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from linreg_pl.core.expected_loss import Descent, Outcome, blocks, needed
+from linreg_pl.core.row_moments import RowMoments
+from linreg_pl.core.run_parts import Part, divided, mean_paths, rates
 
 
 @dataclass(frozen=True)
@@ -40,176 +43,208 @@ class DrawnBatches:
         """Returns the number of batches in an epoch."""
         return self.num_rows // self.batch_size
 
-    @property
-    def num_targets(self) -> int:
-        """Returns K."""
-        return int(self.residuals.shape[1])
+    @cached_property
+    def moments(self) -> RowMoments:
+        """Returns the moments of the rows."""
+        return RowMoments(self.rows, self.residuals, self.weights, self.shares)
 
-    def gradients(self, error: np.ndarray) -> np.ndarray:
-        """Returns each row's gradient at an error (Q, K), less their mean: (n, K·Q)."""
-        residuals = 2 / self.num_targets * self.weights * (self.rows @ error + self.residuals)
-        gradients = (residuals[:, :, None] * self.rows[:, None, :]).reshape(len(self.rows), -1)
-        centered: np.ndarray = gradients - (self.shares * gradients).sum(axis=0)
-        return centered
-
-    def mean_pull(self, carried: np.ndarray) -> np.ndarray:
-        """Returns the mean of the gradient, (K·Q,), where earlier batches have moved the error by rows' u (n, K·Q)."""
-        K, Q = self.num_targets, len(self.eigenvalues)
-        along = (carried.reshape(-1, K, Q) * self.rows[:, None, :]).sum(axis=2) * self.weights  # (n, K)
-        pull: np.ndarray = -2 / K * (self.shares * along).T @ self.rows / self.num_rows
-        return pull.ravel()
+    def gradient_noise(self, means: np.ndarray) -> np.ndarray:
+        """Returns the covariance of the rows' gradients at errors m̃ (S, K, P): (S, K, Q, K, Q)."""
+        gradients = means @ self.moments.second.T
+        products = self.moments.quadratic(means[:, :, None, :, None] * means[:, None, :, None, :])
+        noise: np.ndarray = products - gradients[:, :, None, :, None] * gradients[:, None, :, None, :]
+        return noise.swapaxes(2, 3)
 
     def curvature_noise(self, covariance: np.ndarray) -> np.ndarray:
-        """Returns what a covariance of the error (K·Q, K·Q) adds to that of a row's gradient, likewise."""
-        K, Q = self.num_targets, len(self.eigenvalues)
-        added, squares = np.zeros_like(covariance), np.square(2 / K * self.weights)
-        hessian = 2 / K * (self.rows * self.weights * self.shares).T @ self.rows
-        for k in range(K):
-            for other in range(K):
-                block = slice(k * Q, (k + 1) * Q), slice(other * Q, (other + 1) * Q)
-                spread = ((self.rows @ covariance[block]) * self.rows).sum(axis=1, keepdims=True)
-                moments = (self.rows * squares * spread * self.shares).T @ self.rows
-                added[block] = moments - hessian @ covariance[block] @ hessian
-        return added
+        """Returns what covariances of the errors (S, K, Q, K, Q) add to those of the rows' gradients, likewise."""
+        K, Q = covariance.shape[1:3]
+        hessian = self.moments.second[:, :Q]
+        blocks = covariance.swapaxes(2, 3)  # (S, K, K, Q, Q)
+        moments = self.moments.quadratic(np.pad(blocks, 3 * [(0, 0)] + 2 * [(0, K)]))
+        noise: np.ndarray = moments - hessian @ blocks @ hessian
+        return noise.swapaxes(2, 3)
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some steps of a run that are followed together: `length` steps, `times` over, at one learning rate."""
-
-    first: int
-    length: int
-    times: int
-    averages: bool  # whether these steps are part of the average
-    is_epoch: bool  # whether the steps are those of a whole epoch
-    ends_epoch: bool
-
-    @property
-    def middle(self) -> int:
-        """Returns the step at the part's middle."""
-        return self.first + self.length * self.times // 2
-
-    def rates(self, descent: Descent) -> tuple[float, float, float]:
-        """Returns the learning rate at the middle, and those at both ends of the `length` steps around it."""
-        middle = self.first + (self.length * self.times - 1) / 2
-        first, last = (middle + side * (self.length - 1) / 2 for side in (-1, 1))
-        return descent.rate(middle), descent.rate(first), descent.rate(last)
+def outcome(batches: DrawnBatches, start: np.ndarray, descent: Descent) -> Outcome:
+    """Computes mean and covariance of the error at the end of a run, from the error at its start, (Q, K)."""
+    [(_, end)] = outcomes(batches, [start], [descent])
+    return end
 
 
-@np.errstate(over="ignore", invalid="ignore")  # a run that diverges
-def outcome(batches: DrawnBatches, start: np.ndarray, descent: Descent, limit: float = 1e15) -> Outcome:
-    """Computes mean and covariance of the error at the end of a run.
+def outcomes(
+    batches: DrawnBatches, starts: Sequence[np.ndarray], descents: Sequence[Descent], most_numbers: int = 4_000_000
+) -> Iterator[tuple[int, Outcome]]:
+    """Yields the number and the outcome of each of some runs on the same batches, in any order.
 
     Args:
         batches: The batches.
-        start: The error at the start, (Q, K).
-        descent: The settings.
-        limit: Size of an error above which a run diverges; both are infinite then.
+        starts: The error at the start of each, (Q, K).
+        descents: The settings of each.
+        most_numbers: About how many numbers to keep; runs are followed together as far as these allow.
     """
+    alike = dict[tuple[int, int, tuple[int, ...]], list[int]]()
+    for number, descent in enumerate(descents):
+        alike.setdefault((descent.steps, descent.num_averaged, needed(descent)), []).append(number)
+    for (_, _, kept), numbers in alike.items():
+        size = starts[0].size * len(kept)  # of a run's state
+        count = max(1, most_numbers // (size * max(size, batches.moments.size)))
+        for first in range(0, len(numbers), count):
+            chosen = numbers[first : first + count]
+            ends = followed_together(batches, np.stack([starts[k] for k in chosen]), [descents[k] for k in chosen])
+            yield from zip(chosen, ends, strict=True)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # runs that diverge
+def followed_together(
+    batches: DrawnBatches, starts: np.ndarray, descents: Sequence[Descent], limit: float = 1e15
+) -> list[Outcome]:
+    """Computes the outcomes of S runs of equal length, whose states have the same parts.
+
+    Args:
+        batches: The batches.
+        starts: The errors at the start, (S, Q, K).
+        descents: The settings.
+        limit: Size of an error above which a run diverges; its outcome is infinite then.
+    """
+    (_, Q, K), descent = starts.shape, descents[0]
     parts = list(divided(descent, batches.steps_per_epoch))
-    means, end = mean_path(batches.eigenvalues, start, descent, [part.middle for part in parts])
-    size = end.size
-    diverged = Outcome(np.full_like(end, np.inf), np.full((size, size), np.inf))
-    if not max(np.abs(mean).max(initial=0.0) for mean in [*means, end]) < limit:
-        return diverged
-    if batches.batch_size == batches.num_rows:
-        return Outcome(end, np.zeros((size, size)))
-    kept, known = needed(descent), dict[tuple[tuple[float, float, float], int, bool], Spread]()
-    errors = np.arange(size) * len(kept)  # the places of the errors in the state
-    total, drift = np.zeros((size * len(kept), size * len(kept))), np.zeros(size * len(kept))
-    carried = np.zeros((len(batches.rows), len(drift)))  # u of each row
-    share = batches.batch_size / batches.num_rows
+    means, end = mean_paths(batches.eigenvalues, starts, descents, [part.middle for part in parts])
+    largest = np.abs(np.concatenate([means, end[None]])).max(axis=(0, 2, 3), initial=0.0)
+    numbers = np.flatnonzero(largest < limit)  # of the runs that are still followed
+    state = State.at_start(len(numbers), K, Q, len(needed(descent)))
+    known = dict[tuple[bytes, int, bool], Spread]()
     for part, mean in zip(parts, means, strict=True):
-        key = part.rates(descent), part.length, part.averages
+        if not len(numbers) or batches.batch_size == batches.num_rows:
+            break
+        followed = [descents[int(number)] for number in numbers]
+        at = rates(followed, part.steps)
+        key = at.tobytes(), part.length, part.averages
         if key not in known:
-            known[key] = Spread.of(batches, key[0], descent.momentum, part.length, part.averages, kept)
-        spread, gradients = known[key], batches.gradients(mean)
-        of_rows = gradients.T @ (batches.shares * gradients)
-        noise = of_rows + batches.curvature_noise(total[np.ix_(errors, errors)])
-        of_rows, noise = (
-            np.repeat(np.repeat(each, len(kept), 0), len(kept), 1) / batches.batch_size for each in (of_rows, noise)
-        )
+            known[key] = Spread.of(batches.eigenvalues, at, followed, part)
+        units = np.broadcast_to(np.eye(K), (len(numbers), K, K))
+        errors = np.concatenate([mean[numbers].swapaxes(1, 2), units], axis=2)  # m̃ (S, K, P)
+        state = state.after(batches, part, known[key], errors)
+        if part.first + part.length == descent.steps:
+            state = state.at_end_of_epoch(batches)
+        is_small = state.largest < limit**2
+        if not is_small.all():
+            numbers, state = numbers[is_small], state.of(is_small)
+            known.clear()
+    last = -1 if descent.num_averaged else 0
+    count = sum(part.length * part.times for part in parts if part.averages) or 1
+    covariances = state.total[:, :, :, last, :, :, last].reshape(-1, K * Q, K * Q) / count**2
+    ends = end[numbers] + state.drift[..., last].swapaxes(1, 2) / count
+    found = dict(zip(numbers.tolist(), map(Outcome, ends, covariances), strict=True))
+    diverged = Outcome(np.full((Q, K), np.inf), np.full((K * Q, K * Q), np.inf))
+    return [found.get(number, diverged) for number in range(len(descents))]
+
+
+@dataclass(frozen=True)
+class State:
+    """The random part of S runs' states, and what the epoch's batches have done to each row."""
+
+    total: np.ndarray  # covariance, (S, K, Q, d, K, Q, d), as if rows were drawn with replacement within this epoch
+    drift: np.ndarray  # mean, less that of descent on all rows, (S, K, Q, d)
+    carried: np.ndarray  # T of the rows' u, see `RowMoments`, (S, K, Q, d, P)
+
+    @classmethod
+    def at_start(cls, S: int, K: int, Q: int, d: int) -> "State":
+        """Returns the state before the first step."""
+        return cls(np.zeros((S, K, Q, d, K, Q, d)), np.zeros((S, K, Q, d)), np.zeros((S, K, Q, d, Q + K)))
+
+    @property
+    def largest(self) -> np.ndarray:
+        """Returns each run's largest covariance, (S,)."""
+        largest: np.ndarray = np.abs(self.total).max(axis=(1, 2, 3, 4, 5, 6), initial=0.0)
+        return largest
+
+    def of(self, chosen: np.ndarray) -> "State":
+        """Returns the state of some runs."""
+        return State(self.total[chosen], self.drift[chosen], self.carried[chosen])
+
+    def after(self, batches: DrawnBatches, part: Part, spread: "Spread", errors: np.ndarray) -> "State":
+        """Returns the state after a part, during which the mean error is m̃ (S, K, P)."""
+        N, moments = batches.num_rows, batches.moments
+        of_rows = batches.gradient_noise(errors)
+        noise = of_rows + batches.curvature_noise(self.total[:, :, :, 0, :, :, 0])
+        added = noise[:, :, :, None, :, :, None] / batches.batch_size * spread.squares[:, None, :, :, None]
         if part.is_epoch:
-            cancelled = share * of_rows * np.outer(spread.sums, spread.sums)
-            pull = spread.sums * np.repeat(batches.mean_pull(gradients * spread.middle), len(kept))
-            total = spread.repeated(total, noise * spread.squares - cancelled, part.times)
-            drift = spread.repeated(drift[:, None], pull[:, None], part.times, is_mean=True)[:, 0]
-        else:
-            before, gathered = carried, np.repeat(gradients, len(kept), 1) * spread.sums
-            carried = spread.left(carried.T).T + gathered
-            pull = np.repeat(batches.mean_pull((before + carried)[:, errors] / 2), len(kept))
-            total = spread.left(spread.left(total).T) + noise * spread.squares
-            drift = spread.left(drift[:, None])[:, 0] + spread.sums * pull
-            if part.ends_epoch or part.first + part.length == descent.steps:
-                total = total - carried.T @ (batches.shares * carried) / batches.num_rows
-                carried = np.zeros_like(carried)
-        if not np.abs(total).max(initial=0.0) < limit**2:
-            return diverged
-    last = errors + (len(kept) - 1 if descent.num_averaged else 0)
-    covariance, moved = total[np.ix_(last, last)], drift[last].reshape(end.shape[::-1]).T
-    if descent.num_averaged:
-        count = sum(part.length * part.times for part in parts if part.averages)
-        covariance, moved = covariance / count**2, moved / count
-    return Outcome(end + moved, covariance)
+            halves = spread.sums[:, None, :, :1] / 2  # the mean effect of an epoch's steps on its later ones
+            pull = moments.pull(halves * errors[:, :, None]) / -N
+            added = added - of_rows[:, :, :, None, :, :, None] / N * spread.products
+            total = spread.repeated(self.total, added, part.times)
+            drift = spread.repeated(self.drift, spread.effect(pull), part.times, is_mean=True)
+            return State(total, drift, self.carried)
+        gathered = spread.effect(np.ones(self.drift.shape[:3]))[..., None] * errors[:, :, None, None]
+        carried = spread.left(self.carried) + gathered
+        pull = moments.pull((self.carried[:, :, :, 0] + carried[:, :, :, 0]) / 2) / -N
+        state = State(spread.both(self.total) + added, spread.left(self.drift) + spread.effect(pull), carried)
+        return state.at_end_of_epoch(batches) if part.ends_epoch else state
+
+    def at_end_of_epoch(self, batches: DrawnBatches) -> "State":
+        """Returns the state after an epoch, whose batches had no row in common."""
+        common = batches.moments.covariance(self.carried).reshape(self.total.shape) / batches.num_rows
+        return State(self.total - common, self.drift, np.zeros_like(self.carried))
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How the noise of each of some steps has spread at their end, in the state of K·Q directions."""
+    """How the noise of each of some steps has spread at their end, in the state of Q directions of S runs."""
 
-    power: np.ndarray  # of a step's matrix, (K·Q, d, d)
-    squares: np.ndarray  # sum over the steps of the products of two effects, (K·Q·d, K·Q·d)
-    sums: np.ndarray  # sum over the steps of the effects, (K·Q·d,)
-
-    middle: np.ndarray  # half of the effects' sums on the errors, (K·Q,)
+    power: np.ndarray  # of a step's matrix, (S, Q, d, d)
+    squares: np.ndarray  # sum over the steps of the products of two effects, (S, Q, d, Q, d)
+    sums: np.ndarray  # sum over the steps of the effects, (S, Q, d)
 
     @classmethod
-    def of(
-        cls,
-        batches: DrawnBatches,
-        rates: tuple[float, float, float],
-        momentum: float,
-        length: int,
-        averages: bool,
-        kept: list[int],
-    ) -> "Spread":
-        """Computes the spread of `length` steps.
+    def of(cls, eigenvalues: np.ndarray, rates: np.ndarray, descents: Sequence[Descent], part: Part) -> "Spread":
+        """Computes the spread of the `length` steps of a part.
 
         Args:
-            batches: The batches.
-            rates: The learning rate at the middle, which all steps have, and those of the noise at both ends.
-            momentum: As in `torch.optim.SGD`.
-            length: Number of steps.
-            averages: Whether the steps are part of the average.
-            kept: The parts of the state, see `needed`.
+            eigenvalues: Of the Hessian, (Q,).
+            rates: The learning rates at the middle, which all steps have, and those of the noise at both ends, (3, S).
+            descents: The settings of the S runs.
+            part: The part.
         """
-        step, effect = blocks(batches.eigenvalues, rates[0], momentum, averages)
-        step, effect = step[:, kept][:, :, kept], effect[kept]
-        effects = np.broadcast_to(effect, (1, len(step), len(kept)))  # of a noise so many steps ago
+        kept = list(needed(descents[0]))
+        step, effect = blocks(eigenvalues, rates[0], np.array([each.momentum for each in descents]), part.averages)
+        step, effect = step[..., kept, :][..., kept], effect[:, None, None, kept]
+        effects = np.broadcast_to(effect, (len(step), 1, len(eigenvalues), len(kept)))  # of a noise so many steps ago
         power = step
-        while len(effects) < length:
-            later = (power @ effects[: length - len(effects), :, :, None])[..., 0]
-            effects, power = np.concatenate([effects, later]), power @ power
-        shares = np.linspace(rates[2], rates[1], length) / max(rates[0], 1e-300)
-        columns, K = (effects * shares[:, None, None]).reshape(length, -1), batches.num_targets
-        squares, sums = columns.T @ columns, np.tile(columns.sum(axis=0), K)
-        power = np.tile(np.linalg.matrix_power(step, length), (K, 1, 1))
-        return cls(power, np.tile(squares, (K, K)), sums, sums[:: len(kept)] / 2)
+        while effects.shape[1] < part.length:
+            later = (power[:, None] @ effects[:, : part.length - effects.shape[1], ..., None])[..., 0]
+            effects, power = np.concatenate([effects, later], axis=1), power @ power
+        shares = np.linspace(rates[2], rates[1], part.length, axis=1) / np.maximum(rates[0], 1e-300)[:, None]
+        columns = effects * shares[:, :, None, None]
+        flat = columns.reshape(len(step), part.length, -1)
+        squares = (flat.swapaxes(1, 2) @ flat).reshape(len(step), *2 * columns.shape[2:])
+        return cls(np.linalg.matrix_power(step, part.length), squares, columns.sum(axis=1))
+
+    @cached_property
+    def products(self) -> np.ndarray:
+        """Returns the products of two sums, (S, 1, Q, d, 1, Q, d)."""
+        products: np.ndarray = self.sums[:, None, :, :, None, None, None] * self.sums[:, None, None, None, None]
+        return products
+
+    def effect(self, values: np.ndarray) -> np.ndarray:
+        """Returns the effect (S, K, Q, d) of a gradient (S, K, Q) that all steps have."""
+        effect: np.ndarray = values[..., None] * self.sums[:, None]
+        return effect
 
     def left(self, values: np.ndarray) -> np.ndarray:
-        """Multiplies values (K·Q·d, n) by the power."""
-        directions, parts, _ = self.power.shape
-        product: np.ndarray = (self.power @ values.reshape(directions, parts, -1)).reshape(values.shape)
+        """Multiplies values (S, K, Q, d, …) by the power."""
+        flat = values.reshape(*values.shape[:4], -1)
+        product: np.ndarray = (self.power[:, None] @ flat).reshape(values.shape)
         return product
 
+    def both(self, covariance: np.ndarray) -> np.ndarray:
+        """Multiplies a covariance (S, K, Q, d, K, Q, d) by the power from both sides."""
+        return self.left(self.left(covariance).transpose(0, 4, 5, 6, 1, 2, 3))
+
     def repeated(self, values: np.ndarray, added: np.ndarray, times: int, is_mean: bool = False) -> np.ndarray:
-        """Returns a covariance, or a column of means, after these steps, `times` over; `added` joins it each time."""
+        """Returns covariances, or means, after these steps, `times` over; `added` joins them each time."""
         step = self
-
-        def carry(values: np.ndarray) -> np.ndarray:
-            return step.left(values) if is_mean else step.left(step.left(values).T)
-
         while True:
+            carry = step.left if is_mean else step.both
             if times % 2:
                 values = carry(values) + added
             times //= 2
@@ -217,62 +252,3 @@ class Spread:
                 return values
             added = carry(added) + added
             step = replace(step, power=step.power @ step.power)
-
-
-def divided(descent: Descent, steps_per_epoch: int, most_parts: int = 40) -> Iterator[Part]:
-    """Yields the parts in which a run is followed.
-
-    The parts of the first epoch double in length, as the error may shrink fast. The other epochs are about `most_parts`
-    parts: some epochs each, or some steps of one epoch. An average begins with the epoch that is nearest to its first
-    step, if parts have several.
-    """
-    steps, first_averaged, n = descent.steps, descent.first_averaged, steps_per_epoch
-    num_epochs = max(0, steps // n - 1)
-    times = max(1, num_epochs // most_parts)
-    if times > 1:
-        first_averaged = max(n, round(first_averaged / n) * n) if descent.num_averaged else steps
-    position, length = 0, 1
-    while position < steps:
-        is_first, epoch_end = position < n, (position // n + 1) * n
-        is_whole = not is_first and position % n == 0 and times > 1 and position + n <= steps
-        if is_whole:
-            ends = [position + times * n, steps // n * n, *([first_averaged] if position < first_averaged else [])]
-            count = (min(ends) - position) // n
-            yield Part(position, n, count, position >= first_averaged, True, True)
-            position += count * n
-            continue
-        length = 2 * length if is_first and position else 1 if is_first else max(1, n * num_epochs // most_parts)
-        ends = [position + length, epoch_end, steps, *([first_averaged] if position < first_averaged else [])]
-        end = min(ends)
-        yield Part(position, end - position, 1, position >= first_averaged, False, end == epoch_end)
-        position = end
-
-
-def mean_path(
-    eigenvalues: np.ndarray, start: np.ndarray, descent: Descent, marks: list[int], most_steps: int = 4000
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Computes the mean of the error at some steps, and at the end, where it may be an average: (Q, K) each.
-
-    A run of at most `most_steps` steps is followed step by step. A longer one goes from mark to mark, and in hundredths
-    of the run, each at one learning rate; with a constant rate this is exact, too.
-    """
-    state = np.stack([start, np.zeros_like(start), np.zeros_like(start)], axis=1)  # (Q, 3, K)
-    found = {0: start}
-    stops = {*marks, descent.steps, descent.first_averaged, *(descent.steps * part // 400 for part in range(401))}
-    stops = set(range(descent.steps + 1)) if descent.steps <= most_steps else stops
-    position = 0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for stop in sorted(stops - {0}):
-            count, averages = stop - position, position >= descent.first_averaged
-            rate = descent.rate(position + (count - 1) / 2)
-            if count == 1:
-                state[:, 1] = descent.momentum * state[:, 1] + eigenvalues[:, None] * state[:, 0]
-                state[:, 0] -= rate * state[:, 1]
-                state[:, 2] += averages * state[:, 0]
-            else:
-                step, _ = blocks(eigenvalues, rate, descent.momentum, averages)
-                state = np.linalg.matrix_power(step, count) @ state
-            position = stop
-            found[position] = state[:, 0].copy()
-    end = state[:, 2] / descent.num_averaged if descent.num_averaged else state[:, 0]
-    return [found[mark] for mark in marks], end

@@ -49,6 +49,13 @@ class Outcome:
         """Returns whether the run has not diverged."""
         return bool(np.isfinite(self.mean).all() and np.isfinite(self.covariance).all())
 
+    def turned(self, axes: np.ndarray) -> "Outcome":
+        """Returns the outcome whose error is `axes @ z`."""
+        if not self.is_finite:
+            return self
+        turned = np.kron(np.eye(self.mean.shape[1]), axes)
+        return Outcome(axes @ self.mean, turned @ self.covariance @ turned.T)
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -118,21 +125,24 @@ def expected_loss(
     return ExpectedLoss(mean, float(low) - slack, float(high) + slack)
 
 
-def blocks(eigenvalues: np.ndarray, rate: float, momentum: float, averages: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Returns one step on each direction: its matrix (Q, 3, 3), and the effect (3,) of a gradient's random part.
+def blocks(
+    eigenvalues: np.ndarray, rates: np.ndarray, momenta: np.ndarray, averages: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns one step of S runs on each direction, (S, Q, 3, 3), and the effect (S, 3) of a gradient's random part.
 
     The state of a direction is its error, its velocity, and the sum of its errors, if they are averaged:
 
         velocity ← momentum · velocity + λ · error + noise     error ← error - rate · velocity     sum ← sum + error
     """
-    step = np.zeros((len(eigenvalues), 3, 3))
-    step[:, 0, 0], step[:, 0, 1] = 1 - rate * eigenvalues, -rate * momentum
-    step[:, 1, 0], step[:, 1, 1] = eigenvalues, momentum
-    step[:, 2] = averages * step[:, 0]
-    step[:, 2, 2] = 1
-    return step, np.array([-rate, 1.0, -rate * averages])
+    rates, momenta = rates[:, None], momenta[:, None]
+    step = np.zeros((len(rates), len(eigenvalues), 3, 3))
+    step[..., 0, 0], step[..., 0, 1] = 1 - rates * eigenvalues, -rates * momenta
+    step[..., 1, 0], step[..., 1, 1] = eigenvalues, momenta
+    step[..., 2, :] = averages * step[..., 0, :]
+    step[..., 2, 2] = 1
+    return step, np.hstack([-rates, np.ones_like(rates), -rates * averages])
 
 
-def needed(descent: Descent) -> list[int]:
+def needed(descent: Descent) -> tuple[int, ...]:
     """Returns which of the three parts of the state a run needs: the error, the velocity, the sum."""
-    return [0, *([1] if descent.momentum else []), *([2] if descent.num_averaged else [])]
+    return (0, *((1,) if descent.momentum else ()), *((2,) if descent.num_averaged else ()))

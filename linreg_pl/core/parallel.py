@@ -4,8 +4,9 @@ So what is computed has the same bits on any number of threads.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from os import register_at_fork
 from typing import Any, TypeVar
@@ -32,8 +33,7 @@ def in_workers(
     num_threads, pending = torch.get_num_threads(), deque[Future[Result]]()  # bounded, so few chunks are in memory
     slices = (rows for chunk in chunks for rows in zip(*(torch.split(t, rows_per_task) for t in chunk), strict=True))
     try:
-        torch.set_num_threads(1)  # in this thread too: torch's threads spin for a while after each call
-        with libraries().limit(limits=1, user_api="blas"):  # NumPy's
+        with on_one_thread():  # this thread too: torch's threads spin for a while after each call
             for rows in slices:
                 pending.append(workers(num_threads).submit(function, *rows))
                 if len(pending) > 2 * num_threads:
@@ -43,6 +43,17 @@ def in_workers(
     finally:
         for task in pending:
             task.cancel()
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Lets torch and NumPy use one thread: on small matrices, more only wait for each other."""
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with libraries().limit(limits=1, user_api="blas"):
+            yield
+    finally:
         torch.set_num_threads(num_threads)
 
 

@@ -3,6 +3,7 @@
 The loss is the mean squared error over the held-out rows; without such rows, J over the rows to fit.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Self
 
@@ -14,7 +15,7 @@ from linreg_pl.core import drawn_batches, fixed_batches
 from linreg_pl.core.drawn_batches import DrawnBatches
 from linreg_pl.core.expected_loss import Descent, ExpectedLoss, Loss, Outcome, expected_loss
 from linreg_pl.core.fixed_batches import FixedBatches
-from linreg_pl.core.parallel import libraries
+from linreg_pl.core.parallel import on_one_thread
 from linreg_pl.core.row_sample import sample_rows
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
@@ -30,7 +31,7 @@ class Prediction:
         model: A new model; it learns from the data what a run of it would.
         data: Set up for fit.
         steps: Length of the run.
-        twin: A prediction for the same batches and the same J, whose sample of the rows is taken.
+        twin: A prediction for the same batches and the same J; what they have in common is computed once.
 
     Raises:
         InputError: the data can't be used, or the model has an l1 penalty.
@@ -44,6 +45,7 @@ class Prediction:
         model.learn_from(data, steps / data.steps_per_epoch)
         problem, scaling = model.problem(data), model.scaling
         self.model, self._data, self._problem = model, data, problem
+        self.steps, self.epochs = steps, steps / data.steps_per_epoch
         tail = TailAverage(model.tail_averaging, steps)
         self._descent = Descent(
             model.learning_rate, steps, model.momentum, model.schedule, round(model.tail_averaging * steps)
@@ -56,51 +58,72 @@ class Prediction:
         self._start = problem.in_coordinates(errors)
         rest = errors[free] - problem.coordinates @ self._start  # which no step changes
         self._settled = optimum.theta.high + problem.scaling.to_users(pad(rest, (0, 0, free.start, 0)))
-        self._twin = twin
+        self._twin = twin if twin is not None and torch.equal(twin._settled, self._settled) else self
+        self._conclusion: tuple[ExpectedLoss, bool] | None = None
 
     def loss(self) -> ExpectedLoss:
         """Returns the expected loss at the end, and its bounds; infinite where the run diverges."""
-        rounding = 1e-5 if self.model.W.dtype == torch.float32 else 1e-9
-        with libraries().limit(limits=1, user_api="blas"):  # the matrices are small
-            return expected_loss(self._outcome, self._loss(), rounding)
-
-    def loss_at_start(self) -> float:
-        """Returns the loss before the first step."""
-        return self._loss().at(self._start.numpy())
+        return self._concluded()[0]
 
     def diverges(self) -> bool:
         """Returns whether J over the rows to fit is expected to be larger at the end than at the start."""
-        objective = self._objective()
-        with libraries().limit(limits=1, user_api="blas"):
-            return objective.expected(self._outcome) > objective.at(self._start.numpy())
+        return self._concluded()[1]
 
+    def loss_at_start(self) -> float:
+        """Returns the loss before the first step."""
+        return self._twin._loss.at(self._start.numpy())
+
+    @classmethod
+    def conclude(cls, predictions: Iterable[Self]) -> None:
+        """Computes the losses of predictions; of those with a common twin together, which takes far less time."""
+        by_twin = dict[Self, list[Self]]()
+        for prediction in predictions:
+            by_twin.setdefault(prediction._twin, []).append(prediction)
+        for twin, members in by_twin.items():
+            twin._follow(members)
+
+    def _follow(self, members: Sequence[Self]) -> None:
+        """Computes the losses of predictions whose twin this one is."""
+        if self._problem.is_cycle:
+            fixed = self._fixed_batches
+            with on_one_thread():
+                for each in members:
+                    each._conclude(fixed_batches.outcome(fixed, each._start.numpy(), each._descent))
+            return
+        batches, Vt = self._drawn_batches
+        with on_one_thread():
+            descents, starts = [each._descent for each in members], [(Vt @ each._start).numpy() for each in members]
+            for number, outcome in drawn_batches.outcomes(batches, starts, descents):
+                members[number]._conclude(outcome.turned(Vt.T.numpy()))
+
+    def _concluded(self) -> tuple[ExpectedLoss, bool]:
+        if self._conclusion is None:
+            self.conclude([self])
+        assert self._conclusion is not None
+        return self._conclusion
+
+    def _conclude(self, outcome: Outcome) -> None:
+        rounding = 1e-5 if self.model.W.dtype == torch.float32 else 1e-9
+        loss, objective = self._twin._loss, self._twin._objective
+        grows = objective.expected(outcome) > objective.at(self._start.numpy())
+        self._conclusion = expected_loss(outcome, loss, rounding), grows
+
+    @cached_property
     def _loss(self) -> Loss:
         held_out = self._data.held_out
         if held_out is None:
-            return self._objective()
+            return self._objective
         rows = held_out.centered_at(self._center)
         R = rows.R / (rows.total_weight * rows.num_targets) ** 0.5
         columns, targets = R[:, : 1 + rows.num_features], R[:, 1 + rows.num_features :]
         return Loss((columns @ self._to_columns).numpy(), (columns @ self._settled - targets).numpy())
 
+    @cached_property
     def _objective(self) -> Loss:
         factor = torch.cat([self._problem.factor, torch.zeros(1, self._problem.factor.shape[1]).double()])
         residual = torch.zeros(len(factor), self._data.num_targets, dtype=torch.float64)
         residual[-1, 0] = self._problem.optimum.objective**0.5
         return Loss(factor.numpy(), residual.numpy())
-
-    @cached_property
-    def _outcome(self) -> Outcome:
-        problem, start = self._problem, self._start
-        if problem.is_cycle:
-            return fixed_batches.outcome(self._fixed_batches(), start.numpy(), self._descent)
-        _, lengths, Vt = torch.linalg.svd(problem.factor)
-        lengths = pad(lengths, (0, len(Vt) - len(lengths)))
-        drawn = drawn_batches.outcome(self._drawn_batches(lengths, Vt), (Vt @ start).numpy(), self._descent)
-        if not drawn.is_finite:
-            return drawn
-        turned = torch.kron(torch.eye(start.shape[1], dtype=torch.float64), Vt.T).numpy()
-        return Outcome(Vt.T.numpy() @ drawn.mean, turned @ drawn.covariance @ turned.T)
 
     def _rows(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Returns rows along u (n, Q), their residuals at the exact solution (n, K), and their weights (n, 1)."""
@@ -111,10 +134,13 @@ class Prediction:
         residuals = torch.addmm(self._settled[0], x, self._settled[1:]) - y
         return q, residuals, weights[0].double() if weights else torch.ones(len(x), 1, dtype=torch.float64)
 
-    def _drawn_batches(self, lengths: Tensor, Vt: Tensor) -> DrawnBatches:
-        """Describes batches that are drawn anew, by a sample of the rows."""
-        q, residuals, weights, shares = self._sample
-        return DrawnBatches(
+    @cached_property
+    def _drawn_batches(self) -> tuple[DrawnBatches, Tensor]:
+        """Returns batches that are drawn anew, by a sample of the rows, and the Hessian's eigenvectors, as rows."""
+        _, lengths, Vt = torch.linalg.svd(self._problem.factor)
+        lengths = pad(lengths, (0, len(Vt) - len(lengths)))
+        q, residuals, weights, shares = sample_rows(map(self._rows, self._data.watched_rows()))
+        batches = DrawnBatches(
             eigenvalues=(2 * lengths.square()).numpy(),
             rows=(q @ Vt.T).numpy(),
             residuals=residuals.numpy(),
@@ -123,15 +149,11 @@ class Prediction:
             batch_size=self._data.batch_size,
             num_rows=self._problem.num_rows,
         )
+        return batches, Vt
 
     @cached_property
-    def _sample(self) -> tuple[Tensor, ...]:
-        """Returns a sample of the rows, see `_rows`, and the share of all rows that each stands for (n, 1)."""
-        if self._twin is not None:
-            return self._twin._sample
-        return sample_rows(map(self._rows, self._data.watched_rows()))
-
     def _fixed_batches(self) -> FixedBatches:
+        """Describes the batches that are the same at every epoch."""
         data, optimum = self._data, self._problem.optimum
         penalty = optimum.penalty.high @ self._to_columns if optimum.is_penalized else self._to_columns[:0]
         pull = 2 * penalty.T @ (optimum.penalty.high @ self._settled)[: len(penalty)]  # of the penalty, at θ*
