@@ -1,7 +1,7 @@
 """Imports what the command `linreg` imports, early or late, into the server that forks it (`tests/commands.py`).
 
-It also parses some flags and looks for the libraries that have threads, as their caches serve each fork. It starts no
-thread: a fork would lack it.
+It also builds the parsers of the commands, and looks for the libraries that have threads: both serve each fork. It
+starts no thread: a fork would lack it.
 """
 
 import gc
@@ -17,8 +17,11 @@ for name in (
     import_module(name)
 
 from linreg_pl.cli.command import LinregCLI  # noqa: E402  (after the imports that take long)
+from linreg_pl.cli.commands import COMMANDS  # noqa: E402
 from linreg_pl.core.parallel import libraries  # noqa: E402
 
 libraries()
-with redirect_stdout(StringIO()), suppress(SystemExit):
-    LinregCLI("fit", ["--data=TableDataModule", "--data.path=t.csv", "--data.target=y", "--print_config"])
+for name, command in COMMANDS.items():
+    if command.has_settings:
+        with redirect_stdout(StringIO()), suppress(SystemExit):
+            LinregCLI(name, ["--data=TableDataModule", "--data.path=t.csv", "--data.target=y", "--print_config"])

@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from linreg_pl import LinearRegression, SyntheticDataModule
+from linreg_pl.cli.command import LinregCLI
 from tests.commands import linreg, start
 from tests.runs import PLAIN
 
@@ -188,6 +189,22 @@ def test_data_defaults_do_not_leak(tmp_path: Path) -> None:
         "fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "b", "--print_config", cwd=tmp_path
     )
     assert yaml.safe_load(result.stdout)["data"]["init_args"]["batch_size"] is None
+
+
+@pytest.mark.parametrize("command", ["fit", "tune", "solve", "predict"])
+def test_parser_forgets_the_call_before(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One process, as of a study, builds the parser once: defaults of one kind of data must not reach another."""
+
+    def settings(*flags: str) -> str:
+        with pytest.raises(SystemExit):
+            LinregCLI(command, [*flags, "--print_config"])
+        return capsys.readouterr().out
+
+    table = "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y"
+    of_tutorial, of_table = settings(), settings(*table)
+    assert len(of_tutorial) > 1000
+    assert of_tutorial != of_table
+    assert (settings(), settings(*table)) == (of_tutorial, of_table)
 
 
 def test_run_without_files(tmp_path: Path) -> None:

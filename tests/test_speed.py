@@ -28,8 +28,10 @@ class CountCalls:
 
     def __call__(self) -> None:
         from linreg_pl.cli import fit
+        from linreg_pl.cli.command import LinregCLI
         from linreg_pl.training.executions import Executions
 
+        LinregCLI.parsers.clear()  # which tests/preload.py has built
         patch(Executions, "max_seconds", math.inf)  # counting is slow, and would cut executions short
         calls, real = 0, fit.print_summary
 

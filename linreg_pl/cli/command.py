@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -67,7 +67,6 @@ class LinregCLI(LightningCLI):
                 "prog": f"linreg {command}",
                 "description": COMMANDS[command].summary,
                 "add_help": command != "fit",
-                "default_env": any(name.startswith("LINREG_") for name in os.environ),  # else 7% slower for nothing
                 "env_prefix": f"LINREG_{command}_",
                 "allow_abbrev": False,
             },
@@ -80,6 +79,23 @@ class LinregCLI(LightningCLI):
         self._run()
 
     # ---- the parser ----
+
+    parsers: ClassVar[dict[str, Parser]] = {}
+    """Those that were built in this process, by command: the trials of a study share one."""
+
+    def setup_parser(
+        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
+    ) -> None:
+        """Builds the parser of the command, or takes the one that was built before."""
+        if self.command not in self.parsers:
+            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+            assert isinstance(self.parser, Parser)
+            self.parsers[self.command] = self.parser
+            self.parser.keep_defaults()
+        parser = self.parsers[self.command]
+        parser.restore_defaults()
+        self.parser: LightningArgumentParser = parser
+        parser.default_env = any(name.startswith("LINREG_") for name in os.environ)  # else 7% slower for nothing
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Builds the parser of the command."""
@@ -105,34 +121,10 @@ class LinregCLI(LightningCLI):
         """Makes the tutorial's data the default, and links the model's size to the data."""
         parser.set_defaults({"data": {"class_path": SyntheticDataModule.__name__}})
         parser.set_defaults({f"model.{name}": value for name, value in model_settings().items()})
-        parser.link_arguments("data", "model.num_features", compute_fn=self.num_features, apply_on="instantiate")
-        parser.link_arguments("data", "model.num_targets", compute_fn=self.num_targets, apply_on="instantiate")
+        is_read = self.command != "describe"  # a table to describe may not be one that a model can be built for
+        parser.link_arguments("data", "model.num_features", num_features if is_read else one, apply_on="instantiate")
+        parser.link_arguments("data", "model.num_targets", num_targets if is_read else one, apply_on="instantiate")
         add_own_flags(parser, self.command)
-
-    @staticmethod
-    def num_targets(data: BatchDataModule) -> int:
-        """Returns K; a table without a target can be described, and is refused elsewhere once it is read."""
-        return max(1, data.num_targets)
-
-    def num_features(self, data: BatchDataModule) -> int:
-        """Returns D after the data has adopted the checkpoint's state, as its categories are columns."""
-        if self.command == "describe":
-            return 1  # the table may not be one that a model can be built for
-        share_rows(data, self.launched.world, self.command)
-        if self.shows_bar:
-            data.watch = self.bar.watch  # from here on rows are read
-        groups = self.config.get("cluster") or self.config.get("folds.by")
-        if groups is not None:
-            data.set_aside([groups])
-        if self.start.checkpoint is not None:
-            data.adopt(self.start.checkpoint.contents.data_state(type(data)) or {})
-        return data.num_features
-
-    @property
-    def shows_bar(self) -> bool:
-        """Returns whether there is a progress bar: at a terminal, unless the settings turn it off."""
-        wanted = self.config.trainer.enable_progress_bar is not False
-        return wanted and sys.stdout.isatty() and self.launched.world.rank == 0
 
     # ---- what is parsed ----
 
@@ -190,12 +182,35 @@ class LinregCLI(LightningCLI):
         with self.together():
             require_agreement(self.launched.world, self.config, self.start)
             try:
-                self.config_init = self.parser.instantiate(self.config)
+                self.config_init = self.parser.instantiate(
+                    self.config, instantiators=[(self.prepared_data, BatchDataModule, True)]
+                )
             except ValueError as error:
                 reason = refused_class(str(error))
                 if reason is None or message_for(error) is not None:  # a class of ours says it in its own words
                     raise
                 raise InputError(reason) from error
+
+    def prepared_data(self, data_class: type[BatchDataModule], **settings: Any) -> BatchDataModule:
+        """Builds the data, and prepares it before the model is built, as the columns of its categories depend on it."""
+        data = data_class(**settings)
+        if self.command == "describe":
+            return data
+        share_rows(data, self.launched.world, self.command)
+        if self.shows_bar:
+            data.watch = self.bar.watch  # from here on rows are read
+        groups = self.config.get("cluster") or self.config.get("folds.by")
+        if groups is not None:
+            data.set_aside([groups])
+        if self.start.checkpoint is not None:
+            data.adopt(self.start.checkpoint.contents.data_state(type(data)) or {})
+        return data
+
+    @property
+    def shows_bar(self) -> bool:
+        """Returns whether there is a progress bar: at a terminal, unless the settings turn it off."""
+        wanted = self.config.trainer.enable_progress_bar is not False
+        return wanted and sys.stdout.isatty() and self.launched.world.rank == 0
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -238,6 +253,21 @@ class LinregCLI(LightningCLI):
         with self.together():
             functions[self.command](job)
         self.launched.end()
+
+
+def num_features(data: BatchDataModule) -> int:
+    """Returns D; a table is read for it, as far as its categories need."""
+    return data.num_features
+
+
+def num_targets(data: BatchDataModule) -> int:
+    """Returns K; a table without a target is refused elsewhere once it is read."""
+    return max(1, data.num_targets)
+
+
+def one(data: BatchDataModule) -> int:
+    """Returns the size of a model that is not used."""
+    return 1
 
 
 def train(flags: list[str], run: Path) -> None:

@@ -52,6 +52,16 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, **{"formatter_class": FlagFormatter, **kwargs})
         self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse's takes -1e-3 for a flag
 
+    def keep_defaults(self) -> None:
+        """Keeps the defaults as they are now, for `restore_defaults`."""
+        self._kept = [(action, action.default) for action in self._actions], dict(self._defaults)
+
+    def restore_defaults(self) -> None:
+        """Undoes each `set_defaults` since `keep_defaults`."""
+        of_actions, self._defaults = self._kept[0], dict(self._kept[1])
+        for action, default in of_actions:
+            action.default = default
+
     def format_help(self, formatter: argparse.HelpFormatter | None = None, part: str | None = None) -> str:
         """Returns the help: the flags that have an effect, in few sections, or those of one `part`."""
         everything = self.usage, self.description, self._action_groups, self.epilog
