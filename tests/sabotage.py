@@ -7,8 +7,10 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +221,43 @@ class NoteReads:
                 os.write(descriptor, f"{arguments[0]}\n".encode())
 
         sys.addaudithook(note)
+
+
+@dataclass
+class SlowReading:
+    """Makes reading slow, and notes that it has begun."""
+
+    begun: Path
+
+    def __call__(self) -> None:
+        from linreg_pl.data.table.row_groups import ParquetTable
+
+        real = ParquetTable.batches
+
+        def batches(table: Any, groups: Any, columns: Any) -> Iterator[Any]:
+            for each in real(table, groups, columns):
+                self.begun.touch()
+                time.sleep(600)
+                yield each
+
+        patch(ParquetTable, "batches", batches)
+
+
+@dataclass
+class Impatient:
+    """Makes this process give up others that do not answer or join for some seconds; `then` is called too."""
+
+    seconds: int
+    then: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        from linreg_pl.cli import launch
+        from linreg_pl.data import lifeline
+
+        patch(lifeline, "SILENCE", self.seconds)
+        patch(launch, "JOINING", timedelta(seconds=self.seconds))
+        if self.then is not None:
+            self.then()
 
 
 def patch(owner: Any, name: str, replacement: Any) -> None:

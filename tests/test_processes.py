@@ -6,8 +6,8 @@ them; `tests/test_shared_rows.py` has what they compute, and `tests/cluster` the
 
 import os
 import signal
+import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ import pytest
 
 from tests.commands import linreg
 from tests.ranks import Typed, answer, of_srun, of_torchrun, ranks, start_ranks
-from tests.sabotage import patch
+from tests.sabotage import Impatient, SlowReading
 from tests.waiting import wait_until
 
 NUM_ROWS = 3000
+AGAIN = "start the command again, a run with --resume auto\n"
 TABLE = ("--data", "TableDataModule", "--data.target", "y")
 
 
@@ -113,26 +114,6 @@ def test_process_that_sees_other_files_is_named(tmp_path: Path) -> None:
     assert missing[1].stderr + differing[1].stderr == ""
 
 
-@dataclass
-class Slow:
-    """Makes reading slow, and notes that it has begun."""
-
-    begun: Path
-
-    def __call__(self) -> None:
-        from linreg_pl.data.table.row_groups import ParquetTable
-
-        real = ParquetTable.batches
-
-        def batches(table: Any, groups: Any, columns: Any) -> Iterator[Any]:
-            for each in real(table, groups, columns):
-                self.begun.touch()
-                time.sleep(600)
-                yield each
-
-        patch(ParquetTable, "batches", batches)
-
-
 @pytest.mark.parametrize(
     ("victim", "number", "codes"),
     [
@@ -143,7 +124,7 @@ class Slow:
 def test_end_of_one_process_ends_all(victim: int, number: signal.Signals, codes: list[int], tmp_path: Path) -> None:
     """Rank 1 reads for minutes, and the others wait for it."""
     command, begun = ("solve", *TABLE, "--data.path", with_value(tmp_path, "t.parquet", 1.0)), tmp_path / "begun"
-    slow = {1: Slow(begun)}
+    slow = {1: SlowReading(begun)}
     running = start_ranks(len(codes), *command, cwd=tmp_path, before=slow.get)
     wait_until(begun.exists, running[1].process.is_alive)
     os.kill(running[victim].pid, number)
@@ -151,8 +132,42 @@ def test_end_of_one_process_ends_all(victim: int, number: signal.Signals, codes:
     results = [each.wait() for each in running]
     assert time.monotonic() < end
     assert [each.code for each in results] == codes
-    told = "linreg: another process of this command was ended; start it again, a run with --resume\n"
+    told = f"linreg: process 1 (pid {running[1].pid} on {socket.gethostname()}) was ended; {AGAIN}"
     assert [each.stderr for each in results] == [told if victim else "", *[""] * (len(codes) - 1)]
+
+
+def test_process_that_is_stopped_ends_the_others(tmp_path: Path) -> None:
+    """A long read does not. The stopped process ends when it continues."""
+    command, begun = ("solve", *TABLE, "--data.path", with_value(tmp_path, "t.parquet", 1.0)), tmp_path / "begun"
+    stopped, other = start_ranks(
+        2, *command, cwd=tmp_path, before=lambda rank: Impatient(4, SlowReading(begun) if rank else None)
+    )
+    wait_until(begun.exists, other.process.is_alive)
+    time.sleep(6)
+    os.kill(stopped.pid, signal.SIGSTOP)
+    result = other.wait()
+    assert (result.code, result.stderr) == (2, no_answer(0, stopped.pid))
+    os.kill(stopped.pid, signal.SIGCONT)
+    assert stopped.wait().code == 2
+
+
+def no_answer(rank: int, pid: int) -> str:
+    """Returns what is printed when a process does not answer for 4 s."""
+    state = "has not answered for 4 s: it is stopped, or its machine can't be reached; end it, and"
+    return f"linreg: process {rank} (pid {pid} on {socket.gethostname()}) {state} {AGAIN}"
+
+
+def test_process_that_does_not_join(folder: Path) -> None:
+    """The other one gives the reason after a stated time."""
+
+    def of_three(size: int, rank: int) -> dict[str, str]:
+        return {**of_torchrun(3, rank), "LOCAL_WORLD_SIZE": "3"}
+
+    results = ranks(
+        2, "solve", *TABLE, "--data.path", "t.parquet", cwd=folder, launcher=of_three, before=lambda rank: Impatient(4)
+    )
+    assert [each.code for each in results] == [2, 2]
+    assert all("have not all connected within 4 s" in each.stderr for each in results)
 
 
 def test_lightnings_launcher(tmp_path: Path) -> None:

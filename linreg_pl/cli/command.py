@@ -29,6 +29,7 @@ from linreg_pl.cli.trials import require_no_trial
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError, ToldElsewhere
+from linreg_pl.signals import Interrupted
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tutorial import NUM_EPOCHS, model_settings
 
@@ -219,6 +220,9 @@ class LinregCLI(LightningCLI):
         try:
             with world.together():
                 yield
+        except Interrupted:
+            self.launched.mute()
+            raise
         except Exception as error:
             self.launched.end()
             if world.rank:

@@ -4,22 +4,27 @@ import math
 import os
 import signal
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.job import Start
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.base import BatchDataModule
-from linreg_pl.data.lifeline import Lifeline
+from linreg_pl.data.lifeline import JOINING, Lifeline, end_with_children, end_with_parent
 from linreg_pl.data.processes import Processes
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import leave_at_signals
 from linreg_pl.training.quiet import quiet
+
+LAUNCHER = "LAUNCHER_PID_OF_LINREG"
+"""The environment variable with the process that has started this one."""
 
 
 class Launched:
@@ -41,18 +46,23 @@ class Launched:
         for number in (signal.SIGINT, signal.SIGTERM):  # nothing is to be saved while processes wait for each other
             signal.signal(number, signal.SIG_DFL)
         with quiet("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed"):
-            address = connected(devices, num_nodes)
+            self._lifeline = connected(devices, num_nodes)
         leave_at_signals()
         import pyarrow  # not at the top: it is slow, and one process may have no table
 
         pyarrow.set_cpu_count(torch.get_num_threads())
-        self.world = Processes()
-        self._lifeline = Lifeline(self.world, address)
+        # One process may read for hours while others wait: the lifeline ends that sooner where there is reason to.
+        self.world = Processes(torch.distributed.new_group(timeout=timedelta(days=1)))
 
     def end(self) -> None:
         """Ends the connections to the other processes, before this one ends."""
         if self._lifeline is not None:
             self._lifeline.end()
+
+    def mute(self) -> None:
+        """Lets this process end at a signal, with its own exit code."""
+        if self._lifeline is not None:
+            self._lifeline.mute()
 
 
 def launched(command: str, settings: Namespace, start: Start) -> Launched:
@@ -133,16 +143,21 @@ def share_rows(data: BatchDataModule, world: World, command: str) -> None:
     data.world = world
 
 
-def connected(devices: int, num_nodes: int) -> str:
-    """Starts the other processes if nobody has, connects all, and returns the address of rank 0.
+def connected(devices: int, num_nodes: int) -> Lifeline:
+    """Starts the other processes if nobody has, and connects all.
 
     Raises:
-        InputError: Lightning refuses the numbers.
+        InputError: Lightning refuses the numbers, or a process does not join in time.
     """
+    launcher_pid = os.environ.get(LAUNCHER) or (os.getppid() if started_outside() != (1, 1) else None)
+    if launcher_pid is None:
+        os.environ[LAUNCHER] = str(os.getpid())  # for the processes that Lightning starts from here
+    else:
+        end_with_parent(int(launcher_pid))
     try:
         strategy: Any = Trainer(
             accelerator="cpu",  # the exact solution is computed there
-            strategy="ddp",
+            strategy=DDPStrategy(process_group_backend="gloo", timeout=JOINING),
             devices=devices,
             num_nodes=num_nodes,
             logger=False,
@@ -150,13 +165,26 @@ def connected(devices: int, num_nodes: int) -> str:
             enable_progress_bar=False,
             enable_model_summary=False,
         ).strategy
-        strategy.launcher.launch(strategy.setup_environment)
+
+        def join() -> Lifeline:
+            started = strategy.launcher.procs
+            children = list(started)
+            started.clear()  # Lightning would kill this process without a word, where one of these ends
+            end_with_children(children)
+            strategy.setup_environment()
+            return Lifeline(Processes(), strategy.cluster_environment.main_address, children)
+
+        lifeline: Lifeline = strategy.launcher.launch(join)
     except (ValueError, MisconfigurationException) as error:
         raise InputError(
             f"Lightning refuses --trainer.devices {devices} ({error}); change it, or leave it out"
         ) from error
-    address: str = strategy.cluster_environment.main_address
-    return address
+    except (RuntimeError, TimeoutError) as error:
+        raise InputError(
+            f"the processes have not all connected within {JOINING.total_seconds():.0f} s ({error}); start all of them"
+            " at the same time"
+        ) from error
+    return lifeline
 
 
 def layout(trainer: Mapping[str, Any] | Namespace) -> tuple[int, int]:

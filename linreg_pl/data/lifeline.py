@@ -1,16 +1,31 @@
-"""Ends a process as soon as another one of its world has ended without a farewell.
+"""Ends a process as soon as another one of its world has ended without a farewell, or has been silent for a minute.
 
-Each process has a connection to that of rank 0. Its operating system closes it, however the process ends.
+Each process has a connection to that of rank 0. Its operating system closes it, however the process ends. A thread of
+each process sends a byte on it every second, however long the others read or compute. So a process that is stopped, or
+that the network has cut off, is told from one that is busy.
 """
 
 import os
+import signal
 import socket
+import subprocess
 import sys
-from threading import Event, Thread
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from threading import Event, Lock, Thread
+from typing import NoReturn
 
 from linreg_pl.core.world import World
 
-FAREWELL = b"."
+JOINING = timedelta(minutes=10)
+"""How long the processes of a command wait for each other at its start."""
+SILENCE = 60
+"""Seconds without a byte after which a process counts as lost."""
+BEAT, FAREWELL = b"-", b"."
+
+_leaving = Lock()
 
 
 class Lifeline:
@@ -19,45 +34,107 @@ class Lifeline:
     Args:
         world: The processes.
         host: Address of rank 0.
+        children: The processes that this one has started.
     """
 
-    def __init__(self, world: World, host: str) -> None:
-        self._rank, self._is_over, self._first_has_ended = world.rank, False, Event()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    def __init__(self, world: World, host: str, children: Sequence[subprocess.Popen[bytes]]) -> None:
+        self._rank, self._children = world.rank, children
+        self._is_over, self._first_has_ended = False, Event()
+        names = world.gathered(f"process {world.rank} (pid {os.getpid()} on {socket.gethostname()})")
         if world.rank == 0:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
             is_local = host in ("localhost", "127.0.0.1", "::1")
             with socket.create_server((host if is_local else "", 0), family=family, backlog=world.size) as server:
-                server.settimeout(60)
+                server.settimeout(JOINING.total_seconds())
                 world.first(server.getsockname()[1])
-                self._connections = [server.accept()[0] for _ in range(1, world.size)]
+                connections = [server.accept()[0] for _ in range(1, world.size)]
+            self._peers = {connection: names[int.from_bytes(connection.recv(4))] for connection in connections}
         else:
-            port = world.first(0)
-            self._connections = [socket.create_connection((host, port))]
-            self._connections[0].settimeout(None)
-        for connection in self._connections:
-            Thread(target=self._watch, args=(connection,), daemon=True).start()
+            connection = socket.create_connection((host, world.first(0)), JOINING.total_seconds())
+            connection.sendall(self._rank.to_bytes(4))
+            self._peers = {connection: names[0]}
+        for connection in self._peers:
+            connection.settimeout(1)
+            in_background(self._watch, connection)
+        in_background(self._beat)
 
     def end(self) -> None:
         """Says farewell; processes other than rank 0 then wait until that has ended, so that its exit code counts."""
-        self._is_over = True
-        for connection in self._connections:
+        self.mute()
+        for connection in self._peers:
             connection.sendall(FAREWELL)
         if self._rank:
             self._first_has_ended.wait()
 
+    def mute(self) -> None:
+        """Lets this process end as it is about to, whatever becomes of the others."""
+        self._is_over = True
+
+    def _beat(self) -> None:
+        while True:
+            for connection in self._peers:
+                with suppress(OSError):  # `_watch` finds out
+                    connection.send(BEAT)
+            time.sleep(1)
+
     def _watch(self, connection: socket.socket) -> None:
-        try:
-            received = connection.recv(1)
-            if received == FAREWELL:
-                connection.recv(1)  # until its end
-        except OSError:
-            received = b""
-        if received != FAREWELL and not self._is_over:
-            if self._rank == 0:
-                print(
-                    "linreg: another process of this command was ended; start it again, a run with --resume",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            os._exit(2)
+        # Silence is counted in waits of this process: the time in which it was itself stopped is none.
+        silence, has_said_farewell, received = 0, False, BEAT
+        while received and silence < SILENCE:
+            try:
+                received = connection.recv(64)
+                silence = 0
+            except TimeoutError:
+                silence += 1
+            except OSError:
+                received = b""
+            has_said_farewell = has_said_farewell or FAREWELL in received
+        if received and not has_said_farewell:
+            state = f"has not answered for {SILENCE} s: it is stopped, or its machine can't be reached; end it, and"
+            leave(f"{self._peers[connection]} {state}", self._children)
+        time.sleep(0.5)  # a Ctrl-C ends all processes; then this one is about to end too, with its own code
+        if not has_said_farewell and not self._is_over:
+            leave(None if self._rank else f"{self._peers[connection]} was ended;", self._children)
         self._first_has_ended.set()
+
+
+def leave(message: str | None, children: Sequence[subprocess.Popen[bytes]]) -> NoReturn:
+    """Ends this process and those that it has started, after a message with what to do."""
+    with _leaving:
+        try:
+            if message is not None:
+                print(
+                    f"linreg: {message} start the command again, a run with --resume auto", file=sys.stderr, flush=True
+                )
+            for child in children:
+                child.kill()  # it may be stopped, and could not end itself
+        finally:
+            os._exit(2)
+
+
+def end_with_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ends this process if one that it has started ends before: none does that by itself."""
+
+    def wait(rank: int, child: subprocess.Popen[bytes]) -> None:
+        code = child.wait()
+        time.sleep(2)  # the lifeline, if it is there already, knows more
+        leave(f"process {rank} (pid {child.pid}) ended with exit code {code};", children)
+
+    for rank, child in enumerate(children, start=1):
+        in_background(wait, rank, child)
+
+
+def end_with_parent(parent: int) -> None:
+    """Ends this process by SIGTERM, which saves a run, when its launcher has ended."""
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    in_background(wait)
+
+
+def in_background(function: Callable[..., None], *args: object) -> None:
+    """Calls a function in a thread that ends with the process."""
+    Thread(target=function, args=args, daemon=True).start()

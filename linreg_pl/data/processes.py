@@ -32,14 +32,17 @@ class Failure(NamedTuple):
 
 
 class Processes(World):
-    """Several processes. The default group of torch.distributed has to be there, and work on CPU tensors.
+    """Several processes, connected by torch.distributed.
 
     Every exchange goes up a tree of pairs to rank 0, and its result back to all. A process that fails takes part in the
     next exchange with its error instead of a value, and all get that error.
+
+    Args:
+        group: Of all processes, for CPU tensors; by default that of torch.distributed.
     """
 
-    def __init__(self) -> None:
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+        self.rank, self.size, self._group = dist.get_rank(), dist.get_world_size(), group
         self._shared: Exception | None = None  # the last error that all have got
 
     def reduced(self, value: Value, merge: Callable[[Value, Value], Value]) -> Value:
@@ -53,7 +56,7 @@ class Processes(World):
     def summed(self, values: Tensor) -> Tensor:
         """Returns the sum of the values of all processes; see `World`. In this thread, as it is called at each step."""
         try:
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=self._group)
         except RuntimeError as error:
             raise connection_lost(error) from error
         return values
@@ -92,12 +95,12 @@ class Processes(World):
         step = 1
         while step < self.size:
             if self.rank % (2 * step):
-                blocking(_send, value, self.rank - step)
+                blocking(_send, value, self.rank - step, self._group)
                 break
             if self.rank + step < self.size:
-                value = merged(value, blocking(_receive, self.rank + step), merge)
+                value = merged(value, blocking(_receive, self.rank + step, self._group), merge)
             step *= 2
-        return blocking(_from_first, value if self.rank == 0 else None)
+        return blocking(_from_first, value if self.rank == 0 else None, self._group)
 
 
 def merged(first: Any, second: Any, merge: Callable[[Any, Any], Any]) -> Any:
@@ -148,31 +151,31 @@ def blocking(function: Callable[..., Result], *args: Any) -> Result:
 
 def connection_lost(error: RuntimeError) -> InputError:
     """Returns the error to raise after one of torch.distributed."""
-    time.sleep(1)  # if a process has ended, the lifeline says so and ends this one
+    time.sleep(5)  # if a process has ended, the lifeline says so and ends this one
     return InputError(f"the connection to another process was lost ({error}); start the command again")
 
 
-def _send(value: Any, rank: int) -> None:
+def _send(value: Any, rank: int, group: dist.ProcessGroup | None) -> None:
     content = _pickled(value)
-    dist.send(torch.tensor([len(content)]), rank)
-    dist.send(content, rank)
+    dist.send(torch.tensor([len(content)]), rank, group)
+    dist.send(content, rank, group)
 
 
-def _receive(rank: int) -> Any:
+def _receive(rank: int, group: dist.ProcessGroup | None) -> Any:
     size = torch.empty(1, dtype=torch.int64)
-    dist.recv(size, rank)
+    dist.recv(size, rank, group)
     content = torch.empty(int(size), dtype=torch.uint8)
-    dist.recv(content, rank)
+    dist.recv(content, rank, group)
     return pickle.loads(content.numpy().data)
 
 
-def _from_first(value: Any) -> Any:
+def _from_first(value: Any, group: dist.ProcessGroup | None) -> Any:
     is_first = dist.get_rank() == 0
     content = _pickled(value) if is_first else torch.empty(0, dtype=torch.uint8)
     size = torch.tensor([len(content)])
-    dist.broadcast(size, 0)
+    dist.broadcast(size, 0, group)
     content = content if is_first else torch.empty(int(size), dtype=torch.uint8)
-    dist.broadcast(content, 0)
+    dist.broadcast(content, 0, group)
     return value if is_first else pickle.loads(content.numpy().data)
 
 

@@ -1,0 +1,32 @@
+"""A process is stopped for a while, or with all others: what the short test in `tests/test_processes.py` leaves out."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.ranks import start_ranks
+from tests.sabotage import Impatient, SlowReading
+from tests.test_processes import TABLE, no_answer, with_value
+from tests.waiting import wait_until
+
+
+def test_only_a_process_that_stays_stopped_while_others_run(tmp_path: Path) -> None:
+    """Ctrl-Z stops all of them, for as long as one likes; a short stop of one is like a long read."""
+    command, begun = ("solve", *TABLE, "--data.path", with_value(tmp_path, "t.parquet", 1.0)), tmp_path / "begun"
+    running = start_ranks(
+        3, *command, cwd=tmp_path, before=lambda rank: Impatient(4, SlowReading(begun) if rank == 1 else None)
+    )
+    wait_until(begun.exists, running[1].process.is_alive)
+    for victims, seconds in ((running, 20), (running[1:2], 2), (running[:1], 2)):
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for each in victims:
+                os.kill(each.pid, number)
+            time.sleep(seconds)
+            assert all(each.process.is_alive() for each in running)
+    os.kill(running[2].pid, signal.SIGSTOP)
+    first, second = running[0].wait(), running[1].wait()
+    assert (first.code, first.stderr) == (2, no_answer(2, running[2].pid))
+    assert (second.code, second.stderr) == (2, "")
+    os.kill(running[2].pid, signal.SIGCONT)
+    assert running[2].wait().code == 2
