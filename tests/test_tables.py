@@ -279,7 +279,7 @@ def test_path_of_wrong_type(path: Any) -> None:
 
 WITHOUT_FRAMES = """
 import sys
-import linreg_pl.cli.main
+import linreg_pl.cli.command, linreg_pl.cli.main
 assert not {"pandas", "polars"} & set(sys.modules)
 
 class NotInstalled:
