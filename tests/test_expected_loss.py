@@ -90,6 +90,17 @@ def test_drawn_batches(
     assert 0.91 <= np.mean([predicted.contains(loss) for loss in losses]) <= 0.985
 
 
+@pytest.mark.parametrize("size", [70, 100])
+def test_one_batch_an_epoch(size: int) -> None:
+    """A batch has more than half of the rows, so its curvature varies less than that of rows drawn with replacement."""
+    rows, random, count = Rows(123), np.random.default_rng(3), 2000
+    rows.loss = Loss(np.diag(np.sqrt(rows.eigenvalues / 2)), np.zeros((3, 1)))  # J less that of the exact solution
+    descent = Descent(0.85 * 2 / float(rows.eigenvalues[-1]), 40)
+    expected = rows.loss.expected(drawn_batches.outcome(rows.batches(size), rows.start, descent))
+    losses = rows.runs(size, descent, count, lambda _: random.random((count, 123)).argsort(axis=1))
+    assert abs(losses.mean() / expected - 1) < 0.08
+
+
 @pytest.mark.parametrize("num_rows", [900, 20_000])
 def test_sample_of_rows(num_rows: int) -> None:
     """A sample gives what all rows give: ten rows of 20 000 cause most of the curvature's noise."""

@@ -11,12 +11,13 @@ With z of mean m and covariance S, E[ρ ρ'] = (q m + r)(q m + r)' + q S q', and
 
 This is exact for rows drawn with replacement. The batches of an epoch have no row in common: a row's gradients of the
 whole epoch, carried to its end, are one vector u, and the epoch's covariance is less by E[u u'] / N. So the noise of
-small steps cancels at the end of each epoch. Likewise the random part of a batch's Hessian is correlated with what the
-epoch's earlier batches have done: the mean of the gradient is less by E[(2 w q q' / K) u] / N.
+small steps cancels at the end of each epoch. The random parts of the Hessians, times what is left of the error at the
+epoch's start, cancel likewise. They are also correlated with what the epoch's earlier batches have done: the mean of
+the gradient is less by E[(2 w q q' / K) u] / N.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -146,11 +147,15 @@ class State:
     total: np.ndarray  # covariance, (S, K, Q, d, K, Q, d), as if rows were drawn with replacement within this epoch
     drift: np.ndarray  # mean, less that of descent on all rows, (S, K, Q, d)
     carried: np.ndarray  # T of the rows' u, see `RowMoments`, (S, K, Q, d, P)
+    before: np.ndarray  # covariance of the errors at the epoch's start, (S, K, Q, K, Q)
+    effects: np.ndarray  # of a gradient that all steps of the epoch have had, (S, Q, d)
+    held: np.ndarray  # sum over these steps of what was left of the error at the epoch's start, (S, Q)
 
     @classmethod
     def at_start(cls, S: int, K: int, Q: int, d: int) -> "State":
         """Returns the state before the first step."""
-        return cls(np.zeros((S, K, Q, d, K, Q, d)), np.zeros((S, K, Q, d)), np.zeros((S, K, Q, d, Q + K)))
+        shapes = (S, K, Q, d, K, Q, d), (S, K, Q, d), (S, K, Q, d, Q + K), (S, K, Q, K, Q), (S, Q, d), (S, Q)
+        return cls(*map(np.zeros, shapes))
 
     @property
     def largest(self) -> np.ndarray:
@@ -160,31 +165,59 @@ class State:
 
     def of(self, chosen: np.ndarray) -> "State":
         """Returns the state of some runs."""
-        return State(self.total[chosen], self.drift[chosen], self.carried[chosen])
+        return State(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def after(self, batches: DrawnBatches, part: Part, spread: "Spread", errors: np.ndarray) -> "State":
         """Returns the state after a part, during which the mean error is m̃ (S, K, P)."""
-        N, moments = batches.num_rows, batches.moments
-        of_rows = batches.gradient_noise(errors)
-        noise = of_rows + batches.curvature_noise(self.total[:, :, :, 0, :, :, 0])
-        added = noise[:, :, :, None, :, :, None] / batches.batch_size * spread.squares[:, None, :, :, None]
+        N, B, moments = batches.num_rows, batches.batch_size, batches.moments
+        of_rows, total = batches.gradient_noise(errors), self.total[:, :, :, 0, :, :, 0]
+        within = of_rows * scaled(spread.sums[:, :, 0]) * (part.pairs(B / N) / part.length**2 / B)
         if part.is_epoch:
             halves = spread.sums[:, None, :, :1] / 2  # the mean effect of an epoch's steps on its later ones
             pull = moments.pull(halves * errors[:, :, None]) / -N
-            added = added - of_rows[:, :, :, None, :, :, None] / N * spread.products
-            total = spread.repeated(self.total, added, part.times)
-            drift = spread.repeated(self.drift, spread.effect(pull), part.times, is_mean=True)
-            return State(total, drift, self.carried)
+            noise = of_rows + batches.curvature_noise(total + within)
+            left = 1 + batches.eigenvalues * spread.before / part.length
+            common = of_rows + batches.curvature_noise(total * scaled(left))
+            added = spread.spread(noise / B) - common[:, :, :, None, :, :, None] / N * squared(spread.sums)
+            return replace(
+                self,
+                total=spread.repeated(self.total, added, part.times),
+                drift=spread.repeated(self.drift, spread.effect(pull), part.times, is_mean=True),
+            )
         gathered = spread.effect(np.ones(self.drift.shape[:3]))[..., None] * errors[:, :, None, None]
         carried = spread.left(self.carried) + gathered
         pull = moments.pull((self.carried[:, :, :, 0] + carried[:, :, :, 0]) / 2) / -N
-        state = State(spread.both(self.total) + added, spread.left(self.drift) + spread.effect(pull), carried)
+        noise, left = of_rows + batches.curvature_noise(total + within), 1 + batches.eigenvalues * self.effects[:, :, 0]
+        state = State(
+            total=spread.both(self.total) + spread.spread(noise / B),
+            drift=spread.left(self.drift) + spread.effect(pull),
+            carried=carried,
+            before=self.before,
+            effects=spread.left(self.effects[:, None])[:, 0] + spread.sums,
+            held=self.held + left * (part.length + batches.eigenvalues * spread.before),
+        )
         return state.at_end_of_epoch(batches) if part.ends_epoch else state
 
     def at_end_of_epoch(self, batches: DrawnBatches) -> "State":
         """Returns the state after an epoch, whose batches had no row in common."""
-        common = batches.moments.covariance(self.carried).reshape(self.total.shape) / batches.num_rows
-        return State(self.total - common, self.drift, np.zeros_like(self.carried))
+        common = batches.moments.covariance(self.carried).reshape(self.total.shape)
+        left = self.before * scaled(self.held / batches.steps_per_epoch)
+        common = common + batches.curvature_noise(left)[:, :, :, None, :, :, None] * squared(self.effects)
+        total = self.total - common / batches.num_rows
+        same, before = np.zeros_like, total[:, :, :, 0, :, :, 0]
+        return State(total, self.drift, same(self.carried), before, same(self.effects), same(self.held))
+
+
+def scaled(factors: np.ndarray) -> np.ndarray:
+    """Returns the products of two factors (S, Q) that scale errors, as of their covariances (S, 1, Q, 1, Q)."""
+    products: np.ndarray = factors[:, None, :, None, None] * factors[:, None, None, None]
+    return products
+
+
+def squared(effects: np.ndarray) -> np.ndarray:
+    """Returns the products of two effects (S, Q, d), as a covariance of all targets: (S, 1, Q, d, 1, Q, d)."""
+    products: np.ndarray = effects[:, None, :, :, None, None, None] * effects[:, None, None, None, None]
+    return products
 
 
 @dataclass(frozen=True)
@@ -194,6 +227,7 @@ class Spread:
     power: np.ndarray  # of a step's matrix, (S, Q, d, d)
     squares: np.ndarray  # sum over the steps of the products of two effects, (S, Q, d, Q, d)
     sums: np.ndarray  # sum over the steps of the effects, (S, Q, d)
+    before: np.ndarray  # sum over the steps of the effects on the error that the steps before have had, (S, Q)
 
     @classmethod
     def of(cls, eigenvalues: np.ndarray, rates: np.ndarray, descents: Sequence[Descent], part: Part) -> "Spread":
@@ -216,14 +250,14 @@ class Spread:
         shares = np.linspace(rates[2], rates[1], part.length, axis=1) / np.maximum(rates[0], 1e-300)[:, None]
         columns = effects * shares[:, :, None, None]
         flat = columns.reshape(len(step), part.length, -1)
+        before = (columns[..., 0] * (part.length - 1 - np.arange(part.length))[:, None]).sum(axis=1)
         squares = (flat.swapaxes(1, 2) @ flat).reshape(len(step), *2 * columns.shape[2:])
-        return cls(np.linalg.matrix_power(step, part.length), squares, columns.sum(axis=1))
+        return cls(np.linalg.matrix_power(step, part.length), squares, columns.sum(axis=1), before)
 
-    @cached_property
-    def products(self) -> np.ndarray:
-        """Returns the products of two sums, (S, 1, Q, d, 1, Q, d)."""
-        products: np.ndarray = self.sums[:, None, :, :, None, None, None] * self.sums[:, None, None, None, None]
-        return products
+    def spread(self, noise: np.ndarray) -> np.ndarray:
+        """Returns the covariance of the state that noise of each step leaves, from the noise's (S, K, Q, K, Q)."""
+        covariance: np.ndarray = noise[:, :, :, None, :, :, None] * self.squares[:, None, :, :, None]
+        return covariance
 
     def effect(self, values: np.ndarray) -> np.ndarray:
         """Returns the effect (S, K, Q, d) of a gradient (S, K, Q) that all steps have."""

@@ -32,6 +32,16 @@ class Part:
         middle = self.first + (self.length * self.times - 1) / 2
         return [middle, middle - (self.length - 1) / 2, middle + (self.length - 1) / 2]
 
+    def pairs(self, share: float) -> float:
+        """Returns how many steps of the part before a step add to that step's noise, by its curvature, on average.
+
+        Step t has the noise ξ(t), and its curvature differs from the mean by Δ(t). A batch is a share f of an epoch's
+        rows, and batches have no row in common. So the variance of the sum of Δ(t) ξ(s) over s < t is the sum of
+        (1[t=t'] - f) (1[s=s'] - f) over all s < t and s' < t'.
+        """
+        n, f = self.length, share
+        return (n - 1) / 2 - f * (n - 1) * (2 * n - 1) / 3 + f**2 * n * (n - 1) ** 2 / 4
+
 
 def rates(descents: Sequence[Descent], steps: Sequence[float]) -> np.ndarray:
     """Returns the learning rates of runs of equal length at some steps, (steps, runs)."""
