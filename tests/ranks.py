@@ -61,6 +61,14 @@ def answer(size: int, *args: str, cwd: Path, **more: Any) -> Any:
     return json.loads(results[0].stdout)
 
 
+def is_alive(pid: int) -> bool:
+    """Returns whether a process runs or is stopped; one that has ended may still wait for its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @dataclass
 class Typed:
     """Makes this process look like `linreg args…` that was typed; Lightning's launcher forks the others from it."""

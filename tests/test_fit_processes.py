@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from linreg_pl.runs.folder import checkpoints, run_state
 from tests.commands import Result, linreg
 from tests.ranks import ranks
 from tests.runs import DIABETES, JOBS, PLAIN, RUN, assert_same_run, newest
-from tests.sabotage import SignalInPhase, patch
+from tests.sabotage import FullDisk, SignalInPhase, patch
 
 TABLE_JOB = (*JOBS["table"], "--trainer.max_epochs", "40")
 STREAMED = (  # groups of 100 rows, weights, rows held out, a schedule, l1 and an average
@@ -145,6 +146,25 @@ def test_error_in_one_process(tmp_path: Path) -> None:
     assert results[0].stderr == "linreg: the disk is gone\n"
     assert run_state(tmp_path / RUN) == "interrupted"
     assert checkpoints(tmp_path / RUN)
+
+
+def test_full_disk(whole: Callable[[str, int], Path], tmp_path: Path) -> None:
+    """Only the first process writes; the run goes on where there is room again."""
+    full = {0: FullDisk(9_000)}
+    results = fit(2, *TABLE_JOB, cwd=tmp_path, before=full.get)
+    assert [result.code for result in results] == [2, 2]
+    assert re.fullmatch(rf"linreg: {RUN}[^\n]*File too large[^\n]*make room[^\n]*\n", results[0].stderr)
+    assert [result.code for result in fit(2, "--resume", "auto", cwd=tmp_path)] == [0, 0]
+    assert_same_run(whole("table", 2), tmp_path)
+
+
+def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
+    """It sends SIGINT to all processes at once. They may have taken different numbers of steps."""
+    send = {rank: SignalInPhase(signal.SIGINT, "mid-epoch", step=40 + rank) for rank in range(2)}
+    first, second = fit(2, *TABLE_JOB, cwd=tmp_path, before=send.get)
+    assert (first.code, first.stderr.count("\n"), second.code) == (130, 1, 2)
+    assert f"linreg fit --resume {RUN}" in first.stderr
+    assert run_state(tmp_path / RUN) == "interrupted"
 
 
 def test_divergence_on_the_rows_of_one_process(tmp_path: Path) -> None:

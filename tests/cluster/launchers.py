@@ -1,6 +1,8 @@
 """Real launchers start several processes: torchrun, and Lightning's own."""
 
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from linreg_pl.runs.folder import checkpoints, run_state
 from tests.commands import linreg, outside_make
-from tests.ranks import LINREG, answer, of_srun
+from tests.ranks import LINREG, answer, is_alive, of_srun
+from tests.runs import JOBS, RUN
+from tests.waiting import wait_until
 
 SOLVE = ("solve", "--data", "TableDataModule", "--data.path", "t.parquet", "--data.target", "y")
+ENDLESS = (*JOBS["table"], "--trainer.max_epochs", "1000000")
 
 
 @pytest.fixture
@@ -43,3 +49,25 @@ def test_same_bits_again(folder: Path) -> None:
     """Also by the variables of srun; five processes merge by pairs with one left over."""
     flags = (*SOLVE, "--data.memory_limit", "0", "--robust", "HC1")
     assert answer(5, *flags, cwd=folder) == answer(5, *flags, cwd=folder, launcher=of_srun)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("launcher", ["torchrun", "Lightning"])
+def test_launcher_is_ended(launcher: str, number: signal.Signals, tmp_path: Path) -> None:
+    """The run ends, and can go on; torchrun passes SIGTERM and SIGINT on, and what is left of it ends by itself."""
+    torchrun = [LINREG.with_name("torchrun"), "--nproc-per-node", "2"]
+    flags = () if launcher == "torchrun" else ("--trainer.devices", "2")
+    command = [*(torchrun if flags == () else []), LINREG, "fit", *ENDLESS, *flags]
+    running = subprocess.Popen(command, cwd=tmp_path, env=outside_make(), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: bool(checkpoints(tmp_path / RUN)), lambda: running.poll() is None)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    assert len(children) == (2 if launcher == "torchrun" else 1)
+    running.send_signal(number)
+    began = time.monotonic()
+    wait_until(lambda: running.poll() is not None and not any(is_alive(int(pid)) for pid in children))
+    assert time.monotonic() < began + 10
+    assert run_state(tmp_path / RUN) == "interrupted"
+    told = running.communicate()[1]
+    if launcher == "Lightning":
+        assert running.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert ("interrupted at step" in told) == ((launcher, number) != ("Lightning", signal.SIGKILL)), told
