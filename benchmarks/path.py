@@ -1,10 +1,12 @@
 """Measures cross-validation of 50 values of l2 by five folds: its time beside the exact pass, and its memory.
 
-exact pass     the triangle of rows in memory, and the solution from it, as in `benchmarks.exact`
+exact pass     the triangle of rows in memory, and the solution from it
 path           the triangles of five folds of the same rows, and the error of each l2 on each fold
 streamed       the same as `linreg path` computes it for a Parquet file that is not held in memory, in a process of
                its own: the rows that it reads, divided by those of the file, and its peak memory. The first rows
                are read twice, to find the types of the columns.
+
+Both passes take the rows in the parts in which the commands read a table.
 """
 
 import argparse
@@ -38,18 +40,23 @@ def in_memory(rows: int, rounds: int) -> dict[str, list[float]]:
     from linreg_pl.core.threads import threads_that_pay
     from linreg_pl.core.triangle import triangle_of
     from linreg_pl.data.folds import FoldPlan
+    from linreg_pl.data.loaders import EVALUATION_BATCH_SIZE
+    from linreg_pl.data.table.fold_rows import numbered_rows
 
     generator, plan = torch.Generator().manual_seed(0), FoldPlan()
     x = torch.randn(rows, NUM_FEATURES, generator=generator)
     y = x @ torch.randn(NUM_FEATURES, 1, generator=generator) + torch.randn(rows, 1, generator=generator)
 
+    def parts() -> Iterator[tuple[torch.Tensor, ...]]:
+        return zip(x.split(EVALUATION_BATCH_SIZE), y.split(EVALUATION_BATCH_SIZE), strict=True)
+
     def path() -> object:
-        triangles = fold_triangles([(x, y, plan.of_rows(0, rows, rows))], plan.count)
+        triangles = fold_triangles(numbered_rows(parts(), plan, rows), plan.count)
         with threads_that_pay(NUM_FEATURES**3):
             return cross_validated(Folds(triangles), RANGE, Posing())
 
     jobs: dict[str, Callable[[], object]] = {
-        EXACT: lambda: optimum(triangle_of([(x, y)]), penalty_rows(NUM_FEATURES, 0.0)),
+        EXACT: lambda: optimum(triangle_of(parts()), penalty_rows(NUM_FEATURES, 0.0)),
         PATH: path,
     }
     jobs[EXACT]()
