@@ -232,6 +232,7 @@ SETTINGS = {
     "fit --trainer.max_epochs -1": "max_epochs is -1|--trainer.max_time|--stop.gap|--trainer.max_epochs 1 or more",
     "fit --trainer.max_steps 5 --trainer.max_epochs 0": "max_epochs is 0|--trainer.max_epochs",
     "fit --model.init_seed 99999999999999999999": "init_seed is 99999999999999999999|--model.init_seed",
+    "fit --model.l1 auto": "--model.l1|auto|linreg path --l1 auto",
     "fit --model.momentum 1": "momentum is 1.0|--model.momentum|below 1",
     "fit --model.schedule cosin": "--model.schedule|'cosine'|found cosin",
     "fit --model.tail_averaging 2": "tail_averaging is 2.0|--model.tail_averaging|from 0 to 1",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -157,3 +158,25 @@ def test_rows_that_cannot_be_folded(write: Callable[..., Path]) -> None:
     few.setup("path")
     with pytest.raises(InputError, match="3 rows for 5 folds"):
         few.folds(FoldPlan())
+
+
+def test_rows_without_a_group() -> None:
+    """Folds drop them where rows with a missing value are dropped, and are those of the other rows."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 2)), columns=["x", "y"]).assign(who=[f"g{k % 6}" for k in range(60)])
+    frame.loc[[3, 17], "who"] = None
+
+    def triangles(table: pd.DataFrame, missing: Any) -> tuple[list[torch.Tensor], list[str]]:
+        data = TableDataModule(table, "y", exclude=["who"], missing=missing)
+        data.setup("path")
+        origin = torch.zeros(2, dtype=torch.float64)
+        folds = data.folds(FoldPlan(by="who")).triangles
+        return [triangle.centered_at(origin).R for triangle in folds], data.remarks
+
+    with pytest.raises(InputError, match="row 4: the value is missing, so the row has no group") as refused:
+        triangles(frame, None)
+    assert refused.value.flags == {"missing": "drop"}
+    kept, remarks = triangles(frame, "drop")
+    for one, other in zip(kept, triangles(frame.dropna(), "drop")[0], strict=True):
+        torch.testing.assert_close(one.T @ one, other.T @ other)
+    assert remarks == ["dropped rows without a value in 'who': 2"]

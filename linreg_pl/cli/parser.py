@@ -37,7 +37,7 @@ ANSWERS = (
         r"mport path|instantiatable|a valid subclass|class_path '\S+':\s+[mN]o",
         "{key}: expected a class that fits, found {found}{class}",
     ),
-    (r"Expected an? ", "{key}: expected {kinds}, found {found}{origin}"),
+    (r"Expected an? ", "{key}: expected {kinds}, found {found}{origin}{hint}"),
 )
 """Patterns of jsonargparse's messages, and our wording of each; the first pattern that matches counts."""
 
@@ -146,6 +146,7 @@ def details(message: str, matched: dict[str, str], parser: Parser) -> dict[str, 
         "found": value or "nothing",
         "kinds": " or ".join(accepted_kinds(message)),
         "origin": f" in {variable}" if os.environ.get(variable) == value else "",
+        "hint": "; linreg path --l1 auto chooses one" if (key, value) == ("model.l1", "auto") else "",
         "nearest": other_owner(setting) or suggestion(setting, known_names(parser), command),
         "class": suggestion(value, {data.__name__: data.__name__ for data in data_classes()}, command),
     }

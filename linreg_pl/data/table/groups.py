@@ -18,7 +18,8 @@ from linreg_pl.errors import InputError, shortened
 def grouped_rows(fitted: FittedTable, column: str, flag: str = "--cluster") -> Iterator[tuple[Tensor, ...]]:
     """Yields x (n, D), y (n, K), the weights (n, 1) if there are any, and the groups' numbers (n,), int64.
 
-    Takes two passes, one over the column alone, whose numbers are held in memory, 4 bytes a row.
+    Where rows with a missing value are dropped, folds drop those without a group, too. Takes two passes, one over the
+    column alone, whose numbers are held in memory, 4 bytes a row.
 
     Args:
         fitted: The table.
@@ -26,7 +27,7 @@ def grouped_rows(fitted: FittedTable, column: str, flag: str = "--cluster") -> I
         flag: The flag that names it.
 
     Raises:
-        InputError: there is no such column, or it lacks a value in a row to fit.
+        InputError: there is no such column, or it lacks a value in a row to fit that is not dropped.
     """
     source, design = fitted.design.source, fitted.design
     require_columns(source.name, source.columns, [column], flag)
@@ -34,16 +35,24 @@ def grouped_rows(fitted: FittedTable, column: str, flag: str = "--cluster") -> I
     table = fitted.open(source, others, flag)
     groups = group_numbers(table, column)
     encoded = fitted.encoded(table, "fit")
+    drops, num_dropped = flag != "--cluster" and design.missing == "drop", 0
     for rows, values in encoded.complete("fit"):
         numbers = groups[rows]
-        if (numbers < 0).any():
-            name, row = table.place(int(rows[int((numbers < 0).argmax())]))
-            raise InputError(
-                f"{name}: column {shortened(column)}, row {row}: the value is missing, so the row has no"
-                f" {'cluster' if flag == '--cluster' else 'group'}; give it one, or leave such rows out"
-            )
+        is_known = numbers >= 0
+        if not is_known.all():
+            if not drops:
+                name, row = table.place(int(rows[int(is_known.argmin())]))
+                raise InputError(
+                    f"{name}: column {shortened(column)}, row {row}: the value is missing, so the row has no"
+                    f" {'cluster' if flag == '--cluster' else 'group'}; give it one, or leave such rows out",
+                    {} if flag == "--cluster" or design.missing is not None else {"missing": "drop"},
+                )
+            num_dropped += int((~is_known).sum())
+            numbers, values = numbers[is_known], values[is_known]
         ends = np.cumsum(encoded.widths)[:-1]
         yield (*map(torch.from_numpy, np.split(values, ends, axis=1)), torch.from_numpy(numbers.astype(np.int64)))
+    if num_dropped:
+        fitted.dropped["fit"] = f"dropped rows without a value in {shortened(column)}: {num_dropped}"
 
 
 def group_numbers(table: Table, column: str) -> np.ndarray:
