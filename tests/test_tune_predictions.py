@@ -5,6 +5,7 @@ import math
 import re
 import shlex
 import shutil
+import signal
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,12 @@ import torch
 
 import linreg_pl
 from linreg_pl.cli.study_tables import ended_line, predicted_lines, result_lines
+from linreg_pl.cli.trials import run_trial
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.data.table import TableDataModule
 from linreg_pl.errors import InputError
+from linreg_pl.runs.folder import study_of
+from linreg_pl.signals import Interrupted
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tuning.prediction import Prediction
 from linreg_pl.tuning.ranges import TuneSettings
@@ -152,6 +156,12 @@ def test_study_of_changed_rows(tmp_path: Path) -> None:
     assert re.search(r"^tune_0 +interrupted .* \S+ tune --resume tune_0$", listed, re.MULTILINE)
 
     table.write_text(text)
+    (tmp_path / "elsewhere").mkdir()
+    refused = linreg("tune", "--resume", "../tune_0", cwd=tmp_path / "elsewhere")
+    assert (refused.code, refused.stdout) == (2, "")
+    message = "../tune_0: small.csv, a file of this study, is not there: resume it where it was begun"
+    assert refused.stderr == f"linreg: {message}\n"
+
     (tmp_path / "tune_1").mkdir()
     (tmp_path / "tune_1/study.json").write_text("{")
     resumed = linreg("tune", "--resume", "auto", "--json", "--tune.workers", "1", cwd=tmp_path)
@@ -246,3 +256,30 @@ def test_growth_of_the_training_error_is_foretold(rate: float) -> None:
     prediction = np.asarray(model.predict(pd.DataFrame(x, columns=[*"abcdefghij"]))).reshape(-1, 1)
     grows = float(np.square(prediction - y).mean()) > float(np.square(y).mean())
     assert foretold == grows == (rate > 0.1)
+
+
+def interrupted_once_begun() -> None:
+    """Lets a signal arrive between the study's files and its first trial."""
+    write = Study.write
+
+    def interrupted(self: Study, settings: str) -> None:
+        write(self, settings)
+        raise Interrupted(signal.SIGTERM)
+
+    patch(Study, "write", interrupted)
+
+
+def test_signal_before_the_first_trial(tmp_path: Path) -> None:
+    """The study can be resumed. A run that is made by hand in its folder is no trial; a full disk names no flag."""
+    stopped = linreg("tune", *DATA, "--tune.momentum", "[0]", cwd=tmp_path, before=interrupted_once_begun)
+    assert stopped.code == 128 + signal.SIGTERM
+    assert re.fullmatch(r"interrupted; to go on: \S+ tune --resume tune_0\n", stopped.stderr)
+    study = Study.read(tmp_path / "tune_0")
+    assert study_of(study.run(0)) == study.folder
+    assert study_of(study.run(1)) is None
+
+    def full(args: list[str], run: Path) -> None:
+        raise InputError(f"{run}: no space: make room, or give --trainer.default_root_dir another place")
+
+    with pytest.raises(InputError, match=r"version_0: no space: make room, then go on .* tune --resume \S+tune_0$"):
+        run_trial(study, 0, full)

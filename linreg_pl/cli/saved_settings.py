@@ -6,6 +6,7 @@ checkpoint's, and no flag changes it.
 """
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,17 @@ def with_study(flags: list[str], study: Study) -> list[str]:
     """Returns the flags with the settings of the study that they resume.
 
     Raises:
-        InputError: they change its settings.
+        InputError: they change its settings, or its files are not there, as seen from this folder.
     """
     possible = ("--resume", "--json", "--tune.workers", "--trainer.default_root_dir")
     if others := [flag for flag in flags if flag.startswith("-") and flag.split("=")[0] not in possible]:
         raise InputError(f"{others[0]}: a study goes on with its own settings; leave it out, or start another")
+    data = yaml.safe_load(study.settings.read_text())["data"]["init_args"]
+    for path in map(data.get, ("path", "val_path", "test_path")):
+        if isinstance(path, str) and not re.search(r"://|[*?[]", path) and not Path(path).exists():
+            raise InputError(
+                f"{study.folder}: {path}, a file of this study, is not there: resume it where it was begun"
+            )
     workers = ["--tune.workers", str(study.workers)]
     return ["--config", str(study.settings), *workers, *flags, "--resume", str(study.folder)]
 

@@ -90,8 +90,13 @@ def run_trial(study: Study, number: int, train: Train) -> None:
     else:
         remove_unbegun(run)
     silent = io.StringIO()
-    with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), contextlib.suppress(Diverged):
-        train([*flags, "--trainer.enable_progress_bar", "false"], run)
+    try:
+        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), contextlib.suppress(Diverged):
+            train([*flags, "--trainer.enable_progress_bar", "false"], run)
+    except InputError as error:
+        other_place = "or give --trainer.default_root_dir another place"  # a study's trials are where they are
+        remedy = f"then go on with the study by {study.resume_command(as_typed('linreg'))}"
+        raise InputError(str(error).replace(other_place, remedy), error.flags) from error
 
 
 def run_side_by_side(

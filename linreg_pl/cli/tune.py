@@ -27,6 +27,7 @@ from linreg_pl.core.parallel import on_one_thread
 from linreg_pl.core.statistics import statistics
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.errors import InputError
+from linreg_pl.runs.folder import STUDY
 from linreg_pl.runs.lock import lock
 from linreg_pl.signals import Interrupted
 from linreg_pl.training.data_warnings import data_warnings
@@ -43,10 +44,13 @@ def tune(job: Job, train: Train) -> None:
         InputError: the settings can't be used.
         Interrupted: a signal ended the study; it can be resumed.
     """
-    study = Study.read(Path(job.resume)) if job.resume else begun(job)
+    study, settings = (Study.read(Path(job.resume)), None) if job.resume else begun(job)
     is_json: bool = job.settings.json
-    with lock(study.folder):
-        try:
+    try:
+        with writing(study.folder, "--trainer.default_root_dir"):
+            if settings is not None:
+                study.write(settings)
+        with lock(study.folder):
             run_trials(
                 study,
                 train,
@@ -54,11 +58,12 @@ def tune(job: Job, train: Train) -> None:
                 show_bar=job.bar is not None,
                 stream=sys.stderr if is_json else sys.stdout,
             )
-        except Interrupted:
+            with writing(study.folder, "--trainer.default_root_dir"):
+                study.write_results()
+    except Interrupted:
+        if (study.folder / STUDY).is_file():
             print(f"interrupted; to go on: {study.resume_command(as_typed('linreg'))}", file=sys.stderr)
-            raise
-        with writing(study.folder, "--trainer.default_root_dir"):
-            study.write_results()
+        raise
     if is_json:
         best = study.best()
         command = None if best is None else study.command(best, as_typed("linreg"))
@@ -67,8 +72,8 @@ def tune(job: Job, train: Train) -> None:
         print(*result_lines(study), sep="\n")
 
 
-def begun(job: Job) -> Study:
-    """Predicts all combinations, prints the predictions, and writes the study's files.
+def begun(job: Job) -> tuple[Study, str]:
+    """Predicts all combinations, prints the predictions, and returns the new study and its trials' settings, as YAML.
 
     Raises:
         InputError: the settings can't be used, or all combinations would diverge.
@@ -94,9 +99,7 @@ def begun(job: Job) -> Study:
         config.pop(name)
     config.model.l2 = job.model.l2 if "l2" not in settings.values else config.model.l2  # chosen once, if it is auto
     with writing(root, "--trainer.default_root_dir"):
-        study = replace(study, folder=new_folder(root))
-        study.write(job.parser.dump(config, skip_unset=False))
-    return study
+        return replace(study, folder=new_folder(root)), job.parser.dump(config, skip_unset=False)
 
 
 def require_possible(job: Job, settings: TuneSettings) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +72,19 @@ def run_of(checkpoint: Path) -> Path | None:
 
 
 def study_of(run: Path) -> Path | None:
-    """Returns the folder of the study that a run is a trial of; None for other runs."""
-    study = run.resolve().parent.parent
+    """Returns the folder of the study that a run is a trial of; None for other runs, made in its folder or not."""
+    study, number = run.resolve().parent.parent, run.name.removeprefix("version_")
+    try:
+        num_trials = len(json.loads((study / STUDY).read_text())["trials"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError):  # damaged: any run may be a trial
+        num_trials = sys.maxsize
+    if run.resolve().parent.name != RUNS or not number.isdecimal() or int(number) >= num_trials:
+        return None
     with contextlib.suppress(ValueError):  # a study outside the working directory keeps its full name
         study = study.relative_to(Path.cwd())
-    return study if (study / STUDY).is_file() else None
+    return study
 
 
 def require_folder(run: Path) -> None:
