@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -227,3 +228,27 @@ def test_curvature_noise_has_no_units() -> None:
     for size in (1e-12, 3e10):
         assert noise([(size * x, x[:, :1], weights)], 10, Scaling(zero, zero + size)) == pytest.approx(plain, rel=1e-5)
         assert noise([(x, x[:, :1], size * weights)], 10, Scaling(zero, zero + 1)) == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.parametrize("l2", [1.0, 1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_curvature_noise_of_dependent_columns(l2: float, offset: float) -> None:
+    """Preconditioning enlarges a direction without data, in which both triangles hold rounding; no order matters."""
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(300, 5, generator=generator, dtype=torch.float64) * torch.logspace(0, 2, 5).double() + offset
+    x[:, 3] = x[:, 1] + x[:, 2]
+    rows = torch.cat([torch.ones(300, 1).double(), x], dim=1)
+    sizes, directions = torch.linalg.eigh(rows.T @ rows / 300 + l2 * torch.eye(6).double())
+    coordinates = directions / sizes.sqrt()
+
+    q = (rows @ coordinates).numpy()
+    left, lengths, _ = np.linalg.svd(q, full_matrices=False)
+    left = left[:, lengths > 1e-9 * lengths[0]]
+    expected = 2 * np.linalg.eigvalsh(left.T @ (left * (q**2).sum(axis=1, keepdims=True)))[-1] / 20
+
+    for _ in range(8):
+        columns, order = torch.randperm(5, generator=generator), torch.randperm(300, generator=generator)
+        chunk = (x[order][:, columns], x[order, :1])
+        rotated = torch.cat([coordinates[:1], coordinates[1:][columns]])
+        measured, _ = curvature_noise([chunk], triangle_of([chunk]), 20, rotated)
+        assert measured == pytest.approx(expected, rel=1e-6)

@@ -112,7 +112,8 @@ def curvature_noise(
     weighted = triangle_of(_with_squared_weights(rows, coordinates), world=world)
     squared = weighted.R[:, features] @ coordinates
     _, sizes, Vt = torch.linalg.svd(data.R[:, features] @ coordinates, full_matrices=False)
-    known = sizes > data.R.shape[1] * torch.finfo(torch.float64).eps * sizes[0]
+    rounding = torch.linalg.vector_norm(data.errors[features] @ coordinates.abs())
+    known = sizes > rounding  # the other directions hold no data, and both triangles hold rounding there
     whitened = squared @ (Vt[known].T / sizes[known])
     steepest = float(torch.linalg.matrix_norm(whitened, 2).square()) if known.any() else 0.0
     return 2 * steepest / mean_weight / data.num_targets / batch_size, weighted
