@@ -48,6 +48,7 @@ OF_BIAS: list[dict[str, Any]] = [
 
 FLAGS = argparse.ArgumentParser(prog="python -m benchmarks.forecasts")
 FLAGS.add_argument("--runs", type=at_least(6), default=200, help="random settings, and as many near the bound")
+FLAGS.add_argument("--first", type=at_least(0), default=0, help="number of the first setting, to draw others")
 FLAGS.add_argument("--orders", type=at_least(2), default=100, help="orders of the rows, to measure the bias")
 FLAGS.add_argument("--output", type=Path, help="file to write the page to, too")
 
@@ -160,11 +161,11 @@ Runs = dict[str, tuple[list[Ended], list[Ended]]]
 """By table: those anywhere, and those near the bound."""
 
 
-def measured(num_runs: int) -> Runs:
+def measured(num_runs: int, first: int) -> Runs:
     """Runs so many settings anywhere, and as many near the bound, in turn on each table."""
     runs, all_tables = Runs(), tables()
     for number, (name, table) in enumerate(all_tables.items()):
-        seeds = range(number, num_runs, len(all_tables))
+        seeds = [seed for seed in range(first, first + num_runs) if seed % len(all_tables) == number]
         anywhere, near = ([drawn(table, seed, shares) for seed in seeds] for shares in (ANYWHERE, NEAR))
         runs[name] = anywhere, near
         report_progress(line(f"{name}, {len(table.rows)} rows", anywhere, near))
@@ -214,7 +215,7 @@ def page(flags: argparse.Namespace) -> Page:
     """Counts the runs that end as predicted, and measures the bias."""
     torch.set_num_threads(1)
     logging.getLogger("linreg_pl").setLevel(logging.ERROR)  # of runs that end before they converge
-    runs = measured(flags.runs)
+    runs = measured(flags.runs, flags.first)
     anywhere, near = ([run for both in runs.values() for run in both[place]] for place in (0, 1))
     lines = [
         f"{'':40}{'within the band':>20}{'foretold':>20}{'near the bound':>20}",
@@ -227,7 +228,9 @@ def page(flags: argparse.Namespace) -> Page:
         *biases(flags.orders),
     ]
     title = f"Predicted losses: {flags.runs} random settings on six tables, and as many near the stability bound"
-    return Page(title, ("torch", "lightning", "numpy", "scikit-learn"), {"threads": "1"}, lines)
+    return Page(
+        title, ("torch", "lightning", "numpy", "scikit-learn"), {"threads": "1", "first": f"{flags.first}"}, lines
+    )
 
 
 if __name__ == "__main__":
