@@ -1,7 +1,8 @@
 """Starts the command: `linreg …`, or `python -m linreg_pl …`.
 
 The imports take seconds. A Ctrl-C meanwhile has nothing to save, and ends the process without a message. The garbage
-collector is off during the imports: it would take a quarter of their time, and free nothing.
+collector is off during the imports: it would take a quarter of their time, and free nothing. torch's own warnings are
+off, as they have many lines where the connection to another process is lost.
 """
 
 import gc
@@ -21,6 +22,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     gc.disable()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from linreg_pl.cli.main import main as linreg
 
     return linreg()

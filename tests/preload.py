@@ -5,11 +5,13 @@ starts no thread: a fork would lack it.
 """
 
 import gc
+import os
 from contextlib import redirect_stdout, suppress
 from importlib import import_module
 from io import StringIO
 
 gc.disable()  # as in `linreg_pl.__main__`; `main` enables it
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # likewise
 for name in (
     *("linreg_pl.cli.main", "linreg_pl.data.table", "linreg_pl.plots.plot"),
     *("pytest", "attrs", "pandas", "pyarrow.csv", "pyarrow.dataset", "pyarrow.parquet"),

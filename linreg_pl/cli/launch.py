@@ -18,7 +18,7 @@ from linreg_pl.cli.job import Start
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.lifeline import JOINING, Lifeline, end_with_children, end_with_parent
-from linreg_pl.data.processes import Processes
+from linreg_pl.data.processes import Processes, first_line
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import leave_at_signals
 from linreg_pl.training.quiet import quiet
@@ -92,7 +92,8 @@ def require_agreement(world: World, settings: Namespace, start: Start) -> None:
     Raises:
         InputError: one has others.
     """
-    world.require_same("settings", [f"--{name} {value}" for name, value in settings.items()])
+    entries = [f"--{name} {value}" for name, value in settings.items() if name != "config"]  # its contents are compared
+    world.require_same("settings", entries)
     world.require_same("checkpoints", [f"{start.path} of step {start.steps}"])
 
 
@@ -175,14 +176,16 @@ def connected(devices: int, num_nodes: int) -> Lifeline:
             return Lifeline(Processes(), strategy.cluster_environment.main_address, children)
 
         lifeline: Lifeline = strategy.launcher.launch(join)
+    except InputError:
+        raise
     except (ValueError, MisconfigurationException) as error:
         raise InputError(
             f"Lightning refuses --trainer.devices {devices} ({error}); change it, or leave it out"
         ) from error
     except (RuntimeError, TimeoutError) as error:
         raise InputError(
-            f"the processes have not all connected within {JOINING.total_seconds():.0f} s ({error}); start all of them"
-            " at the same time"
+            f"the processes have not all connected within {JOINING.total_seconds():.0f} s ({first_line(error)}); start"
+            " all of them at the same time"
         ) from error
     return lifeline
 

@@ -152,7 +152,12 @@ def blocking(function: Callable[..., Result], *args: Any) -> Result:
 def connection_lost(error: RuntimeError) -> InputError:
     """Returns the error to raise after one of torch.distributed."""
     time.sleep(5)  # if a process has ended, the lifeline says so and ends this one
-    return InputError(f"the connection to another process was lost ({error}); start the command again")
+    return InputError(f"the connection to another process was lost ({first_line(error)}); start the command again")
+
+
+def first_line(error: Exception) -> str:
+    """Returns the words of an error of torch without the stack of C++ functions that follows them."""
+    return str(error).partition("\n")[0]
 
 
 def _send(value: Any, rank: int, group: dist.ProcessGroup | None) -> None:
