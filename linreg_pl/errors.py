@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import yaml
-
 
 class InputError(ValueError):
     """Raised for input that can't be used.
@@ -61,6 +59,8 @@ def without_flags(message: str) -> str:
         if value is None or match["trainer"]:  # "devices 2 is not possible here"
             return match[0].replace(f"--{match['trainer']}.", "") if match["trainer"] else name
         if value[0] == "'":
+            import yaml  # not at the top: it takes as long as all that linreg --help imports
+
             [text] = shlex.split(value)
             return f"{name}={yaml.safe_load(text) if text[:1] == '[' else repr(text)}"
         return f"{name}={value.title() if value in ('true', 'false') else value if value[0].isdigit() else repr(value)}"

@@ -104,7 +104,7 @@ def read_settings(run: Path) -> dict[str, Any]:
         InputError: it is damaged.
     """
     try:
-        settings = yaml.safe_load((run / CONFIG).read_text())
+        settings = yaml.load((run / CONFIG).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{run / CONFIG}: the run's settings are damaged") from error
     if not isinstance(settings, dict):
