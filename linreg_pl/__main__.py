@@ -1,7 +1,7 @@
 """Starts the command: `linreg …`, or `python -m linreg_pl …`.
 
 The imports take seconds. A Ctrl-C meanwhile has nothing to save, and ends the process without a message. The garbage
-collector is off during the imports: it would take a quarter of their time, and free nothing. torch's own warnings are
+collector is off during the imports: it would take a quarter of their time, and free nothing. torch's own messages are
 off, as they have many lines where the connection to another process is lost.
 """
 
@@ -22,7 +22,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     gc.disable()
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from linreg_pl.cli.main import main as linreg
 
     return linreg()

@@ -11,7 +11,7 @@ from importlib import import_module
 from io import StringIO
 
 gc.disable()  # as in `linreg_pl.__main__`; `main` enables it
-os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # likewise
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # likewise
 for name in (
     *("linreg_pl.cli.main", "linreg_pl.data.table", "linreg_pl.plots.plot"),
     *("pytest", "attrs", "pandas", "pyarrow.csv", "pyarrow.dataset", "pyarrow.parquet"),

@@ -3,6 +3,7 @@
 Each is a callable for `tests.commands.start(…, before=…)`, which calls it in the process itself.
 """
 
+import faulthandler
 import os
 import resource
 import signal
@@ -245,7 +246,10 @@ class SlowReading:
 
 @dataclass
 class Impatient:
-    """Makes this process give up others that do not answer or join for some seconds; `then` is called too."""
+    """Makes this process give up others that do not answer or join for some seconds; `then` is called too.
+
+    At SIGUSR1 it prints what all of its threads do.
+    """
 
     seconds: int
     then: Callable[[], None] | None = None
@@ -254,6 +258,7 @@ class Impatient:
         from linreg_pl.cli import launch
         from linreg_pl.data import lifeline
 
+        faulthandler.register(signal.SIGUSR1)
         patch(lifeline, "SILENCE", self.seconds)
         patch(launch, "JOINING", timedelta(seconds=self.seconds))
         if self.then is not None:

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -165,6 +166,31 @@ def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
     assert (first.code, first.stderr.count("\n"), second.code) == (130, 1, 2)
     assert f"linreg fit --resume {RUN}" in first.stderr
     assert run_state(tmp_path / RUN) == "interrupted"
+
+
+@dataclass
+class SignalAtTheEnd:
+    """Sends this process SIGTERM when it hears that the run is over."""
+
+    def __call__(self) -> None:
+        from linreg_pl.data.processes import Processes
+
+        real = Processes.summed
+
+        def summed(world: Any, values: torch.Tensor) -> torch.Tensor:
+            total = real(world, values)
+            if total[-4] > 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return total
+
+        patch(Processes, "summed", summed)
+
+
+def test_signal_at_the_end(tmp_path: Path) -> None:
+    """It must not end a process that the first one still counts on."""
+    late = {1: SignalAtTheEnd()}
+    results = fit(2, *TABLE_JOB, cwd=tmp_path, before=late.get)
+    assert [result.code for result in results] == [0, 0]
 
 
 def test_divergence_on_the_rows_of_one_process(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def follow(job: Job, settings: Namespace, steps: int) -> None:
     copy = settings.clone()
     copy.callbacks, copy.max_time, copy.profiler = None, None, None
     exact = ExactAnswer(StopRule()) if job.settings.exact else None
+    passed = PassedSignals(shared)
     trainer = build_trainer(
         copy,
         job.parser,
@@ -54,7 +55,7 @@ def follow(job: Job, settings: Namespace, steps: int) -> None:
             *([exact] if exact else []),
             EpochLines(job.settings.display_every_n_epochs),
             Curves(exact),
-            PassedSignals(shared),
+            passed,
         ],
         logger=False,
         enable_checkpointing=False,
@@ -66,6 +67,7 @@ def follow(job: Job, settings: Namespace, steps: int) -> None:
     job.data.group_steps(Executions())
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), shared.followed():
         trainer.fit(job.model, datamodule=job.data, ckpt_path=job.start.path, weights_only=True)
+        passed.take_over()  # Lightning has given them back, and the first process may still be busy with the end
     leave_at_signals()
 
 
@@ -77,6 +79,10 @@ class PassedSignals(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes over the signals from Lightning."""
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Lets signals end the run after the step under way, not this process."""
         for number in SIGNALS:
             signal.signal(number, self._receive)
 

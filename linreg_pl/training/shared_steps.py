@@ -119,7 +119,7 @@ class SharedSteps:
                 self._exchanged(torch.zeros(self._size, dtype=torch.float64))
         except RunIsOver:
             return
-        except BaseException:
+        except Exception:  # at a signal, the end of this process tells the others
             self._end()
             raise
 
