@@ -269,7 +269,7 @@ def interrupted_once_begun() -> None:
     patch(Study, "write", interrupted)
 
 
-def test_signal_before_the_first_trial(tmp_path: Path) -> None:
+def test_signal_before_the_first_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The study can be resumed. A run that is made by hand in its folder is no trial; a full disk names no flag."""
     stopped = linreg("tune", *DATA, "--tune.momentum", "[0]", cwd=tmp_path, before=interrupted_once_begun)
     assert stopped.code == 128 + signal.SIGTERM
@@ -277,6 +277,10 @@ def test_signal_before_the_first_trial(tmp_path: Path) -> None:
     study = Study.read(tmp_path / "tune_0")
     assert study_of(study.run(0)) == study.folder
     assert study_of(study.run(1)) is None
+    study.run(0).mkdir(parents=True)
+    with monkeypatch.context() as inside:
+        inside.chdir(study.run(0))
+        assert study_of(Path()) == study.folder
 
     def full(args: list[str], run: Path) -> None:
         raise InputError(f"{run}: no space: make room, or give --trainer.default_root_dir another place")

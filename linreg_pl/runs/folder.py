@@ -73,14 +73,15 @@ def run_of(checkpoint: Path) -> Path | None:
 
 def study_of(run: Path) -> Path | None:
     """Returns the folder of the study that a run is a trial of; None for other runs, made in its folder or not."""
-    study, number = run.resolve().parent.parent, run.name.removeprefix("version_")
+    run = run.resolve()
+    study, number = run.parent.parent, run.name.removeprefix("version_")
     try:
         num_trials = len(json.loads((study / STUDY).read_text())["trials"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError):  # damaged: any run may be a trial
         num_trials = sys.maxsize
-    if run.resolve().parent.name != RUNS or not number.isdecimal() or int(number) >= num_trials:
+    if run.parent.name != RUNS or not number.isdecimal() or int(number) >= num_trials:
         return None
     with contextlib.suppress(ValueError):  # a study outside the working directory keeps its full name
         study = study.relative_to(Path.cwd())
