@@ -127,6 +127,27 @@ def test_path(settings: dict[str, Any], folds: FoldPlan, folder: Path) -> None:
     assert_same(several[0], one)
 
 
+def remarks_of_folds(path: Path, world: World) -> list[str]:
+    """Returns the remarks of one process of a world after it has read folds of groups."""
+    data = TableDataModule(str(path), "y", missing="drop")
+    data.world = world
+    data.set_aside(["g"])
+    data.setup("path")
+    data.folds(FoldPlan(by="g"))
+    return data.remarks
+
+
+def test_groups_in_order(tmp_path: Path) -> None:
+    """Each process has fewer groups than there are folds, and a row without one; both count for all rows together."""
+    groups = [None if row in (5, 95) else f"g{row // 17}" for row in range(100)]
+    numbers = np.arange(100.0)
+    table = pa.table({"x": numbers % 7, "g": groups, "y": numbers % 5})
+    pyarrow.parquet.write_table(table, tmp_path / "g.parquet", row_group_size=25)
+    alone = remarks_of_folds(tmp_path / "g.parquet", ALONE)
+    assert alone == ["dropped rows without a value in 'g': 2"]
+    assert in_world(2, partial(remarks_of_folds, tmp_path / "g.parquet")) == [alone, alone]
+
+
 def num_rows_read(folder: Path, world: World) -> int:
     """Returns how many rows of a Parquet file one process of a world reads to solve."""
     count, real = 0, ParquetTable.batches

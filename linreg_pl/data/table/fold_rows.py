@@ -40,6 +40,7 @@ def grouped_in_folds(fitted: FittedTable, plan: FoldPlan, num_rows: int) -> Iter
         if len(known) < plan.count:
             known.update(groups[rows[2][:, 0] > 0 if rows[2:] else slice(None)].tolist())
         yield (*rows, folds[groups])
+    known = known.union(*fitted.world.gathered(known))
     if len(known) < plan.count:
         values = "1 value" if len(known) == 1 else f"{len(known)} values"
         fewer = f", or --folds.count {len(known)}" if len(known) > 1 else ""

@@ -51,6 +51,7 @@ def grouped_rows(fitted: FittedTable, column: str, flag: str = "--cluster") -> I
             numbers, values = numbers[is_known], values[is_known]
         ends = np.cumsum(encoded.widths)[:-1]
         yield (*map(torch.from_numpy, np.split(values, ends, axis=1)), torch.from_numpy(numbers.astype(np.int64)))
+    num_dropped = sum(fitted.world.gathered(num_dropped)) if drops else 0
     if num_dropped:
         fitted.dropped["fit"] = f"dropped rows without a value in {shortened(column)}: {num_dropped}"
 
