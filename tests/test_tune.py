@@ -297,3 +297,11 @@ def test_resumed_study_keeps_its_settings(study: tuple[Path, Result], tmp_path: 
     result = linreg("tune", "--resume", "tune_0", "--tune.trials=9", cwd=tmp_path)
     assert (result.code, result.stdout) == (2, "")
     assert "--tune.trials=9: a study goes on with its own settings; leave it out, or start another" in result.stderr
+
+
+@pytest.mark.parametrize("settings", ["model: [\n", "model: {l2: 0}\n", "data: 3\n", "", "data: {class_path: \xe9}\n"])
+def test_damaged_settings_are_refused(study: tuple[Path, Result], settings: str, tmp_path: Path) -> None:
+    shutil.copytree(study[0] / "tune_0", tmp_path / "tune_0")
+    (tmp_path / "tune_0" / "settings.yaml").write_bytes(settings.encode("latin-1"))
+    result = linreg("tune", "--resume", "tune_0", cwd=tmp_path)
+    assert (result.code, result.stderr) == (2, "linreg: tune_0/settings.yaml: the settings are damaged\n")

@@ -66,7 +66,7 @@ def with_study(flags: list[str], study: Study) -> list[str]:
     possible = ("--resume", "--json", "--tune.workers", "--trainer.default_root_dir")
     if others := [flag for flag in flags if flag.startswith("-") and flag.split("=")[0] not in possible]:
         raise InputError(f"{others[0]}: a study goes on with its own settings; leave it out, or start another")
-    data = yaml.safe_load(study.settings.read_text())["data"]["init_args"]
+    data = read_data_settings(study.folder, study.settings.name)["init_args"]
     for path in map(data.get, ("path", "val_path", "test_path")):
         if isinstance(path, str) and not re.search(r"://|[*?[]", path) and not Path(path).exists():
             raise InputError(
@@ -95,7 +95,7 @@ def with_shared_settings(flags: list[str], command: str) -> list[str]:
 def of_training(path: Path) -> dict[str, Any]:
     """Returns the settings in a config file for `fit` or `tune`; none for other files, and for damaged ones."""
     try:
-        settings = yaml.safe_load(path.read_text())
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return settings if isinstance(settings, dict) and "checkpoint_every_n_epochs" in settings else {}

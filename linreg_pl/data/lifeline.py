@@ -62,7 +62,8 @@ class Lifeline:
         """Says farewell; processes other than rank 0 then wait until that has ended, so that its exit code counts."""
         self.mute()
         for connection in self._peers:
-            connection.sendall(FAREWELL)
+            with suppress(OSError):  # that process has ended before
+                connection.sendall(FAREWELL)
         if self._rank:
             self._first_has_ended.wait()
 

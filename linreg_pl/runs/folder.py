@@ -98,32 +98,32 @@ def require_folder(run: Path) -> None:
         raise InputError(f"{run}: there is no such folder; linreg runs lists the runs")
 
 
-def read_settings(run: Path) -> dict[str, Any]:
-    """Reads a run's config.
+def read_settings(run: Path, name: str = CONFIG) -> dict[str, Any]:
+    """Reads a run's config, or a file of settings of another name in a folder.
 
     Raises:
         InputError: it is damaged.
     """
     try:
-        settings = yaml.load((run / CONFIG).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        settings = yaml.load((run / name).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{run / CONFIG}: the run's settings are damaged") from error
+        raise InputError(f"{run / name}: the settings are damaged") from error
     if not isinstance(settings, dict):
-        raise InputError(f"{run / CONFIG}: the run's settings are damaged")
+        raise InputError(f"{run / name}: the settings are damaged")
     return settings
 
 
-def read_data_settings(run: Path) -> dict[str, Any]:
-    """Reads the data's part of a run's config: `class_path` and `init_args`.
+def read_data_settings(run: Path, name: str = CONFIG) -> dict[str, Any]:
+    """Reads the data's part of the same settings: `class_path` and `init_args`.
 
     Raises:
         InputError: the config is damaged.
     """
     try:
-        settings = read_settings(run)["data"]
+        settings = read_settings(run, name)["data"]
         return {"class_path": settings["class_path"], "init_args": settings["init_args"]}
     except (KeyError, TypeError) as error:
-        raise InputError(f"{run / CONFIG}: the run's settings are damaged") from error
+        raise InputError(f"{run / name}: the settings are damaged") from error
 
 
 def read_report(run: Path) -> dict[str, Any] | None:
