@@ -205,6 +205,16 @@ def test_divergence(share: float, momentum: float) -> None:
     assert (predicted.mean == np.inf) == (share > 1)
 
 
+@pytest.mark.parametrize("rate", [10.0, 1e200])
+def test_divergence_of_fixed_batches(rate: float) -> None:
+    """It is told without a warning, also where one direction stays at 0 and another leaves the numbers."""
+    batches = FixedBatches(np.diag([1.0, 0.0])[None], np.zeros((1, 2, 1)), np.zeros((1, 2, 2)))
+    outcome = fixed_batches.outcome(batches, np.array([[1.0], [0.0]]), Descent(rate, 2000))
+    assert np.isposinf(outcome.mean).all()
+    assert np.isposinf(outcome.covariance).all()
+    assert expected_loss(outcome, Loss(np.eye(2), np.zeros((2, 1)))).mean == np.inf
+
+
 def test_bounds() -> None:
     """The quantiles of one squared normal number, and of a nearly normal loss."""
     chance = expected_loss(

@@ -136,8 +136,7 @@ def followed_together(
     covariances = state.total[:, :, :, last, :, :, last].reshape(-1, K * Q, K * Q) / count**2
     ends = end[numbers] + state.drift[..., last].swapaxes(1, 2) / count
     found = dict(zip(numbers.tolist(), map(Outcome, ends, covariances), strict=True))
-    diverged = Outcome(np.full((Q, K), np.inf), np.full((K * Q, K * Q), np.inf))
-    return [found.get(number, diverged) for number in range(len(descents))]
+    return [found.get(number, Outcome.diverged(Q, K)) for number in range(len(descents))]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ quantiles of a sample of it, drawn with a fixed seed.
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -48,6 +49,12 @@ class Outcome:
     def is_finite(self) -> bool:
         """Returns whether the run has not diverged."""
         return bool(np.isfinite(self.mean).all() and np.isfinite(self.covariance).all())
+
+    @classmethod
+    def diverged(cls, num_directions: int, num_targets: int) -> Self:
+        """Returns the outcome of a run that diverges: it is infinite."""
+        size = num_directions * num_targets
+        return cls(np.full((num_directions, num_targets), np.inf), np.full((size, size), np.inf))
 
     def turned(self, axes: np.ndarray) -> "Outcome":
         """Returns the outcome whose error is `axes @ z`."""

@@ -83,7 +83,7 @@ def outcome(batches: FixedBatches, start: np.ndarray, descent: Descent, most_epo
     covariance = np.kron(np.eye(K), state.noise[last, last] / divisor**2)
     mean = state.shift[last] / divisor
     is_finite = np.isfinite(mean).all() and np.abs(mean).max(initial=0.0) < 1e15 and np.isfinite(covariance).all()
-    return Outcome(mean, covariance) if is_finite else Outcome(mean * np.inf, covariance * np.inf)
+    return Outcome(mean, covariance) if is_finite else Outcome.diverged(Q, K)
 
 
 def step(batches: FixedBatches, number: int, descent: Descent, averages: bool) -> Affine:
