@@ -1,5 +1,6 @@
 """`linreg tune` before its trials: which combinations are predicted, called divergent, or refused."""
 
+import errno
 import json
 import math
 import re
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 import linreg_pl
+from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.study_tables import ended_line, predicted_lines, result_lines
 from linreg_pl.cli.trials import run_trial
 from linreg_pl.data.synthetic import SyntheticDataModule
@@ -283,7 +285,9 @@ def test_signal_before_the_first_trial(tmp_path: Path, monkeypatch: pytest.Monke
         assert study_of(Path()) == study.folder
 
     def full(args: list[str], run: Path) -> None:
-        raise InputError(f"{run}: no space: make room, or give --trainer.default_root_dir another place")
+        with writing(run, "--trainer.default_root_dir"):
+            raise OSError(errno.ENOSPC, "no space")
 
-    with pytest.raises(InputError, match=r"version_0: no space: make room, then go on .* tune --resume \S+tune_0$"):
+    expected = r"version_0: nothing .* \(no space\); make room, then go on .* tune --resume \S+tune_0$"
+    with pytest.raises(InputError, match=expected):
         run_trial(study, 0, full)

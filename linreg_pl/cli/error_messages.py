@@ -11,12 +11,26 @@ from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError, flag_text
 
 
+class WriteError(InputError):
+    """Raised where nothing can be written.
+
+    Args:
+        cause: Where, and why.
+        flag: The flag that chooses another place.
+    """
+
+    def __init__(self, cause: str, flag: str) -> None:
+        super().__init__(f"{cause}; make room, or give {flag} another place")
+        self.cause = cause
+
+
 @contextmanager
 def writing(place: Path, flag: str) -> Iterator[None]:
     """Raises a failure to write as an error of the place, and names the flag that chooses another.
 
     Raises:
-        InputError: something could not be written.
+        WriteError: something could not be written.
+        InputError: a file is in the way of a folder.
     """
     try:
         yield
@@ -26,8 +40,7 @@ def writing(place: Path, flag: str) -> Iterator[None]:
         where, reason = error.filename or place, error.strerror or str(error)
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise InputError(f"{where}: a file is in the way of a folder; give {flag} another place") from error
-        remedy = f"make room, or give {flag} another place"
-        raise InputError(f"{where}: nothing can be written there ({reason}); {remedy}") from error
+        raise WriteError(f"{where}: nothing can be written there ({reason})", flag) from error
 
 
 def message_for(error: BaseException, args: Sequence[str] = ()) -> str | None:

@@ -19,7 +19,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from linreg_pl.cli.error_messages import message_for
+from linreg_pl.cli.error_messages import WriteError, message_for
 from linreg_pl.cli.quiet_libraries import silence_libraries
 from linreg_pl.cli.study_tables import ended_line
 from linreg_pl.cli.typed import as_typed
@@ -93,10 +93,9 @@ def run_trial(study: Study, number: int, train: Train) -> None:
     try:
         with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), contextlib.suppress(Diverged):
             train([*flags, "--trainer.enable_progress_bar", "false"], run)
-    except InputError as error:
-        other_place = "or give --trainer.default_root_dir another place"  # a study's trials are where they are
-        remedy = f"then go on with the study by {study.resume_command(as_typed('linreg'))}"
-        raise InputError(str(error).replace(other_place, remedy), error.flags) from error
+    except WriteError as error:  # a study's trials are where they are
+        remedy = f"make room, then go on with the study by {study.resume_command(as_typed('linreg'))}"
+        raise InputError(f"{error.cause}; {remedy}") from error
 
 
 def run_side_by_side(
