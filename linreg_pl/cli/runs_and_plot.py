@@ -18,7 +18,7 @@ class FolderParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises the message."""
-        raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
+        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def run_folder_command(name: str, args: list[str]) -> None:
