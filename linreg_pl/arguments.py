@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from os import PathLike
 from typing import Any
 
@@ -13,7 +12,7 @@ from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.table.arrays import as_matrix, joined
 from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream
-from linreg_pl.errors import InputError, quoted, repeated
+from linreg_pl.errors import InputError, nearest, quoted, repeated
 from linreg_pl.training.module import LinearRegression
 
 
@@ -130,7 +129,6 @@ def trainer_arguments(trainer: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
-    """Returns a question for the known name that is most like another, nothing if none is like it."""
-    alike = {"alpha": "l2", "lambda_": "l2", "lr": "learning_rate", "sample_weight": "weights"}  # as others call them
-    near = [alike[name]] if alike.get(name) in known else get_close_matches(name.lower(), known, 1, cutoff=0.7)
-    return f"; did you mean {near[0]}?" if near else ""
+    """Returns a question for the known name that is probably meant, nothing if none is like it."""
+    meant = nearest(name, known)
+    return "" if meant is None else f"; did you mean {meant}?"

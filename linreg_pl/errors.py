@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import SequenceMatcher
 from typing import Any
 
 
@@ -71,6 +72,25 @@ def without_flags(message: str) -> str:
     flag = rf"(?:{prefix})(?P<name>(?:folds\.)?\w+){value}"
     message = re.sub(r"'(\[[\d.,e+ -]*\])'", r"\1", message)  # a list that a shell needs quoted
     return re.sub(flag, argument, re.sub(r"; see --data\.\w+$", "", message))
+
+
+OTHER_NAMES = {"alpha": "l2", "lambda_": "l2", "lr": "learning_rate", "sample_weight": "weights"}
+"""Names of settings in other libraries, with ours."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that is probably meant by a word; None where none is like it.
+
+    Where names have parts, as in `model.l2`, another library's name may stand for the last part.
+    """
+    part, dot, name = word.rpartition(".")
+    word = (part + dot + OTHER_NAMES.get(name, name)).lower()
+    likeness = {
+        each: 1.0 if each.lower().startswith(word) else SequenceMatcher(None, word, each.lower()).ratio()
+        for each in known
+    }
+    best = max(likeness, key=lambda each: likeness[each], default="")
+    return best if len(word) > 1 and likeness.get(best, 0) >= 0.6 else None
 
 
 def quoted(names: Sequence[str], most: int = 8) -> str:

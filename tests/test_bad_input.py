@@ -279,6 +279,12 @@ NAMES = {
     "fit --displayevery_n_epochs 3": "--displayevery_n_epochs;|did you mean --display_every_n_epochs?",
     "fit --resum auto": "--resum;|did you mean --resume?",
     "fit --quux 1": "--quux|linreg fit --help",
+    "fit --lr 0.1": "--lr;|did you mean --model.learning_rate?",
+    "fit --model.lr 0.1": "--model.lr;|did you mean --model.learning_rate?",
+    "fit --model.alpha 0.1": "--model.alpha;|did you mean --model.l2?",
+    "tune --tune.lr [0.1,1]": "--tune.lr;|did you mean --tune.learning_rate?",
+    "path --seed 3": "--seed;|did you mean --folds.seed?",
+    "PATH": "there is no command PATH,|did you mean path?",
     "fit --model.learn 1": "--model.learn;|did you mean --model.learning_rate?",  # no flag can be abbreviated
     "fit --trainer.max_e 1": "--trainer.max_e;|did you mean --trainer.max_epochs?",
     "fit --res auto": "--res|no setting",

@@ -1,11 +1,10 @@
 """Lists the commands of `linreg`, and answers calls that name none, at once: nothing slow is imported."""
 
-import difflib
 import shutil
 import textwrap
 from dataclasses import dataclass
 
-from linreg_pl.errors import InputError
+from linreg_pl.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,6 @@ def help_of_all_commands() -> str:
 
 
 def suggestion(word: str, known: dict[str, str], command: str) -> str:
-    """Returns a question for the known name that is most like `word`; where none is like it, a hint to the help."""
-    likeness = {name: name.startswith(word) or difflib.SequenceMatcher(None, word, name).ratio() for name in known}
-    best = max(known, key=lambda name: likeness[name])
-    if len(word) < 2 or likeness[best] < 0.6:  # hardly a typing mistake
-        return f"; see {command} --help"
-    return f"; did you mean {known[best]}?"
+    """Returns a question for the known name that is probably meant, as it is typed; else a hint to the help."""
+    meant = nearest(word, known)
+    return f"; see {command} --help" if meant is None else f"; did you mean {known[meant]}?"

@@ -188,7 +188,8 @@ def other_owner(setting: str) -> str:
 
 def known_names(parser: Parser) -> dict[str, str]:
     """Returns the flags that have an effect, whole and by their last word, each with how it is typed."""
-    flags = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    flags = [option[2:] for action in shown for option in action.option_strings if option[:2] == "--"]
     flags += [name for data in data_classes() for name in data_flags(data)]
     command = parser.command
     flags = [flag for flag in flags if command is None or COMMANDS[command].uses(flag)]
