@@ -69,17 +69,25 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def children(pid: int) -> list[int]:
+    """Returns the processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @dataclass
 class Typed:
     """Makes this process look like `linreg args…` that was typed; Lightning's launcher forks the others from it."""
 
     args: tuple[str, ...]
+    then: Callable[[], None] | None = None
 
     def __call__(self) -> None:
         from lightning.pytorch.strategies.launchers import subprocess_script
 
         sys.argv = [str(LINREG), *self.args]
         patch(subprocess_script, "subprocess", SimpleNamespace(Popen=Forked))
+        if self.then is not None:
+            self.then()
 
 
 class Forked(subprocess.Popen[bytes]):

@@ -245,6 +245,41 @@ class SlowReading:
 
 
 @dataclass
+class Late:
+    """Keeps a process from joining the others, unless it is the first: it imports for minutes."""
+
+    def __call__(self) -> None:
+        from linreg_pl.cli import main
+
+        real = main.imported
+
+        def imported(args: list[str]) -> Callable[[], object]:
+            if os.environ.get("LOCAL_RANK", "0") != "0":
+                time.sleep(600)
+            return real(args)
+
+        patch(main, "imported", imported)
+
+
+@dataclass
+class NoteJoining:
+    """Notes in a file that another process has joined this one."""
+
+    joined: Path
+
+    def __call__(self) -> None:
+        from linreg_pl.data.lifeline import Lifeline
+
+        real = Lifeline._add
+
+        def add(lifeline: Lifeline, *args: Any) -> None:
+            real(lifeline, *args)
+            self.joined.touch()
+
+        patch(Lifeline, "_add", add)
+
+
+@dataclass
 class Impatient:
     """Makes this process give up others that do not answer or join for some seconds; `then` is called too.
 
@@ -260,7 +295,8 @@ class Impatient:
 
         faulthandler.register(signal.SIGUSR1)
         patch(lifeline, "SILENCE", self.seconds)
-        patch(launch, "JOINING", timedelta(seconds=self.seconds))
+        for module in (lifeline, launch):
+            patch(module, "JOINING", timedelta(seconds=self.seconds))
         if self.then is not None:
             self.then()
 

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from tests.commands import linreg
-from tests.ranks import Typed, answer, of_srun, of_torchrun, ranks, start_ranks
-from tests.sabotage import Impatient, SlowReading
+from tests.commands import linreg, start
+from tests.ranks import Typed, answer, children, is_alive, of_srun, of_torchrun, ranks, start_ranks
+from tests.sabotage import Impatient, Late, NoteJoining, SlowReading
 from tests.waiting import wait_until
 
 NUM_ROWS = 3000
@@ -136,6 +137,41 @@ def test_end_of_one_process_ends_all(victim: int, number: signal.Signals, codes:
     assert [each.stderr for each in results] == [told if victim else "", *[""] * (len(codes) - 1)]
 
 
+@pytest.mark.parametrize("victim", [0, 1])
+def test_killed_while_another_is_to_join(victim: int, folder: Path, tmp_path: Path) -> None:
+    """The launcher ends those that have not joined yet."""
+    joined = tmp_path / "joined"
+    command = ("solve", *TABLE, "--data.path", "t.parquet")
+    before: dict[int, Callable[[], None]] = {0: NoteJoining(joined), 2: Late()}
+    *running, late = start_ranks(3, *command, cwd=folder, before=before.get)
+    wait_until(joined.exists, running[0].process.is_alive)
+    os.kill(running[victim].pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    results = [each.wait() for each in running]
+    assert time.monotonic() < end
+    assert [each.code for each in results] == ([2, -9] if victim else [-9, 2])
+    told = f"linreg: process 1 (pid {running[1].pid} on {socket.gethostname()}) was ended; {AGAIN}"
+    assert [each.stderr for each in results] == [told if victim else "", ""]
+    os.kill(late.pid, signal.SIGKILL)
+    assert late.wait().code == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("victim", ["the first", "the last"])
+def test_killed_while_another_is_imported(victim: str, folder: Path) -> None:
+    """The first process has started the others, and ends with each of them."""
+    command = ("solve", *TABLE, "--trainer.devices", "3", "--data.path", "t.parquet")
+    first = start(*command, cwd=folder, before=Typed(command, Late()))
+    wait_until(lambda: len(children(first.pid)) == 2, first.process.is_alive)
+    others = children(first.pid)
+    os.kill(first.pid if victim == "the first" else others[-1], signal.SIGKILL)
+    end = time.monotonic() + 10
+    result = first.wait()
+    wait_until(lambda: not any(map(is_alive, others)))
+    assert time.monotonic() < end
+    told = f"linreg: process 2 (pid {others[-1]}) ended with exit code -9; {AGAIN}"
+    assert (result.code, result.stderr) == ((-9, "") if victim == "the first" else (2, told))
+
+
 def test_process_that_is_stopped_ends_the_others(tmp_path: Path) -> None:
     """A long read does not. The stopped process ends when it continues."""
     command, begun = ("solve", *TABLE, "--data.path", with_value(tmp_path, "t.parquet", 1.0)), tmp_path / "begun"
@@ -167,7 +203,8 @@ def test_process_that_does_not_join(folder: Path) -> None:
         2, "solve", *TABLE, "--data.path", "t.parquet", cwd=folder, launcher=of_three, before=lambda rank: Impatient(4)
     )
     assert [each.code for each in results] == [2, 2]
-    assert all("have not all connected within 4 s" in each.stderr for each in results)
+    assert results[0].stderr == "linreg: not all processes have joined (timed out); start all of them within 4 s\n"
+    assert results[1].stderr == ""
 
 
 def test_lightnings_launcher(tmp_path: Path) -> None:

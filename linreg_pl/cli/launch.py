@@ -15,16 +15,14 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.job import Start
+from linreg_pl.cli.parent_process import LAUNCHER, started_outside
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.base import BatchDataModule
-from linreg_pl.data.lifeline import JOINING, Lifeline, end_with_children, end_with_parent
+from linreg_pl.data.lifeline import JOINING, Lifeline, end_with_children
 from linreg_pl.data.processes import Processes, first_line
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import leave_at_signals
 from linreg_pl.training.quiet import quiet
-
-LAUNCHER = "LAUNCHER_PID_OF_LINREG"
-"""The environment variable with the process that has started this one."""
 
 
 class Launched:
@@ -150,11 +148,7 @@ def connected(devices: int, num_nodes: int) -> Lifeline:
     Raises:
         InputError: Lightning refuses the numbers, or a process does not join in time.
     """
-    launcher_pid = os.environ.get(LAUNCHER) or (os.getppid() if started_outside() != (1, 1) else None)
-    if launcher_pid is None:
-        os.environ[LAUNCHER] = str(os.getpid())  # for the processes that Lightning starts from here
-    else:
-        end_with_parent(int(launcher_pid))
+    os.environ.setdefault(LAUNCHER, str(os.getpid()))  # for the processes that Lightning starts from here
     try:
         strategy: Any = Trainer(
             accelerator="cpu",  # the exact solution is computed there
@@ -172,8 +166,10 @@ def connected(devices: int, num_nodes: int) -> Lifeline:
             children = list(started)
             started.clear()  # Lightning would kill this process without a word, where one of these ends
             end_with_children(children)
+            at = strategy.cluster_environment
+            lifeline = Lifeline(at.main_address, at.main_port, strategy.global_rank, strategy.world_size, children)
             strategy.setup_environment()
-            return Lifeline(Processes(), strategy.cluster_environment.main_address, children)
+            return lifeline
 
         lifeline: Lifeline = strategy.launcher.launch(join)
     except InputError:
@@ -182,10 +178,10 @@ def connected(devices: int, num_nodes: int) -> Lifeline:
         raise InputError(
             f"Lightning refuses --trainer.devices {devices} ({error}); change it, or leave it out"
         ) from error
-    except (RuntimeError, TimeoutError) as error:
+    except (RuntimeError, OSError) as error:
         raise InputError(
-            f"the processes have not all connected within {JOINING.total_seconds():.0f} s ({first_line(error)}); start"
-            " all of them at the same time"
+            f"not all processes have joined ({first_line(error)}); start all of them within"
+            f" {JOINING.total_seconds():.0f} s"
         ) from error
     return lifeline
 
@@ -208,14 +204,3 @@ def layout(trainer: Mapping[str, Any] | Namespace) -> tuple[int, int]:
             f"--trainer.num_nodes {num_nodes}: start the command on each machine by torchrun or srun instead"
         )
     return int(devices), num_nodes
-
-
-def started_outside() -> tuple[int, int]:
-    """Returns how many processes torchrun or srun has started on each machine, and on how many; else 1 and 1."""
-    if torch.distributed.is_torchelastic_launched():
-        size, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        return local, size // local
-    if "SLURM_STEP_NUM_TASKS" in os.environ:
-        size, num_nodes = (int(os.environ[f"SLURM_STEP_NUM_{name}"]) for name in ("TASKS", "NODES"))
-        return size // num_nodes, num_nodes
-    return 1, 1

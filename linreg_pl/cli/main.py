@@ -14,6 +14,7 @@ from functools import partial
 
 from linreg_pl.cli.commands import COMMANDS, without_command
 from linreg_pl.cli.error_messages import message_for
+from linreg_pl.cli.parent_process import end_with_parent
 from linreg_pl.cli.quiet_libraries import silence_libraries
 from linreg_pl.errors import Diverged, ToldElsewhere
 from linreg_pl.signals import Interrupted, leave_at_signals
@@ -25,6 +26,7 @@ def main(args: list[str] | None = None) -> int:
     args = [arg for arg in given if arg != "--debug"]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # the reader of a pipe or a log sees each line as it is printed
+    end_with_parent()
     run = imported(args)
     silence_libraries()
     leave_at_signals()

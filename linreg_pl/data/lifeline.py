@@ -1,12 +1,11 @@
 """Ends a process as soon as another one of its world has ended without a farewell, or has been silent for a minute.
 
-Each process has a connection to that of rank 0. Its operating system closes it, however the process ends. A thread of
-each process sends a byte on it every second, however long the others read or compute. So a process that is stopped, or
-that the network has cut off, is told from one that is busy.
+Each process has a connection to that of rank 0, as soon as it has joined: others may still be to come. Its operating
+system closes it, however the process ends. A thread of each process sends a byte on it every second, however long the
+others read or compute. So a process that is stopped, or that the network has cut off, is told from one that is busy.
 """
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,13 +16,13 @@ from datetime import timedelta
 from threading import Event, Lock, Thread
 from typing import NoReturn
 
-from linreg_pl.core.world import World
+import torch.distributed as dist
 
 JOINING = timedelta(minutes=10)
 """How long the processes of a command wait for each other at its start."""
 SILENCE = 60
 """Seconds without a byte after which a process counts as lost."""
-BEAT, FAREWELL = b"-", b"."
+BEAT, COMPLETE, FAREWELL = b"-", b"+", b"."
 
 _leaving = Lock()
 
@@ -32,38 +31,66 @@ class Lifeline:
     """The connections of this process: of rank 0 to all others, of others to rank 0.
 
     Args:
-        world: The processes.
         host: Address of rank 0.
+        port: Where the processes find each other there.
+        rank: Of this process.
+        size: Number of processes.
         children: The processes that this one has started.
+
+    Raises:
+        RuntimeError: a process does not join in time.
+        OSError: likewise, or rank 0 has ended before this one could join.
     """
 
-    def __init__(self, world: World, host: str, children: Sequence[subprocess.Popen[bytes]]) -> None:
-        self._rank, self._children = world.rank, children
-        self._is_over, self._first_has_ended = False, Event()
-        names = world.gathered(f"process {world.rank} (pid {os.getpid()} on {socket.gethostname()})")
-        if world.rank == 0:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            is_local = host in ("localhost", "127.0.0.1", "::1")
-            with socket.create_server((host if is_local else "", 0), family=family, backlog=world.size) as server:
-                server.settimeout(JOINING.total_seconds())
-                world.first(server.getsockname()[1])
-                connections = [server.accept()[0] for _ in range(1, world.size)]
-            self._peers = {connection: names[int.from_bytes(connection.recv(4))] for connection in connections}
-        else:
-            connection = socket.create_connection((host, world.first(0)), JOINING.total_seconds())
-            connection.sendall(self._rank.to_bytes(4))
-            self._peers = {connection: names[0]}
-        for connection in self._peers:
-            connection.settimeout(1)
-            in_background(self._watch, connection)
+    def __init__(self, host: str, port: int, rank: int, size: int, children: Sequence[subprocess.Popen[bytes]]) -> None:
+        self._rank, self._children = rank, children
+        self._is_over, self._is_complete, self._first_has_ended = False, Event(), Event()
+        self._peers: dict[socket.socket, str] = {}
         in_background(self._beat)
+        is_ours = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # else torchrun has it
+        self._store = dist.TCPStore(  # type: ignore[attr-defined]  # torch documents it, and lists it nowhere
+            host,
+            port,
+            is_master=is_ours and rank == 0,
+            timeout=JOINING,
+            wait_for_workers=False,  # so that the end of one is noticed while others are to come
+            multi_tenant=True,  # torch.distributed gets the same
+        )
+        self._store.set(f"process {rank}", f"process {rank} (pid {os.getpid()} on {socket.gethostname()})")
+        if rank == 0:
+            self._accept(host, size - 1)
+            self._tell(COMPLETE)
+        else:
+            self._connect(host)
+            self._is_complete.wait()  # rank 0 gives up others that do not join, and so ends this process
+
+    def _accept(self, host: str, number: int) -> None:
+        deadline = time.monotonic() + JOINING.total_seconds()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        is_local = host in ("localhost", "127.0.0.1", "::1")
+        with socket.create_server((host if is_local else "", 0), family=family, backlog=number) as server:
+            self._store.set("lifeline", str(server.getsockname()[1]))
+            for _ in range(number):
+                server.settimeout(max(deadline - time.monotonic(), 0.001))
+                connection = server.accept()[0]
+                rank = int.from_bytes(connection.recv(4))
+                self._add(connection, self._store.get(f"process {rank}"))
+
+    def _connect(self, host: str) -> None:
+        port, name = self._store.get("lifeline"), self._store.get("process 0")
+        connection = socket.create_connection((host, int(port)), JOINING.total_seconds())
+        connection.sendall(self._rank.to_bytes(4))
+        self._add(connection, name)
+
+    def _add(self, connection: socket.socket, name: bytes) -> None:
+        connection.settimeout(1)
+        self._peers[connection] = name.decode()
+        in_background(self._watch, connection)
 
     def end(self) -> None:
         """Says farewell; processes other than rank 0 then wait until that has ended, so that its exit code counts."""
         self.mute()
-        for connection in self._peers:
-            with suppress(OSError):  # that process has ended before
-                connection.sendall(FAREWELL)
+        self._tell(FAREWELL)
         if self._rank:
             self._first_has_ended.wait()
 
@@ -73,10 +100,13 @@ class Lifeline:
 
     def _beat(self) -> None:
         while True:
-            for connection in self._peers:
-                with suppress(OSError):  # `_watch` finds out
-                    connection.send(BEAT)
+            self._tell(BEAT)
             time.sleep(1)
+
+    def _tell(self, byte: bytes) -> None:
+        for connection in list(self._peers):
+            with suppress(OSError):  # `_watch` finds out that the process has ended
+                connection.send(byte)
 
     def _watch(self, connection: socket.socket) -> None:
         # Silence is counted in waits of this process: the time in which it was itself stopped is none.
@@ -89,6 +119,8 @@ class Lifeline:
                 silence += 1
             except OSError:
                 received = b""
+            if COMPLETE in received:
+                self._is_complete.set()
             has_said_farewell = has_said_farewell or FAREWELL in received
         if received and not has_said_farewell:
             state = f"has not answered for {SILENCE} s: it is stopped, or its machine can't be reached; end it, and"
@@ -123,17 +155,6 @@ def end_with_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
 
     for rank, child in enumerate(children, start=1):
         in_background(wait, rank, child)
-
-
-def end_with_parent(parent: int) -> None:
-    """Ends this process by SIGTERM, which saves a run, when its launcher has ended."""
-
-    def wait() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    in_background(wait)
 
 
 def in_background(function: Callable[..., None], *args: object) -> None:

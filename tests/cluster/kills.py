@@ -19,7 +19,7 @@ import torch
 
 from linreg_pl.runs.folder import checkpoints, run_state
 from tests.commands import Running, linreg, start
-from tests.ranks import Typed, is_alive, start_ranks
+from tests.ranks import Typed, children, is_alive, start_ranks
 from tests.runs import RUN, assert_same_run, newest
 from tests.sabotage import Impatient
 from tests.test_fit_processes import STREAMED, TABLE_JOB, fit, write_parquet
@@ -93,9 +93,8 @@ def started(job: str, size: int, launcher: str, folder: Path) -> Iterator[tuple[
         env = {"OMP_NUM_THREADS": "1"}
         running = [start(*command, cwd=folder, env=env, before=Impatient(PATIENT, Typed(command)), name="-0")]
         pids = [running[0].pid]
-        children = Path(f"/proc/{pids[0]}/task/{pids[0]}/children")
-        wait_until(lambda: len(children.read_text().split()) >= size - 1, running[0].process.is_alive)
-        pids += [int(pid) for pid in children.read_text().split()]
+        wait_until(lambda: len(children(pids[0])) >= size - 1, running[0].process.is_alive)
+        pids += children(pids[0])
     try:
         yield running, pids
     finally:

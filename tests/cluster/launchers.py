@@ -12,7 +12,7 @@ import pytest
 
 from linreg_pl.runs.folder import checkpoints, run_state
 from tests.commands import linreg, outside_make
-from tests.ranks import LINREG, answer, is_alive, of_srun
+from tests.ranks import LINREG, answer, children, is_alive, of_srun
 from tests.runs import JOBS, RUN
 from tests.waiting import wait_until
 
@@ -60,11 +60,11 @@ def test_launcher_is_ended(launcher: str, number: signal.Signals, tmp_path: Path
     command = [*(torchrun if flags == () else []), LINREG, "fit", *ENDLESS, *flags]
     running = subprocess.Popen(command, cwd=tmp_path, env=outside_make(), stderr=subprocess.PIPE, text=True)
     wait_until(lambda: bool(checkpoints(tmp_path / RUN)), lambda: running.poll() is None)
-    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
-    assert len(children) == (2 if launcher == "torchrun" else 1)
+    others = children(running.pid)
+    assert len(others) == (2 if launcher == "torchrun" else 1)
     running.send_signal(number)
     began = time.monotonic()
-    wait_until(lambda: running.poll() is not None and not any(is_alive(int(pid)) for pid in children))
+    wait_until(lambda: running.poll() is not None and not any(map(is_alive, others)))
     assert time.monotonic() < began + 10
     assert run_state(tmp_path / RUN) == "interrupted"
     told = running.communicate()[1]
