@@ -1,7 +1,7 @@
 """Runs the command `linreg` as a real process of its own.
 
 The processes are forked from a server that imports the program once. Each then costs a fraction of a second, not the
-three seconds of the import.
+three seconds of the import. Parallel tests share one server.
 """
 
 import multiprocessing
@@ -9,13 +9,31 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from tests.waiting import PATIENCE
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["tests.preload"])
+server: Any = forkserver._forkserver
+
+SHARED_SERVER = "LINREG_TESTS_SERVER"
+"""The variable of the environment that holds the address of the shared server."""
+
+
+def share_server() -> None:
+    """Starts the server, for this process and those that it will start; the server ends with this process."""
+    server.ensure_running()
+    os.environ[SHARED_SERVER] = server._forkserver_address
+
+
+if SHARED_SERVER in os.environ:  # multiprocessing has no public way to use the server of another process
+    server._forkserver_address = os.environ[SHARED_SERVER]
+    server._forkserver_alive_fd = os.pipe()[1]  # passed to each command; nobody reads it
+    server.ensure_running = resource_tracker.ensure_running
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Parallel tests share the processors. Twice as many threads would mostly wait for each other, and spin meanwhile.
-# torch reads this when it is imported, here and in the server that forks the commands.
-if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+from tests.commands import share_server
 
 # Several processes of one machine connect over its loopback: gloo would look for the machine's name, maybe in vain.
 if Path("/sys/class/net/lo").exists():
@@ -21,6 +18,13 @@ gc.disable()  # until all tests are imported, which takes a quarter longer with 
 # No deadline: a busy machine can stall any example.
 settings.register_profile("linreg", deadline=None, derandomize=True)
 settings.load_profile("linreg")
+
+
+def pytest_xdist_setupnodes(specs: list[object]) -> None:
+    # Parallel tests share the processors. Twice as many threads would mostly wait for each other, and spin meanwhile.
+    # torch reads this when it is imported, by the tests and by the server that forks the commands.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(specs))))
+    share_server()
 
 
 def pytest_collection_finish() -> None:
