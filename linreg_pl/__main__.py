@@ -7,20 +7,14 @@ off, as they have many lines where the connection to another process is lost.
 
 import gc
 import os
-import signal
 import sys
-from types import FrameType
 
-
-def leave(number: int, frame: FrameType | None) -> None:
-    """Ends the process at a signal; an exception in the middle of an import could be caught there and lost."""
-    os._exit(128 + number)
+from linreg_pl.signals import end_at_signals
 
 
 def main() -> int:
     """Runs `linreg`; returns the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
+    end_at_signals()
     gc.disable()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from linreg_pl.cli.main import main as linreg

@@ -1,7 +1,9 @@
 """Makes the program exit at Ctrl-C and SIGTERM, with 130 and 143, while there is nothing to save."""
 
+import os
 import signal
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -17,7 +19,7 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signal_number
 
 
-def leave_at_once(number: int, frame: FrameType | None) -> None:
+def leave_at_once(number: int, frame: FrameType | None) -> NoReturn:
     """Handles a signal while there is nothing to save."""
     raise Interrupted(number)
 
@@ -26,3 +28,14 @@ def leave_at_signals() -> None:
     """Makes the program exit with the right code at a signal before or after training."""
     for number in SIGNALS:
         signal.signal(number, leave_at_once)
+
+
+def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """Ends the process at a signal, without an exception."""
+    os._exit(128 + number)
+
+
+def end_at_signals() -> None:
+    """Makes signals end the process where no exception is of use: during imports, and while Python shuts down."""
+    for number in SIGNALS:
+        signal.signal(number, end_at_once)

@@ -299,6 +299,25 @@ def test_signal_during_imports(command: tuple[str, ...], number: signal.Signals,
     assert list(folder.iterdir()) == []
 
 
+SIGNAL_AT_EXIT = """
+import atexit, os
+
+atexit.register(lambda: os.kill(os.getpid(), int(os.environ["SIGNAL_AT_EXIT"])))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["--version", "runs", "solve --help"])
+def test_signal_while_python_shuts_down(command: str, number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SIGNAL_AT_EXIT)
+    script = str(Path(sys.executable).with_name("linreg"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SIGNAL_AT_EXIT": str(int(number))}
+    result = subprocess.run([script, *command.split()], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 128 + number
+    assert result.stdout.count("\n") + result.stderr.count("\n") >= 1
+    assert "Traceback" not in result.stderr
+
+
 def test_run_out_of_time_is_unfinished(tmp_path: Path) -> None:
     endless = ("--trainer.max_epochs", "1000000", "--trainer.max_time", "00:00:00:01")
     result = linreg("fit", *endless, cwd=tmp_path)

@@ -2,14 +2,17 @@
 
 import json
 import multiprocessing
+import os
 import random
 import re
 import shlex
 import shutil
 import signal
 import sys
+import threading
 import time
 from dataclasses import astuple
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import linreg_pl
 from linreg_pl.callbacks.checkpoints import EpochCheckpoints
+from linreg_pl.cli import trials
 from linreg_pl.cli.trials import bar, run_trials
 from linreg_pl.runs.folder import checkpoints, step_of
+from linreg_pl.signals import SIGNALS
 from linreg_pl.tuning.prediction import Prediction
 from linreg_pl.tuning.study import Study
 from tests.commands import Result, Running, linreg, start
@@ -62,6 +67,31 @@ def fork_workers() -> None:
     fork = multiprocessing.get_context("fork")
     patch(fork, "set_forkserver_preload", lambda _: None)
     patch(multiprocessing, "get_context", lambda _: fork)
+
+
+def signal_the_server() -> None:
+    """Sends signals to the process that forks the workers, as a terminal does, while it imports the program."""
+    allow_children()
+    start = trials.start_server
+
+    def signalled() -> None:
+        start()
+        for number in SIGNALS:
+            os.kill(forkserver._forkserver._forkserver_pid, number)  # type: ignore[attr-defined]
+
+    patch(trials, "start_server", signalled)
+
+
+def signal_each_end() -> None:
+    """Sends each worker a signal while it shuts down, after its trial."""
+    fork_workers()
+    run = trials.run_trial
+
+    def signalled(study: Study, number: int, train: trials.Train) -> None:
+        run(study, number, train)
+        threading._register_atexit(os.kill, os.getpid(), signal.SIGINT)  # type: ignore[attr-defined]
+
+    patch(trials, "run_trial", signalled)
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -194,7 +224,8 @@ def test_bar_of_half_done_trials(
 
 
 def test_two_workers(study: tuple[Path, Result], tmp_path: Path) -> None:
-    result = linreg(*STUDY, "--tune.workers", "2", cwd=tmp_path, before=allow_children)
+    """Signals do not end the process that forks them."""
+    result = linreg(*STUDY, "--tune.workers", "2", cwd=tmp_path, before=signal_the_server)
     assert (result.code, result.stderr) == (0, "")
     ended = re.compile(r"trial \d of 3: ")
     ours, theirs = (ended.sub("trial: ", each.stdout).splitlines() for each in (result, study[1]))
@@ -262,6 +293,14 @@ def test_signal_saves_the_trials(workers: int, tmp_path: Path) -> None:
     assert re.fullmatch(r"interrupted; to go on: \S+ tune --resume tune_0\n", stopped.stderr)
     assert not list(tmp_path.glob("tune_0/lightning_logs/version_*/report.json"))
     assert [max(map(step_of, checkpoints(mark.parent)), default=0) > 0 for mark in begun] == [True] * workers
+
+
+def test_signal_while_a_worker_shuts_down(study: tuple[Path, Result], tmp_path: Path) -> None:
+    stopped = linreg(*STUDY, "--tune.workers", "2", cwd=tmp_path, before=signal_each_end)
+    assert stopped.code == 128 + signal.SIGINT
+    assert re.fullmatch(r"interrupted; to go on: \S+ tune --resume tune_0\n", stopped.stderr)
+    assert linreg("tune", "--resume", "tune_0", "--tune.workers", "1", cwd=tmp_path).code == 0
+    assert results(tmp_path) == results(study[0])
 
 
 def test_trial_is_not_resumed_alone(study: tuple[Path, Result], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from tests.pages import ROOT
 from tests.printed import assert_same_print
 from tests.runs import DIABETES
 from tests.sabotage import patch
-from tests.test_tune import DATA, results
+from tests.test_tune import DATA, fork_workers, results
 
 
 def one_table_at_a_time() -> None:
@@ -150,10 +150,15 @@ def test_study_of_changed_rows(tmp_path: Path) -> None:
     (study / "results.json").unlink()
     shutil.rmtree(study / "lightning_logs/version_1")
     text = table.read_text()
-    table.write_text(text.replace("3,7,9", "3,7,8"))
-    refused = linreg("tune", "--resume", "tune_0", cwd=tmp_path)
-    assert (refused.code, refused.stdout) == (2, "")
-    assert re.fullmatch("linreg: tune_0: the rows have changed since this study began, .*\n", refused.stderr)
+    shutil.copytree(study, tmp_path / "kept")
+    shutil.rmtree(study / "lightning_logs")
+    for workers, changed in (("1", "abc,7,9"), ("2", "3,7,8"), ("2", "abc,7,9")):
+        table.write_text(text.replace("3,7,9", changed))
+        refused = linreg("tune", "--resume", "tune_0", "--tune.workers", workers, cwd=tmp_path, before=fork_workers)
+        assert (refused.code, refused.stdout) == (2, "")
+        assert re.fullmatch("linreg: tune_0: the rows have changed since this study began, .*\n", refused.stderr)
+    shutil.rmtree(study)
+    (tmp_path / "kept").rename(study)
     assert "\ntune_0" in (listed := linreg("runs", cwd=tmp_path).stdout)
     assert re.search(r"^tune_0 +interrupted .* \S+ tune --resume tune_0$", listed, re.MULTILINE)
 

@@ -16,7 +16,7 @@ from linreg_pl.callbacks.progress_bar import RunBar
 from linreg_pl.cli import evaluate, fit, tune
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.describe import describe
-from linreg_pl.cli.error_messages import message_for
+from linreg_pl.cli.error_messages import flags_for, message_for
 from linreg_pl.cli.flags import add_own_flags, data_classes, default_settings, mentions_data, named_data
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
@@ -31,6 +31,7 @@ from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import Interrupted
 from linreg_pl.training.module import LinearRegression
+from linreg_pl.tuning.study import Study
 from linreg_pl.tutorial import NUM_EPOCHS, model_settings
 
 
@@ -187,10 +188,18 @@ class LinregCLI(LightningCLI):
                     self.config, instantiators=[(self.prepared_data, BatchDataModule, True)]
                 )
             except ValueError as error:
+                if self.study is not None and flags_for(error):  # it takes none, and it has read these rows before
+                    raise self.study.changed_rows() from error
                 reason = refused_class(str(error))
                 if reason is None or message_for(error) is not None:  # a class of ours says it in its own words
                     raise
                 raise InputError(reason) from error
+
+    @property
+    def study(self) -> Study | None:
+        """Returns the study that goes on with this command; None for other commands."""
+        folder = self.run.parent.parent if self.run else self.resume if self.command == "tune" else None
+        return None if folder is None else Study.read(Path(folder))
 
     def prepared_data(self, data_class: type[BatchDataModule], **settings: Any) -> BatchDataModule:
         """Builds the data, and prepares it before the model is built, as the columns of its categories depend on it."""

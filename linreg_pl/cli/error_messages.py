@@ -48,16 +48,26 @@ def message_for(error: BaseException, args: Sequence[str] = ()) -> str | None:
 
     If flags settle it, the paragraph has a line for each thing that is wrong, and the command with these flags follows.
     """
-    chain: BaseException | None = error
-    while chain is not None:  # jsonargparse wraps what a constructor raises
-        if isinstance(chain, OSError) and chain.filename:
-            return f"{chain.filename}: {chain.strerror}"
-        if isinstance(chain, InputError) and chain.flags:
-            return f"{chain}\nThis works:\n{with_flags(args, chain.flags)}"
-        if isinstance(chain, (InputError, OSError, *errors_of_lightning())):
-            return " ".join(str(chain).split())
-        chain = chain.__cause__
+    for each in chain(error):
+        if isinstance(each, OSError) and each.filename:
+            return f"{each.filename}: {each.strerror}"
+        if isinstance(each, InputError) and each.flags:
+            return f"{each}\nThis works:\n{with_flags(args, each.flags)}"
+        if isinstance(each, (InputError, OSError, *errors_of_lightning())):
+            return " ".join(str(each).split())
     return None
+
+
+def flags_for(error: BaseException) -> Mapping[str, Any]:
+    """Returns the data's flags that would settle an error; none for other errors."""
+    return next((each.flags for each in chain(error) if isinstance(each, InputError)), {})
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error and its causes: jsonargparse wraps what a constructor raises."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def errors_of_lightning() -> list[type[Exception]]:

@@ -17,7 +17,7 @@ from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.parent_process import end_with_parent
 from linreg_pl.cli.quiet_libraries import silence_libraries
 from linreg_pl.errors import Diverged, ToldElsewhere
-from linreg_pl.signals import Interrupted, leave_at_signals
+from linreg_pl.signals import Interrupted, end_at_signals, leave_at_signals
 
 
 def main(args: list[str] | None = None) -> int:
@@ -33,9 +33,19 @@ def main(args: list[str] | None = None) -> int:
     gc.freeze()  # what the imports made stays until the end; collecting it then would waste a second
     gc.enable()  # `__main__` has disabled it
     try:
-        run()
+        try:
+            return exit_code(run, args, has_traceback="--debug" in given)
+        finally:
+            end_at_signals()
+            gc.freeze()  # likewise for what this command made
     except Interrupted as interrupted:
         return interrupted.exit_code
+
+
+def exit_code(run: Callable[[], object], args: list[str], has_traceback: bool) -> int:
+    """Runs a command; prints the message of an error that the user can mend, after its traceback if that is wanted."""
+    try:
+        run()
     except ToldElsewhere:
         return 2
     except Diverged as error:
@@ -48,12 +58,10 @@ def main(args: list[str] | None = None) -> int:
         message = message_for(error, args)
         if message is None:
             raise
-        if "--debug" in given:
+        if has_traceback:
             traceback.print_exc()
         print(f"linreg: {message}", file=sys.stderr)
         return 2
-    finally:
-        gc.freeze()  # likewise for what this command made
     return 0
 
 

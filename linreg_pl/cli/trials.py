@@ -5,14 +5,16 @@ import io
 import itertools
 import multiprocessing
 import os
+import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import TextIO
 
@@ -25,11 +27,13 @@ from linreg_pl.cli.study_tables import ended_line
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.runs.folder import remove_unbegun, study_of
-from linreg_pl.signals import Interrupted, leave_at_signals
+from linreg_pl.signals import SIGNALS, Interrupted, end_at_signals, leave_at_signals
 from linreg_pl.tuning.study import Study
 
 Train = Callable[[list[str], Path], None]
 """Runs `linreg fit` with some flags, as the trial whose run is in the folder given."""
+REFUSED = 2
+"""Exit code of a worker that has left a message."""
 
 
 def require_no_trial(run: Path) -> None:
@@ -104,18 +108,22 @@ def run_side_by_side(
     """Runs trials in processes of their own, `workers` at a time, and calls `ended` after each; see `run_trials`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["linreg_pl.cli.command"])
+    start_server()
+    messages = context.SimpleQueue()
     waiting, running = list(numbers), dict[int, BaseProcess]()
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 number = waiting.pop(0)
-                process: BaseProcess = context.Process(target=partial(in_process, study, number, train))
+                process: BaseProcess = context.Process(target=partial(in_process, study, number, train, messages))
                 process.start()
                 running[number] = process
             wait([process.sentinel for process in running.values()])
             for number, process in list(running.items()):
                 if process.exitcode is not None:
                     del running[number]
+                    if process.exitcode == REFUSED:
+                        raise InputError(messages.get())
                     require_ended(study, number, process.exitcode)
                     ended(number)
     finally:
@@ -125,6 +133,16 @@ def run_side_by_side(
             process.join()
 
 
+def start_server() -> None:
+    """Starts the process that forks the workers, with signals blocked: it has none to answer, and it ends with ours."""
+    resource_tracker.ensure_running()  # which unblocks them
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
 def require_ended(study: Study, number: int, code: int) -> None:
     """Checks how the process of a trial has ended.
 
@@ -132,7 +150,7 @@ def require_ended(study: Study, number: int, code: int) -> None:
         InputError: the trial could not be run.
         Interrupted: a signal ended it.
     """
-    if code > 128:
+    if code - 128 in SIGNALS:
         raise Interrupted(code - 128)
     if code:
         cause = f"was killed by signal {-code}" if code < 0 else "has failed, see the message above"
@@ -141,19 +159,28 @@ def require_ended(study: Study, number: int, code: int) -> None:
         )
 
 
-def in_process(study: Study, number: int, train: Train) -> None:
-    """Runs a trial in a process of its own, which ends when the study's process does."""
-    silence_libraries()
-    leave_at_signals()
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+def in_process(study: Study, number: int, train: Train, messages: SimpleQueue[str]) -> None:
+    """Runs a trial in a process of its own, which ends when the study's process does.
+
+    The message of an error that the user can mend is for the study's process: trials side by side may have the same.
+    """
     try:
-        run_trial(study, number, train)
+        try:
+            leave_at_signals()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            silence_libraries()
+            threading.Thread(target=leave_with_parent, daemon=True).start()
+            run_trial(study, number, train)
+        finally:
+            end_at_signals()
     except Interrupted as interrupted:
         sys.exit(interrupted.exit_code)
     except Exception as error:
         message = message_for(error)
-        print(f"linreg: {message}" if message else traceback.format_exc(), file=sys.stderr)
-        sys.exit(2)
+        if message is None:
+            raise
+        messages.put(message)
+        sys.exit(REFUSED)
 
 
 def leave_with_parent() -> None:

@@ -103,10 +103,14 @@ class Study:
             InputError: they have changed since the study began.
         """
         if data.fingerprint != self.fingerprint:
-            raise InputError(
-                f"{self.folder}: the rows have changed since this study began, and its trials can't be compared on"
-                " others: restore them, or start another study"
-            )
+            raise self.changed_rows()
+
+    def changed_rows(self) -> InputError:
+        """Returns the error that the rows have changed since the study began."""
+        return InputError(
+            f"{self.folder}: the rows have changed since this study began, and its trials can't be compared on others:"
+            " restore them, or start another study"
+        )
 
     def write(self, settings: str) -> None:
         """Writes the study's files; `settings` are those that all trials share, as YAML."""
