@@ -19,7 +19,7 @@ from linreg_pl.cli.parent_process import LAUNCHER, started_outside
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.lifeline import JOINING, Lifeline, end_with_children
-from linreg_pl.data.processes import Processes, first_line
+from linreg_pl.data.processes import Processes, connection_failed
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import leave_at_signals
 from linreg_pl.training.quiet import quiet
@@ -146,7 +146,7 @@ def connected(devices: int, num_nodes: int) -> Lifeline:
     """Starts the other processes if nobody has, and connects all.
 
     Raises:
-        InputError: Lightning refuses the numbers, or a process does not join in time.
+        InputError: Lightning refuses the numbers, or a process can't be reached.
     """
     os.environ.setdefault(LAUNCHER, str(os.getpid()))  # for the processes that Lightning starts from here
     try:
@@ -179,10 +179,7 @@ def connected(devices: int, num_nodes: int) -> Lifeline:
             f"Lightning refuses --trainer.devices {devices} ({error}); change it, or leave it out"
         ) from error
     except (RuntimeError, OSError) as error:
-        raise InputError(
-            f"not all processes have joined ({first_line(error)}); start all of them within"
-            f" {JOINING.total_seconds():.0f} s"
-        ) from error
+        raise connection_failed(error) from error
     return lifeline
 
 

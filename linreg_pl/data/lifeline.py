@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, Timer
 from typing import NoReturn
 
 import torch.distributed as dist
@@ -38,8 +38,8 @@ class Lifeline:
         children: The processes that this one has started.
 
     Raises:
-        RuntimeError: a process does not join in time.
-        OSError: likewise, or rank 0 has ended before this one could join.
+        RuntimeError: rank 0 ended while this process was about to join.
+        OSError: likewise.
     """
 
     def __init__(self, host: str, port: int, rank: int, size: int, children: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -47,6 +47,10 @@ class Lifeline:
         self._is_over, self._is_complete, self._first_has_ended = False, Event(), Event()
         self._peers: dict[socket.socket, str] = {}
         in_background(self._beat)
+        told = f"not all processes have joined within {JOINING.total_seconds():.0f} s;"
+        waiting = Timer(JOINING.total_seconds(), leave, (told, children))  # a store that is stopped never times out
+        waiting.daemon = True
+        waiting.start()
         is_ours = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # else torchrun has it
         self._store = dist.TCPStore(  # type: ignore[attr-defined]  # torch documents it, and lists it nowhere
             host,
@@ -59,26 +63,26 @@ class Lifeline:
         self._store.set(f"process {rank}", f"process {rank} (pid {os.getpid()} on {socket.gethostname()})")
         if rank == 0:
             self._accept(host, size - 1)
+            waiting.cancel()
             self._tell(COMPLETE)
         else:
             self._connect(host)
-            self._is_complete.wait()  # rank 0 gives up others that do not join, and so ends this process
+            waiting.cancel()  # from here on, rank 0 waits for others
+            self._is_complete.wait()
 
     def _accept(self, host: str, number: int) -> None:
-        deadline = time.monotonic() + JOINING.total_seconds()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         is_local = host in ("localhost", "127.0.0.1", "::1")
         with socket.create_server((host if is_local else "", 0), family=family, backlog=number) as server:
             self._store.set("lifeline", str(server.getsockname()[1]))
             for _ in range(number):
-                server.settimeout(max(deadline - time.monotonic(), 0.001))
                 connection = server.accept()[0]
                 rank = int.from_bytes(connection.recv(4))
                 self._add(connection, self._store.get(f"process {rank}"))
 
     def _connect(self, host: str) -> None:
         port, name = self._store.get("lifeline"), self._store.get("process 0")
-        connection = socket.create_connection((host, int(port)), JOINING.total_seconds())
+        connection = socket.create_connection((host, int(port)))
         connection.sendall(self._rank.to_bytes(4))
         self._add(connection, name)
 

@@ -58,7 +58,7 @@ class Processes(World):
         try:
             dist.all_reduce(values, group=self._group)
         except RuntimeError as error:
-            raise connection_lost(error) from error
+            raise connection_failed(error) from error
         return values
 
     @contextmanager
@@ -148,13 +148,13 @@ def blocking(function: Callable[..., Result], *args: Any) -> Result:
     try:
         return future.result()
     except RuntimeError as error:
-        raise connection_lost(error) from error
+        raise connection_failed(error) from error
 
 
-def connection_lost(error: RuntimeError) -> InputError:
+def connection_failed(error: RuntimeError | OSError) -> InputError:
     """Returns the error to raise after one of torch.distributed."""
     time.sleep(5)  # if a process has ended, the lifeline says so and ends this one
-    return InputError(f"the connection to another process was lost ({first_line(error)}); start the command again")
+    return InputError(f"the connection to another process failed ({first_line(error)}); start the command again")
 
 
 def first_line(error: Exception) -> str:

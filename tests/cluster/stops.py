@@ -1,13 +1,14 @@
-"""A process is stopped for a while, or with all others: what the short test in `tests/test_processes.py` leaves out."""
+"""A process is stopped for a while, with all others, or before they join: what the short test in `tests/test_processes.py` leaves out."""
 
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.ranks import start_ranks
-from tests.sabotage import Impatient, SlowReading
-from tests.test_processes import TABLE, no_answer, with_value
+from tests.sabotage import Impatient, SlowReading, patch
+from tests.test_processes import AGAIN, TABLE, no_answer, with_value
 from tests.waiting import wait_until
 
 
@@ -30,3 +31,24 @@ def test_only_a_process_that_stays_stopped_while_others_run(tmp_path: Path) -> N
     assert (second.code, second.stderr) == (2, "")
     os.kill(running[2].pid, signal.SIGCONT)
     assert running[2].wait().code == 2
+
+
+@dataclass
+class StopBeforeOthersJoin:
+    """Stops this process when others could find it."""
+
+    def __call__(self) -> None:
+        from linreg_pl.data.lifeline import Lifeline
+
+        patch(Lifeline, "_accept", lambda *args: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def test_stopped_before_others_join(tmp_path: Path) -> None:
+    """torch's connection to it would have no limit of time."""
+    command, stop = ("solve", *TABLE, "--data.path", "t.parquet"), {0: StopBeforeOthersJoin()}
+    first, second = start_ranks(2, *command, cwd=tmp_path, before=lambda rank: Impatient(4, stop.get(rank)))
+    told = f"linreg: not all processes have joined within 4 s; {AGAIN}"
+    result = second.wait()
+    assert (result.code, result.stderr) == (2, told)
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait().code == -signal.SIGKILL
