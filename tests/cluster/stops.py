@@ -1,4 +1,4 @@
-"""A process is stopped for a while, with all others, or before they join: what the short test in `tests/test_processes.py` leaves out."""
+"""A process is stopped for a while, with all others, or before they join: more than `tests/test_processes.py` has."""
 
 import os
 import signal
