@@ -31,11 +31,14 @@ def forecast_of(descent: Descent, learning_rate: float) -> Forecast:
     return forecast(factor, learning_rate, momentum=descent.momentum)
 
 
-def errors_of(descent: Descent, start: Tensor, learning_rate: float, count: int) -> Tensor:
-    """Returns the error after so many real epochs: the difference of two runs, from `start` and from 0."""
+def errors_of(descent: Descent, start: Tensor, learning_rate: float, most: int) -> list[Tensor]:
+    """Returns the errors after 0 to `most` real epochs: the differences of two runs, from `start` and from 0."""
     zeros = torch.zeros_like(start)
-    ends = [descent.epochs(theta, zeros, learning_rate, count)[0] for theta in (start, zeros)]
-    return ends[0] - ends[1]
+    runs = [[(theta, zeros)] for theta in (start, zeros)]
+    for run in runs:
+        for _ in range(most):
+            run.append(descent.epochs(*run[-1], learning_rate))
+    return [one - other for (one, _), (other, _) in zip(*runs, strict=True)]
 
 
 def start_of(descent: Descent, seed: int = 0) -> Tensor:
@@ -63,8 +66,7 @@ def test_gap_of_real_epochs(descent: Descent, share: float, seed: int) -> None:
     hessian = descent.hessians.mean(dim=0)
     factor = torch.linalg.cholesky(hessian / 2, upper=True)
     gaps = forecast_of_gap(factor, cycle(descent.hessians, rate, descent.momentum), start, every_n_epochs=3, count=2)
-    for gap, epochs in zip(gaps.tolist(), (0, 3, 6), strict=True):
-        error = errors_of(descent, start, rate, epochs)
+    for gap, error in zip(gaps.tolist(), errors_of(descent, start, rate, 6)[::3], strict=True):
         # Each of the two real runs rounds to 1e-16 of the larger of its start and its end.
         assert gap == pytest.approx(float((error * (hessian @ error)).sum()) / 2, rel=1e-8, abs=1e-20)
 
@@ -95,10 +97,11 @@ def test_epochs_until_suffice(descent: Descent, share: float, seed: int) -> None
     rate = share * largest_stable_learning_rate(descent.hessians, descent.momentum)
     start = start_of(descent, seed)
     epochs = forecast_of(descent, rate).epochs_until(start)
-    for count in {math.ceil(value) for value in epochs.flatten().tolist() if value < 300}:
-        error = errors_of(descent, start, rate, count)
+    counts = {math.ceil(value) for value in epochs.flatten().tolist() if value < 300}
+    errors = errors_of(descent, start, rate, max(counts, default=0))
+    for count in counts:
         converged = epochs <= count
-        assert (error.abs() <= 0.01 * start.abs() * (1 + 1e-6) + 1e-13)[converged].all()  # of numbers of size 1
+        assert (errors[count].abs() <= 0.01 * start.abs() * (1 + 1e-6) + 1e-13)[converged].all()  # of numbers of size 1
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
@@ -110,8 +113,8 @@ def test_epochs_until_are_necessary(num_batches: int, share: float) -> None:
     rate = share * largest_stable_learning_rate(descent.hessians)
     start = torch.ones(1, 1, dtype=torch.float64)
     epochs = math.ceil(forecast_of(descent, rate).epochs_until(start).item())
-    assert errors_of(descent, start, rate, epochs).abs() <= 0.01
-    assert errors_of(descent, start, rate, epochs - 1).abs() > 0.01
+    *_, before, after = errors_of(descent, start, rate, epochs)
+    assert after.abs() <= 0.01 < before.abs()
 
 
 @pytest.mark.parametrize("step", [0.05, 0.5, 1.5])
@@ -121,7 +124,7 @@ def test_epochs_until_with_momentum(step: float) -> None:
     start = torch.ones(1, 1, dtype=torch.float64)
     rate = step / 2  # the Hessian is 2
     epochs = math.ceil(forecast_of(descent, rate).epochs_until(start).item())
-    errors = [float(errors_of(descent, start, rate, count).abs()) for count in range(epochs + 20)]
+    errors = [float(error.abs()) for error in errors_of(descent, start, rate, epochs + 19)]
     assert max(errors[epochs:]) <= 0.01
     needed = max(count for count, error in enumerate(errors) if error > 0.01) + 1
     assert needed <= epochs <= needed + 3, "the amplitude of the oscillation counts, whatever its phase"
@@ -131,9 +134,9 @@ def test_coinciding_modes_of_momentum() -> None:
     descent = Descent([(torch.ones(1, 1).double(), torch.zeros(1, 1).double())], fit_intercept=False, momentum=0.81)
     start, rate = torch.ones(1, 1, dtype=torch.float64), (1 - 0.9) ** 2 / 2
     epochs = math.ceil(forecast_of(descent, rate).epochs_until(start).item())
-    errors = [float(errors_of(descent, start, rate, count).abs()) for count in range(0, 200, 5)]
-    needed = 5 * next(index for index, error in enumerate(errors) if error <= 0.01)
-    assert needed - 5 <= epochs <= 1.6 * needed, "the modes are kept slightly apart, and their shares are added"
+    errors = [float(error.abs()) for error in errors_of(descent, start, rate, 199)]
+    needed = next(index for index, error in enumerate(errors) if error <= 0.01)
+    assert needed <= epochs <= 1.6 * needed, "the modes are kept slightly apart, and their shares are added"
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -210,20 +213,19 @@ def test_halving_epochs_of_the_tutorial(learning_rate: float) -> None:
 
 
 def test_weight_of_the_tutorial() -> None:
-    """200 epochs in float64; the weight's initial error is 1, and the bias starts without one."""
+    """All epochs in float64; the weight's initial error is 1, and the bias starts without one."""
     data = SyntheticDataModule()
     ((x, y),) = data.rows()
     x, y = x.double(), y.double()
     descent = Descent(list(zip(x.split(5000), y.split(5000), strict=True)))
     start = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-    errors = [float(errors_of(descent, start, 1e-10, count)[1]) for count in (0, 100, 200)]
     predicted = problem_of(data, 0.0, True, False, users_units(1)).forecast(1e-10)
-    for before, after in ((errors[0], errors[1]), (errors[1], errors[2])):
+    epochs = math.ceil(predicted.epochs_until(start)[1].item())
+    errors = [float(error[1]) for error in errors_of(descent, start, 1e-10, epochs)]
+    for before, after in ((errors[0], errors[100]), (errors[100], errors[200])):
         assert 100 * math.log(0.5) / math.log(after / before) == pytest.approx(51.72, rel=0.01)
         assert 100 * math.log(0.5) / math.log(after / before) == pytest.approx(
             predicted.halving_epochs[0].item(), rel=1e-3
         )
-    epochs = math.ceil(predicted.epochs_until(start)[1].item())
     # One epoch less than the weight's 344 leaves more than a hundredth of its error.
-    assert errors_of(descent, start, 1e-10, epochs)[1].abs() <= 0.01
-    assert errors_of(descent, start, 1e-10, epochs - 1)[1].abs() > 0.01
+    assert abs(errors[epochs]) <= 0.01 < abs(errors[epochs - 1])
