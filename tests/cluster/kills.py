@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from linreg_pl.runs.folder import checkpoints, run_state
+from linreg_pl.signals import end_at_signals
 from tests.commands import Running, linreg, start
 from tests.ranks import Typed, children, is_alive, start_ranks
 from tests.runs import RUN, assert_same_run, newest
@@ -90,7 +91,7 @@ def started(job: str, size: int, launcher: str, folder: Path) -> Iterator[tuple[
     if launcher == "torchrun":
         begun = [folder / f".begun-{rank}" for rank in range(size)]
         running = start_ranks(size, *command, cwd=folder, before=lambda rank: Impatient(PATIENT, Begun(begun[rank])))
-        wait_until(lambda: all(path.exists() for path in begun))
+        wait_until(lambda: all(path.exists() for path in begun), running[0].process.is_alive)
         pids = [each.pid for each in running]
     else:
         env = {"OMP_NUM_THREADS": "1"}
@@ -113,10 +114,7 @@ class Begun:
     file: Path
 
     def __call__(self) -> None:
-        from linreg_pl.__main__ import leave
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, leave)
+        end_at_signals()
         self.file.touch()
 
 

@@ -1,5 +1,6 @@
 """Real launchers start several processes: torchrun, and Lightning's own."""
 
+import os
 import signal
 import subprocess
 import time
@@ -49,6 +50,28 @@ def test_same_bits_again(folder: Path) -> None:
     """Also by the variables of srun; five processes merge by pairs with one left over."""
     flags = (*SOLVE, "--data.memory_limit", "0", "--robust", "HC1")
     assert answer(5, *flags, cwd=folder) == answer(5, *flags, cwd=folder, launcher=of_srun)
+
+
+@pytest.mark.parametrize("victim", ["launcher", "other"])
+@pytest.mark.parametrize("launcher", ["torchrun", "Lightning"])
+def test_killed_while_they_start(launcher: str, victim: str, folder: Path) -> None:
+    """They import for seconds; nobody waits for the one that is gone."""
+    torchrun = (LINREG.with_name("torchrun"), "--nproc-per-node", "3", LINREG, *SOLVE)
+    command = torchrun if launcher == "torchrun" else (LINREG, *SOLVE, "--trainer.devices", "3")
+    running = subprocess.Popen(command, cwd=folder, env=outside_make(), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(children(running.pid)) == (3 if launcher == "torchrun" else 2))
+    others = children(running.pid)
+    time.sleep(1)
+    os.kill(running.pid if victim == "launcher" else others[-1], signal.SIGKILL)
+    began = time.monotonic()
+    wait_until(lambda: running.poll() is not None and not any(map(is_alive, others)))
+    assert time.monotonic() < began + 10
+    told = running.communicate()[1]
+    if victim == "launcher":
+        assert (running.returncode, "linreg:" in told, "Traceback" in told) == (-signal.SIGKILL, False, False), told
+    elif launcher == "Lightning":
+        words = "ended with exit code -9; start the command again"
+        assert (running.returncode, told.count("\n"), words in told) == (2, 1, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
