@@ -368,19 +368,6 @@ def test_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     assert result.stdout.startswith("fitting 10000 rows")
 
 
-def test_tables_are_imported_when_needed(tmp_path: Path) -> None:
-    """Starts a process of its own: the others have imported the readers of tables beforehand."""
-    program = """
-import sys
-from linreg_pl.cli.main import main
-assert not main(["fit", "--trainer.max_epochs", "1"])
-assert "pyarrow" not in sys.modules
-sys.exit(main(["describe"]))
-"""
-    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert (result.returncode, result.stderr) == (2, "linreg: missing settings: give --data.path\n")
-
-
 @pytest.mark.parametrize("args", ["--help", "--version", "fti", "--confg x", "", "runs", "runs --help", "runs a b"])
 def test_answers_at_once(args: str, tmp_path: Path) -> None:
     """Counts no time: none of the packages that are slow to import is imported."""

@@ -279,8 +279,10 @@ def test_path_of_wrong_type(path: Any) -> None:
 
 WITHOUT_FRAMES = """
 import sys
-import linreg_pl.cli.command, linreg_pl.cli.main
-assert not {"pandas", "polars"} & set(sys.modules)
+from linreg_pl.cli.main import main
+
+assert not main(["fit", "--trainer.max_epochs", "1"])
+assert not {"pyarrow", "pandas", "polars"} & set(sys.modules)
 
 class NotInstalled:
     def find_spec(self, name, path=None, target=None):
@@ -288,15 +290,18 @@ class NotInstalled:
             raise ImportError(name)
 
 sys.meta_path.insert(0, NotInstalled())
+assert main(["describe"]) == 2
 flags = "--data TableDataModule --data.path t.parquet --data.target y --trainer.max_epochs 2".split()
-sys.exit(linreg_pl.cli.main.main(["fit", *flags]))
+sys.exit(main(["fit", *flags]))
 """
 
 
-def test_needs_no_pandas_or_polars(tmp_path: Path) -> None:
+def test_imports_what_is_needed(tmp_path: Path) -> None:
+    """The readers of tables only for a table, and pandas and polars not even then: in a process from nothing."""
     write_parquet(table(), tmp_path)
     result = subprocess.run([sys.executable, "-c", WITHOUT_FRAMES], cwd=tmp_path, capture_output=True, text=True)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "linreg: missing settings: give --data.path\n")
+    assert len(list((tmp_path / "lightning_logs").iterdir())) == 2
 
 
 def test_numbers_of_any_width(tmp_path: Path) -> None:
