@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -12,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 
 from benchmarks import accuracy, gap, grid, growth, picture, report, streaming, table, tutorial, vowpal
 from benchmarks.page import Page, flags_of, rounded, show, spread
-from tests.commands import linreg
+from tests.commands import context, linreg
 
 
 @pytest.fixture
@@ -241,7 +242,8 @@ def test_page_of_vowpal(monkeypatch: pytest.MonkeyPatch, installed: bool) -> Non
 
 
 def test_failing_page_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measures the smallest page, in a process of its own, and one that does not exist."""
+    """Measures the smallest page, in a process of its own, and one that does not exist; both are forked."""
+    monkeypatch.setattr(report, "multiprocessing", SimpleNamespace(get_context=lambda _: context))
     monkeypatch.setattr(report, "FLAGS_OF", {"exact": ("", "--rounds 1 --rows 300"), "not_there": ("", "")})
     pages, failed = report.measured(list(report.FLAGS_OF), quick=True)
     assert failed == ["not_there"]
