@@ -88,23 +88,33 @@ def is_path(value: Any) -> bool:
     )
 
 
-def separated(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def separated(
+    function: Callable[..., Any], given: Mapping[str, Any], used: Sequence[str] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the settings of the model, and those of the data, among the arguments given to a function.
 
+    `used` are the settings of the model that have an effect there, by default all.
+
     Raises:
-        InputError: a setting is unknown, follows from the data, or another argument has a wrong type.
+        InputError: a setting is unknown or has no effect, follows from the data, or another argument has a wrong type.
     """
     check_types(function, given)
     settings = given["settings"]
     of_model = inspect.signature(LinearRegression).parameters.keys() - {"num_features", "num_targets"}
     of_data = inspect.signature(TableDataModule).parameters.keys() - {"path", "target", "weight"}
-    known = sorted(of_model | of_data | inspect.signature(function).parameters.keys() - {"settings"})
+    known = sorted(
+        (of_model if used is None else {*used}) | of_data | inspect.signature(function).parameters.keys() - {"settings"}
+    )
     for name in settings:
         if name not in of_model | of_data:
             of_solve = ": give it to linreg_pl.solve" if name in ("robust", "cluster") else ""
-            nearest = of_solve or suggestion(name, known) or ": see LinearRegression and TableDataModule"
+            others = f": see {'LinearRegression' if used is None else ', '.join(used)} and TableDataModule"
+            nearest = of_solve or suggestion(name, known) or others
             raise InputError(f"{name} is no setting of the model or of the data{nearest}")
     model = {name: value for name, value in settings.items() if name in of_model}
+    if used is not None and (unused := sorted(model.keys() - used)):
+        what = {"path": "a path"}.get(function.__name__, function.__name__)
+        raise InputError(f"{quoted(unused)}: this setting has no effect on {what}; leave it out")
     return model, {name: value for name, value in settings.items() if name in of_data}
 
 

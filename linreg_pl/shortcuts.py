@@ -14,8 +14,8 @@ from linreg_pl.core.robust import Robust
 from linreg_pl.core.subsets import CriterionName
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.remarks import log_remarks
-from linreg_pl.errors import InputError, named_arguments, quoted
-from linreg_pl.exact.path import PathResult, Values, cross_validated_path
+from linreg_pl.errors import named_arguments
+from linreg_pl.exact.path import PathResult, Values, axis_of, cross_validated_path
 from linreg_pl.exact.solution import Solution, require_robust
 from linreg_pl.exact.solution import solve as solve_exactly
 from linreg_pl.exact.subsets import Search, SubsetsResult, searched_subsets
@@ -166,9 +166,8 @@ def path(
         True
     """
     with named_arguments():
-        model_settings, data_settings = separated(path, locals())
-        if unused := sorted(model_settings.keys() - {"fit_intercept", "fold_bias", "standardize"}):
-            raise InputError(f"{quoted(unused)}: this setting has no effect on a path; leave it out")
+        model_settings, data_settings = separated(path, locals(), ["fit_intercept", "fold_bias", "standardize"])
+        axis_of(l2, l1, bool(model_settings.get("fold_bias")))  # before the rows are read
         data = table_of(X, y, weights, target, data_settings, by=by)
         plan = FoldPlan(int(folds), data.groups, in_order, int(seed))
         data.setup("path")
@@ -215,9 +214,7 @@ def subsets(
         ['sex', 'bmi', 'bp', 's3', 's5']
     """
     with named_arguments():
-        model_settings, data_settings = separated(subsets, locals())
-        if unused := sorted(model_settings.keys() - {"fit_intercept"}):
-            raise InputError(f"{quoted(unused)}: this setting has no effect on subsets; leave it out")
+        model_settings, data_settings = separated(subsets, locals(), ["fit_intercept"])
         data = table_of(X, y, weights, target, data_settings, by=by)
         plan = FoldPlan(int(folds), data.groups, in_order, int(seed))
         data.setup("path")

@@ -78,6 +78,7 @@ def test_groups_as_an_array() -> None:
     assert list(result.coefficients(0)) == ["y0", "y1"]
     assert list(result.coefficients(0)["y0"]) == ["intercept", "x0", "x1", "x2"]
     assert result.num_rows == 60
+    assert any(line.startswith("60 rows, 3 folds of groups; ") for line in result.lines())
 
 
 def test_groups_are_a_feature_if_named_as_such() -> None:

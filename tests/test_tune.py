@@ -327,7 +327,7 @@ def test_config_of_a_trial(study: tuple[Path, Result], tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(linreg("fit", *DATA, "--print_config", cwd=tmp_path).stdout)
     refused = linreg("tune", "--config=mine.yaml", cwd=tmp_path)
     assert (
-        "there is nothing to vary: give a range or a list, such as --tune.learning_rate '[1e-3, 1]'" in refused.stderr
+        "there is nothing to vary: give a range or a list, such as --tune.learning_rate '[1e-10, 1]'" in refused.stderr
     )
 
 

@@ -92,12 +92,15 @@ def test_without_held_out_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "there is nothing to vary: give a range or a list, such as --tune.learning_rate '[1e-3, 1]'"),
+        ((), "there is nothing to vary: give a range or a list, such as --tune.learning_rate '[1e-10, 1]'"),
         (
             ("--tune.learning_rate", "[1, 0]"),
             "two numbers are the ends of a range by powers of ten, finite and above 0",
         ),
-        (("--tune.learning_rate", "1"), "--tune.learning_rate: expected a list of numbers, such as '[1, 10]', found 1"),
+        (
+            ("--tune.learning_rate", "1"),
+            "--tune.learning_rate: expected a list of numbers, such as '[1e-10, 1]', found 1",
+        ),
         (("--tune.schedule", "fast"), "--tune.schedule: expected a list, such as '[constant, cosine]', found fast"),
         (
             ("--tune.l2", "[0]", "--data.val_fraction", "0"),
@@ -105,11 +108,14 @@ def test_without_held_out_rows(tmp_path: Path) -> None:
         ),
         (("--tune.trials", "0", "--tune.momentum", "[0]"), "trials is 0: give --tune.trials a whole number from 1 on"),
         (("--tune.learning_rate", "[100, 200, 300]"), "every combination is predicted to diverge: give smaller"),
-        (("--tune.momentum", "[0, 2]"), "momentum is 2.0: give --tune.momentum a number from 0 up to below 1"),
+        (
+            ("--tune.momentum", "[0, 2]"),
+            "--tune.momentum: 2.0 is not possible: give numbers from 0 up to below 1, such as '[0, 0.9]'",
+        ),
         (("--tune.momentum", "[0]", "--trainer.logger", "false"), "--trainer.logger false keeps no files"),
         (
             ("--tune.momentum", "[0]", "--model.l1", "0.1"),
-            "the final loss is predicted only without l1",
+            "a trial's loss is predicted only without l1: leave it out; linreg path --l1 auto chooses l1",
         ),
         (("--tune.momentum", "[0]", "--trainer.max_time", "00:00:01:00"), "--trainer.max_time ends trials before"),
         (("--tune.momentum", "[0]", "--trainer.default_root_dir", str(DIABETES)), ".csv: a file is in the way"),
@@ -199,6 +205,8 @@ def test_trials_that_cannot_be_told_apart(tmp_path: Path) -> None:
     order = "another order of the rows may rank them otherwise"
     [line] = [line for line in result_lines(study) if line.startswith("close")]
     assert line == f"close    1 other trial within the 95% band of the best: {order}"
+    of_whole_batches = replace(study, trials=[replace(each, epochs=8.0) for each in study.trials])
+    assert line.partition(":")[0] in result_lines(of_whole_batches), "there is no order of the rows"
     assert ended_line(study, 2) == "momentum 0.9: loss 5.9"
     apart = replace(study, trials=[replace(each, low=4.95, high=5.05) for each in study.trials])
     assert not any(line.startswith("close") for line in result_lines(apart))

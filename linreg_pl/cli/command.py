@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from linreg_pl.callbacks.progress_bar import RunBar
-from linreg_pl.cli import evaluate, fit, tune
+from linreg_pl.cli import evaluate, fit, path, tune
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.describe import describe
 from linreg_pl.cli.error_messages import flags_for, message_for
@@ -22,7 +22,6 @@ from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
 from linreg_pl.cli.launch import Launched, launched, require_agreement, share_rows
 from linreg_pl.cli.parser import Parser, refused_class
-from linreg_pl.cli.path import path
 from linreg_pl.cli.saved_settings import with_run_settings
 from linreg_pl.cli.trainer_settings import require_possible
 from linreg_pl.cli.trials import require_no_trial
@@ -144,6 +143,10 @@ class LinregCLI(LightningCLI):
         if self.run is None and self.start.run is not None:
             require_no_trial(self.start.run)
         require_possible(self.config.trainer, shares_rows=COMMANDS[self.command].shares_rows)
+        if self.command == "path":
+            path.require_possible(self.config, parser)
+        if self.command == "tune" and not self.config.get("resume"):
+            tune.require_possible(self.config)
         self.resume = self.config.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = self.config.pop("allow_changed_settings", False)
         if self.command in ("validate", "test", "predict") and self.start.checkpoint is None:
@@ -259,7 +262,7 @@ class LinregCLI(LightningCLI):
             "test": evaluate.test,
             "predict": evaluate.predict,
             "solve": evaluate.solve,
-            "path": path,
+            "path": path.path,
             "describe": describe,
             "tune": partial(tune.tune, train=train),
         }

@@ -19,6 +19,7 @@ from linreg_pl.cli.flags import data_classes, data_flags
 from linreg_pl.cli.help import FlagFormatter, help_page
 from linreg_pl.cli.names import Typed, read_names
 from linreg_pl.errors import InputError
+from linreg_pl.tuning.ranges import VARIED
 
 ANSWERS = (
     (r"Option 'class_path' is not accepted", "{key}: the settings of its class go below init_args"),
@@ -30,7 +31,10 @@ ANSWERS = (
     (r"arguments are required: (?:\w+\.(?=data$))?(?P<missing>.*)", "missing settings: give {missing}"),
     (r"argument (?P<name>\S+): expected one argument", "{name}: a value must follow"),
     (r'(?:Linked "|--> )(?P<name>model\.\w+)', "{setting} follows from the data: leave it out"),
-    (r"Unable to load config '(?P<name>.*?)'", "{key}: expected a YAML file of its settings, found {name}"),
+    (
+        r"Unable to load config '(?P<name>.*?)'",
+        "{key}: expected a YAML file of its settings, found {name}; they are {parts}",
+    ),
     (r"(?:File does not exist|Path is not a file): '(?P<name>.*)'", "{key}: there is no file {name}"),
     (r"Unexpected config: ", "there are no settings in it; linreg fit --print_config prints some"),
     (
@@ -40,6 +44,7 @@ ANSWERS = (
     (r"Expected an? ", "{key}: expected {kinds}, found {found}{origin}{hint}"),
 )
 """Patterns of jsonargparse's messages, and our wording of each; the first pattern that matches counts."""
+CHOOSING_L1 = "; linreg path --l1 auto chooses l1"
 
 
 class Parser(LightningArgumentParser):
@@ -144,10 +149,13 @@ def details(message: str, matched: dict[str, str], parser: Parser) -> dict[str, 
         "setting": f"--{setting}",
         "missing": " and ".join(missing),
         "found": value or "nothing",
-        "kinds": " or ".join(accepted_kinds(message)),
+        "kinds": " or ".join(accepted_kinds(message, key)),
         "origin": f" in {variable}" if os.environ.get(variable) == value else "",
-        "hint": "; linreg path --l1 auto chooses one" if (key, value) == ("model.l1", "auto") else "",
-        "nearest": other_owner(setting) or suggestion(setting, known_names(parser), command),
+        "hint": CHOOSING_L1 if (key, value) == ("model.l1", "auto") else "",
+        "nearest": CHOOSING_L1
+        if setting == "tune.l1"
+        else other_owner(setting) or suggestion(setting, known_names(parser), command),
+        "parts": parts_of(key, parser),
         "class": suggestion(value, {data.__name__: data.__name__ for data in data_classes()}, command),
     }
 
@@ -158,26 +166,33 @@ def refused_class(message: str) -> str | None:
     return f"{match[1]}: {match[2]}" if match else None
 
 
-def accepted_kinds(message: str) -> list[str]:
+def accepted_kinds(message: str, key: str) -> list[str]:
     """Returns the kinds of values that would fit, in words; None is left out, as nobody types it."""
     kinds = {
         "float": "a finite number",
         "int": "a whole number",
         "bool": "true or false",
         "str": "text",
-        "list": accepted_list(message),
-        "Sequence": accepted_list(message),
+        "list": accepted_list(message, key),
+        "Sequence": accepted_list(message, key),
     }
     types = re.findall(r"Expected an? (?:<class '(?:[\w.]*\.)?(\w+)'>|typing\.Literal\[(.*?)\])", message)
     return list(dict.fromkeys(kinds.get(name, name) or choices for name, choices in types if name != "NoneType"))
 
 
-def accepted_list(message: str) -> str:
-    """Returns the kind of list that would fit, with an example that a shell accepts."""
-    if re.search(r"(?:list|Sequence)\[(?:int|float)\]", message):
-        return "a list of numbers, such as '[1, 10]'"
-    choices = re.search(r"list\[typing\.Literal\['(\w+)', '(\w+)'", message)
-    return f"a list, such as '[{', '.join(choices.groups() if choices else 'ab')}]'"
+def accepted_list(message: str, key: str) -> str:
+    """Returns the kind of list that would fit, with an example that a shell and the setting accept."""
+    is_of_numbers = re.search(r"(?:list|Sequence)\[(?:int|float)\]", message)
+    part, _, name = key.rpartition(".")
+    example = VARIED[name].example if part == "tune" else "'[1, 10]'" if is_of_numbers else "'[a, b]'"
+    return f"a list{' of numbers' if is_of_numbers else ''}, such as {example}"
+
+
+def parts_of(key: str, parser: Parser, most: int = 10) -> str:
+    """Returns the flags of the settings that one with parts has, as they are typed; a hint to the help if many."""
+    options = [option for action in parser._actions for option in action.option_strings]
+    parts = [option for option in options if re.fullmatch(rf"--{key}\.(?!help)\w+", option)]
+    return ", ".join(parts) if 0 < len(parts) <= most else f"in {parser.prog} --help"
 
 
 def other_owner(setting: str) -> str:
@@ -193,6 +208,7 @@ def known_names(parser: Parser) -> dict[str, str]:
     flags += [name for data in data_classes() for name in data_flags(data)]
     command = parser.command
     flags = [flag for flag in flags if command is None or COMMANDS[command].uses(flag)]
+    flags.sort(key=lambda flag: not flag.startswith(f"{command}."))  # tune has settings of models of its own
     known = {flag: f"--{flag}" for flag in flags if ".help" not in flag}
     for flag in flags:
         known.setdefault(flag.rsplit(".")[-1], f"--{flag}")

@@ -4,12 +4,16 @@ import json
 import sys
 from pathlib import Path
 
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.flags import default_of
 from linreg_pl.cli.job import Job
 from linreg_pl.cli.notes import print_notes
 from linreg_pl.cli.typed import as_typed
+from linreg_pl.data.folds import FoldPlan
 from linreg_pl.errors import InputError, flag_text
 from linreg_pl.exact.path import PathResult, axis_of, cross_validated_path
 from linreg_pl.exact.subsets import SubsetsResult, searched_subsets
@@ -20,17 +24,9 @@ def path(job: Job) -> None:
     """Prints the error of each l2, l1 or subset of columns on rows held out, and the choice.
 
     Raises:
-        InputError: flags exclude each other or have no effect, the rows can't be divided into these folds, or nothing
-            can be written.
+        InputError: the rows can't be divided into these folds, or nothing can be written.
     """
     settings, data = job.settings, job.data
-    require_effects(job)
-    axis_of(settings.l2, settings.l1)  # before the rows are read
-    if settings.output is not None and (Path(settings.output) / CONFIG).exists():
-        raise InputError(f"{settings.output}: this is the folder of a run; give --output one of its own")
-    if settings.output is not None and Path(settings.output).is_file():
-        with writing(Path(settings.output), "--output"):
-            raise FileExistsError
     data.setup("path")
     result: PathResult | SubsetsResult
     if settings.subsets is None:
@@ -77,23 +73,39 @@ def fit_command(job: Job, result: PathResult | SubsetsResult) -> str:
     return " ".join([as_typed("linreg"), "fit", "--data", name, *typed])
 
 
-def require_effects(job: Job) -> None:
+def require_possible(config: Namespace, parser: LightningArgumentParser) -> None:
+    """Refuses settings before the rows are read.
+
+    Raises:
+        InputError: a value is out of range, flags exclude each other or have no effect, or nothing can be written.
+    """
+    require_effects(config, parser)
+    FoldPlan(**vars(config.folds))
+    axis_of(config.l2, config.l1, config.model.fold_bias)
+    if config.output is not None and (Path(config.output) / CONFIG).exists():
+        raise InputError(f"{config.output}: this is the folder of a run; give --output one of its own")
+    if config.output is not None and Path(config.output).is_file():
+        with writing(Path(config.output), "--output"):
+            raise FileExistsError
+
+
+def require_effects(config: Namespace, parser: LightningArgumentParser) -> None:
     """Checks that settings without effect have their default values, wherever they come from.
 
     Raises:
         InputError: one has another value.
     """
-    settings, of_subsets = job.settings, job.settings.subsets is not None
+    of_subsets = config.subsets is not None
     for name in ("l2", "l1", "output") if of_subsets else ():
-        if settings[name] is not None:
+        if config[name] is not None:
             raise InputError(f"--{name} has no effect on subsets: leave out --{name} or --subsets")
-    if not of_subsets and settings.criterion != job.parser.get_default("criterion"):
+    if not of_subsets and config.criterion != parser.get_default("criterion"):
         raise InputError("--criterion has no effect without --subsets: leave it out, or give both")
     used = {"fit_intercept"} if of_subsets else COMMANDS["path"].model or ()
-    for name, value in job.config.trainer.items():
-        if not COMMANDS["path"].uses(f"trainer.{name}") and value != job.parser.get_default(f"trainer.{name}"):
+    for name, value in config.trainer.items():
+        if not COMMANDS["path"].uses(f"trainer.{name}") and value != parser.get_default(f"trainer.{name}"):
             raise InputError(f"--trainer.{name} has no effect on a path, which trains nothing: leave it out")
-    for name, value in job.config.model.items():
-        if name not in used and value != job.parser.get_default(f"model.{name}"):
+    for name, value in config.model.items():
+        if name not in used and value != parser.get_default(f"model.{name}"):
             instead = f"give --{name}" if name in ("l2", "l1") and not of_subsets else "leave it out"
             raise InputError(f"--model.{name} has no effect on {'subsets' if of_subsets else 'a path'}: {instead}")

@@ -39,14 +39,15 @@ def result_lines(study: Study) -> list[str]:
     ]
     best = study.best()
     advice = "none: every trial has diverged; give smaller learning rates"
-    others = [study.measured(number) for number in numbers[1:] if math.isfinite(study.measured(number))]
-    alike = 0 if best is None else sum(map(study.trials[best].predicted.contains, others))
-    order = "another order of the rows may rank them otherwise"
+    alike = [number for number in numbers if number != best and math.isfinite(study.measured(number))]
+    alike = [] if best is None else [k for k in alike if study.trials[best].predicted.contains(study.measured(k))]
+    has_order = any(study.trials[number].steps > study.trials[number].epochs for number in (*numbers[:1], *alike))
+    order = ": another order of the rows may rank them otherwise" if has_order else ""  # one batch has all rows
     runs = shlex.quote(str(study.run(0).parent))
     return [
         f"{counted(len(rows), 'trial')}, by {study.loss}",
         *table([*titles(study), "predicted", "95% band", "measured", "run"], rows),
-        *([f"close    {counted(alike, 'other trial')} within the 95% band of the best: {order}"] if alike else []),
+        *([f"close    {counted(len(alike), 'other trial')} within the 95% band of the best{order}"] if alike else []),
         f"best     {advice if best is None else study.command(best, as_typed('linreg'))}",
         f"curves   {as_typed('tensorboard')} --logdir {runs} --host 127.0.0.1",
     ]

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
+
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.fit import with_settings
 from linreg_pl.cli.flags import data_flags, default_of
@@ -33,7 +35,7 @@ from linreg_pl.signals import Interrupted
 from linreg_pl.training.data_warnings import data_warnings
 from linreg_pl.tuning.listing import new_folder
 from linreg_pl.tuning.prediction import Prediction
-from linreg_pl.tuning.ranges import TuneSettings
+from linreg_pl.tuning.ranges import VARIED, TuneSettings
 from linreg_pl.tuning.study import Combination, Study
 
 
@@ -80,7 +82,7 @@ def begun(job: Job) -> tuple[Study, str]:
     """
     settings: TuneSettings = job.settings.tune
     combinations = settings.combinations()
-    require_possible(job, settings)
+    require_comparable(job)
     print_notes(without_effect(job))
     with flags_of_study(settings):
         predicted, fingerprint = predictions(job, combinations)
@@ -102,30 +104,45 @@ def begun(job: Job) -> tuple[Study, str]:
         return replace(study, folder=new_folder(root)), job.parser.dump(config, skip_unset=False)
 
 
-def require_possible(job: Job, settings: TuneSettings) -> None:
-    """Refuses settings with which trials could not be compared.
+def require_possible(config: Namespace) -> None:
+    """Refuses settings of a new study before the rows are read.
 
     Raises:
-        InputError: there is one.
+        InputError: a value is out of range, there is nothing to vary, or trials could not be compared.
     """
-    trainer = job.settings.trainer
+    TuneSettings(**vars(config.tune)).combinations()
+    trainer = config.trainer
     if trainer.max_time is not None:
         raise InputError("--trainer.max_time ends trials before their predicted end: leave it out, or vary max_epochs")
-    if "l2" in settings.values and not job.data.holds_out_rows:
-        can_hold_out = "data.val_fraction" in data_flags(type(job.data))
-        remedy = "hold some out with --data.val_fraction 0.2" if can_hold_out else "only tables can hold some out"
-        raise InputError(f"--tune.l2: without held-out rows, the least l2 always has the least loss; {remedy}")
-    if not job.settings.exact and not job.data.holds_out_rows:
-        raise InputError("tune measures the exact solution's gap, and --exact is false: leave it out, or hold rows out")
     if trainer.logger is False or trainer.fast_dev_run:
         flag = "--trainer.logger false" if trainer.logger is False else "--trainer.fast_dev_run"
         raise InputError(f"{flag} keeps no files, and trials are compared by theirs: leave it out")
+    if config.model.l1:
+        raise InputError(
+            "--model.l1: a trial's loss is predicted only without l1: leave it out; linreg path --l1 auto chooses l1"
+        )
+
+
+def require_comparable(job: Job) -> None:
+    """Refuses data with which trials could not be compared.
+
+    Raises:
+        InputError: it holds no rows out.
+    """
+    if job.data.holds_out_rows:
+        return
+    if "l2" in job.settings.tune.values:
+        can_hold_out = "data.val_fraction" in data_flags(type(job.data))
+        remedy = "hold some out with --data.val_fraction 0.2" if can_hold_out else "only tables can hold some out"
+        raise InputError(f"--tune.l2: without held-out rows, the least l2 always has the least loss; {remedy}")
+    if not job.settings.exact:
+        raise InputError("tune measures the exact solution's gap, and --exact is false: leave it out, or hold rows out")
 
 
 def without_effect(job: Job) -> Iterator[str]:
     """Yields a note for each setting that the study varies, and that is also given as one value."""
     for name in job.settings.tune.values:
-        flag = TuneSettings.flags[name]
+        flag = VARIED[name].flag
         part, _, key = flag.removeprefix("--").partition(".")
         settings = job.config[part].init_args if part == "data" else job.config[part]
         default = default_of(type(job.data), key) if part == "data" else job.parser.get_default(f"{part}.{key}")
@@ -141,7 +158,7 @@ def flags_of_study(settings: TuneSettings) -> Iterator[None]:
     except InputError as error:
         message = str(error)
         for name in settings.values:
-            message = message.replace(TuneSettings.flags[name], f"--tune.{name}")
+            message = message.replace(VARIED[name].flag, f"--tune.{name}")
         raise InputError(message, error.flags) from error
 
 

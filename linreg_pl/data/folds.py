@@ -48,7 +48,8 @@ class FoldPlan:
         """Returns the folds in words."""
         if self.in_order:
             return f"{self.count} blocks of rows, each predicted from the rows before it"
-        return f"{self.count} folds" if self.by is None else f"{self.count} folds of groups by {self.by}"
+        of_groups = {None: "", "by": " of groups"}.get(self.by, f" of groups by {self.by}")  # an array is named by
+        return f"{self.count} folds{of_groups}"
 
     @property
     def num_parts(self) -> int:

@@ -204,9 +204,7 @@ def cross_validated_path(
     Raises:
         InputError: a value can't be used, or the rows can't be divided into these folds.
     """
-    axis, values = axis_of(l2, l1)
-    if axis.has_l1 and settings.fold_bias:
-        raise InputError("fold_bias is true, and l1 penalises W alone: leave out --model.fold_bias")
+    axis, values = axis_of(l2, l1, settings.fold_bias)
     posing = Posing(settings.fit_intercept, settings.standardize, settings.fold_bias)
     folds = data.folds(plan)
     with threads_that_pay(data.num_features**3):
@@ -217,13 +215,15 @@ def cross_validated_path(
     return PathResult(axis, values, solutions, validation, data.columns, plan, whole.num_rows)
 
 
-def axis_of(l2: Values, l1: Values) -> tuple[Axis, Tensor | None]:
+def axis_of(l2: Values, l1: Values, fold_bias: bool = False) -> tuple[Axis, Tensor | None]:
     """Returns which penalty varies, and its values, ascending; None for those that suit the rows.
 
     Raises:
-        InputError: a value can't be used, or both penalties have several.
+        InputError: a value can't be used, both penalties have several, or l1 can't be with `fold_bias`.
     """
     of_l1, of_l2 = numbers("l1", 0.0 if l1 is None else l1), numbers("l2", l2)
+    if fold_bias and of_l1 != [0]:
+        raise InputError("fold_bias is true, and l1 penalises W alone: leave out --model.fold_bias")
     if of_l1 is None or len(of_l1) > 1:
         fixed = [0.0] if l2 is None else of_l2
         if fixed is None or len(fixed) > 1:

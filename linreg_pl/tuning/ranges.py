@@ -1,14 +1,39 @@
 """Lists the settings that a study varies, and all combinations of their values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from linreg_pl.core.learning_rate_schedules import Schedule
 from linreg_pl.errors import InputError
+
+
+@dataclass(frozen=True)
+class Varied:
+    """A setting that a study can vary."""
+
+    flag: str  # of `linreg fit`
+    values: str  # that are possible, in words
+    example: str  # of a list, as it is typed
+    is_possible: Callable[[Any], bool]
+
+
+VARIED = {
+    "learning_rate": Varied(
+        "--model.learning_rate", "finite numbers above 0", "'[1e-10, 1]'", lambda rate: 0 < rate < math.inf
+    ),
+    "l2": Varied("--model.l2", "finite numbers, 0 or more", "'[1e-4, 10]'", lambda l2: 0 <= l2 < math.inf),
+    "momentum": Varied("--model.momentum", "numbers from 0 up to below 1", "'[0, 0.9]'", lambda m: 0 <= m < 1),
+    "schedule": Varied("--model.schedule", "schedules", "'[constant, cosine]'", lambda _: True),
+    "tail_averaging": Varied("--model.tail_averaging", "numbers from 0 to 1", "'[0, 0.5]'", lambda t: 0 <= t <= 1),
+    "batch_size": Varied("--data.batch_size", "whole numbers from 1 on", "'[5, 10]'", lambda size: size >= 1),
+    "max_epochs": Varied("--trainer.max_epochs", "whole numbers from 1 on", "'[5, 10]'", lambda epochs: epochs >= 1),
+}
+"""The settings by name, in the order of the tables' columns."""
 
 
 class TuneSettings:
@@ -30,16 +55,6 @@ class TuneSettings:
         InputError: a setting can't be used.
     """
 
-    flags: ClassVar[dict[str, str]] = {
-        "learning_rate": "--model.learning_rate",
-        "l2": "--model.l2",
-        "momentum": "--model.momentum",
-        "schedule": "--model.schedule",
-        "tail_averaging": "--model.tail_averaging",
-        "batch_size": "--data.batch_size",
-        "max_epochs": "--trainer.max_epochs",
-    }
-    """The flag of `linreg fit` that sets each setting, in the order of the tables' columns."""
     most_combinations = 2000
     """More would take minutes to predict."""
 
@@ -69,6 +84,12 @@ class TuneSettings:
             "max_epochs": max_epochs,
         }
         self.values = {name: list(dict.fromkeys(values)) for name, values in lists.items() if values is not None}
+        for name, values in self.values.items():
+            varied = VARIED[name]
+            if wrong := [value for value in values if not varied.is_possible(value)]:
+                raise InputError(
+                    f"--tune.{name}: {wrong[0]} is not possible: give {varied.values}, such as {varied.example}"
+                )
         self.trials, self.workers, self.diverging = trials, workers, diverging
 
     def combinations(self) -> list[dict[str, Any]]:
@@ -78,7 +99,7 @@ class TuneSettings:
             InputError: there is nothing to vary, or too much.
         """
         if not all(self.values.values()) or not self.values:
-            example = "--tune.learning_rate '[1e-3, 1]'"
+            example = f"--tune.learning_rate {VARIED['learning_rate'].example}"
             raise InputError(f"there is nothing to vary: give a range or a list, such as {example}")
         count = math.prod(map(len, self.values.values()))
         if count > self.most_combinations:

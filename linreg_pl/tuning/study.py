@@ -19,7 +19,7 @@ from linreg_pl.errors import InputError, flag_text
 from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import CONFIG, RUNS, STUDY, checkpoints, read_report, require_folder, step_of
 from linreg_pl.runs.lock import is_locked
-from linreg_pl.tuning.ranges import TuneSettings
+from linreg_pl.tuning.ranges import VARIED, TuneSettings
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from linreg_pl.data.base import BatchDataModule
@@ -42,7 +42,7 @@ class Combination:
     @property
     def flags(self) -> list[str]:
         """Returns the flags of `linreg fit` that set it."""
-        return [text for name, value in self.settings.items() for text in (TuneSettings.flags[name], str(value))]
+        return [text for name, value in self.settings.items() for text in (VARIED[name].flag, str(value))]
 
     @property
     def predicted(self) -> ExpectedLoss:
