@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy
 
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.job import Start
@@ -43,14 +43,12 @@ class Launched:
             return
         for number in (signal.SIGINT, signal.SIGTERM):  # nothing is to be saved while processes wait for each other
             signal.signal(number, signal.SIG_DFL)
-        with quiet("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed"):
-            self._lifeline = connected(devices, num_nodes)
+        with quiet("lightning.pytorch.utilities.rank_zero"):
+            self._lifeline, self.world = connected(devices, num_nodes)
         leave_at_signals()
         import pyarrow  # not at the top: it is slow, and one process may have no table
 
         pyarrow.set_cpu_count(torch.get_num_threads())
-        # One process may read for hours while others wait: the lifeline ends that sooner where there is reason to.
-        self.world = Processes(torch.distributed.new_group(timeout=timedelta(days=1)))
 
     def end(self) -> None:
         """Ends the connections to the other processes, before this one ends."""
@@ -142,7 +140,7 @@ def share_rows(data: BatchDataModule, world: World, command: str) -> None:
     data.world = world
 
 
-def connected(devices: int, num_nodes: int) -> Lifeline:
+def connected(devices: int, num_nodes: int) -> tuple[Lifeline, Processes]:
     """Starts the other processes if nobody has, and connects all.
 
     Raises:
@@ -152,7 +150,7 @@ def connected(devices: int, num_nodes: int) -> Lifeline:
     try:
         strategy: Any = Trainer(
             accelerator="cpu",  # the exact solution is computed there
-            strategy=DDPStrategy(process_group_backend="gloo", timeout=JOINING),
+            strategy="ddp",
             devices=devices,
             num_nodes=num_nodes,
             logger=False,
@@ -161,17 +159,19 @@ def connected(devices: int, num_nodes: int) -> Lifeline:
             enable_model_summary=False,
         ).strategy
 
-        def join() -> Lifeline:
+        def join() -> tuple[Lifeline, Processes]:
             started = strategy.launcher.procs
             children = list(started)
             started.clear()  # Lightning would kill this process without a word, where one of these ends
             end_with_children(children)
-            at = strategy.cluster_environment
-            lifeline = Lifeline(at.main_address, at.main_port, strategy.global_rank, strategy.world_size, children)
+            at, rank, size = strategy.cluster_environment, strategy.global_rank, strategy.world_size
+            lifeline = Lifeline(at.main_address, at.main_port, rank, size, children)
+            dist.init_process_group("gloo", store=lifeline.store, rank=rank, world_size=size, timeout=JOINING)
             strategy.setup_environment()
-            return lifeline
+            # One process may read for hours while others wait: the lifeline ends that sooner where there is reason to.
+            return lifeline, Processes(dist.new_group(timeout=timedelta(days=1)))
 
-        lifeline: Lifeline = strategy.launcher.launch(join)
+        joined: tuple[Lifeline, Processes] = strategy.launcher.launch(join)
     except InputError:
         raise
     except (ValueError, MisconfigurationException) as error:
@@ -180,7 +180,7 @@ def connected(devices: int, num_nodes: int) -> Lifeline:
         ) from error
     except (RuntimeError, OSError) as error:
         raise connection_failed(error) from error
-    return lifeline
+    return joined
 
 
 def layout(trainer: Mapping[str, Any] | Namespace) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from threading import Event, Lock, Thread, Timer
 from typing import NoReturn
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
 
 JOINING = timedelta(minutes=10)
 """How long the processes of a command wait for each other at its start."""
@@ -37,6 +38,9 @@ class Lifeline:
         size: Number of processes.
         children: The processes that this one has started.
 
+    Attributes:
+        store: Where the processes find each other.
+
     Raises:
         RuntimeError: rank 0 ended while this process was about to join.
         OSError: likewise.
@@ -52,15 +56,16 @@ class Lifeline:
         waiting.daemon = True
         waiting.start()
         is_ours = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # else torchrun has it
-        self._store = dist.TCPStore(  # type: ignore[attr-defined]  # torch documents it, and lists it nowhere
+        store = dist.TCPStore(  # type: ignore[attr-defined]  # torch documents it, and lists it nowhere
             host,
             port,
             is_master=is_ours and rank == 0,
             timeout=JOINING,
             wait_for_workers=False,  # so that the end of one is noticed while others are to come
-            multi_tenant=True,  # torch.distributed gets the same
         )
-        self._store.set(f"process {rank}", f"process {rank} (pid {os.getpid()} on {socket.gethostname()})")
+        count = os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)  # torchrun's store has what they wrote before
+        self.store = PrefixStore(f"start {count}", store)
+        self.store.set(f"process {rank}", f"process {rank} (pid {os.getpid()} on {socket.gethostname()})")
         if rank == 0:
             self._accept(host, size - 1)
             waiting.cancel()
@@ -74,14 +79,14 @@ class Lifeline:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         is_local = host in ("localhost", "127.0.0.1", "::1")
         with socket.create_server((host if is_local else "", 0), family=family, backlog=number) as server:
-            self._store.set("lifeline", str(server.getsockname()[1]))
+            self.store.set("lifeline", str(server.getsockname()[1]))
             for _ in range(number):
                 connection = server.accept()[0]
                 rank = int.from_bytes(connection.recv(4))
-                self._add(connection, self._store.get(f"process {rank}"))
+                self._add(connection, self.store.get(f"process {rank}"))
 
     def _connect(self, host: str) -> None:
-        port, name = self._store.get("lifeline"), self._store.get("process 0")
+        port, name = self.store.get("lifeline"), self.store.get("process 0")
         connection = socket.create_connection((host, int(port)))
         connection.sendall(self._rank.to_bytes(4))
         self._add(connection, name)
