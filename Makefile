@@ -53,6 +53,10 @@ cluster: .venv/installed-dev ## run the long form of the tests of several proces
 csv-files: .venv/installed-dev ## compare 20,000 made CSV files with Python's csv module: some minutes
 	@$(BIN)/pytest tests/test_csv_records.py --csv-files -s $(ARGS)
 
+.PHONY: digits
+digits: .venv/installed-dev ## compare the certain digits of 2,000 random tables with rational arithmetic: some minutes
+	@$(BIN)/pytest tests/test_accuracy.py --digits -s $(ARGS)
+
 .PHONY: variants
 variants: .venv/installed-dev ## run the tests as on other processors, one after the other: some hours
 	@tools/variants $(ARGS)

@@ -183,7 +183,6 @@ class ExactRegressor(BaseRegressor):
 
     solution_: Solution
     triangle_: Triangle
-    _log_weights: float  # sum over all rows of weight above 0, for the log-likelihood
 
     def __init__(
         self, l2: float = 0.0, *, l1: float = 0.0, fit_intercept: bool = True, standardize: bool = True
@@ -218,8 +217,7 @@ class ExactRegressor(BaseRegressor):
         is_first = not hasattr(self, "triangle_")
         X, y, sample_weight = self._checked(X, y, sample_weight, reset=is_first)
         rows = [as_columns(part) for part in (X, y, sample_weight) if part is not None]
-        log_weights = 0.0 if sample_weight is None else float(np.log(sample_weight[sample_weight > 0]).sum())
-        return self._add(triangle_of([tuple(rows)], center_of(*rows)), log_weights, y.shape[1:], is_first)
+        return self._add(triangle_of([tuple(rows)], center_of(*rows)), y.shape[1:], is_first)
 
     def merge(self, other: "ExactRegressor") -> Self:
         """Adds the rows of another fitted estimator to this one's, and returns it: as `fit` on the rows of both.
@@ -239,20 +237,20 @@ class ExactRegressor(BaseRegressor):
             )
         if other.get_params() != self.get_params():
             raise InputError(f"can't merge: one has the settings {self.get_params()}, the other {other.get_params()}")
-        return self._add(other.triangle_, other._log_weights, np.shape(other.intercept_), is_first=False)
+        return self._add(other.triangle_, np.shape(other.intercept_), is_first=False)
 
-    def _add(self, triangle: Triangle, log_weights: float, shape: tuple[int, ...], is_first: bool) -> Self:
+    def _add(self, triangle: Triangle, shape: tuple[int, ...], is_first: bool) -> Self:
         """Adds the triangle of further rows, and solves; changes nothing if that fails."""
         if not is_first:
             if shape != np.shape(self.intercept_):
                 raise InputError(f"a row of y has shape {shape}, but {np.shape(self.intercept_)} in the rows before")
-            triangle, log_weights = self.triangle_.merge(triangle), self._log_weights + log_weights
+            triangle = self.triangle_.merge(triangle)
         D, K = triangle.num_features, triangle.num_targets
         with named_arguments():
             model = LinearRegression(D, K, **self.get_params())
         columns = Columns(self._feature_names, Columns.numbered(D, K).target_names)
-        self.solution_ = solution_of(triangle, model.settings, columns, log_weights)
-        self.triangle_, self._log_weights = triangle, log_weights
+        self.solution_ = solution_of(triangle, model.settings, columns)
+        self.triangle_ = triangle
         optimum = self.solution_.problem.optimum
         return self._set_coefficients(optimum.W, optimum.b, is_flat=shape == ())
 

@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--torture", action="store_true", help="run the long form of the reliability tests: an hour of kills"
     )
+    parser.addoption("--digits", action="store_true", help="count the certain digits of 2,000 random tables")
     parser.addoption("--csv-files", action="store_true", help="compare 20,000 made CSV files with Python's csv module")
 
 

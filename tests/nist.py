@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linreg_pl.core.double_double import DoubleDouble
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.refinement import refined
 from linreg_pl.core.triangle import triangle_of
@@ -76,12 +75,8 @@ class NistSet:
 
     def refined(self) -> Optimum:
         """Solves by streaming QR and one more pass in pairs of float64."""
-        x, y = pairs(self.x), floats(self.y)
-        chunks = [
-            (DoubleDouble(*(half[start : start + ROWS_A_CHUNK] for half in x)), y[start : start + ROWS_A_CHUNK])
-            for start in range(0, len(y), ROWS_A_CHUNK)
-        ]
-        return refined(self.solved(), chunks)
+        x, y = torch.stack(pairs(self.x), dim=2), floats(self.y)
+        return refined(self.solved(), zip(x.split(ROWS_A_CHUNK), y.split(ROWS_A_CHUNK), strict=True))
 
     def digits(self, coefficients: Tensor) -> float:
         """Counts the worst coefficient's correct digits, -log10 of its relative error; at most 16."""

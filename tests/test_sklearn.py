@@ -123,10 +123,15 @@ def test_solution_is_that_of_solve(settings: dict[str, Any]) -> None:
     frame = pd.DataFrame(X, columns=list("abc"))
     ours = ExactRegressor(**settings).fit(frame, Y, sample_weight=W).solution_
     theirs = linreg_pl.solve(frame, Y, weights=W, **settings)
-    assert ours.summary() == theirs.summary()
+    assert without_digits(ours.summary()) == without_digits(theirs.summary())
     np.testing.assert_allclose(list(ours.standard_errors.values()), list(theirs.standard_errors.values()), rtol=1e-9)
     assert ours.learning_rates == pytest.approx(theirs.learning_rates)
     np.testing.assert_allclose(ours.predict(frame[["c", "a", "b"]]), theirs.predict(frame), rtol=1e-9)
+
+
+def without_digits(summary: str) -> list[str]:
+    """Leaves the line of the digits out, which a further pass over the rows makes more."""
+    return [line for line in summary.splitlines() if not line.startswith("certain digits")]
 
 
 def test_refused_rows_change_nothing() -> None:

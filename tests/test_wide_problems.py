@@ -18,10 +18,9 @@ from torch.utils._pytree import tree_leaves
 from linreg_pl import LinearRegression, TableDataModule
 from linreg_pl.core import parallel
 from linreg_pl.core import triangle as triangle_module
-from linreg_pl.core.double_double import double_double
 from linreg_pl.core.optimum import optimum, penalty_rows
 from linreg_pl.core.pseudo_inverse import PseudoInverse
-from linreg_pl.core.refinement import _products, _wide_products, refined
+from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import Scaling, users_units
 from linreg_pl.core.statistics import statistics
 from linreg_pl.core.triangle import Triangle, center_of, triangle_of
@@ -216,21 +215,6 @@ def test_decomposition_of_large_matrices() -> None:
     right = torch.ones(60, 1, dtype=torch.float64)
     ours = inverse.shortest(inverse.solve(right), torch.ones(1500).double())
     np.testing.assert_allclose(ours, np.linalg.pinv(T.numpy()) @ right.numpy(), rtol=1e-8, atol=1e-13)
-
-
-def test_products_of_all_columns_at_once() -> None:
-    """They agree with those column by column to 30 digits, with weights and several targets."""
-    generator = torch.Generator().manual_seed(5)
-    x, y, theta, weights = (
-        torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((6, 40), (6, 3), (40, 3), (6, 1))
-    )
-    for given_weights in (None, weights):
-        one, other = (
-            products(double_double(x), double_double(y), double_double(theta), given_weights)
-            for products in (_products, _wide_products)
-        )
-        difference = one + -other
-        assert float((difference.high / (x.abs().T @ y.abs() + 10)).abs().max()) < 1e-29
 
 
 @pytest.mark.parametrize("standardize", [True, False])

@@ -104,6 +104,7 @@ def merged(triangles: Sequence[Triangle]) -> Triangle:
         num_rows=num_rows,
         total_weight=sum(each.total_weight for each in triangles),
         factored_lengths=torch.linalg.vector_norm(torch.stack([part.lengths for part in parts]), dim=0),
+        log_weights=sum(each.log_weights for each in triangles),
     )
 
 
@@ -115,14 +116,19 @@ def _factored_by_fold(center: Tensor | None, count: int, *rows: Tensor) -> list[
         center = torch.zeros(x.shape[1] + y.shape[1], dtype=torch.float64)
     roots = _by_cholesky(count, center, *rows) if len(x) > ROWS_PER_FACTORIZATION else [None] * count
     num_rows = total_weights = torch.bincount(folds, minlength=count).tolist()
+    log_weights = [0.0] * count
     if weights:
         counted = weights[0][:, 0].double()
         num_rows = torch.bincount(folds[counted > 0], minlength=count).tolist()
         total_weights = torch.bincount(folds, counted, count).tolist()
+        log_weights = torch.bincount(folds, torch.where(counted > 0, counted, 1).log(), count).tolist()
     triangles = list[Triangle | None]()
     for fold, R in enumerate(roots):
         if R is not None:
-            triangles.append(Triangle(R, num_rows[fold], x.shape[1], float(total_weights[fold]), center))
+            total_weight = float(total_weights[fold])
+            triangles.append(
+                Triangle(R, num_rows[fold], x.shape[1], total_weight, center, log_weights=log_weights[fold])
+            )
             continue
         chosen = folds == fold
         triangles.append(factored(center, *(column[chosen] for column in columns)) if chosen.any() else None)

@@ -47,12 +47,10 @@ class Inference:
 
     Args:
         solution: The exact solution.
-        log_weights: Sum of log(w) over the rows of weight above 0; 0 without weights.
         robust: Robust standard errors, which replace those of least squares.
     """
 
     solution: Optimum
-    log_weights: float = 0.0
     robust: RobustErrors | None = None
 
     @cached_property
@@ -131,7 +129,9 @@ class Inference:
     def log_likelihood(self) -> Tensor:
         """Returns log L (K,) at the estimates, for normal noise."""
         N, squares = self.solution.data.num_rows, self.fit.residual_squares
-        log_likelihood: Tensor = -0.5 * N * (1 + (2 * math.pi * squares / N).log()) + 0.5 * self.log_weights
+        log_likelihood: Tensor = (
+            -0.5 * N * (1 + (2 * math.pi * squares / N).log()) + 0.5 * self.solution.data.log_weights
+        )
         return torch.where(self.is_known, log_likelihood, torch.nan)
 
     @property

@@ -52,6 +52,7 @@ class Optimum:
     condition: float  # of T'T, see `PseudoInverse`
     units: Tensor  # (D,), of the W that are penalised: V = units · W
     l1_term: L1Term | None  # None if l1 is 0; all else but θ* and J* is that of J without it
+    refined_error: Tensor | None = None  # (K,), bounds of ‖T (θ - θ*)‖; None for the solution of the triangle
 
     @property
     def W(self) -> Tensor:

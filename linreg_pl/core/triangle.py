@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linreg_pl.core.decimals import noting_decimals
 from linreg_pl.core.parallel import in_workers
 from linreg_pl.core.world import ALONE, World, known
 
@@ -41,6 +42,8 @@ class Triangle:
     center: Tensor  # (D+K,), float64: c_x, c_y
     rounding: float | Tensor = torch.finfo(torch.float64).eps  # of the columns' values, relative; (D+K,) if they differ
     factored_lengths: Tensor | None = None  # (1+D+K,), of R's columns about the center of the factorization, if another
+    log_weights: float = 0.0  # sum of log(w) over the rows of weight above 0
+    decimals: Tensor | None = None  # (D+K,), which columns hold decimal fractions; None if that is not known
 
     @property
     def num_targets(self) -> int:
@@ -122,7 +125,16 @@ class Triangle:
         if size == self.R.shape[1]:
             parts = [with_rows(part, size) for part in parts]
         R = with_rows(trapezoid(torch.cat(parts)), size)
-        return replace(self, R=R, num_rows=num_rows, total_weight=total_weight, factored_lengths=lengths)
+        log_weights = self.log_weights + other.log_weights
+        return replace(
+            self,
+            R=R,
+            num_rows=num_rows,
+            total_weight=total_weight,
+            factored_lengths=lengths,
+            log_weights=log_weights,
+            decimals=known(torch.maximum)(self.decimals, other.decimals),
+        )
 
     def with_noise(self, std: float) -> "Triangle":
         """Returns the expected triangle after independent noise of standard deviation `std` is added to y.
@@ -151,12 +163,15 @@ def triangle_of(chunks: Iterable[tuple[Tensor, ...]], center: Tensor | None = No
         ValueError: there is no chunk.
     """
     total: Triangle | None = None
-    triangles = in_workers(partial(factored, center), chunks)
+    decimals: list[Tensor] = []
+    triangles = in_workers(partial(factored, center), noting_decimals(chunks, decimals))
     try:
         for triangle in triangles:
             total = triangle if total is None else total.merge(triangle)
     finally:
         triangles.close()
+    if total is not None:
+        total = replace(total, decimals=decimals[0])
     total = world.reduced(total, known(Triangle.merge))
     if total is None:
         raise ValueError("there is no chunk of rows to factor")
@@ -189,9 +204,13 @@ def factored(center: Tensor | None, x: Tensor, y: Tensor, *weights: Tensor) -> T
     center = torch.zeros(x.shape[1] + y.shape[1], dtype=torch.float64) if center is None else center
     R = _by_cholesky(x, y, center, roots) if len(x) > ROWS_PER_FACTORIZATION else None
     R = _by_householder(x, y, center, roots) if R is None else R
-    num_rows = int((weights[0] > 0).sum()) if weights else len(x)
+    num_rows, log_weights = len(x), 0.0
+    if weights:
+        present = weights[0].numpy()[weights[0].numpy() > 0]
+        num_rows, log_weights = len(present), float(np.log(present, dtype=np.float64).sum())
     R = with_rows(R, max(1, min(num_rows, R.shape[1])))
-    return Triangle(R, num_rows, x.shape[1], weight_of([(x, y, *weights)]), center)
+    total_weight = weight_of([(x, y, *weights)])
+    return Triangle(R, num_rows, x.shape[1], total_weight, center, log_weights=log_weights)
 
 
 def _by_cholesky(x: Tensor, y: Tensor, center: Tensor, roots: Tensor | None = None) -> Tensor | None:

@@ -11,8 +11,8 @@ from linreg_pl.training.posed import posed_optimum
 from linreg_pl.training.problem import Problem
 
 
-def solution_of(triangle: Triangle, settings: HyperParameters, columns: Columns, log_weights: float = 0.0) -> Solution:
-    """Returns the exact solution, without the second pass over the rows that `solve` refines it by.
+def solution_of(triangle: Triangle, settings: HyperParameters, columns: Columns) -> Solution:
+    """Returns the exact solution, which no further pass over the rows refines.
 
     Learning rates are those of steps on all rows.
 
@@ -20,7 +20,6 @@ def solution_of(triangle: Triangle, settings: HyperParameters, columns: Columns,
         triangle: Of the rows.
         settings: They pose the problem.
         columns: Names of the triangle's columns.
-        log_weights: Sum of log(w) over the rows of weight above 0; 0 without weights.
 
     Raises:
         InputError: a column's values are so small or so large that their squares are 0 or infinite in float64.
@@ -52,4 +51,4 @@ def solution_of(triangle: Triangle, settings: HyperParameters, columns: Columns,
         constant_columns=[names[column] for column in solution.constant],
         dependent_columns=[names[column] for column in solution.unidentified],
     )
-    return Solution(posed, settings, columns, [], [], Inference(solution, log_weights))
+    return Solution(posed, settings, columns, [], [], Inference(solution))

@@ -1,26 +1,28 @@
 """Solves the least-squares problem of a model and its data exactly: coefficients, standard errors, predictions."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
-from operator import add
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
 
+from linreg_pl.core.accuracy import fewest_digits
 from linreg_pl.core.inference import FTest, Inference
+from linreg_pl.core.optimum import Optimum
 from linreg_pl.core.prediction_interval import PredictionInterval
 from linreg_pl.core.refinement import refined
 from linreg_pl.core.robust import Robust, RobustErrors, robust_errors
 from linreg_pl.data.base import BatchDataModule
-from linreg_pl.data.loaders import Batch
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError, without_flags
 from linreg_pl.exact.estimates import Estimates
-from linreg_pl.exact.summary import fit_lines, solution_html
+from linreg_pl.exact.summary import errors_in_words, fit_lines, solution_html
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import Problem
+
+SMALL = 10_000_000
+"""Values in a table that is refined to all digits: a pass takes a tenth of a second."""
 
 
 class Prediction(NamedTuple):
@@ -83,7 +85,7 @@ class Solution(Estimates):
                     for d, name in enumerate(self.feature_names)
                 }
             ),
-            "standard_errors": self.errors_in_words or "least squares",
+            "standard_errors": errors_in_words(self) or "least squares",
             **({} if optimum.l1_term is None else {"num_nonzero": self.num_nonzero}),
             "objective": optimum.objective,
             "r_squared": self.by_target(lambda k: finite(fit.r_squared[k])),
@@ -110,6 +112,7 @@ class Solution(Estimates):
         inference = self.inference
         return {
             "estimate": float(self._theta[row, target]),
+            "certified_digits": finite(self._digits[row, target]),
             "standard_error": finite(inference.standard_errors[row, target]),
             "confidence_interval": [finite(bound) for bound in self.interval(row, target)],
             "t": finite(inference.t_values[row, target]),
@@ -176,7 +179,7 @@ def shaped(batches: list[torch.Tensor], num_targets: int) -> np.ndarray:
 def solve(
     data: BatchDataModule, model: LinearRegression, robust: Robust | None = None, cluster: str | None = None
 ) -> Solution:
-    """Solves the problem exactly, and refines the solution to all its digits by a second pass over the rows.
+    """Solves the problem exactly; further passes over the rows refine the solution, where they can change its digits.
 
     Args:
         data: Set up for solve or fit.
@@ -191,8 +194,8 @@ def solve(
     model.choose_l2(data)
     if model.standardize:
         model.standardize_like(data)
-    problem, weights = model.problem(data), LogWeights()
-    problem = replace(problem, optimum=refined(problem.optimum, weights.noted(data.watched_rows()), data.world))
+    problem = model.problem(data)
+    problem = replace(problem, optimum=with_certain_digits(problem.optimum, data))
     errors = _robust_errors(data, problem, robust, cluster)
     return Solution(
         problem=problem,
@@ -200,22 +203,25 @@ def solve(
         columns=data.columns,
         complete_categories=data.complete_categories,
         remarks=[*data.remarks, *([] if model.l2_choice is None else [model.l2_choice])],
-        inference=Inference(problem.optimum, data.world.reduced(weights.total, add), errors),
+        inference=Inference(problem.optimum, errors),
     )
 
 
-class LogWeights:
-    """The sum of the logarithms of the weights above 0, noted while the rows pass by."""
+def with_certain_digits(solution: Optimum, data: BatchDataModule) -> Optimum:
+    """Returns the solution, refined until enough of its digits are certain, or another pass makes no more so.
 
-    total = 0.0
-
-    def noted(self, chunks: Iterator[Batch]) -> Iterator[Batch]:
-        """Yields the rows as they are."""
-        for chunk in chunks:
-            if len(chunk) > 2:
-                weights = chunk[2].double()
-                self.total += float(weights[weights > 0].log().sum())
-            yield chunk
+    Of a small table these are all digits of float64. Of a large one they are those that are printed, and one more to
+    round by.
+    """
+    is_small = solution.data.num_rows * len(solution.theta.high) <= SMALL
+    enough, digits = 15.0 if is_small else 7.0, fewest_digits(solution, of_values=False)
+    while digits < enough:
+        better = refined(solution, data.watched_rows(), data.world)
+        before, digits = digits, fewest_digits(better, of_values=False)
+        if digits < before + 0.3:
+            break
+        solution = better
+    return solution
 
 
 def require_robust(data: BatchDataModule, robust: str | None, cluster: str | None, l1: float = 0.0) -> None:

@@ -4,6 +4,7 @@ import html
 import math
 from collections.abc import Iterable
 
+from linreg_pl.core.accuracy import fewest_digits
 from linreg_pl.core.statistics import shown_coefficients
 from linreg_pl.errors import printable, without_flags
 from linreg_pl.exact.epochs_in_words import counted, shown_epochs
@@ -23,6 +24,20 @@ def fit_lines(solution: Estimates) -> list[str]:
     return [*lines, *(f"WARNING  {warning}" for warning in solution.warnings()), *_criteria(solution)]
 
 
+def errors_in_words(solution: Estimates) -> str:
+    """Describes the standard errors, where they are not simply those of least squares."""
+    settings, robust, words = solution.settings, solution.inference.robust, list[str]()
+    if settings.l1:
+        return f"none, as --model.l1 is {settings.l1:g}"
+    if robust is not None and robust.num_groups is not None:
+        words.append(f"clustered, {robust.num_groups} clusters")
+    elif robust is not None:
+        words.append(f"{robust.kind}, for noise that differs between rows")
+    if settings.l2:
+        words.append(f"of the biased estimate, as --model.l2 is {settings.l2:g}")
+    return "; ".join(words)
+
+
 def zeros_in_words(solution: Estimates) -> list[str]:
     """Returns a line on the coefficients that l1 makes 0, and on what is then unknown; none without l1."""
     term, D = solution.problem.optimum.l1_term, len(solution.feature_names)
@@ -38,7 +53,7 @@ def zeros_in_words(solution: Estimates) -> list[str]:
 
 def _criteria(solution: Estimates) -> list[str]:
     """Returns the lines below the table."""
-    inference, words = solution.inference, solution.errors_in_words
+    inference, words = solution.inference, errors_in_words(solution)
     fit, loss = inference.fit, solution.problem.optimum.objective
     lines = [f"standard errors: {words}"] if words and not fit.is_saturated else []
     if solution.settings.l1:
@@ -47,6 +62,7 @@ def _criteria(solution: Estimates) -> list[str]:
         f"{counted(solution.num_rows, 'row')}, loss {loss:.6g}, R² {_listed(fit.r_squared.tolist())},"
         f" residual deviation {_listed(fit.residual_std.tolist())}"
     )
+    lines += _certain_digits(solution)
     if fit.is_saturated:
         return lines
     tests = inference.f_tests
@@ -63,6 +79,15 @@ def _criteria(solution: Estimates) -> list[str]:
         f" BIC {_listed(inference.bic.tolist())}",
         *([] if solution.settings.l1 or solution.settings.l2 else _inflation(solution)),
     ]
+
+
+def _certain_digits(solution: Estimates, shown: int = 6) -> list[str]:
+    """Returns a line on how many digits of the estimates are certain; none where no estimate is determined."""
+    fewest = fewest_digits(solution.problem.optimum)
+    if fewest == math.inf:
+        return []
+    all_shown = "" if fewest >= shown else f" of the {shown} that are shown"
+    return [f"certain digits of the estimates: at least {int(fewest)}{all_shown}"]
 
 
 def _inflation(solution: Estimates, notable: float = 10, most: int = 4) -> list[str]:

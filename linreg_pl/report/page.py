@@ -13,7 +13,7 @@ from linreg_pl.data.loaders import Summary
 from linreg_pl.errors import printable
 from linreg_pl.exact.epochs_in_words import counted
 from linreg_pl.exact.solution import Solution
-from linreg_pl.exact.summary import HEADER, cells, zeros_in_words
+from linreg_pl.exact.summary import HEADER, cells, errors_in_words, zeros_in_words
 from linreg_pl.plots.figures import panels
 from linreg_pl.plots.plot import png
 from linreg_pl.plots.run_data import Record, record
@@ -102,7 +102,8 @@ def coefficients(run: FinishedRun, drawn: Record) -> Html:
     if drawn.model.l1:
         explanation = f"{explanation} {zeros_in_words(solution)[0]}."
     else:
-        words = f"Standard errors {solution.errors_in_words}. " if solution.errors_in_words else ""
+        errors = errors_in_words(solution)
+        words = f"Standard errors {errors}. " if errors else ""
         explanation = (
             f"{words}{explanation} The intervals, standard errors, t and p are those of the exact solution, for noise"
             " that is independent, normal and alike in all rows."
