@@ -61,6 +61,17 @@ def test_python_of_pages_runs(name: str, clone: Path) -> None:
     run_python("".join(blocks(IN_PAGES[name], "python")), clone)
 
 
+@pytest.mark.parametrize("name", [name for name in PAGES if blocks(IN_PAGES[name], "yaml")])
+def test_settings_of_pages_are_used(name: str, clone: Path) -> None:
+    """The first line of each file has its name, and a command of the page takes it."""
+    for settings in blocks(IN_PAGES[name], "yaml"):
+        file = settings.splitlines()[0].removeprefix("# ")
+        (clone / file).write_text(settings)
+        [command] = re.findall(rf"^\S+ .* --config {re.escape(file)}$", IN_PAGES[name], re.MULTILINE)
+        code, printed = run(command, clone)
+        assert code == 0, printed
+
+
 @dataclass
 class Program:
     """Runs a program in place of the command, in a process that has imported the package."""

@@ -318,6 +318,39 @@ def test_trial_is_not_resumed_alone(study: tuple[Path, Result], tmp_path: Path) 
     assert_same_study(tmp_path, study[0])
 
 
+def test_study_in_place_of_a_run(study: tuple[Path, Result], tmp_path: Path) -> None:
+    """Both commands that the refusal names are accepted."""
+    shutil.copytree(study[0] / "tune_0", tmp_path / "tune_0")
+    run, resume = "tune_0/lightning_logs/version_0", "linreg tune --resume tune_0"
+    expected = (
+        f"tune_0: this is a study, not a run: name a trial's run, such as {run}, or go on with the study by {resume}"
+    )
+    for command in (
+        ("compare",),
+        ("report",),
+        ("fit", "--resume"),
+        ("solve", "--ckpt_path"),
+        ("validate", "--ckpt_path"),
+    ):
+        refused = linreg(*command, "tune_0", cwd=tmp_path)
+        assert (refused.code, refused.stdout, refused.stderr) == (2, "", f"linreg: {expected}\n")
+    assert linreg("compare", run, cwd=tmp_path).code == 0
+    assert linreg(*resume.split()[1:], cwd=tmp_path).stdout.startswith("3 trials, by val/mse\n")
+    shutil.rmtree(tmp_path / "tune_0/lightning_logs")
+    refused = linreg("compare", "tune_0", cwd=tmp_path)
+    assert refused.stderr == f"linreg: tune_0: this is a study, not a run: go on with the study by {resume}\n"
+
+
+@pytest.mark.parametrize("command", ["fit", "solve", "path"])
+def test_study_in_a_config_of_another_command(command: str, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("tune: {momentum: [0, 0.9], trials: 1}\ntrainer: {max_epochs: 2}\n")
+    refused = linreg(command, "--config", "study.yaml", cwd=tmp_path)
+    hint = "linreg tune has it: leave it out here, or give that command"
+    assert refused.stderr == f"linreg: study.yaml: there is no setting --tune.momentum; {hint}\n"
+    if command == "fit":
+        assert linreg("tune", *DATA[:6], "--config", "study.yaml", cwd=tmp_path).code == 0
+
+
 def test_config_of_a_trial(study: tuple[Path, Result], tmp_path: Path) -> None:
     """`path` takes the data and the settings of the model that it uses; `tune` takes all that `fit` prints."""
     config = study[0] / "tune_0/lightning_logs/version_0/config.yaml"

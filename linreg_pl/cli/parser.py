@@ -152,9 +152,7 @@ def details(message: str, matched: dict[str, str], parser: Parser) -> dict[str, 
         "kinds": " or ".join(accepted_kinds(message, key)),
         "origin": f" in {variable}" if os.environ.get(variable) == value else "",
         "hint": CHOOSING_L1 if (key, value) == ("model.l1", "auto") else "",
-        "nearest": CHOOSING_L1
-        if setting == "tune.l1"
-        else other_owner(setting) or suggestion(setting, known_names(parser), command),
+        "nearest": other_owner(setting, parser.command) or suggestion(setting, known_names(parser), command),
         "parts": parts_of(key, parser),
         "class": suggestion(value, {data.__name__: data.__name__ for data in data_classes()}, command),
     }
@@ -195,8 +193,13 @@ def parts_of(key: str, parser: Parser, most: int = 10) -> str:
     return ", ".join(parts) if 0 < len(parts) <= most else f"in {parser.prog} --help"
 
 
-def other_owner(setting: str) -> str:
-    """Returns a hint to the data class that has a setting, if one has."""
+def other_owner(setting: str, command: str | None) -> str:
+    """Returns a hint to the command or the data class that has a setting, if one has."""
+    if (command, setting) == ("tune", "tune.l1"):
+        return CHOOSING_L1
+    other = {"tune": "tune", "folds": "path"}.get(setting.partition(".")[0], command)
+    if other != command:
+        return f"; linreg {other} has it: leave it out here, or give that command"
     owners = (data.__name__ for data in data_classes() if setting in data_flags(data))
     return next((f" in the data chosen; {name} has it: put --data {name} before it" for name in owners), "")
 

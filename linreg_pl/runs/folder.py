@@ -13,6 +13,7 @@ lightning_logs/version_N/   config.yaml   every setting, as the command line und
 import contextlib
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -96,6 +97,21 @@ def require_folder(run: Path) -> None:
     """
     if not run.is_dir():
         raise InputError(f"{run}: there is no such folder; linreg runs lists the runs")
+
+
+def require_run(folder: Path) -> None:
+    """Checks that a folder is a run's.
+
+    Raises:
+        InputError: it has no config, or it is a study's.
+    """
+    if (folder / CONFIG).is_file():
+        return
+    if (folder / STUDY).is_file():
+        trial = "".join(f"name a trial's run, such as {run}, or " for run in all_runs(folder)[:1])
+        resume = f"linreg tune --resume {shlex.quote(str(folder))}"
+        raise InputError(f"{folder}: this is a study, not a run: {trial}go on with the study by {resume}")
+    raise InputError(f"{folder}: this folder is no run, it has no {CONFIG}; linreg runs lists the runs")
 
 
 def read_settings(run: Path, name: str = CONFIG) -> dict[str, Any]:

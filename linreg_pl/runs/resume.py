@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import CheckpointFile, read_checkpoint
-from linreg_pl.runs.folder import CONFIG, RUNS, all_runs, checkpoints, run_of, run_state, step_of
+from linreg_pl.runs.folder import CONFIG, RUNS, STUDY, all_runs, checkpoints, require_run, run_of, run_state, step_of
 from linreg_pl.training.checkpoint_contents import NewerFormatError
 
 
@@ -63,8 +63,7 @@ def newest_good_checkpoint(run: Path) -> Resumption:
         InputError: this is no run, it is running, or all of its checkpoints are damaged.
         NewerFormatError: a later version of this program wrote a checkpoint.
     """
-    if not (run / CONFIG).is_file():
-        raise InputError(f"{run}: this folder is no run, it has no {CONFIG}; linreg runs lists the runs")
+    require_run(run)
     state = run_state(run)
     if state == "running":
         raise InputError(f"{run}: another process is training in this folder; wait for it, or stop it")
@@ -100,7 +99,7 @@ def checkpoint_at(path: Path) -> CheckpointFile:
     """
     if not path.is_dir():
         return read_checkpoint(path)
-    if (path / CONFIG).is_file():
+    if (path / CONFIG).is_file() or (path / STUDY).is_file():
         checkpoint = newest_good_checkpoint(path).checkpoint
         if checkpoint is None:
             raise InputError(f"{path}: the run has no checkpoint yet; go on with it: linreg fit --resume {path}")
