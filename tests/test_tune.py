@@ -74,10 +74,13 @@ def signal_the_server() -> None:
     allow_children()
     start = trials.start_server
 
-    def signalled() -> None:
-        start()
+    def signal_it() -> None:
         for number in SIGNALS:
             os.kill(forkserver._forkserver._forkserver_pid, number)  # type: ignore[attr-defined]
+
+    def signalled() -> None:
+        start()
+        threading.Timer(0.5, signal_it).start()  # once the first worker waits for it; the imports take seconds
 
     patch(trials, "start_server", signalled)
 
