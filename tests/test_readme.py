@@ -131,7 +131,7 @@ def test_named_flags_exist(clone: Path) -> None:
     ]
     known = set(re.findall(r"--[\w.]+", "\n".join(helps)))
     of_others = {"--logdir", "--host", "--quick", "--first", "--torture", "--solve", "--trainer.logger.save_dir"}
-    of_others |= {"--nnodes", "--nproc", "--rdzv", "--local", "--nodes", "--ntasks"}  # of torchrun and srun
+    of_others |= {"--nnodes", "--nproc", "--rdzv", "--local", "--nodes", "--ntasks", "--kill"}  # of torchrun and srun
     for name in PAGES:
         named = {flag.rstrip(".") for flag in re.findall(r"--[a-z][\w.]*", IN_PAGES[name])}
         wrong = {"--model.learning_rat"}  # shows the answer to a flag that does not exist
