@@ -343,7 +343,7 @@ def test_command_writes_each_format(folder: Path, run: Path) -> None:
         (["RUN", "--format", "xml"], "format is 'xml': give json, sql, onnx or pt2"),
         (["RUN", "--output", "model"], "format is '': give json, sql, onnx or pt2"),
         (["RUN"], "export needs a format: give --format json, sql, onnx or pt2"),
-        ([], "linreg export: the following arguments are required: RUN; see linreg export --help"),
+        ([], "the following arguments are required: RUN; see linreg export --help"),
         (["nowhere", "--format", "sql"], "nowhere: there is no such checkpoint; a run's are in RUN/checkpoints/"),
         (["examples", "--format", "sql"], "examples: there is no checkpoint in this folder"),
         (["RUN", "--output", "nowhere/model.sql"], "nowhere: nothing can be written there (No such file or directory)"),
