@@ -5,6 +5,7 @@ them; `tests/test_shared_rows.py` has what they compute, and `tests/cluster` the
 """
 
 import os
+import pickle
 import signal
 import socket
 import time
@@ -20,6 +21,8 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
+from linreg_pl.cli.error_messages import WriteError
+from linreg_pl.data.processes import portable
 from tests.commands import linreg, start
 from tests.ranks import Typed, answer, children, is_alive, of_srun, of_torchrun, ranks, start_ranks
 from tests.sabotage import Impatient, Late, NoteJoining, SlowReading
@@ -240,3 +243,10 @@ def test_refused_before_a_process_is_started(flags: tuple[str, ...], words: str,
     result = linreg("solve", *TABLE, "--data.path", *flags, cwd=tmp_path)
     assert result.code == 2
     assert words in result.stderr
+
+
+def test_full_disk_is_told_to_all() -> None:
+    """The error has another constructor than its message, and is the same in another process."""
+    error = WriteError("runs: nothing can be written there (no space)", "--trainer.default_root_dir")
+    received = pickle.loads(pickle.dumps(portable(error)))
+    assert (type(received), str(received), received.cause) == (WriteError, str(error), error.cause)

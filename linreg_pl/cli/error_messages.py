@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError, flag_text
@@ -21,7 +21,10 @@ class WriteError(InputError):
 
     def __init__(self, cause: str, flag: str) -> None:
         super().__init__(f"{cause}; make room, or give {flag} another place")
-        self.cause = cause
+        self.cause, self.flag = cause, flag
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.cause, self.flag)
 
 
 @contextmanager

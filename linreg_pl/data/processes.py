@@ -121,8 +121,6 @@ def portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        if isinstance(error, InputError):
-            return InputError(str(error), error.flags)
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 
