@@ -143,10 +143,6 @@ class LinregCLI(LightningCLI):
         if self.run is None and self.start.run is not None:
             require_no_trial(self.start.run)
         require_possible(self.config.trainer, shares_rows=COMMANDS[self.command].shares_rows)
-        if self.command == "path":
-            path.require_possible(self.config, parser)
-        if self.command == "tune" and not self.config.get("resume"):
-            tune.require_possible(self.config)
         self.resume = self.config.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = self.config.pop("allow_changed_settings", False)
         if self.command in ("validate", "test", "predict") and self.start.checkpoint is None:
@@ -186,6 +182,10 @@ class LinregCLI(LightningCLI):
         self.launched = launched(self.command, self.config, self.start)
         with self.together():
             require_agreement(self.launched.world, self.config, self.start)
+            if self.command == "path":
+                path.require_possible(self.config, self.parser)
+            if self.command == "tune" and not self.resume:
+                tune.require_possible(self.config)
             try:
                 self.config_init = self.parser.instantiate(
                     self.config, instantiators=[(self.prepared_data, BatchDataModule, True)]
