@@ -85,6 +85,14 @@ def test_large_table(nearly_equal: float, is_refined: bool, monkeypatch: pytest.
         assert 7 <= certain <= right_digits(solution.coefficients[name], Fraction(better.coefficients[name]))
 
 
+def test_collinear_table() -> None:
+    """Where the data determines no coefficient, there are no digits to count, and the fit is refined all the same."""
+    solution = linreg_pl.solve([[1, 1], [2, 2], [4, 4]], [1, 2, 3], fit_intercept=False)
+    assert all(map(math.isnan, solution.certified_digits.values()))
+    assert solution.problem.optimum.refined_error is not None
+    assert "certain digits" not in solution.summary()
+
+
 def test_decimals() -> None:
     """A fraction of ten is no float64; whole numbers, halves, and numbers with more digits are taken as they are."""
     drawn = np.random.default_rng(0).normal(size=4)
