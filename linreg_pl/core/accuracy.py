@@ -31,22 +31,30 @@ def first_error(solution: Optimum) -> Tensor:
     """Returns bounds of ‖T (θ - θ*)‖ for the solution of the triangle, (K,); infinite with l1."""
     if solution.l1_term is not None:
         return torch.full_like(solution.theta.high[0], torch.inf)
-    return UNIT * roundings(solution) + torch.tensor(
-        [error_of_scales(solution, k) for k in range(solution.data.num_targets)]
-    )
+    targets = range(solution.data.num_targets)
+    bounds = [
+        UNIT * rounding(solution, k, solution.half) + error_of_scales(solution, k, solution.half) for k in targets
+    ]
+    return torch.tensor(bounds, dtype=torch.float64)
 
 
-def remaining_error(solution: Optimum, target: int, length: float) -> float:
-    """Returns a bound of ‖T (θ - θ*)‖ for a target after a correction of a solution, whose length is known."""
-    kappa = condition(solution, target)
-    share = 2 * UNIT * kappa
+def remaining_error(solution: Optimum, target: int, half: Tensor, length: float) -> float:
+    """Returns a bound of ‖T (θ - θ*)‖ for a target after a correction of a solution.
+
+    Args:
+        solution: The solution before.
+        target: Number of the target.
+        half: From `half_of`, of this target.
+        length: s.
+    """
+    share = 2 * UNIT * condition(solution, half)
     if share >= 1:
         return math.inf
-    of_gradient = PAIR * float(roundings(solution)[target])
-    return length * share / (1 - share) + of_gradient + error_of_scales(solution, target)
+    of_gradient = PAIR * rounding(solution, target, half)
+    return length * share / (1 - share) + of_gradient + error_of_scales(solution, target, half)
 
 
-def error_of_scales(solution: Optimum, target: int) -> float:
+def error_of_scales(solution: Optimum, target: int, half: Tensor) -> float:
     """Returns a bound of the part of ‖T (θ - θ*)‖ that is due to the scales in the penalties; 0 where these are 1."""
     if bool((solution.units == 1).all()):
         return 0.0
@@ -54,20 +62,19 @@ def error_of_scales(solution: Optimum, target: int) -> float:
     pull = penalty.T @ (penalty @ solution.theta.high[:, target])
     if solution.l1_term is not None:
         pull[1:] += solution.l1_term.l1 / 2 * solution.units * W.sign()
-    return UNIT * float(torch.linalg.vector_norm(solution.half_of(target).T @ pull))
+    return UNIT * float(torch.linalg.vector_norm(half.T @ pull))
 
 
-def roundings(solution: Optimum) -> Tensor:
-    """Returns ‖y‖ + Σ |θ_j| ‖a_j‖ + κ ‖r‖ for each target, (K,), in the units of T."""
-    lengths, P = lengths_of_columns(solution), len(solution.theta.high)
-    kappa = torch.tensor([condition(solution, k) for k in range(solution.data.num_targets)])
-    total: Tensor = lengths[P:] + lengths[:P] @ solution.theta.high.abs() + kappa * solution.objective**0.5
-    return total
+def rounding(solution: Optimum, target: int, half: Tensor) -> float:
+    """Returns ‖y‖ + Σ |θ_j| ‖a_j‖ + κ ‖r‖ for a target, in the units of T."""
+    lengths, P = lengths_of_columns(solution), len(half)
+    terms = float(lengths[P + target] + lengths[:P] @ solution.theta.high[:, target].abs())
+    residuals: float = solution.objective**0.5
+    return terms + condition(solution, half) * residuals
 
 
-def condition(solution: Optimum, target: int) -> float:
-    """Returns κ, of the columns whose coefficients are not 0 for a target."""
-    half = solution.half_of(target)
+def condition(solution: Optimum, half: Tensor) -> float:
+    """Returns κ, of the columns whose coefficients are not 0 where `half` is that of a target."""
     return float(torch.linalg.vector_norm(lengths_of_columns(solution)[: len(half)].unsqueeze(1) * half))
 
 
@@ -83,8 +90,7 @@ def error_of_decimals(solution: Optimum) -> Tensor:
     data, P = solution.data, len(solution.theta.high)
     if data.decimals is None:
         return torch.zeros(data.num_targets, dtype=torch.float64)
-    rows = data.centered_at(torch.zeros_like(data.center))
-    errors = 2.0**-53 * data.decimals * torch.linalg.vector_norm(rows.R[:, 1:], dim=0)
+    errors = 2.0**-53 * data.decimals * torch.linalg.vector_norm(data.about_zero.R[:, 1:], dim=0)
     errors = errors / (data.total_weight * data.num_targets) ** 0.5
     lengths = [errors[: P - 1].unsqueeze(1) * solution.half_of(k)[1:] for k in range(data.num_targets)]
     turned = torch.stack([torch.linalg.vector_norm(each) for each in lengths]) * solution.objective**0.5
@@ -102,14 +108,12 @@ def certified_digits(solution: Optimum, of_values: bool = True) -> Tensor:
         solution: The optimum.
         of_values: Whether the rounding of decimal fractions counts, beside that of the computation.
     """
-    data = solution.data
     theta = torch.cat([solution.b.unsqueeze(0), solution.W])
     error = first_error(solution) if solution.refined_error is None else solution.refined_error
     error = error + error_of_decimals(solution) if of_values else error
     bounds = torch.full_like(theta, torch.nan)
     for k in range(theta.shape[1]):
-        half = solution.half_of(k).clone()
-        half[0] -= data.center[: data.num_features] @ half[1:]
+        half = solution.in_users_units(solution.half_of(k))
         bounds[:, k] = torch.linalg.vector_norm(half, dim=1) * error[k]
     bounds[[*solution.constant, *solution.unidentified]] = torch.nan
     relative = bounds / theta.abs() + 2.0**-53

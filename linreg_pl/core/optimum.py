@@ -98,7 +98,7 @@ class Optimum:
         Without an intercept they are about 0.
         """
         data, first = self.data, int(self.fit_intercept)
-        rows = data if self.fit_intercept else data.centered_at(torch.zeros_like(data.center))
+        rows = data if self.fit_intercept else data.about_zero
         lengths = torch.linalg.vector_norm(rows.R[first:, 1:], dim=0) / data.total_weight**0.5
         lengths[: data.num_features] /= scaling.scales
         varying: Tensor = lengths[data.scales > 0]
@@ -161,6 +161,12 @@ class Optimum:
         half[chosen, : inverse.shape[1]] = inverse
         return half
 
+    def in_users_units(self, rows: Tensor) -> Tensor:
+        """Returns rows (1+D, n) for b and W with the row for b in the user's units, not about the center."""
+        moved = rows.clone()
+        moved[0] -= self.data.center[: self.data.num_features] @ rows[1:]
+        return moved
+
     def _error(self, W: Tensor, b: Tensor) -> Tensor:
         return (theta_of(W, b) - self.theta.high) - self.theta.low
 
@@ -188,7 +194,7 @@ def optimum(
     units = torch.ones(data.num_features).double() if units is None else units
     num_columns, num_targets = 1 + data.num_features, data.num_targets
     free = slice(0 if fit_intercept else 1, num_columns)
-    rows = data if fit_intercept else data.centered_at(torch.zeros_like(data.center))
+    rows = data if fit_intercept else data.about_zero
     scale = (data.total_weight * num_targets) ** 0.5
     no_targets = torch.zeros(len(penalty.high), num_targets, dtype=torch.float64)
     is_penalized = bool(penalty.high.diagonal().any())

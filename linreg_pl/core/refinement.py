@@ -63,7 +63,7 @@ def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]], world: World =
         half = solution.half_of(k)
         along = half.T @ right[:, k]
         change[solution.free, k] = (half @ along)[solution.free]
-        errors.append(remaining_error(solution, k, float(torch.linalg.vector_norm(along))))
+        errors.append(remaining_error(solution, k, half, float(torch.linalg.vector_norm(along))))
     theta = two_sum(theta.high, theta.low + change)
     if l1_term is not None:
         l1_term = L1Term.at(l1_term.l1, solution.units.unsqueeze(1) * theta.high[1:], l1_term.pulls)

@@ -77,9 +77,7 @@ def statistics(solution: Optimum) -> Statistics:
     varies = torch.linalg.vector_norm(deviations, dim=0) > data.errors[targets]
     undefined = torch.full_like(residual_squares, torch.nan)
     residual_std = (residual_squares / degrees_of_freedom).sqrt() if degrees_of_freedom > 0.5 else undefined
-    half = solution.half.clone()
-    half[0] -= data.center[:D] @ half[1:]  # b in the user's units
-    spread = torch.linalg.vector_norm(half @ influence.T, dim=1)
+    spread = torch.linalg.vector_norm(solution.in_users_units(solution.half) @ influence.T, dim=1)
     spread[[*solution.constant, *solution.unidentified]] = torch.nan
     spread /= (data.total_weight * data.num_targets) ** 0.5
     rounding = residual_rounding(solution)
@@ -153,6 +151,6 @@ def unexplained_gaps(solution: Optimum, error: Tensor) -> Tensor:
     gaps = (solution.factor @ error).square().sum(dim=0) + solution.excess_of(error)
     gaps = gaps * data.total_weight * K
     chance = fit.residual_squares * solution.half.shape[1] / data.num_rows
-    squares = data.centered_at(torch.zeros_like(data.center)).R[:, -K:].square().sum(dim=0)
+    squares = data.about_zero.R[:, -K:].square().sum(dim=0)
     allowed = torch.stack([chance, 1e-12 * fit.explained_squares, 1e-24 * squares]).amax(dim=0)
     return (gaps > allowed) & (allowed > 0)

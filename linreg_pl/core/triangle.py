@@ -73,7 +73,7 @@ class Triangle:
         eps = torch.finfo(torch.float64).eps
         factorization = (min(self.num_rows, ROWS_PER_FACTORIZATION) + self.R.shape[1]) * eps
         errors: Tensor = factorization * self.lengths
-        lengths = torch.linalg.vector_norm(self.centered_at(torch.zeros_like(self.center)).R[:, 1:], dim=0)
+        lengths = torch.linalg.vector_norm(self.about_zero.R[:, 1:], dim=0)
         errors[1:] += self.rounding * lengths
         return errors
 
@@ -101,15 +101,20 @@ class Triangle:
     @property
     def is_too_large(self) -> Tensor:
         """Returns which columns of X and y are so large that their squares may exceed float64, (D+K,)."""
-        lengths = torch.linalg.vector_norm(self.centered_at(torch.zeros_like(self.center)).R[:, 1:], dim=0)
+        lengths = torch.linalg.vector_norm(self.about_zero.R[:, 1:], dim=0)
         is_too_large: Tensor = ~(lengths < 1e150)
         return is_too_large
 
     def variance(self, fit_intercept: bool = True) -> float:
         """Computes the mean of y² over all entries; with an intercept, of y less its column's mean."""
-        rows = self if fit_intercept else self.centered_at(torch.zeros_like(self.center))
+        rows = self if fit_intercept else self.about_zero
         deviations = rows.R[1 if fit_intercept else 0 :, 1 + self.num_features :]
         return float(deviations.square().sum()) / (self.total_weight * self.num_targets)
+
+    @property
+    def about_zero(self) -> "Triangle":
+        """Returns the triangle of the same rows about 0."""
+        return self.centered_at(torch.zeros_like(self.center))
 
     def centered_at(self, center: Tensor) -> "Triangle":
         """Returns the triangle of the same rows about another center (D+K,)."""

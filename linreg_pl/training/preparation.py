@@ -183,7 +183,7 @@ class PreparedModule(EvaluatedModule):
         vary up to twice as much, so that a second call changes nothing.
         """
         triangle, D = data.triangle, data.num_features
-        rows = triangle if self.fit_intercept else triangle.centered_at(torch.zeros_like(triangle.center))
+        rows = triangle if self.fit_intercept else triangle.about_zero
         first = int(self.fit_intercept)
         W = self.scaling.to_users(theta_of(self.W, self.b))[1:]
         reach = torch.linalg.vector_norm(rows.R[first:, 1 : 1 + D] @ W, dim=0)
