@@ -91,6 +91,8 @@ def test_collinear_table() -> None:
     assert all(map(math.isnan, solution.certified_digits.values()))
     assert solution.problem.optimum.refined_error is not None
     assert "certain digits" not in solution.summary()
+    with_another = linreg_pl.solve([[1, 1, 1], [2, 2, 5], [4, 4, 3]], [1, 3, 4], fit_intercept=False)
+    assert "certain digits of the estimates that the rows determine: at least 15" in with_another.summary()
 
 
 def test_decimals() -> None:

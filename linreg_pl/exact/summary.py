@@ -83,11 +83,13 @@ def _criteria(solution: Estimates) -> list[str]:
 
 def _certain_digits(solution: Estimates, shown: int = 6) -> list[str]:
     """Returns a line on how many digits of the estimates are certain; none where no estimate is determined."""
-    fewest = fewest_digits(solution.problem.optimum)
+    optimum = solution.problem.optimum
+    fewest = fewest_digits(optimum)
     if fewest == math.inf:
         return []
+    determined = " that the rows determine" if optimum.unidentified else ""
     all_shown = "" if fewest >= shown else f" of the {shown} that are shown"
-    return [f"certain digits of the estimates: at least {int(fewest)}{all_shown}"]
+    return [f"certain digits of the estimates{determined}: at least {int(fewest)}{all_shown}"]
 
 
 def _inflation(solution: Estimates, notable: float = 10, most: int = 4) -> list[str]:
