@@ -73,7 +73,8 @@ def refined(solution: Optimum, chunks: Iterable[tuple[Any, ...]], world: World =
 def _products_of_rows(theta: DoubleDouble, center: Tensor, x: Tensor, y: Tensor, *weights: Tensor) -> DoubleDouble:
     """Computes A'(w · (y - A θ)), (1+D, K), for A = [1, x - c_x] and y less c_y."""
     D = x.shape[1]
-    bounds = torch.maximum(x.amax(dim=0), -x.amin(dim=0)).double().view(D, -1)[:, 0] + center[:D].abs()
+    largest = torch.maximum(x.amax(dim=0), -x.amin(dim=0)).double()
+    bounds = (largest if x.ndim == 2 else largest[:, 0]) + center[:D].abs()
     sizes = power_above(torch.cat([torch.ones(1), bounds]).double())
     center_x, center_y = center[:D].numpy()[:, None], double_double(-center[D:].unsqueeze(1))
     most = max(1, min(4096, len(x), VALUES_PER_BLOCK // (1 + D)))
