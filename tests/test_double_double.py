@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from linreg_pl.core.double_double import DoubleDouble, double_double, square_root, two_product, two_sum
-from tests.rationals import Matrix, add, pairs, rational
+from linreg_pl.core.double_double import DoubleDouble, square_root, two_product, two_sum
+from tests.rationals import Matrix, pairs
 
 # No overflow, no underflow of a product's error.
 NUMBERS = st.floats(-1e100, 1e100).filter(lambda value: value == 0 or abs(value) > 1e-100)
@@ -60,11 +60,3 @@ def test_sum_of_rows(num_rows: int) -> None:
         terms = [row[column] for row in values]
         error = Fraction(total.high[column].item()) + Fraction(total.low[column].item()) - sum(terms)
         assert abs(error) <= 32 * EPS**2 * sum(map(abs, terms))
-
-
-def test_columns_after_ones() -> None:
-    x = row(0.1, 0.2)
-    assert torch.equal(double_double(x).after_ones().high, row(1.0, 0.1, 0.2))
-    third = pairs([[Fraction(1, 3)]])
-    rows = third.after_ones()
-    assert add(rational(rows.high), rational(rows.low)) == [[1, exact(third)]]

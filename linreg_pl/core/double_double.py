@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 
 class DoubleDouble(NamedTuple):
@@ -34,14 +33,6 @@ class DoubleDouble(NamedTuple):
     def rows(self, chosen: slice) -> "DoubleDouble":
         """Returns some rows."""
         return DoubleDouble(self.high[chosen], self.low[chosen])
-
-    def columns(self, chosen: slice) -> "DoubleDouble":
-        """Returns some columns."""
-        return DoubleDouble(self.high[:, chosen], self.low[:, chosen])
-
-    def after_ones(self) -> "DoubleDouble":
-        """Prepends a column of ones."""
-        return DoubleDouble(pad(self.high, (1, 0), value=1.0), pad(self.low, (1, 0)))
 
     def sum_of_rows(self) -> "DoubleDouble":
         """Sums over the first dimension, in pairs."""
