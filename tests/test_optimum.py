@@ -292,3 +292,10 @@ def test_penalised_bias_shares_with_a_constant_column() -> None:
     for gradient in (W.grad, b.grad):
         assert gradient is not None
         assert gradient.abs().max() < 1e-12
+
+
+def test_refined_without_features() -> None:
+    """The intercept alone is the mean of y."""
+    x, y = torch.zeros(5, 0, dtype=torch.float64), torch.arange(5, dtype=torch.float64).unsqueeze(1)
+    solution = refined(optimum(triangle_of([(x, y)]), penalty_rows(0, 0.0)), [(x, y)])
+    assert solution.b.tolist() == [2]
