@@ -17,7 +17,7 @@ Rows with weights w are multiplied by √w, so in `R'R` each counts w times, as 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class Triangle:
         lengths = torch.linalg.vector_norm(self.R, dim=0)
         return lengths if self.factored_lengths is None else torch.maximum(lengths, self.factored_lengths)
 
-    @property
+    @cached_property
     def errors(self) -> Tensor:
         """Returns bounds on the lengths of the errors of R's columns, (1+D+K,).
 
@@ -82,7 +82,7 @@ class Triangle:
         """Returns the means of the columns of X and y, (D+K,)."""
         return self.center + self.R[0, 1:] / self.R[0, 0]
 
-    @property
+    @cached_property
     def scales(self) -> Tensor:
         """Returns the standard deviations of the columns of X and y, (D+K,), over N or the total weight, not N-1.
 
@@ -118,6 +118,8 @@ class Triangle:
 
     def centered_at(self, center: Tensor) -> "Triangle":
         """Returns the triangle of the same rows about another center (D+K,)."""
+        if center is self.center:
+            return self
         R = self.R.clone()
         R[0, 1:] += R[0, 0] * (self.center - center)
         return replace(self, R=R, center=center, factored_lengths=self.lengths)
