@@ -14,6 +14,7 @@ from benchmarks.page import Page, environment, named, report_progress
 
 FLAGS_OF = {  # by page: those of a report, and of a trial
     "tutorial": ("", "--rounds 1 --epochs 100"),
+    "processes": ("", "--rounds 1 --rows 1000"),
     "table": ("--rounds 3", "--rounds 1 --rows 200000"),
     "grid": ("--rounds 3", "--rounds 1 --rows 50000"),
     "streaming": ("--rounds 3", "--rounds 1 --rows 163840"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from benchmarks import accuracy, gap, grid, growth, picture, report, streaming, table, tutorial, vowpal
+from benchmarks import accuracy, gap, grid, growth, picture, processes, report, streaming, table, tutorial, vowpal
 from benchmarks.page import Page, flags_of, rounded, show, spread
 from tests.commands import context, linreg
 
@@ -47,6 +47,26 @@ def test_page_of_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     text = str(tutorial.page(tutorial.FLAGS.parse_args(["--rounds=1", "--epochs=20"])))
     for words in ("linreg fit", "bare PyTorch loop", "loop / bare loop", "torch 2.", "TensorFlow graph: skipped"):
         assert words in text
+
+
+def test_page_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forks each command, and runs the code of the others here: starting all from nothing takes a minute."""
+
+    def run(command: list[str], folder: Path) -> tuple[float, int, str]:
+        if command[1] == "-c":
+            monkeypatch.chdir(folder)
+            exec(command[2], {})
+            monkeypatch.chdir(tmp_path)
+            return 2.0, 0, ""
+        result = linreg(*command[1:], cwd=folder)
+        return 3.0, result.code, result.stderr
+
+    monkeypatch.setattr(processes, "run", run)
+    lines = processes.page(processes.FLAGS.parse_args(["--rounds=1", "--rows=1000"])).lines
+    for ours, theirs, target in processes.TARGETS:
+        assert f"{f'{ours} / {theirs}':56}    1.50 (1.50-1.50)   target ≤ {target}" in lines
+    with pytest.raises(RuntimeError, match="exit code 2; its last words:\nlinreg: there is no command"):
+        processes.seconds_of("another", ["linreg", "slove"], tmp_path)
 
 
 def test_page_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
