@@ -111,7 +111,10 @@ class HalfWritten:
 
 @dataclass
 class SignalInPhase:
-    """Sends the process a signal, `times` times, in one of `PHASES`: of the validation or step with that number."""
+    """Sends the process a signal, `times` times, in one of `PHASES`: of the validation or step with that number.
+
+    Or while it is "closing" its files, after the run.
+    """
 
     number: int
     phase: str
@@ -151,6 +154,10 @@ class SignalInPhase:
             before(LinearRegression, "descend", nth=self.step)
         elif self.phase == "validation":
             before(LinearRegression, "validation_step", nth=self.validation)
+        elif self.phase == "closing":
+            from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+
+            before(_AsyncWriterThread, "stop")
         else:
             before(torch, "save")
 

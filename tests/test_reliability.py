@@ -4,6 +4,7 @@ The processes and signals are real, and results are compared with a run that was
 runs the same tests in their full form.
 """
 
+import errno
 import http.server
 import json
 import math
@@ -24,10 +25,12 @@ import pytest
 import torch
 import yaml
 
+from linreg_pl.cli.error_messages import WriteError, writing
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import read_checkpoint, tensors
 from linreg_pl.runs.folder import checkpoints, read_report, run_state
 from linreg_pl.runs.resume import newest_good_checkpoint
+from linreg_pl.signals import Interrupted
 from tests.commands import linreg, start
 from tests.runs import DIABETES, JOBS, PLAIN, RUN, assert_same_end, curves, equal, newest
 from tests.sabotage import PHASES, POINTS, ForbidFolder, FullDisk, KillInSave, SignalInPhase, Threads
@@ -245,6 +248,20 @@ def test_signal_in_each_phase(
             assert run_state(folder / RUN) == "interrupted"
         resume_to_the_end(folder, "table")
         assert_same_end(untouched("table"), folder)
+
+
+def test_signal_while_files_are_closed(tmp_path: Path) -> None:
+    """Lightning then closes them again, which fails."""
+    stopped = linreg("fit", *JOBS["table"], cwd=tmp_path, before=SignalInPhase(signal.SIGTERM, "closing"))
+    assert (stopped.code, stopped.stderr) == (143, "")
+    assert run_state(tmp_path / RUN) == "finished"
+
+
+def test_full_disk_while_a_signal_ends_the_program(tmp_path: Path) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device")
+    error.__context__ = Interrupted(signal.SIGTERM)
+    with pytest.raises(WriteError, match="No space left"), writing(tmp_path, "--output"):
+        raise error
 
 
 def test_second_ctrl_c_exits_at_once(untouched: Callable[[str], Path], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import InputError, flag_text
+from linreg_pl.signals import Interrupted
 
 
 class WriteError(InputError):
@@ -33,6 +34,7 @@ def writing(place: Path, flag: str) -> Iterator[None]:
 
     Raises:
         WriteError: something could not be written.
+        Interrupted: a signal was ending the program, and a file was closed twice.
         InputError: a file is in the way of a folder.
     """
     try:
@@ -40,6 +42,10 @@ def writing(place: Path, flag: str) -> Iterator[None]:
     except BrokenPipeError:  # of the terminal, not of the place
         raise
     except OSError as error:
+        # Lightning closes files again that a signal has found closing. Errors of the system, such as a full disk, have
+        # a number.
+        if error.errno is None and isinstance(error.__context__, Interrupted):
+            raise error.__context__ from None
         where, reason = error.filename or place, error.strerror or str(error)
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise InputError(f"{where}: a file is in the way of a folder; give {flag} another place") from error

@@ -90,6 +90,8 @@ def started(job: str, size: int, launcher: str, folder: Path) -> Iterator[tuple[
     command = ("fit", *(("--resume", "auto") if resumes else JOBS[job]), "--trainer.devices", str(size))
     if launcher == "torchrun":
         begun = [folder / f".begun-{rank}" for rank in range(size)]
+        for path in begun:
+            path.unlink(missing_ok=True)
         running = start_ranks(size, *command, cwd=folder, before=lambda rank: Impatient(PATIENT, Begun(begun[rank])))
         wait_until(lambda: all(path.exists() for path in begun), running[0].process.is_alive)
         pids = [each.pid for each in running]
