@@ -44,6 +44,16 @@ def test_most_rows_complete(num_rows: int, incomplete: int, memory_limit: Any, t
     assert data.remarks == [f"dropped {incomplete} of {num_rows} rows with a missing value: 'x0' in {incomplete}"]
 
 
+def test_row_group_without_rows(tmp_path: Path) -> None:
+    content = pa.table({"x": np.arange(9.0), "y": [None, *range(8)]})
+    with pyarrow.parquet.ParquetWriter(tmp_path / "t.parquet", content.schema) as writer:
+        for group in (content, content.slice(0, 0), content):
+            writer.write_table(group)
+    data = TableDataModule(str(tmp_path / "t.parquet"), "y")
+    data.setup("solve")
+    assert data.remarks == ["dropped 2 of 18 rows with a missing value: 'y' in 2"]
+
+
 @pytest.mark.parametrize(("num_rows", "incomplete", "num_features"), [(40, 21, 2), (4, 2, 2), (40, 10, 30)])
 def test_few_rows_complete(num_rows: int, incomplete: int, num_features: int) -> None:
     """Imputing is offered first: dropping would leave less than half, or no more rows than features."""

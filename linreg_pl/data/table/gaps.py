@@ -131,7 +131,8 @@ def count_gaps(
         known |= (~np.isnan(x)).any(axis=0)
         used |= (np.nan_to_num(x) != 0).any(axis=0)
         fresh = missing.any(axis=0) & (first_rows < 0)
-        first_rows[fresh] = numbers[missing[:, fresh].argmax(axis=0)]
+        if fresh.any():
+            first_rows[fresh] = numbers[missing[:, fresh].argmax(axis=0)]
         counts += missing.sum(axis=0)
     counted = _Counted(num_rows, num_incomplete, counts, first_rows, known, used)
     num_rows, num_incomplete, counts, first_rows, known, used = world.reduced(counted, _Counted.followed_by)
