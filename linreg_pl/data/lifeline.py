@@ -23,7 +23,7 @@ JOINING = timedelta(minutes=10)
 """How long the processes of a command wait for each other at its start."""
 SILENCE = 60
 """Seconds without a byte after which a process counts as lost."""
-BEAT, COMPLETE, FAREWELL = b"-", b"+", b"."
+BEAT, COMPLETE, FAREWELL, TOLD = b"-", b"+", b".", b"!"
 
 _leaving = Lock()
 
@@ -119,7 +119,7 @@ class Lifeline:
 
     def _watch(self, connection: socket.socket) -> None:
         # Silence is counted in waits of this process: the time in which it was itself stopped is none.
-        silence, has_said_farewell, received = 0, False, BEAT
+        silence, has_said_farewell, has_told, received = 0, False, False, BEAT
         while received and silence < SILENCE:
             try:
                 received = connection.recv(64)
@@ -131,12 +131,15 @@ class Lifeline:
             if COMPLETE in received:
                 self._is_complete.set()
             has_said_farewell = has_said_farewell or FAREWELL in received
+            has_told = has_told or TOLD in received
         if received and not has_said_farewell:
+            self._tell(TOLD)  # a process that was stopped reads it when it continues
             state = f"has not answered for {SILENCE} s: it is stopped, or its machine can't be reached; end it, and"
             leave(f"{self._peers[connection]} {state}", self._children)
         time.sleep(0.5)  # a Ctrl-C ends all processes; then this one is about to end too, with its own code
         if not has_said_farewell and not self._is_over:
-            leave(None if self._rank else f"{self._peers[connection]} was ended;", self._children)
+            is_known = self._rank or has_told
+            leave(None if is_known else f"{self._peers[connection]} was ended;", self._children)
         self._first_has_ended.set()
 
 
@@ -160,7 +163,8 @@ def end_with_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
     def wait(rank: int, child: subprocess.Popen[bytes]) -> None:
         code = child.wait()
         time.sleep(2)  # the lifeline, if it is there already, knows more
-        leave(f"process {rank} (pid {child.pid}) ended with exit code {code};", children)
+        has_told = code == 2  # what it ends with by itself, after a message
+        leave(None if has_told else f"process {rank} (pid {child.pid}) ended with exit code {code};", children)
 
     for rank, child in enumerate(children, start=1):
         in_background(wait, rank, child)

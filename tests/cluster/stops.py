@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.ranks import start_ranks
+from tests.commands import start
+from tests.ranks import Typed, children, is_alive, start_ranks
 from tests.sabotage import Impatient, SlowReading, patch
 from tests.test_processes import AGAIN, TABLE, no_answer, with_value
 from tests.waiting import wait_until
@@ -41,6 +42,19 @@ class StopBeforeOthersJoin:
         from linreg_pl.data.lifeline import Lifeline
 
         patch(Lifeline, "_accept", lambda *args: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def test_started_others_and_was_stopped_before_they_join(tmp_path: Path) -> None:
+    """What they have said is not said again by the first one when it continues."""
+    command = ("solve", *TABLE, "--trainer.devices", "3", "--data.path", "t.parquet")
+    first = start(*command, cwd=tmp_path, before=Impatient(4, Typed(command, StopBeforeOthersJoin())))
+    wait_until(lambda: len(children(first.pid)) == 2, first.process.is_alive)
+    others = children(first.pid)
+    wait_until(lambda: not any(map(is_alive, others)))
+    os.kill(first.pid, signal.SIGCONT)
+    result = first.wait()
+    told = f"linreg: not all processes have joined within 4 s; {AGAIN}"
+    assert (result.code, result.stderr) == (2, 2 * told)
 
 
 def test_stopped_before_others_join(tmp_path: Path) -> None:
