@@ -7,8 +7,15 @@ import pyarrow.compute as pc
 from linreg_pl.errors import shortened
 
 
-def as_labels(column: pa.Array) -> pa.Array:
-    """Returns a column of any type as texts: whole numbers without a decimal point, dates as ISO writes them."""
+def as_labels(column: pa.Array, keeps_codes: bool = False) -> pa.Array:
+    """Returns a column of any type as texts: whole numbers without a decimal point, dates as ISO writes them.
+
+    Args:
+        column: The column.
+        keeps_codes: Return a dictionary of texts as such.
+    """
+    if keeps_codes and pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string()))
     if is_text(column.type):
         return as_text(column)
     labels = column.cast(pa.string())

@@ -5,13 +5,15 @@ start to end, into memory. If memory is too small, they are copied into a memory
 """
 
 import itertools
+import math
 import mmap
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -63,8 +65,15 @@ class Table(ABC):
         return first if len(self._file_rows) == 1 else f"{first} and {len(self._file_rows) - 1} more"
 
     @abstractmethod
-    def batches(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def batches(
+        self, groups: Sequence[int], columns: Sequence[str], keeps_codes: bool = False
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Reads the rows of some groups, in the order in which `groups` lists them.
+
+        Args:
+            groups: The groups.
+            columns: Names of the columns to read.
+            keeps_codes: Leave texts that the file has as codes of a dictionary as such, which takes less time.
 
         Yields:
             The first row's number in the whole table, from 0, and the rows.
@@ -73,10 +82,11 @@ class Table(ABC):
             InputError: a file has changed or vanished since it was opened, or is damaged.
         """
 
-    def all_batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def all_batches(self, columns: Sequence[str], keeps_codes: bool = False) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Reads all rows of this process in order, and reports the progress to `watch`."""
         num_rows = sum(self.group_rows[group] for group in self.groups)
-        return self._watch(self.batches(self.groups, columns), num_rows, lambda numbered: numbered[1].num_rows)
+        batches = self.batches(self.groups, columns, keeps_codes)
+        return self._watch(batches, num_rows, lambda numbered: numbered[1].num_rows)
 
     def place(self, row: int) -> tuple[str, int]:
         """Returns the file of a row, and the row's number there, from 1."""
@@ -109,7 +119,9 @@ class ArrowTable(Table):
             table.schema, list(itertools.chain(*shares)), file_rows, watch, world, range(first, first + len(own))
         )
 
-    def batches(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def batches(
+        self, groups: Sequence[int], columns: Sequence[str], keeps_codes: bool = False
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Reads the rows of some groups; see `Table`."""
         table = self._table.select(list(columns))
         for group in groups:
@@ -134,31 +146,44 @@ class ParquetTable(Table):
         self._paths = {os.fspath(file.path): file.path for file in files}
         self._stamps = {file.path: file_stamp(file.path) for file in files}
         self._format = ds.ParquetFileFormat()
+        texts = [each.name for each in schema if pa.types.is_string(each.type)]
+        self._coded = set[str]()  # columns that some file has as codes
         for path, partitions in files:
             condition = ds.scalar(True)
             for name, value in partitions.items():
                 condition = condition & (ds.field(name) == value)
             with reading(path):
                 whole_file = self._format.make_fragment(os.fspath(path), pa.fs.LocalFileSystem(), condition)
+                if coded := _coded_columns(whole_file.metadata, texts):
+                    with_codes = ds.ParquetFileFormat(dictionary_columns=coded)
+                    whole_file = with_codes.make_fragment(os.fspath(path), pa.fs.LocalFileSystem(), condition)
+                    self._coded.update(coded)
                 self._groups += whole_file.split_by_row_group()
                 file_rows.append((str(path), whole_file.metadata.num_rows))
         group_rows = [group.row_groups[0].num_rows for group in self._groups]
         self._starts = [0, *itertools.accumulate(group_rows)]
         super().__init__(schema, group_rows, file_rows, watch, world, world.share(group_rows))
 
-    def batches(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def batches(
+        self, groups: Sequence[int], columns: Sequence[str], keeps_codes: bool = False
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Reads the rows of some groups; see `Table`."""
+        coded, schema = pa.dictionary(pa.int32(), pa.string()), self.schema
+        for name in self._coded if keeps_codes else ():
+            schema = schema.set(schema.get_field_index(name), pa.field(name, coded))
         start, num_rows = 0, 0
         for end, group in enumerate(groups, start=1):
             num_rows += self.group_rows[group]
             if num_rows >= self.scan_rows or end == len(groups):
-                yield from self._scanned(groups[start:end], columns)
+                yield from self._scanned(groups[start:end], columns, schema)
                 start, num_rows = end, 0
 
-    def _scanned(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _scanned(
+        self, groups: Sequence[int], columns: Sequence[str], schema: pa.Schema
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Reads the rows of some groups in one scan; kept short, since a scan buffers ahead of its reader."""
         chosen = [self._groups[group] for group in groups]
-        dataset = ds.FileSystemDataset(chosen, self.schema, self._format, pa.fs.LocalFileSystem())
+        dataset = ds.FileSystemDataset(chosen, schema, self._format, pa.fs.LocalFileSystem())
         scanner = dataset.scanner(
             columns=list(columns),
             batch_size=RECORD_BATCH_ROWS,
@@ -176,6 +201,19 @@ class ParquetTable(Table):
                     raise InputError(f"{path}: the file has changed since it was opened; start again")
                 yield row, tagged.record_batch
                 row += tagged.record_batch.num_rows
+
+
+def _coded_columns(metadata: Any, texts: Collection[str], most_bytes: float = 2.0) -> list[str]:
+    """Returns the text columns of a Parquet file that have few values, so that a row takes at most `most_bytes`."""
+    sizes, num_rows = dict[str, float](), metadata.num_rows
+    for number in range(metadata.num_row_groups if texts else 0):
+        group = metadata.row_group(number)
+        for column in (group.column(index) for index in range(group.num_columns)):
+            name = column.path_in_schema
+            if name in texts:
+                size = column.total_uncompressed_size if column.has_dictionary_page else math.inf
+                sizes[name] = sizes.get(name, 0) + size
+    return [name for name, size in sizes.items() if size <= most_bytes * num_rows]
 
 
 @contextmanager

@@ -160,11 +160,11 @@ def text_verdicts(table: Table, design: Design, split: Split) -> tuple[dict[str,
     if not columns:
         return {}, {}
     num_seen, last_texts = 0, dict[str, str]()
-    for first, batch in table.all_batches(list(columns)):
+    for first, batch in table.all_batches(list(columns), keeps_codes=True):
         mask = split.mask("fit", first, batch.num_rows)
         kept = filtered(batch, mask)
         for name, column in columns.items():
-            column.add(as_labels(kept.column(name)), num_seen)
+            column.add(as_labels(kept.column(name), keeps_codes=True), num_seen)
             if kept.num_rows:
                 last_texts[name] = str(kept.column(name)[-1].as_py())
         num_seen += kept.num_rows

@@ -47,22 +47,39 @@ class TextColumn:
         return self._num_null + self._num_marks
 
     def add(self, texts: pa.Array, first_row: int) -> None:
-        """Counts a batch of texts, some of them null, whose first is the table's row `first_row`."""
+        """Counts a batch of texts, or of codes of texts, some null; its first row is the table's row `first_row`."""
+        self.num_rows += len(texts)
+        head = texts[:1000]
+        if not pa.types.is_dictionary(texts.type) and 2 * len(head.unique()) <= len(head):
+            texts = texts.dictionary_encode()
+        if not pa.types.is_dictionary(texts.type):
+            self._add(texts, first_row + np.arange(len(texts)), np.ones(len(texts), np.int64))
+            return
+        codes = texts.indices.fill_null(len(texts.dictionary)).to_numpy()
+        times, first = np.bincount(codes, minlength=1 + len(texts.dictionary)), np.empty(1 + len(texts.dictionary), int)
+        first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last value that is written is that of the first row
+        present = np.flatnonzero(times)
+        present = present[np.argsort(first[present])]
+        distinct = pa.concat_arrays([texts.dictionary, pa.nulls(1, texts.dictionary.type)]).take(pa.array(present))
+        self._add(distinct, first_row + first[present], times[present])
+
+    def _add(self, texts: pa.Array, rows: np.ndarray, times: np.ndarray) -> None:
+        """Counts texts, each in so many rows, of which the first one is given; the arguments are (n,)."""
         if len(texts) > 1 and texts.nbytes > 2_000_000:  # the arrays below need many times this memory
             half = len(texts) // 2
-            self.add(texts.slice(0, half), first_row)
-            self.add(texts.slice(half), first_row + half)
+            for part in (slice(0, half), slice(half, None)):
+                self._add(texts[part], rows[part], times[part])
             return
         clean = cleaned(texts, self.rules.missing_values)
-        self.num_rows += len(texts)
-        self._num_null += clean.null_count
-        if clean.null_count == len(texts):
+        is_valid = np.asarray(pc.is_valid(clean))
+        self._num_null += int(times[~is_valid].sum())
+        if not is_valid.any():
             return
-        rows = first_row + np.flatnonzero(np.asarray(pc.is_valid(clean)))
+        rows, times = rows[is_valid], times[is_valid]
         verbatim = texts.cast(pa.string()).filter(pc.is_valid(clean))
-        self._distinct.add(verbatim)
+        self._distinct.add(verbatim, times)
         kinds, codes = _kinds(ShapedTexts.of(clean.drop_null()))
-        self._tallies.count(kinds, codes, verbatim, rows)
+        self._tallies.count(kinds, codes, verbatim, rows, times)
         self._merge_units()
 
     def merge(self, other: "TextColumn", rows_before: int) -> None:

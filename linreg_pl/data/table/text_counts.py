@@ -45,17 +45,23 @@ class Tally:
 class Tallies(dict[Hashable, Tally]):
     """A tally for each kind of text."""
 
-    def count(self, kinds: list[Hashable], codes: np.ndarray, texts: pa.Array, rows: np.ndarray) -> None:
+    def count(
+        self, kinds: list[Hashable], codes: np.ndarray, texts: pa.Array, rows: np.ndarray, times: np.ndarray
+    ) -> None:
         """Counts texts.
 
         Args:
             kinds: The kinds.
             codes: The index of each text's kind: (n,).
             texts: The texts: n.
-            rows: The row of each text, ascending: (n,).
+            rows: The first row of each text, ascending: (n,).
+            times: How many rows have it: (n,).
         """
         present, first, counts = np.unique(codes, return_index=True, return_counts=True)
-        for code, start, count in zip(present.tolist(), first.tolist(), counts.tolist(), strict=True):
+        totals = np.bincount(codes, times)[present].astype(np.int64)
+        for code, start, count, total in zip(
+            *(each.tolist() for each in (present, first, counts, totals)), strict=True
+        ):
             tally = self.setdefault(kinds[code], Tally())
             distinct: set[str] | None = None
             if tally.texts is not None:
@@ -64,7 +70,7 @@ class Tallies(dict[Hashable, Tally]):
                 if len(same[:1000].unique()) <= tally.most_texts:
                     few = same.unique()
                     distinct = set(few.to_pylist()) if len(few) <= tally.most_texts else None
-            tally.add(count, int(rows[start]), texts[start].as_py(), distinct)
+            tally.add(total, int(rows[start]), texts[start].as_py(), distinct)
 
 
 class DistinctTexts:
@@ -81,12 +87,12 @@ class DistinctTexts:
         self._num_hashes = num_hashes
         self._smallest = np.empty(0, np.uint64)
 
-    def add(self, texts: pa.Array) -> None:
-        """Counts texts (no nulls)."""
+    def add(self, texts: pa.Array, times: np.ndarray) -> None:
+        """Counts texts (no nulls), each so many times."""
         if self.counts is not None:
-            distinct = texts.value_counts()
-            names, counts = distinct.field("values").to_pylist(), distinct.field("counts").to_pylist()
-            for name, count in zip(names, counts, strict=True):
+            distinct = texts.dictionary_encode()
+            counts = np.bincount(np.asarray(distinct.indices), times, len(distinct.dictionary)).astype(np.int64)
+            for name, count in zip(distinct.dictionary.to_pylist(), counts.tolist(), strict=True):
                 self.counts[name] += count
             if len(self.counts) > self.limit:
                 self.counts = None
