@@ -242,8 +242,8 @@ class SlowReading:
 
         real = ParquetTable.batches
 
-        def batches(table: Any, groups: Any, columns: Any) -> Iterator[Any]:
-            for each in real(table, groups, columns):
+        def batches(table: Any, groups: Any, columns: Any, keeps_codes: bool = False) -> Iterator[Any]:
+            for each in real(table, groups, columns, keeps_codes):
                 self.begun.touch()
                 time.sleep(600)
                 yield each

@@ -1,12 +1,14 @@
 """Equal texts of a column are looked at once: as codes of a Parquet file's dictionary, or plainly."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linreg_pl.data.base import unwatched
+from linreg_pl.data.progress import unwatched
 from linreg_pl.data.table.files import File
 from linreg_pl.data.table.row_groups import ParquetTable
 from linreg_pl.data.table.text_column import TextColumn
@@ -22,6 +24,7 @@ def seen(batches: list[pa.Array]) -> TextColumn:
     for batch in batches:
         column.add(batch, first)
         first += len(batch)
+    column.verdict()
     return column
 
 
@@ -40,7 +43,7 @@ def test_codes_and_single_rows_have_the_verdict_of_the_texts(texts: list[str | N
         assert (column.num_rows, column.num_missing) == (one_by_one.num_rows, one_by_one.num_missing)
 
 
-def test_a_parquet_file_gives_codes_of_few_texts_only_where_they_are_asked_for(tmp_path) -> None:
+def test_a_parquet_file_gives_codes_of_few_texts_only_where_they_are_asked_for(tmp_path: Path) -> None:
     rows = pa.table({"few": ["a", "b"] * 5000, "many": [f"text {row}" for row in range(10_000)], "x": range(10_000)})
     pa.parquet.write_table(rows, tmp_path / "table.parquet", row_group_size=3000)
     table = ParquetTable([File(tmp_path / "table.parquet", {})], rows.schema, unwatched)

@@ -72,11 +72,7 @@ class BatchDataModule(LightningDataModule, ABC):
 
     @property
     def columns(self) -> Columns:
-        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve.
-
-        >>> linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).columns.feature_names
-        ['x0', 'x1']
-        """
+        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve."""
         return Columns(self.feature_names, self.target_names)
 
     def set_aside(self, names: Sequence[str]) -> None:
@@ -184,6 +180,10 @@ class BatchDataModule(LightningDataModule, ABC):
     def watched_rows(self) -> Iterator[Batch]:
         """Yields the same rows, while `watch` observes the pass."""
         return self.watch(self.rows(), self.num_rows_to_fit, lambda batch: len(batch[0]))
+
+    def curvature_rows(self) -> Iterator[Batch]:
+        """Yields the same rows, or fewer that sum up to them; see `FitRows`."""
+        return self.watched_rows()
 
     @property
     def holds_out_rows(self) -> bool:

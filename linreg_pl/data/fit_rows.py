@@ -60,6 +60,9 @@ class FitRows(Protocol):
     def watched_rows(self) -> Iterator[Batch]:
         """Yields all rows in the user's units, while somebody may watch the pass."""
 
+    def curvature_rows(self) -> Iterator[Batch]:
+        """Yields rows with the same sums of w² f(x) and w² f(x) y, for any f; there may be fewer than in the data."""
+
     @property
     def preparation(self) -> tuple[Scaling | None, torch.dtype] | None:
         """Returns how the training batches are standardized and rounded; None if they are not."""

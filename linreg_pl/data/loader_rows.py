@@ -164,6 +164,8 @@ class LoaderRows:
         """Yields the same rows, while `watch` observes the pass."""
         return self.watch(self.rows(), self.num_rows_to_fit, lambda batch: len(batch[0]))
 
+    curvature_rows = watched_rows
+
     @property
     def preparation(self) -> None:
         """Returns None: batches are always in the user's units, and the module standardizes them."""

@@ -114,7 +114,7 @@ def problem(
     noise, bias, ratio, num_rows = None, 0.0, 1.0, data.num_rows_to_fit
     if not data.has_fixed_batches and count > 1:
         sampled = data.batch_size, of_columns, solution.data.total_weight / num_rows
-        noise, weighted = curvature_noise(map(centered, data.watched_rows()), solution.data, *sampled, world)
+        noise, weighted = curvature_noise(map(centered, data.curvature_rows()), solution.data, *sampled, world)
         bias = worst_in_standard_errors(solution, noise_bias(weighted, solution.theta.high, *sampled, num_rows)[1:])
         mse = statistics(solution).residual_std.square()
         ratio = noise_ratio(batches, solution.theta.high, mse, of_columns, world)

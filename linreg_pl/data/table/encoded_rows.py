@@ -104,14 +104,20 @@ class EncodedRows:
         """Returns the error that rows of a part lack values; takes a pass over them."""
         return refused(self.gaps(part), self.table.place)
 
-    def group_rows(self, part: Part) -> list[int]:
-        """Returns each group's number of rows in a part; takes a pass over the rows if `missing` drops some."""
+    def group_rows(self, part: Part, kept: Iterator[np.ndarray] | None = None) -> list[int]:
+        """Returns each group's number of rows in a part; takes a pass over the rows if `missing` drops some.
+
+        Args:
+            part: Which rows.
+            kept: A pass over the numbers of the rows that are not dropped, in order, if there is one in less time.
+        """
         starts = np.cumsum([0, *self.table.group_rows[:-1]])
         if self.missing in ("error", None):
             groups = zip(starts.tolist(), self.table.group_rows, strict=True)
             return [self.split.count(part, start, num_rows) for start, num_rows in groups]
         counts = np.zeros(len(starts), dtype=np.int64)
-        for rows, values in self.numbered(part):
+        read = self.numbered(part) if kept is None else ((rows, rows) for rows in kept)
+        for rows, values in read:
             if len(rows):  # all of one group
                 counts[np.searchsorted(starts, rows[0], side="right") - 1] += len(values)
         group_rows: list[int] = self.table.world.reduced(counts, np.add).tolist()
@@ -126,7 +132,7 @@ class EncodedRows:
             raise self.refused(part)
         values, missing = self._imputed(values)
         if self.predicts:
-            return np.where(_infinite(values), np.nan, values)
+            return np.where(are_infinite(values), np.nan, values)
         complete: np.ndarray = values[~missing.any(axis=1)]
         return complete
 
@@ -155,7 +161,7 @@ class EncodedRows:
         Raises:
             InputError: a value is not finite in float32.
         """
-        infinite = _infinite(values)
+        infinite = are_infinite(values)
         if not infinite.any():
             return values
         index, position = (int(each) for each in np.argwhere(infinite)[0])
@@ -167,7 +173,7 @@ class EncodedRows:
         )
 
 
-def _infinite(values: np.ndarray) -> np.ndarray:
+def are_infinite(values: np.ndarray) -> np.ndarray:
     """Returns which values are infinite in float32: (n, number of columns)."""
     with np.errstate(over="ignore"):
         infinite: np.ndarray = np.isinf(values.astype(np.float32))

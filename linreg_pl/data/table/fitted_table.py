@@ -14,6 +14,7 @@ from linreg_pl.data.table.csv import without_rows
 from linreg_pl.data.table.design import Design
 from linreg_pl.data.table.encoded_rows import EncodedRows
 from linreg_pl.data.table.encoding import Encoding
+from linreg_pl.data.table.equal_rows import EqualRows, collapsed
 from linreg_pl.data.table.gaps import Gaps
 from linreg_pl.data.table.learnt import REST, Learnt
 from linreg_pl.data.table.means import learn_means
@@ -45,6 +46,7 @@ class FittedTable:
         self.dropped: dict[Part, str] = {}  # lines about held-out rows
         self._notations: dict[Table, NewNotations] = {}  # of tables that were not surveyed
         self._predicted: Encoding | None = None
+        self.collapsed: EqualRows | None = None  # where the exact pass takes distinct rows alone
 
     @property
     def learnt(self) -> dict[str, Any]:
@@ -78,6 +80,7 @@ class FittedTable:
             imputed = f"values are missing in {self.gaps.in_words()}"
             lines.append(dropped if self.design.missing == "drop" else imputed)
         lines += self.dropped.values()
+        lines += [] if self.collapsed is None else [self.collapsed.remark]
         lines += dict.fromkeys(remark for notations in self._notations.values() for remark in notations.remarks)
         if self._predicted is not None:
             consequence = "taken as missing" if self.design.unseen == "missing" else "not predicted"
@@ -199,6 +202,28 @@ class FittedTable:
         return self.design.missing == "drop"
 
     @cached_property
+    def equal_rows(self) -> EqualRows | None:
+        """Returns the rows to fit with equal features collapsed; None where that does not pay."""
+        if self.survey is None or self.design.imputes:
+            return None
+        learnt, design = self.survey.learnt, self.design
+        unseen: Unseen = "error" if design.missing == "error" else "missing"
+        features = self.rows(self.table, learnt, [], 0, unseen, drop_first=False)
+        of_others = replace(learnt, features=[])
+        return collapsed(features, self.rows(self.table, of_others, design.others, len(design.targets), unseen))
+
+    def collapse(self, is_wanted: bool) -> None:
+        """Takes distinct rows alone where that pays, and no row lacks a value that must not."""
+        rows = self.equal_rows if is_wanted else None
+        may_drop = self.design.missing == "drop"
+        self.collapsed = None if rows is None or (rows.lacks_values and not may_drop) else rows
+
+    @property
+    def feature_encoding(self) -> Encoding:
+        """Returns the encoding of the features alone."""
+        return self.rows(self.table, self._columns, [], 0).encoding
+
+    @cached_property
     def _columns(self) -> Learnt:
         """Returns features, categories and formats; without categories that only incomplete rows have."""
         if self.survey is None:
@@ -209,7 +234,7 @@ class FittedTable:
             return learnt
         others = [name for name in design.others if name in self.table.schema.names]
         rows = self.rows(self.table, learnt, others, len(others), drop_first=False)
-        self.gaps = rows.gaps()
+        self.gaps = rows.gaps() if self.equal_rows is None else self.equal_rows.gaps()
         if (design.missing is None and not self.drops(self.gaps)) or not self.gaps.known.any():
             return learnt  # missing values are refused where they are read, or there, that no row is left
         names = np.array(rows.encoding.feature_names)

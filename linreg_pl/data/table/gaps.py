@@ -82,7 +82,7 @@ def refused(gaps: Gaps, place_of: Callable[[int], tuple[str, int]]) -> MissingVa
     return MissingValues(str(error), error.flags, gaps)
 
 
-class _Counted(NamedTuple):
+class Counted(NamedTuple):
     """What consecutive rows lack; the arrays have an entry for each column of the rows."""
 
     num_rows: int
@@ -92,9 +92,22 @@ class _Counted(NamedTuple):
     known: np.ndarray
     used: np.ndarray
 
-    def followed_by(self, other: "_Counted") -> "_Counted":
+    @classmethod
+    def nothing(cls, num_others: int) -> "Counted":
+        """Returns the counts of no rows, of targets and weight alone."""
+        none = np.zeros(0, bool)
+        return cls(0, 0, np.zeros(num_others, np.int64), np.full(num_others, -1), none, none)
+
+    @classmethod
+    def of(cls, numbers: np.ndarray, missing: np.ndarray) -> "Counted":
+        """Returns the counts of rows with these numbers in the table, by which of their values are missing."""
+        first_rows = np.where(missing.any(axis=0), numbers[missing.argmax(axis=0)], -1)
+        num_incomplete, none = int(missing.any(axis=1).sum()), np.zeros(0, bool)
+        return cls(len(numbers), num_incomplete, missing.sum(axis=0), first_rows, none, none)
+
+    def followed_by(self, other: "Counted") -> "Counted":
         """Adds what the rows behind these lack."""
-        return _Counted(
+        return Counted(
             self.num_rows + other.num_rows,
             self.num_incomplete + other.num_incomplete,
             self.counts + other.counts,
@@ -134,8 +147,18 @@ def count_gaps(
         if fresh.any():
             first_rows[fresh] = numbers[missing[:, fresh].argmax(axis=0)]
         counts += missing.sum(axis=0)
-    counted = _Counted(num_rows, num_incomplete, counts, first_rows, known, used)
-    num_rows, num_incomplete, counts, first_rows, known, used = world.reduced(counted, _Counted.followed_by)
+    return gaps_of(Counted(num_rows, num_incomplete, counts, first_rows, known, used), columns, world)
+
+
+def gaps_of(counted: Counted, columns: Sequence[str], world: World) -> Gaps:
+    """Returns what the rows of all processes lack.
+
+    Args:
+        counted: What this process's rows lack.
+        columns: The table's column that each column of the rows comes from.
+        world: The processes.
+    """
+    num_rows, num_incomplete, counts, first_rows, known, used = world.reduced(counted, Counted.followed_by)
     kept = {name: index for index, name in reversed(list(enumerate(columns))) if counts[index]}
     names = sorted(kept, key=lambda name: kept[name])
     return Gaps(

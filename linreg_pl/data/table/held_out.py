@@ -2,17 +2,18 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.encoded_rows import EncodedRows
 from linreg_pl.data.table.fitted_table import FittedTable
-from linreg_pl.data.table.memory import MemoryRows
+from linreg_pl.data.table.memory import CollapsedRows, MemoryRows
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.rows import Rows, RowsLoader, rebatched
 from linreg_pl.data.table.sources import Source, open_source
 from linreg_pl.data.table.split import HeldOutPart, Part, Split
-from linreg_pl.data.table.streamed import StreamedRows
+from linreg_pl.data.table.streamed import CollapsedStream, StreamedRows
 from linreg_pl.errors import InputError
 
 VERBS = {"fit": "fit", "val": "validate", "test": "test"}
@@ -65,17 +66,19 @@ class SplitTable:
     memory_limit: float
     shuffled_by: int | None
 
-    def rows_to_fit(self, streams: bool | None) -> Rows:
+    def rows_to_fit(self, streams: bool | None, collapses: bool = False) -> Rows:
         """Returns the rows that are not held out: in memory, or streamed if they are larger than the limit.
 
         Args:
             streams: Whether the run has streamed its rows so far; None for a new run. A run never changes it.
+            collapses: Whether to collapse equal rows where that pays.
 
         Raises:
             InputError: there are no rows, or the run began in memory and they no longer fit.
         """
         self.fitted.learn()
         encoded = self.fitted.encoded(self.fitted.table, "fit")
+        self.fitted.collapse(collapses)
         shuffling = 0 if self.shuffled_by is None else MemoryRows.shuffle_bytes_per_row
         needed = encoded.table.num_rows * (sum(encoded.widths) * MemoryRows.bytes_per_value + shuffling)
         if needed > self.memory_limit and streams is False:
@@ -131,13 +134,21 @@ class SplitTable:
         return open_source(self.held_out.paths[part], self.csv)
 
     def _in_memory(self, encoded: EncodedRows) -> MemoryRows:
-        widths, world = encoded.widths, encoded.table.world
+        widths, world, equal = encoded.widths, encoded.table.world, self.fitted.collapsed
+        if equal is not None:
+            features = partial(equal.features, self.fitted.feature_encoding)
+            return CollapsedRows(equal.kept, features, widths, self.shuffled_by, world)
         return MemoryRows(lambda size: rebatched(encoded.read("fit"), size, widths), widths, self.shuffled_by, world)
 
     def _streamed(self, encoded: EncodedRows, part: Part) -> StreamedRows:
-        group_rows = encoded.table.group_rows if encoded.predicts else encoded.group_rows(part)
-        widths, own = encoded.widths, encoded.table.groups
-        return StreamedRows(lambda groups: encoded.read(part, groups), group_rows, widths, self.shuffled_by, own)
+        equal = self.fitted.collapsed if part == "fit" else None
+        kept = None if equal is None else (rows for rows, *_ in equal.kept())
+        group_rows = encoded.table.group_rows if encoded.predicts else encoded.group_rows(part, kept)
+        rest = group_rows, encoded.widths, self.shuffled_by, encoded.table.groups
+        if equal is None:
+            return StreamedRows(lambda groups: encoded.read(part, groups), *rest)
+        features = partial(equal.features, self.fitted.feature_encoding)
+        return CollapsedStream(lambda groups: encoded.read(part, groups), equal.kept, features, *rest)
 
     def _require_rows(self, part: Part, table: Table, num_rows: int) -> None:
         if num_rows:

@@ -225,7 +225,7 @@ class TableDataModule(TrainingData):
 
     def _set_up_training(self, stage: str) -> None:
         name, held_out, fingerprint = self._source.name, None, Fingerprint(self._checksum_type)
-        rows = self._tables.rows_to_fit(self._streams)
+        rows = self._tables.rows_to_fit(self._streams, collapses=stage == "solve")
         self._streams = isinstance(rows, StreamedRows)
         self.preparation = None
         self._loader = RowsLoader(rows, name)
@@ -246,7 +246,9 @@ class TableDataModule(TrainingData):
         if stage == "path" and self._streams:
             self._training = unlearnt_rows(rows, num_drawn, center, self.watch, self.world)
             return
-        self._training = learn_rows(rows, name, in_order, num_drawn, center, held_out, noted, self.watch, self.world)
+        summary = self._collapsed(center, begin, num_drawn == rows.num_rows)
+        watch, world = self.watch, self.world
+        self._training = learn_rows(rows, name, in_order, num_drawn, center, held_out, noted, watch, world, summary)
 
     @property
     def holds_out_rows(self) -> bool:

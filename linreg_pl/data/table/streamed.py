@@ -149,3 +149,61 @@ def without_first(num_rows: int, chunks: Iterator[np.ndarray]) -> Iterator[np.nd
         if num_rows < len(values):
             yield values[num_rows:]
         num_rows = max(0, num_rows - len(values))
+
+
+class CollapsedStream(StreamedRows):
+    """Streamed rows whose windows hold the numbers of distinct rows of features; x is made of those of a batch alone.
+
+    Args:
+        read: As in `StreamedRows`.
+        kept: Reads groups; yields the numbers of the rows in the table, those of their distinct rows, and y with the
+            weights.
+        features: Returns x of distinct rows by their numbers.
+        group_rows: As in `StreamedRows`, like the next three.
+        widths: Likewise.
+        shuffled_by: Likewise.
+        own_groups: Likewise.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Sequence[int] | None], Iterator[np.ndarray]],
+        kept: Callable[[Sequence[int] | None], Iterator[tuple[np.ndarray, ...]]],
+        features: Callable[[np.ndarray], np.ndarray],
+        group_rows: Sequence[int],
+        widths: Sequence[int],
+        shuffled_by: int | None,
+        own_groups: range | None = None,
+    ) -> None:
+        super().__init__(read, group_rows, widths, shuffled_by, own_groups)
+        self._whole = read, widths
+        self._kept, self._features = kept, features
+        self.restore()
+
+    def prepare(self, scaling: Scaling | None, dtype: torch.dtype | None) -> None:
+        """Sets how windows of all columns are prepared; see `Rows`."""
+        self._read, self._widths = self._whole
+        super().prepare(scaling, dtype)
+
+    def restore(self) -> None:
+        """Lets windows hold the numbers of distinct rows; see `Rows`."""
+        super().restore()
+        self._read, self._widths = self._numbers, (1, *self._whole[1][1:])
+
+    def _numbers(self, groups: Sequence[int] | None) -> Iterator[np.ndarray]:
+        return (np.column_stack([distinct, others]) for _, distinct, others in self._kept(groups))
+
+    def in_order(self) -> Iterator[Batch]:
+        """Yields its own rows; see `Rows`."""
+        read, widths = self._whole
+        return prefetched(rebatched(read(None), self.evaluation_batch_size, widths))
+
+    def batch(self, epoch: int, rows: slice) -> Batch:
+        """Returns rows of an epoch; see `Rows`."""
+        batch = super().batch(epoch, rows)
+        if self._widths == self._whole[1]:
+            return batch
+        distinct, places = np.unique(batch[0][:, 0].numpy().astype(np.intp), return_inverse=True)
+        x = torch.empty(len(places), self._whole[1][0], dtype=torch.float64)
+        x.numpy()[:] = self._features(distinct).take(places, axis=0)
+        return x, *batch[1:]

@@ -31,6 +31,8 @@ class TextColumn:
 
     most_units = 10
     """A column with more units than this is text, such as 12 Main Street."""
+    most_waiting = 10_000
+    """Texts that are counted together, at most."""
 
     def __init__(self, rules: TextRules) -> None:
         self.rules = rules
@@ -38,12 +40,14 @@ class TextColumn:
         self._num_null = 0
         self._num_marks = 0
         self._tallies = Tallies()
+        self._waiting: dict[str | None, tuple[int, int]] = {}  # the first row and the number of rows of each text
         limit = 1_000_000 if rules.rare_as_other else 10_000
         self._distinct = DistinctTexts(max(limit, rules.max_categories))
 
     @property
     def num_missing(self) -> int:
         """Returns the number of rows without a value; after a verdict of numbers or dates, also marks such as -."""
+        self._add_waiting()
         return self._num_null + self._num_marks
 
     def add(self, texts: pa.Array, first_row: int) -> None:
@@ -59,9 +63,21 @@ class TextColumn:
         times, first = np.bincount(codes, minlength=1 + len(texts.dictionary)), np.empty(1 + len(texts.dictionary), int)
         first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last value that is written is that of the first row
         present = np.flatnonzero(times)
-        present = present[np.argsort(first[present])]
         distinct = pa.concat_arrays([texts.dictionary, pa.nulls(1, texts.dictionary.type)]).take(pa.array(present))
-        self._add(distinct, first_row + first[present], times[present])
+        firsts, counts = (first_row + first[present]).tolist(), times[present].tolist()
+        for text, row, count in zip(distinct.to_pylist(), firsts, counts, strict=True):
+            known_row, known_count = self._waiting.get(text, (row, 0))
+            self._waiting[text] = min(row, known_row), count + known_count
+        if len(self._waiting) > self.most_waiting:
+            self._add_waiting()
+
+    def _add_waiting(self) -> None:
+        """Counts the texts that wait: together they take less time than batch by batch."""
+        waiting = sorted(self._waiting.items(), key=lambda item: item[1][0])
+        self._waiting = {}
+        if waiting:
+            rows, times = np.array([entry for _, entry in waiting]).T
+            self._add(pa.array([text for text, _ in waiting], pa.string()), rows, times)
 
     def _add(self, texts: pa.Array, rows: np.ndarray, times: np.ndarray) -> None:
         """Counts texts, each in so many rows, of which the first one is given; the arguments are (n,)."""
@@ -84,6 +100,8 @@ class TextColumn:
 
     def merge(self, other: "TextColumn", rows_before: int) -> None:
         """Adds what another process has counted in rows that follow; it counted them from 0, not from `rows_before`."""
+        self._add_waiting()
+        other._add_waiting()
         self.num_rows += other.num_rows
         self._num_null += other._num_null
         self._distinct.merge(other._distinct)
@@ -102,6 +120,7 @@ class TextColumn:
 
     def verdict(self) -> Verdict:
         """Returns what the column is."""
+        self._add_waiting()
         evidence = self._evidence()
         num_dates = sum(tally.rows for kind, tally in evidence.dates.items() if kind.kind != "clock")
         num_clocks = merged(evidence.dates.values()).rows - num_dates

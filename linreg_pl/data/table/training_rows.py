@@ -74,6 +74,7 @@ def learn_rows(
     fingerprint: Fingerprint | None,
     watch: Watch,
     world: World,
+    summary: Triangle | None = None,
 ) -> TrainingRows:
     """Learns what training needs to know of the rows; of streamed rows, in the one pass that gives their summary.
 
@@ -85,15 +86,17 @@ def learn_rows(
         center: Likewise.
         held_out: Likewise.
         fingerprint: Takes in the rows, after those held out; None if no checksum is needed.
-        watch: As in `TrainingRows`, like the next one.
+        watch: As in `TrainingRows`, like the next two.
         world: Likewise.
+        summary: Likewise.
 
     Raises:
         InputError: the weights of all rows are 0.
     """
-    summary: Triangle | None = None
     checksum: str | Future[str] = ""
-    if isinstance(rows, StreamedRows):
+    if summary is not None:
+        total_weight = summary.total_weight
+    elif isinstance(rows, StreamedRows):
         in_order = in_order if fingerprint is None else fingerprint.noting(in_order)
         summary = triangle_of(drawn_rows(rows, in_order, num_drawn), center, world)
         total_weight, checksum = summary.total_weight, "" if fingerprint is None else fingerprint.hex
