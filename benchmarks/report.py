@@ -25,6 +25,7 @@ FLAGS_OF = {  # by page: those of a report, and of a trial
     "growth": ("", "--rounds 1 --rows 100000"),
     "forecasts": ("", "--runs 6 --orders 2"),
     "choosing": ("", "--rounds 1 --trials 3"),
+    "equal_rows": ("", "--rounds 1 --rows 300000"),
     "vowpal": ("", "--rounds 1 --rows 163840"),
 }
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "pyarrow")

@@ -1,5 +1,7 @@
 """Checks that the benchmarks run, check their results and print their ratios; no test asserts a speed."""
 
+import contextlib
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,20 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from benchmarks import accuracy, gap, grid, growth, picture, processes, report, streaming, table, tutorial, vowpal
+from benchmarks import (
+    accuracy,
+    equal_rows,
+    gap,
+    grid,
+    growth,
+    picture,
+    processes,
+    report,
+    streaming,
+    table,
+    tutorial,
+    vowpal,
+)
 from benchmarks.page import Page, flags_of, rounded, show, spread
 from tests.commands import context, linreg
 
@@ -67,6 +82,23 @@ def test_page_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert f"{f'{ours} / {theirs}':56}    1.50 (1.50-1.50)   target ≤ {target}" in lines
     with pytest.raises(RuntimeError, match="exit code 2; its last words:\nlinreg: there is no command"):
         processes.seconds_of("another", ["linreg", "slove"], tmp_path)
+
+
+def test_page_of_equal_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forks `linreg solve`, and runs pyarrow's part here."""
+
+    def run(name: str, command: list[str], folder: Path) -> tuple[float, str]:
+        if name != equal_rows.GROUPED:
+            return 2.0, linreg(*equal_rows.SOLVE, cwd=folder).stdout
+        printed = io.StringIO()
+        monkeypatch.chdir(folder)
+        with contextlib.redirect_stdout(printed):
+            exec(command[2], {})
+        return 4.0, printed.getvalue()
+
+    monkeypatch.setattr(equal_rows, "run", run)
+    page = equal_rows.page(equal_rows.FLAGS.parse_args(["--rounds=1", "--rows=300000"]))
+    assert f"{equal_rows.GROUPED:28}      4.00 (4.00-4.00)                    0.50 (0.50-0.50)" in page.lines
 
 
 def test_page_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
