@@ -152,9 +152,9 @@ def num_rows_read(folder: Path, world: World) -> int:
     """Returns how many rows of a Parquet file one process of a world reads to solve."""
     count, real = 0, ParquetTable.batches
 
-    def batches(table: ParquetTable, groups: Any, columns: Any) -> Iterator[Any]:
+    def batches(table: ParquetTable, groups: Any, columns: Any, keeps_codes: bool = False) -> Iterator[Any]:
         nonlocal count
-        for first, batch in real(table, groups, columns):
+        for first, batch in real(table, groups, columns, keeps_codes):
             count += batch.num_rows
             yield first, batch
 

@@ -61,7 +61,7 @@ class GroupSums:
         self._num_rows += len(groups)
 
     def _make_room(self, count: int) -> None:
-        """Lengthens the sums to at least so many groups."""
+        """Makes the sums at least as long as there are groups."""
         added = max(count, 2 * len(self._weights)) - len(self._weights) if count > len(self._weights) else 0
         if not added:
             return

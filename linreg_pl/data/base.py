@@ -72,7 +72,11 @@ class BatchDataModule(LightningDataModule, ABC):
 
     @property
     def columns(self) -> Columns:
-        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve."""
+        """Returns what is needed to read further rows in the same way; known after `setup` for fit or solve.
+
+        >>> linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).columns.feature_names
+        ['x0', 'x1']
+        """
         return Columns(self.feature_names, self.target_names)
 
     def set_aside(self, names: Sequence[str]) -> None:
@@ -162,9 +166,7 @@ class BatchDataModule(LightningDataModule, ABC):
     def rows(self) -> Iterator[Batch]:
         """Yields all rows that training draws from, in chunks, without the noise that each epoch draws anew.
 
-        They are in the user's units; call `restore` before, if `prepare` was called.
-
-        Weights may have any scale: the exact solution does not depend on it.
+        They are in the user's units; call `restore` before, if `prepare` was called. Weights may have any scale.
         """
 
     @property
@@ -228,11 +230,8 @@ class BatchDataModule(LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the columns' names and the fingerprint, so that a checkpoint is never applied to other data."""
-        return {
-            "feature_names": self.feature_names,
-            "target_names": self.target_names,
-            "fingerprint": self.fingerprint,
-        }
+        names = {"feature_names": self.feature_names, "target_names": self.target_names}
+        return {**names, "fingerprint": self.fingerprint}
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
         """Adopts what the checkpoint's data learnt from its rows; may be called before `setup`."""

@@ -1,19 +1,25 @@
 """Finds the rows to fit, validate, test and predict; those to fit are held in memory, or streamed if too large."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
+from linreg_pl.core.triangle import Triangle
+from linreg_pl.data.loaders import Batch
+from linreg_pl.data.table.collapsed_rows import CollapsedRows, CollapsedStream
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.encoded_rows import EncodedRows
 from linreg_pl.data.table.fitted_table import FittedTable
-from linreg_pl.data.table.memory import CollapsedRows, MemoryRows
+from linreg_pl.data.table.memory import MemoryRows
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.rows import Rows, RowsLoader, rebatched
 from linreg_pl.data.table.sources import Source, open_source
 from linreg_pl.data.table.split import HeldOutPart, Part, Split
-from linreg_pl.data.table.streamed import CollapsedStream, StreamedRows
+from linreg_pl.data.table.streamed import StreamedRows
 from linreg_pl.errors import InputError
 
 VERBS = {"fit": "fit", "val": "validate", "test": "test"}
@@ -90,6 +96,13 @@ class SplitTable:
         rows = self._streamed(encoded, "fit") if streams else self._in_memory(encoded)
         self._require_rows("fit", encoded.table, rows.num_rows)
         return rows
+
+    def summary(self, center: Tensor, first_rows: Sequence[Batch], draws_all: bool) -> Triangle | None:
+        """Returns the triangle of the rows to fit, if equal rows are collapsed, and training draws from all rows."""
+        if self.fitted.collapsed is None or not draws_all:
+            self.fitted.collapsed = None
+            return None
+        return self.fitted.collapsed.triangle(self.fitted.feature_encoding, center, first_rows)
 
     def rows_held_out(self, part: HeldOutPart) -> RowsLoader:
         """Returns the rows to validate or to test; all rows if none are held out.

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -134,64 +133,3 @@ class MemoryRows(Rows):
     def _shuffle(self, seed: int, epoch: int) -> Batch:
         order = row_order(seed, epoch, self.num_rows)
         return (order, *take_rows([tensor for tensor in self._tensors[1:] if tensor.shape[1] == 1], order))
-
-
-class CollapsedRows(MemoryRows):
-    """Rows that are held as the numbers of their distinct rows of features, from which x is made when it is needed.
-
-    Args:
-        kept: Reads all rows: their numbers in the table, the numbers of their distinct rows, and y with the weights.
-        features: Returns x of distinct rows by their numbers.
-        widths: As in `MemoryRows`, like the next two.
-        shuffled_by: Likewise.
-        world: Likewise.
-    """
-
-    def __init__(
-        self,
-        kept: Callable[[], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]],
-        features: Callable[[np.ndarray], np.ndarray],
-        widths: tuple[int, ...],
-        shuffled_by: int | None,
-        world: World = ALONE,
-    ) -> None:
-        parts = [(groups.astype(np.int32), others) for _, groups, others in kept()]
-        parts = parts or [(np.zeros(0, np.int32), np.zeros((0, sum(widths[1:]))))]
-        self._distinct, self._others = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        self._features = features
-        super().__init__(lambda size: self._expanded(size), widths, shuffled_by, world)
-
-    @property
-    def _num_read(self) -> int:
-        return len(self._distinct)
-
-    def restore(self) -> None:
-        """Frees the rows that were prepared; see `Rows`."""
-        self._tensors, self._shuffled_epochs = (), {}
-
-    def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
-        """Makes all rows, and prepares them; see `Rows`."""
-        self._chunks = list(self._read(self.evaluation_batch_size))
-        super().prepare(scaling, dtype)
-
-    def in_order(self) -> Iterator[Batch]:
-        """Yields all rows, as they were read; see `Rows`."""
-        return self._expanded(self.evaluation_batch_size)
-
-    def _expanded(self, size: int) -> Iterator[Batch]:
-        for start in range(0, len(self._distinct), size):
-            yield self._made(slice(start, start + size))
-
-    def _from_chunks(self, rows: Tensor) -> Batch:
-        """Returns rows by their numbers, as they were read."""
-        return self._made(rows.numpy())
-
-    def _made(self, rows: slice | np.ndarray) -> Batch:
-        distinct, places = np.unique(self._distinct[rows], return_inverse=True)
-        x, others = self._features(distinct), self._others[rows]
-        kind = torch.from_numpy(np.empty(0, np.result_type(x, others))).dtype
-        result = tuple(torch.empty(len(places), width, dtype=kind) for width in self._widths)
-        result[0].numpy()[:] = x.take(places, axis=0)
-        for tensor, part in zip(result[1:], np.split(others, self._widths[1:-1], axis=1), strict=True):
-            tensor.numpy()[:] = part
-        return result

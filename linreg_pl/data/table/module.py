@@ -246,8 +246,7 @@ class TableDataModule(TrainingData):
         if stage == "path" and self._streams:
             self._training = unlearnt_rows(rows, num_drawn, center, self.watch, self.world)
             return
-        summary = self._collapsed(center, begin, num_drawn == rows.num_rows)
-        watch, world = self.watch, self.world
+        summary, watch, world = self._tables.summary(center, begin, num_drawn == rows.num_rows), self.watch, self.world
         self._training = learn_rows(rows, name, in_order, num_drawn, center, held_out, noted, watch, world, summary)
 
     @property

@@ -1,7 +1,7 @@
 """Serves a table's rows to training: batches in each epoch's order, standardized if asked, and the rows' summary."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -189,14 +189,6 @@ class TrainingData(BatchDataModule):
         if fitted.collapsed is None:
             return self.watched_rows()
         return fitted.collapsed.squared_rows(fitted.feature_encoding)
-
-    def _collapsed(self, center: Tensor, first_rows: Sequence[Batch], draws_all: bool) -> Triangle | None:
-        """Returns the summary of the rows by their distinct ones; None if that does not pay, or some are not drawn."""
-        fitted = self._tables.fitted
-        if fitted.collapsed is None or not draws_all:
-            fitted.collapsed = None
-            return None
-        return fitted.collapsed.triangle(fitted.feature_encoding, center, first_rows)
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Returns this process's rows of batch `index` of an epoch, in that epoch's order."""
