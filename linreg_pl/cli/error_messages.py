@@ -89,7 +89,10 @@ def errors_of_lightning() -> list[type[Exception]]:
 
 
 def with_flags(args: Sequence[str], flags: Mapping[str, Any]) -> str:
-    """Returns the command line `linreg args…` with some of the data's flags, which replace those of the same names."""
+    """Returns the command line `linreg args…` with some of the data's flags, which replace those of the same names.
+
+    A resumed run takes other flags only with the one that allows it.
+    """
     names = {f"--data.{name}" for name in flags}
     kept, skips = list[str](), False
     for arg in args:
@@ -98,4 +101,7 @@ def with_flags(args: Sequence[str], flags: Mapping[str, Any]) -> str:
             kept.append(shlex.quote(arg))
         skips = not skips and name in names and not is_whole
     more = [f"--data.{name} {flag_text(value)}" for name, value in flags.items()]
+    given = {arg.partition("=")[0] for arg in args}
+    if args[:1] == ["fit"] and "--resume" in given and "--allow_changed_settings" not in given:
+        more.append("--allow_changed_settings true")
     return " ".join([as_typed("linreg"), *kept, *more])

@@ -10,6 +10,8 @@ from linreg_pl.runs.checkpoint_file import CheckpointFile
 from linreg_pl.training.checkpoint_contents import CheckpointContents
 from linreg_pl.training.module import LinearRegression
 
+CONTENTS = "contents of the data"
+
 
 def require_same_shape(checkpoint: CheckpointFile, module: LinearRegression) -> None:
     """Compares the shape of the checkpoint's W with the module's.
@@ -63,9 +65,11 @@ def require_same_settings(
     """
     changes = changed_settings(checkpoint.contents, model, data, precision)
     if changes:
+        rows = [change for change in changes if change.startswith(CONTENTS)]
+        remedies = (["leave them out"] if len(changes) > len(rows) else []) + (["restore the rows"] if rows else [])
         raise InputError(
             f"{checkpoint.path}: settings differ from the checkpoint's: {'; '.join(changes)}. To go on with the new"
-            " ones, add --allow_changed_settings true; to go on unchanged, leave them out"
+            f" ones, add --allow_changed_settings true; to go on unchanged, {' and '.join(remedies)}"
         )
 
 
@@ -103,7 +107,7 @@ def changed_settings(
     changes = [f"{name}: {saved[name]}, now {current[name]}" for name in names]
     num_parts = [str(each).count("-") for each in (checkpoint.data.fingerprint, data.fingerprint)]  # one a process
     if checkpoint.data.fingerprint != data.fingerprint and num_parts[0] == num_parts[1]:
-        changes.append(f"contents of the data: {checkpoint.data.fingerprint}, now {data.fingerprint}")
+        changes.append(f"{CONTENTS}: {checkpoint.data.fingerprint}, now {data.fingerprint}")
     bits, needed = 64 if checkpoint.state_dict["W"].dtype == torch.float64 else 32, 64 if "64" in str(precision) else 32
     if bits < needed or (bits > needed and not model.precondition):  # a preconditioned run may choose 64 by itself
         changes.append(f"precision: {bits}-true, now {precision}")

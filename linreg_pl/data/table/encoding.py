@@ -46,6 +46,7 @@ class Encoding:
             all features of its row infinite, so that the row gets no prediction.
         needs_rest: Refuse such a category unless its column has a rest.
         readings: How to read columns that are not written as in the rows that were fitted.
+        imputes: Whether missing features are imputed, so that a row is dropped only where it lacks another column.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class Encoding:
         unseen: Unseen = "error",
         needs_rest: bool = False,
         readings: Mapping[str, AnyNotation | DateFormat] = MappingProxyType({}),
+        imputes: bool = False,
     ) -> None:
         features = learnt.features or []
-        self._needs_rest = needs_rest
+        self._needs_rest, self._imputes = needs_rest, imputes
         self.unseen_values = UnseenValues()
         self.columns = [*features, *others]
         self._features, self._first_category, self._unseen = features, int(drop_first), unseen
@@ -122,6 +124,8 @@ class Encoding:
             UnseenText: none is.
         """
         missing, sources = np.isnan(numbers), np.array(self.sources)
+        if self._imputes:
+            missing[:, : len(self.feature_names)] = False
         for each in met:
             missing[:, sources == each.column] &= ~each.mask[:, None]
         for each in met:

@@ -186,8 +186,11 @@ class FittedTable:
             unseen = design.unseen
         if unseen == "error" and design.missing == "drop" and not predicts:
             unseen = "drop"
-        if purpose == "fit":  # what was not surveyed as a category occurs in rows only that lack another value
+        if purpose == "fit" and design.learnt.categories is None:
+            # What was not surveyed as a category occurs in rows only that lack another value.
             unseen = "error" if design.missing == "error" else "missing"
+        elif purpose == "fit" and unseen == "error" and design.missing != "error":
+            unseen = "drop"  # likewise, if these are the rows that were fitted before
         learnt = self._with_means if design.imputes else self._columns
         rows = self.rows(table, learnt, others, 0 if predicts else len(design.targets), unseen)
         if predicts:
@@ -285,7 +288,9 @@ class FittedTable:
         drop_first = design.drop_first if drop_first is None else drop_first
         notations, needs_rest = self._notations.get(table), design.unseen == "other"
         readings = {} if notations is None else notations.readings
-        encoding = Encoding(learnt, others, drop_first, design.missing_values, unseen, needs_rest, readings)
+        encoding = Encoding(
+            learnt, others, drop_first, design.missing_values, unseen, needs_rest, readings, design.imputes
+        )
         if doubled := repeated(encoding.feature_names):
             raise InputError(
                 f"{design.source.name}: {quoted(doubled)} is both a column and a category of another column; rename one"

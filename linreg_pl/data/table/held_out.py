@@ -95,6 +95,8 @@ class SplitTable:
         streams = any(encoded.table.world.gathered(needed > self.memory_limit or bool(streams)))
         rows = self._streamed(encoded, "fit") if streams else self._in_memory(encoded)
         self._require_rows("fit", encoded.table, rows.num_rows)
+        if self.fitted.gaps is None:  # as a checkpoint has stored the columns
+            self._note_dropped("fit", self.fitted.split.count("fit", 0, encoded.table.num_rows), rows.num_rows)
         return rows
 
     def summary(self, center: Tensor, first_rows: Sequence[Batch], draws_all: bool) -> Triangle | None:
@@ -120,9 +122,7 @@ class SplitTable:
         rows = self._streamed(self.fitted.encoded(table, rows_of), rows_of)
         self._require_rows(rows_of, table, rows.num_rows)
         num_rows = self.fitted.split.count(rows_of, 0, table.num_rows)
-        if rows.num_rows < num_rows:
-            dropped = f"dropped {num_rows - rows.num_rows} of {num_rows} rows to {VERBS[part]}, with a missing value"
-            self.fitted.dropped[part] = dropped
+        self._note_dropped(part, num_rows, rows.num_rows)
         return RowsLoader(rows, table.name, num_rows - rows.num_rows)
 
     def rows_to_predict(self) -> RowsLoader:
@@ -162,6 +162,11 @@ class SplitTable:
             return StreamedRows(lambda groups: encoded.read(part, groups), *rest)
         features = partial(equal.features, self.fitted.feature_encoding)
         return CollapsedStream(lambda groups: encoded.read(part, groups), equal.kept, features, *rest)
+
+    def _note_dropped(self, part: Part, num_rows: int, num_complete: int) -> None:
+        if num_complete < num_rows:
+            dropped = f"dropped {num_rows - num_complete} of {num_rows} rows to {VERBS[part]}, with a missing value"
+            self.fitted.dropped[part] = dropped
 
     def _require_rows(self, part: Part, table: Table, num_rows: int) -> None:
         if num_rows:
