@@ -184,13 +184,12 @@ class FittedTable:
         unseen: Unseen = "empty" if predicts else "error"
         if design.unseen == "missing" or design.unseen == "error":
             unseen = design.unseen
-        if unseen == "error" and design.missing == "drop" and not predicts:
+        drops = design.missing == "drop" or (purpose == "fit" and design.missing != "error")
+        if unseen == "error" and drops and not predicts:
             unseen = "drop"
         if purpose == "fit" and design.learnt.categories is None:
             # What was not surveyed as a category occurs in rows only that lack another value.
             unseen = "error" if design.missing == "error" else "missing"
-        elif purpose == "fit" and unseen == "error" and design.missing != "error":
-            unseen = "drop"  # likewise, if these are the rows that were fitted before
         learnt = self._with_means if design.imputes else self._columns
         rows = self.rows(table, learnt, others, 0 if predicts else len(design.targets), unseen)
         if predicts:
