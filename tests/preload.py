@@ -1,7 +1,7 @@
 """Imports what the command `linreg` imports, early or late, into the server that forks it (`tests/commands.py`).
 
-It also builds the parsers of the commands, and looks for the libraries that have threads: both serve each fork. It
-starts no thread: a fork would lack it.
+It also builds the parsers of the commands, and looks for the libraries that have threads and for the packages that
+extend Lightning: all serve each fork. It starts no thread: a fork would lack it.
 """
 
 import ctypes
@@ -9,6 +9,7 @@ import gc
 import os
 from contextlib import redirect_stdout, suppress
 from importlib import import_module
+from importlib.metadata import entry_points
 from io import StringIO
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from linreg_pl.cli.commands import COMMANDS  # noqa: E402
 from linreg_pl.core.parallel import libraries  # noqa: E402
 
 libraries()
+entry_points(group="lightning.pytorch.callbacks_factory")
 for name, command in COMMANDS.items():
     if command.has_settings:
         with redirect_stdout(StringIO()), suppress(SystemExit):
