@@ -6,7 +6,7 @@ Here is the world of one process, which reads all rows. `linreg_pl.data.processe
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import add
 from typing import TypeVar
 
@@ -31,10 +31,7 @@ class World:
         Args:
             sizes: Number of rows in each group.
         """
-        middles = [end - size / 2 for end, size in zip(accumulate(sizes), sizes, strict=True)]
-        total = sum(sizes)
-        start, stop = (bisect_left(middles, total * rank / self.size) for rank in (self.rank, self.rank + 1))
-        return range(start, stop if self.rank + 1 < self.size else len(sizes))
+        return divided(sizes, self.size)[self.rank]
 
     def reduced(self, value: Value, merge: Callable[[Value, Value], Value]) -> Value:
         """Returns the values of all processes merged in the order of ranks, by pairs: the same bits everywhere."""
@@ -77,3 +74,15 @@ def known(merge: Callable[[Value, Value], Value]) -> Callable[[Value | None, Val
         return merge(first, second)
 
     return merged
+
+
+def divided(sizes: Sequence[int], count: int) -> list[range]:
+    """Divides consecutive groups into `count` consecutive parts of about as many rows.
+
+    Args:
+        sizes: Number of rows in each group.
+        count: Number of parts.
+    """
+    middles = [end - size / 2 for end, size in zip(accumulate(sizes), sizes, strict=True)]
+    bounds = [bisect_left(middles, sum(sizes) * part / count) for part in range(count)]
+    return [range(start, stop) for start, stop in pairwise([*bounds, len(sizes)])]

@@ -84,10 +84,11 @@ class CollapsedStream(StreamedRows):
         kept: Reads groups; yields the numbers of the rows in the table, those of their distinct rows, and y with the
             weights.
         features: Returns x of distinct rows by their numbers.
-        group_rows: As in `StreamedRows`, like the next three.
+        group_rows: As in `StreamedRows`, like the next four.
         widths: Likewise.
         shuffled_by: Likewise.
-        own_groups: Likewise.
+        own_rows: Likewise.
+        lanes: Likewise.
     """
 
     def __init__(
@@ -98,9 +99,10 @@ class CollapsedStream(StreamedRows):
         group_rows: Sequence[int],
         widths: Sequence[int],
         shuffled_by: int | None,
-        own_groups: range | None = None,
+        own_rows: range | None = None,
+        lanes: int | None = None,
     ) -> None:
-        super().__init__(read, group_rows, widths, shuffled_by, own_groups)
+        super().__init__(read, group_rows, widths, shuffled_by, own_rows, lanes)
         self._whole = read, widths
         self._kept, self._features = kept, features
         self.restore()

@@ -104,24 +104,29 @@ class EncodedRows:
         """Returns the error that rows of a part lack values; takes a pass over them."""
         return refused(self.gaps(part), self.table.place)
 
-    def group_rows(self, part: Part, kept: Iterator[np.ndarray] | None = None) -> list[int]:
-        """Returns each group's number of rows in a part; takes a pass over the rows if `missing` drops some.
+    def group_rows(self, part: Part, kept: Iterator[np.ndarray] | None = None) -> tuple[list[int], range]:
+        """Returns each group's number of rows in a part, and the numbers of those that this process reads.
+
+        Takes a pass over the rows if `missing` drops some.
 
         Args:
             part: Which rows.
             kept: A pass over the numbers of the rows that are not dropped, in order, if there is one in less time.
         """
-        starts = np.cumsum([0, *self.table.group_rows[:-1]])
+        own, world = self.table.own_rows, self.table.world
+        starts = np.cumsum([0, *self.table.group_rows])
+        counts = np.zeros(len(self.table.group_rows), dtype=np.int64)
         if self.missing in ("error", None):
-            groups = zip(starts.tolist(), self.table.group_rows, strict=True)
-            return [self.split.count(part, start, num_rows) for start, num_rows in groups]
-        counts = np.zeros(len(starts), dtype=np.int64)
-        read = self.numbered(part) if kept is None else ((rows, rows) for rows in kept)
-        for rows, values in read:
-            if len(rows):  # all of one group
-                counts[np.searchsorted(starts, rows[0], side="right") - 1] += len(values)
-        group_rows: list[int] = self.table.world.reduced(counts, np.add).tolist()
-        return group_rows
+            for group in self.table.groups:
+                start, stop = np.clip(starts[[group, group + 1]], own.start, own.stop).tolist()
+                counts[group] = self.split.count(part, start, stop - start)
+        else:
+            for rows, values in self.numbered(part) if kept is None else ((rows, rows) for rows in kept):
+                if len(rows):  # all of one group
+                    counts[np.searchsorted(starts, rows[0], side="right") - 1] += len(values)
+        shares = world.gathered(int(counts.sum()))
+        first = sum(shares[: world.rank])
+        return world.reduced(counts, np.add).tolist(), range(first, first + shares[world.rank])
 
     def _completed(self, values: np.ndarray, part: Part) -> np.ndarray:
         """Returns the rows without missing values: imputed, dropped, or refused."""

@@ -94,8 +94,7 @@ class EqualRows:
         # estimation of the number of classes in a population", 1984).
         once, twice = int((counts == 1).sum()), int((counts == 2).sum())
         number = min(self._distinct.most_combinations, len(self) + once * (once - 1) / (2 * (twice + 1)))
-        num_rows = sum(self._table.group_rows[group] for group in self._table.groups)
-        return 8 * number <= num_rows and number <= MOST_ROWS
+        return 8 * number <= len(self._table.own_rows) and number <= MOST_ROWS
 
     def read(self) -> bool:
         """Reads all rows of this process; returns whether they can be collapsed.

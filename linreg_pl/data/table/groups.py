@@ -72,6 +72,6 @@ def group_numbers(table: Table, column: str) -> np.ndarray:
             value: number for number, value in enumerate(dict.fromkeys(chain(*table.world.gathered(list(known)))))
         }
         of_known = np.array([*(merged[value] for value in known), -1], dtype=np.int32)
-        own = slice(*np.cumsum([0, *table.group_rows])[[table.groups.start, table.groups.stop]])
+        own = slice(table.own_rows.start, table.own_rows.stop)
         numbers[own] = of_known[numbers[own]]
     return numbers

@@ -72,11 +72,12 @@ class SplitTable:
     memory_limit: float
     shuffled_by: int | None
 
-    def rows_to_fit(self, streams: bool | None, collapses: bool = False) -> Rows:
+    def rows_to_fit(self, lanes: int | None, collapses: bool = False) -> Rows:
         """Returns the rows that are not held out: in memory, or streamed if they are larger than the limit.
 
         Args:
-            streams: Whether the run has streamed its rows so far; None for a new run. A run never changes it.
+            lanes: The lanes in which the run has streamed its rows so far, 0 if it held them in memory; None for a new
+                run. A run never changes it.
             collapses: Whether to collapse equal rows where that pays.
 
         Raises:
@@ -87,13 +88,13 @@ class SplitTable:
         self.fitted.collapse(collapses)
         shuffling = 0 if self.shuffled_by is None else MemoryRows.shuffle_bytes_per_row
         needed = encoded.table.num_rows * (sum(encoded.widths) * MemoryRows.bytes_per_value + shuffling)
-        if needed > self.memory_limit and streams is False:
+        if needed > self.memory_limit and lanes == 0:
             raise InputError(
                 f"{self.fitted.design.source.name}: the run began with the table in memory, which takes"
                 f" {needed / 1e9:.2g} GB; raise --data.memory_limit, or start a new run"
             )
-        streams = any(encoded.table.world.gathered(needed > self.memory_limit or bool(streams)))
-        rows = self._streamed(encoded, "fit") if streams else self._in_memory(encoded)
+        streams = any(encoded.table.world.gathered(needed > self.memory_limit or bool(lanes)))
+        rows = self._streamed(encoded, "fit", lanes) if streams else self._in_memory(encoded)
         self._require_rows("fit", encoded.table, rows.num_rows)
         if self.fitted.gaps is None:  # as a checkpoint has stored the columns
             self._note_dropped("fit", self.fitted.split.count("fit", 0, encoded.table.num_rows), rows.num_rows)
@@ -153,20 +154,19 @@ class SplitTable:
             return CollapsedRows(equal.kept, features, widths, self.shuffled_by, world)
         return MemoryRows(lambda size: rebatched(encoded.read("fit"), size, widths), widths, self.shuffled_by, world)
 
-    def _streamed(self, encoded: EncodedRows, part: Part) -> StreamedRows:
-        equal = self.fitted.collapsed if part == "fit" else None
+    def _streamed(self, encoded: EncodedRows, part: Part, lanes: int | None = None) -> StreamedRows:
+        equal, table = self.fitted.collapsed if part == "fit" else None, encoded.table
         kept = None if equal is None else (rows for rows, *_ in equal.kept())
-        group_rows = encoded.table.group_rows if encoded.predicts else encoded.group_rows(part, kept)
-        rest = group_rows, encoded.widths, self.shuffled_by, encoded.table.groups
+        group_rows, own = (table.group_rows, table.own_rows) if encoded.predicts else encoded.group_rows(part, kept)
+        rest = group_rows, encoded.widths, self.shuffled_by, own, lanes
         if equal is None:
             return StreamedRows(lambda groups: encoded.read(part, groups), *rest)
         features = partial(equal.features, self.fitted.feature_encoding)
         return CollapsedStream(lambda groups: encoded.read(part, groups), equal.kept, features, *rest)
 
-    def _note_dropped(self, part: Part, num_rows: int, num_complete: int) -> None:
-        if num_complete < num_rows:
-            dropped = f"dropped {num_rows - num_complete} of {num_rows} rows to {VERBS[part]}, with a missing value"
-            self.fitted.dropped[part] = dropped
+    def _note_dropped(self, part: Part, total: int, kept: int) -> None:
+        if kept < total:
+            self.fitted.dropped[part] = f"dropped {total - kept} of {total} rows to {VERBS[part]}, with a missing value"
 
     def _require_rows(self, part: Part, table: Table, num_rows: int) -> None:
         if num_rows:

@@ -27,7 +27,6 @@ from linreg_pl.data.table.held_out import HeldOut, SplitTable, memory_bytes
 from linreg_pl.data.table.rows import RowsLoader, require_weight
 from linreg_pl.data.table.sources import name_of, open_source, plain_path
 from linreg_pl.data.table.split import HeldOutPart, Split
-from linreg_pl.data.table.streamed import StreamedRows
 from linreg_pl.data.table.training_data import TrainingData
 from linreg_pl.data.table.training_rows import learn_rows, unlearnt_rows
 from linreg_pl.errors import InputError
@@ -156,7 +155,7 @@ class TableDataModule(TrainingData):
         self.save_hyperparameters(ignore=self.arrays)
         self.shuffle, self._seed, self._chosen_batch_size = shuffle, seed, batch_size
         self._opened: SplitTable | None = None
-        self._streams: bool | None = None  # decided by the first setup for fit or solve, or by the checkpoint
+        self._lanes: int | None = None  # decided by the first setup for fit or solve, or by the checkpoint
         self._stage: str | None = None
         self._checksum_type = torch.float64
 
@@ -175,30 +174,31 @@ class TableDataModule(TrainingData):
         return self._source.paths
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns names, fingerprint and its type, learnt categories and means, and whether the rows are streamed."""
+        """Returns names, fingerprint and its type, learnt categories and means, and the lanes of streamed rows."""
         return {
             **super().state_dict(),
             "checksum_type": str(self._checksum_type).removeprefix("torch."),
             "design": self._tables.fitted.learnt,
-            "streams": self._streams,
+            "lanes": self._lanes,
         }
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
         """Takes columns, categories and means from a checkpoint, and streams the rows if its run did.
 
-        Checkpoints up to format 2 name no type of the checksum: it is of float32 values.
+        Checkpoints up to format 2 name no type of the checksum: it is of float32 values. Those that name no lanes say
+        whether rows are streamed: in one lane.
         """
         checksum_type = getattr(torch, state_dict.get("checksum_type", "float32" if state_dict else "float64"))
         design = self._design.with_checkpoint(state_dict.get("design", {}))
-        streams = state_dict.get("streams", self._streams)
+        lanes = state_dict.get("lanes", state_dict.get("streams", self._lanes))
         known = {} if self._opened is None else self._opened.fitted.learnt
         is_same_design = design.learnt.to_dict().items() <= known.items()
-        if is_same_design and streams == self._streams and checksum_type == self._checksum_type:
+        if is_same_design and lanes == self._lanes and checksum_type == self._checksum_type:
             return
         if not is_same_design:
             self._design, self._opened = design, None
         self._checksum_type = checksum_type
-        self._streams, stage, self._stage = streams, self._stage, None
+        self._lanes, stage, self._stage = lanes, self._stage, None
         if stage is not None:
             self.setup(stage)
 
@@ -225,8 +225,8 @@ class TableDataModule(TrainingData):
 
     def _set_up_training(self, stage: str) -> None:
         name, held_out, fingerprint = self._source.name, None, Fingerprint(self._checksum_type)
-        rows = self._tables.rows_to_fit(self._streams, collapses=stage == "solve")
-        self._streams = isinstance(rows, StreamedRows)
+        rows = self._tables.rows_to_fit(self._lanes, collapses=stage == "solve")
+        self._lanes = rows.num_lanes
         self.preparation = None
         self._loader = RowsLoader(rows, name)
         in_order = rows.in_order()
@@ -243,7 +243,7 @@ class TableDataModule(TrainingData):
         self.batch_size = checked_batch_size(batch_size, rows.num_rows, f"rows to fit in {name}")
         num_drawn = rows.num_rows if self.shuffle else rows.num_rows // self.batch_size * self.batch_size
         noted = fingerprint if stage == "fit" else None
-        if stage == "path" and self._streams:
+        if stage == "path" and self._lanes:
             self._training = unlearnt_rows(rows, num_drawn, center, self.watch, self.world)
             return
         summary, watch, world = self._tables.summary(center, begin, num_drawn == rows.num_rows), self.watch, self.world

@@ -38,6 +38,7 @@ class Table(ABC):
         watch: Sees each batch of a pass over all rows.
         world: The processes that share the rows.
         groups: The groups that this process reads.
+        own_rows: The numbers of the rows that it reads: all of these groups, or a part of the first and the last.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Table(ABC):
         watch: Watch,
         world: World,
         groups: range,
+        own_rows: range,
     ) -> None:
         self.schema, self.group_rows = schema, group_rows
-        self.world, self.groups = world, groups
+        self.world, self.groups, self.own_rows = world, groups, own_rows
         self._file_rows, self._watch = file_rows, watch
 
     @property
@@ -68,7 +70,7 @@ class Table(ABC):
     def batches(
         self, groups: Sequence[int], columns: Sequence[str], keeps_codes: bool = False
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Reads the rows of some groups, in the order in which `groups` lists them.
+        """Reads this process's rows of some groups, in the order in which `groups` lists them.
 
         Args:
             groups: The groups.
@@ -84,9 +86,8 @@ class Table(ABC):
 
     def all_batches(self, columns: Sequence[str], keeps_codes: bool = False) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Reads all rows of this process in order, and reports the progress to `watch`."""
-        num_rows = sum(self.group_rows[group] for group in self.groups)
         batches = self.batches(self.groups, columns, keeps_codes)
-        return self._watch(batches, num_rows, lambda numbered: numbered[1].num_rows)
+        return self._watch(batches, len(self.own_rows), lambda numbered: numbered[1].num_rows)
 
     def place(self, row: int) -> tuple[str, int]:
         """Returns the file of a row, and the row's number there, from 1."""
@@ -100,6 +101,8 @@ class Table(ABC):
 class ArrowTable(Table):
     """An Arrow table, in memory or memory-mapped, cut into groups of 65,536 rows.
 
+    Two processes may share a group, since groups do not depend on the number of processes.
+
     Args:
         table: The rows of this process; those of processes of higher rank follow.
         file_rows: As in `Table`, like the next two.
@@ -107,27 +110,28 @@ class ArrowTable(Table):
         world: Likewise.
     """
 
+    rows_in_group = 65_536
+
     def __init__(self, table: pa.Table, file_rows: list[tuple[str, int]], watch: Watch, world: World = ALONE) -> None:
-        size = 65_536
-        starts = range(0, table.num_rows, size)
-        own = [min(size, table.num_rows - start) for start in starts]
-        shares = world.gathered(own)
-        first = sum(map(len, shares[: world.rank]))
-        self._table, self._rows_before = table, sum(map(sum, shares[: world.rank]))
-        self._starts = dict(enumerate(starts, start=first))
-        super().__init__(
-            table.schema, list(itertools.chain(*shares)), file_rows, watch, world, range(first, first + len(own))
-        )
+        shares = world.gathered(table.num_rows)
+        num_rows, first, size = sum(shares), sum(shares[: world.rank]), self.rows_in_group
+        own_rows = range(first, first + table.num_rows)
+        groups = range(own_rows.start // size, -(-own_rows.stop // size))
+        group_rows = [min(size, num_rows - start) for start in range(0, num_rows, size)]
+        self._table = table
+        super().__init__(table.schema, group_rows, file_rows, watch, world, groups, own_rows)
 
     def batches(
         self, groups: Sequence[int], columns: Sequence[str], keeps_codes: bool = False
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Reads the rows of some groups; see `Table`."""
         table = self._table.select(list(columns))
+        own = self.own_rows
         for group in groups:
-            start = self._starts[group]
-            for batch in table.slice(start, self.group_rows[group]).to_batches(RECORD_BATCH_ROWS):
-                yield self._rows_before + start, batch
+            start = max(own.start, group * self.rows_in_group)
+            stop = min(own.stop, (group + 1) * self.rows_in_group)
+            for batch in table.slice(start - own.start, max(0, stop - start)).to_batches(RECORD_BATCH_ROWS):
+                yield start, batch
                 start += batch.num_rows
 
 
@@ -162,7 +166,9 @@ class ParquetTable(Table):
                 file_rows.append((str(path), whole_file.metadata.num_rows))
         group_rows = [group.row_groups[0].num_rows for group in self._groups]
         self._starts = [0, *itertools.accumulate(group_rows)]
-        super().__init__(schema, group_rows, file_rows, watch, world, world.share(group_rows))
+        groups = world.share(group_rows)
+        own_rows = range(self._starts[groups.start], self._starts[groups.stop])
+        super().__init__(schema, group_rows, file_rows, watch, world, groups, own_rows)
 
     def batches(
         self, groups: Sequence[int], columns: Sequence[str], keeps_codes: bool = False

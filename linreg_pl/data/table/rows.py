@@ -29,6 +29,7 @@ class Rows(ABC):
     num_rows: int  # N, of all processes
     own_rows: range  # the numbers of those that this process has
     evaluation_batch_size: int  # rows in each batch of `in_order`
+    num_lanes = 0  # that are read side by side; 0 in memory
 
     @abstractmethod
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:

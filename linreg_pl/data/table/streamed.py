@@ -1,11 +1,10 @@
 """Rows of a table larger than memory: read anew at every epoch, and shuffled in windows.
 
-At every epoch the table's groups of rows get a random order. The rows of all groups, one after the other, are cut into
-windows, and each window is shuffled. Unshuffled, the rows keep the table's order, with the same bits as in memory.
+At every epoch the groups of each lane of the table get a random order. The next rows of all lanes are a window, which
+is shuffled; see `lanes`. Unshuffled, the rows keep the table's order, with the same bits as in memory.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,19 +14,22 @@ from linreg_pl.core.scaling import Scaling
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.prefetch import prefetched
 from linreg_pl.data.random_streams import Purpose, stream
+from linreg_pl.data.table.lanes import Lanes, OwnRows, number_of_lanes
 from linreg_pl.data.table.order import window_order
 from linreg_pl.data.table.rows import Rows, evaluation_batch_size, rebatched, take_rows
 
 
 class StreamedRows(Rows):
-    """Rows that are read when they are needed; up to three windows of them are in memory.
+    """Rows that are read when they are needed; up to three windows of them are in memory, and a scan of each lane.
 
     Args:
         read: Reads groups, in the order given, or all groups for None; yields arrays (n, sum of widths).
         group_rows: Number of rows in each group.
         widths: Number of columns of x, of y, and of the weights if there are any.
         shuffled_by: Seed of the row order of each epoch; None keeps the table's order.
-        own_groups: The groups that this process reads, of all that the processes of its world share; None for all.
+        own_rows: The numbers of the rows that this process reads, of all that the processes of its world share; None
+            for all.
+        lanes: Number of lanes; None for that of a new run. Unshuffled rows always have one.
     """
 
     window_bytes = 32e6
@@ -39,18 +41,19 @@ class StreamedRows(Rows):
         group_rows: Sequence[int],
         widths: Sequence[int],
         shuffled_by: int | None,
-        own_groups: range | None = None,
+        own_rows: range | None = None,
+        lanes: int | None = None,
     ) -> None:
         self._read, self._group_rows = read, np.array(group_rows, dtype=np.int64)
-        self._own_groups = range(len(group_rows)) if own_groups is None else own_groups
-        self.own_rows = range(*np.cumsum([0, *group_rows])[[self._own_groups.start, self._own_groups.stop]].tolist())
         self._widths = widths
         self._scaling: Scaling | None = None
         self._dtype: torch.dtype | None = None
         self._seed = shuffled_by
         self.num_rows = int(self._group_rows.sum())
+        self.own_rows = range(self.num_rows) if own_rows is None else own_rows
         self.evaluation_batch_size = evaluation_batch_size(sum(widths))
-        self._window_rows = max(1, int(self.window_bytes / 4 / sum(widths)))
+        self.num_lanes = 1 if shuffled_by is None else int(lanes or number_of_lanes(group_rows, sum(widths)))
+        self._lanes = Lanes(self._group_rows, self.num_lanes, max(1, int(self.window_bytes / 4 / sum(widths))))
         self._next = (-1, 0)  # epoch and number of the window that `_windows` yields next
         self._windows: Iterator[tuple[Batch, Tensor | None]] = iter(())
         self._window: tuple[Batch, Tensor | None] = ((), None)
@@ -70,13 +73,10 @@ class StreamedRows(Rows):
     def batch(self, epoch: int, rows: slice) -> Batch:
         """Returns rows of an epoch; see `Rows`."""
         pieces = []
-        for number in range(rows.start // self._window_rows, -(-min(rows.stop, self.num_rows) // self._window_rows)):
+        for number in self._lanes.windows(rows.start, min(rows.stop, self.num_rows)):
             window, places = self._window_at(epoch, number)
-            first = number * self._window_rows
-            inside, size = (
-                slice(max(rows.start - first, 0), rows.stop - first),
-                min(self._window_rows, self.num_rows - first),
-            )
+            first, last = self._lanes.span(number)
+            inside, size = slice(max(rows.start - first, 0), rows.stop - first), last - first
             if self._seed is not None:
                 order = window_order(self._seed, epoch, number, size)[inside]
                 pieces.append(take_rows(window, order if places is None else among(places, order, size)))
@@ -101,38 +101,34 @@ class StreamedRows(Rows):
 
         Each is the rows of this process, with their places in the window, (n,), ascending; None for all rows.
         """
-        groups = np.arange(len(self._group_rows))
+        orders = [np.array(groups, dtype=np.int64) for groups in self._lanes.groups]
         if self._seed is not None:
-            groups = stream(self._seed, Purpose.GROUP_ORDER, epoch).permutation(groups)
-        group_ends = self._group_rows[groups].cumsum()
-        start = number * self._window_rows
-        first = int(np.searchsorted(group_ends, start, side="right"))
-        skipped = start - (int(group_ends[first - 1]) if first else 0)
-        if len(self._own_groups) == len(groups):
-            chunks = without_first(skipped, self._read(groups[first:].tolist()))
-            whole = rebatched(chunks, self._window_rows, self._widths, self._dtype, self._scaling)
-            yield from ((window, None) for window in whole)
-            return
-        stops = group_ends[first:]
-        starts = np.maximum(stops - self._group_rows[groups[first:]], start)
-        is_own = np.isin(groups[first:], self._own_groups)
-        chunks = self._read(groups[first:][is_own].tolist())
-        chunks = without_first(skipped if is_own[0] else 0, chunks)
-        windows = range(number, -(-self.num_rows // self._window_rows))
-        own_places = partial(self._places, starts[is_own], stops[is_own])
-        sizes = filter(None, (len(own_places(window)) for window in windows))
+            random = stream(self._seed, Purpose.GROUP_ORDER, epoch)
+            orders = [random.permutation(groups) for groups in orders]
+        lanes = [
+            OwnRows(groups, self._group_rows, self.own_rows, size)
+            for groups, size in zip(orders, self._lanes.rows_in_window.tolist(), strict=True)
+        ]
+        windows = range(number, self._lanes.num_windows)
+        chunks = interleaved(
+            [self._rows_from(number, lane) for lane in lanes],
+            ([lane.count(window) for lane in lanes] for window in windows),
+        )
+        sizes = filter(None, (sum(lane.count(window) for lane in lanes) for window in windows))
         batches = rebatched(chunks, sizes, self._widths, self._dtype, self._scaling)
+        if len(self.own_rows) == self.num_rows:
+            yield from ((batch, None) for batch in batches)
+            return
         nothing = tuple(torch.empty(0, width, dtype=self._dtype or torch.float64) for width in self._widths)
         for window in windows:
-            places = own_places(window)
+            offsets = self._lanes.offsets[window].tolist()
+            places = torch.cat([lane.places(window) + offset for lane, offset in zip(lanes, offsets, strict=True)])
             yield next(batches) if len(places) else nothing, places
 
-    def _places(self, starts: np.ndarray, stops: np.ndarray, number: int) -> Tensor:
-        """Returns the places in a window of rows from `starts` to `stops`, numbered in the order of groups."""
-        first, last = number * self._window_rows, (number + 1) * self._window_rows
-        spans = slice(np.searchsorted(stops, first, side="right"), np.searchsorted(starts, last))
-        pieces = zip(starts[spans].tolist(), stops[spans].tolist(), strict=True)
-        return torch.cat([torch.arange(0), *(torch.arange(max(a, first), min(b, last)) - first for a, b in pieces)])
+    def _rows_from(self, number: int, lane: OwnRows) -> Iterator[np.ndarray]:
+        """Yields this process's rows of a lane from this window on."""
+        groups, skipped = lane.from_window(number)
+        return without_first(skipped, self._read(groups))
 
 
 def among(places: Tensor, order: Tensor, size: int) -> Tensor:
@@ -149,3 +145,16 @@ def without_first(num_rows: int, chunks: Iterator[np.ndarray]) -> Iterator[np.nd
         if num_rows < len(values):
             yield values[num_rows:]
         num_rows = max(0, num_rows - len(values))
+
+
+def interleaved(lanes: Sequence[Iterator[np.ndarray]], counts: Iterable[Sequence[int]]) -> Iterator[np.ndarray]:
+    """Yields the next rows of each lane in turn, as many as `counts` says for each round."""
+    left = [np.empty((0, 0)) for _ in lanes]
+    for count_of_lane in counts:
+        for index, count in enumerate(count_of_lane):
+            while count:
+                if not len(left[index]):
+                    left[index] = next(lanes[index])
+                rows, left[index] = left[index][:count], left[index][count:]
+                count -= len(rows)
+                yield rows
