@@ -161,18 +161,92 @@ def test_other_tables_keep_their_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(small.triangle.R, opened(table(4), False, target="y").triangle.R)
 
 
-def test_rows_that_cannot_be_used_have_the_same_message() -> None:
-    for name, value in (("w", -1.0), ("y", math.inf), ("share", math.inf)):
-        rows = table(5)
-        values = rows[name].to_pylist()
-        values[333] = value
-        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
-        messages = []
-        for collapses in (True, False):
-            with pytest.raises(Exception, match="row 334") as caught:
-                opened(rows, collapses, target=["y", "z"], weight="w")
-            messages.append(str(caught.value))
-        assert messages[0] == messages[1]
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"w": -1.0},
+        {"y": math.inf},
+        {"share": math.inf},
+        {"w": -1.0, "step": None},
+        {"y": math.inf, "z": None},
+        {"y": math.inf, "kind": None},
+    ],
+    ids=str,
+)
+def test_rows_that_cannot_be_used_have_the_same_message(values: dict[str, Any]) -> None:
+    columns = table(5).to_pydict()
+    for name, value in values.items():
+        columns[name][333] = value
+    assert_same_message(pa.table(columns), "row 334")
+
+
+def test_weights_of_0_have_the_same_message() -> None:
+    rows = table(5)
+    assert_same_message(
+        rows.set_column(rows.column_names.index("w"), "w", pa.array([0.0] * 400)), "weights of all rows"
+    )
+
+
+def assert_same_message(rows: pa.Table, words: str) -> None:
+    """Checks that a table is refused in the same words, whether its equal rows are to be collapsed or not."""
+    messages = []
+    for collapses in (True, False):
+        with pytest.raises(Exception, match=words) as caught:
+            opened(rows, collapses, target=["y", "z"], weight="w")
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("lacking", ["y", "w"])
+def test_category_of_rows_that_lack_another_value(lacking: str) -> None:
+    columns = table(6).to_pydict()
+    for row in (5, 70):
+        columns["kind"][row], columns[lacking][row] = "rare", None
+    ours, theirs = (opened(pa.table(columns), each, target=["y", "z"], weight="w") for each in (True, False))
+    assert ours.feature_names == theirs.feature_names
+    assert "equal rows" in ours.remarks[-1]
+    assert_same(ours.triangle, theirs.triangle)
+
+
+def test_batches_of_one_feature(tmp_path: Path) -> None:
+    """Its values are not those of the numbers of distinct rows, which are as many columns."""
+    steps = np.arange(600) % 3 * 10.0
+    pyarrow.parquet.write_table(pa.table({"x": steps, "y": steps + np.arange(600)}), tmp_path / "t.parquet")
+    for limit in (0.0, None):
+        more: dict[str, Any] = {"target": "y", "batch_size": 32, "memory_limit": limit}
+        ours, theirs = (opened(str(tmp_path / "t.parquet"), each, **more) for each in (True, False))
+        assert "equal rows" in ours.remarks[-1]
+        for one, other in zip(ours.batch(0, 1), theirs.batch(0, 1), strict=True):
+            assert torch.equal(one, other.to(one.dtype))
+
+
+def test_tables_that_are_read_row_by_row() -> None:
+    """Of many targets, or with fewer complete rows than distinct rows and targets."""
+    rows = table(7).drop_columns(["z", "w"])
+    many = [f"t{number}" for number in range(16)]
+    for name in many:
+        rows = rows.append_column(name, rows["y"])
+    few = table(8).drop_columns(["w"]).to_pydict()
+    few["y"] = [value if row < 20 else None for row, value in enumerate(few["y"])]
+    for source, target in ((rows, [*many, "y"]), (pa.table(few), ["y", "z"])):
+        ours, theirs = (opened(source, each, target=target, missing="drop", drop_first=True) for each in (True, False))
+        assert not any("equal rows" in remark for remark in ours.remarks)
+        assert_same(ours.triangle, theirs.triangle, 1e-13)
+
+
+@pytest.mark.parametrize(("kind", "size"), [(pa.int8(), 128), (pa.uint8(), 256)])
+def test_dictionaries_with_as_many_texts_as_their_codes_allow(kind: pa.DataType, size: int) -> None:
+    texts, random = [f"c{number}" for number in range(size)], np.random.default_rng(0)
+    codes = pa.array(random.integers(0, 50, 2000), kind, mask=np.arange(2000) % 100 == 0)
+    coded = pa.DictionaryArray.from_arrays(codes, pa.array(texts))
+    y = random.standard_normal(2000)
+    ours, theirs = (
+        opened(pa.table({"kind": column, "y": y}), collapses, target="y")
+        for column, collapses in ((coded, True), (coded.dictionary_decode(), False))
+    )
+    assert ours.feature_names == theirs.feature_names
+    assert "equal rows" in ours.remarks[-1]
+    assert_same(ours.triangle, theirs.triangle, 1e-13)
 
 
 VALUES = st.sampled_from([None, 0, 1, 7, -3, 2**40])
@@ -191,17 +265,28 @@ def test_equal_rows_have_equal_numbers(batches: list[list[tuple[Any, Any, bool]]
     assert [tuple(row.values()) for row in made] == rows
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.floats(-1, 1), st.integers(0, 3)), min_size=1, max_size=40))
-def test_sums_of_groups_are_those_of_rational_arithmetic(rows: list[tuple[int, float, int]]) -> None:
-    groups, y, w = (np.array(column) for column in zip(*rows, strict=True))
+WEIGHTED = st.one_of(
+    st.tuples(st.floats(-1, 1), st.sampled_from([0.0, 1.0, 2.0, 3.0])),
+    st.tuples(st.sampled_from([-1e9, 1e4, 1e9]), st.sampled_from([1e-14, 1e-20, 1e-30])),  # outliers of no weight
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), WEIGHTED), min_size=1, max_size=40))
+def test_sums_of_groups_are_those_of_rational_arithmetic(rows: list[tuple[int, tuple[float, float]]]) -> None:
+    groups, y, w = np.array([group for group, _ in rows]), *np.array([pair for _, pair in rows]).T
     y = 1e9 + y
     sums = GroupSums(1)
     for part in np.array_split(np.arange(len(rows)), 3):
-        sums.add(groups[part], y[part, None], w[part, None].astype(float))
+        sums.add(groups[part], y[part, None], w[part, None])
     means, weights = sums.rows(np.arange(groups.max() + 1), np.array([1e9]))
+    scatter = Fraction()
     for group in range(groups.max() + 1):
-        pairs = [(Fraction(a) - 10**9, int(b)) for a, b, g in zip(y, w, groups, strict=True) if g == group and b]
+        pairs = [(Fraction(a) - 10**9, Fraction(b)) for a, b, g in zip(y, w, groups, strict=True) if g == group and b]
         total = sum(b for _, b in pairs)
-        assert weights[group, 0] == total
-        mean = sum((a * b for a, b in pairs), Fraction()) / total if total else 0
-        assert means[group, 0] == pytest.approx(float(mean), abs=1e-15)
+        assert weights[group, 0] == pytest.approx(float(total), rel=1e-14)
+        mean = sum((a * b for a, b in pairs), Fraction()) / total if total else Fraction()
+        size = max(1.0, *(abs(float(a)) for a, b in pairs if 8 * b > total), 0.0)
+        assert means[group, 0] == pytest.approx(float(mean), abs=1e-14 * size)
+        scatter += sum((b * (a - mean) ** 2 for a, b in pairs), Fraction())
+    block = sums._scatter(1)
+    assert float(block.square().sum()) == pytest.approx(float(scatter), rel=1e-11, abs=1e-28)

@@ -5,7 +5,8 @@ Of rows with equal x, weights w and targets y, of mean ȳ, least squares needs n
     Σ w (y - θ'x)(y - θ'x)'  =  Σw (ȳ - θ'x)(ȳ - θ'x)'  +  Σ w (y - ȳ)(y - ȳ)'
 
 The group becomes a row of weight Σw. The last sum, over all groups, is a block below the targets of the triangle. Each
-y is summed less the first one of its group, so that no digits are lost where y is far from 0.
+y is summed less an anchor: that of a row of its group with at least a quarter of the largest weight there. So no digits
+are lost where y is far from 0, or where a row of hardly any weight is far from the others.
 """
 
 from collections.abc import Iterable
@@ -26,11 +27,11 @@ class GroupSums:
     """
 
     def __init__(self, num_targets: int) -> None:
-        self._first = np.empty((0, num_targets))  # y of each group's first row, NaN without one
-        self._weights, self._sums = np.zeros((0, 1)), np.zeros((0, num_targets))  # Σw, and Σ w d, for d = y - first y
+        self._anchors, self._anchor_weights = np.zeros((0, num_targets)), np.zeros(0)  # weight 0 without an anchor
+        self._weights, self._sums = np.zeros((0, 1)), np.zeros((0, num_targets))  # Σw, and Σ w d, for d = y - anchor
         self._squared_weights, self._squared_sums = self._weights, self._sums  # Σw², and Σ w² d, if there are weights
         self._products = np.zeros((num_targets, num_targets))  # Σ w d d' over all groups
-        self._num_rows, self._log_weights, self._is_weighted = 0, 0.0, False
+        self.num_rows, self._log_weights, self._is_weighted = 0, 0.0, False
 
     def add(self, groups: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Adds rows: the numbers of their groups (n,), y (n, K) and weights (n, 1), if rows have some."""
@@ -43,29 +44,40 @@ class GroupSums:
         if not len(groups):
             return
         self._make_room(int(groups.max()) + 1)
-        first = self._first.take(groups, axis=0)
-        is_new = np.isnan(first[:, 0])
-        if is_new.any():
-            self._first[groups[is_new][::-1]] = y[is_new][::-1]  # the last one written is the first row's
-            first = self._first.take(groups, axis=0)
-        d = y - first
-        weighted = d
+        w = np.ones((len(groups), 1)) if weights is None else weights.astype(np.float64)
+        is_heavier = w[:, 0] > 4 * self._anchor_weights.take(groups)
+        if is_heavier.any():
+            self._move_anchors(groups[is_heavier], y[is_heavier], w[is_heavier])
+        weighted = d = y - self._anchors.take(groups, axis=0)
         if weights is not None:
-            w = weights.astype(np.float64)
             weighted = w * d
             _add(self._squared_weights, groups, w * w)
             _add(self._squared_sums, groups, w * weighted)
-        _add(self._weights, groups, np.ones((len(groups), 1)) if weights is None else w)
+        _add(self._weights, groups, w)
         _add(self._sums, groups, weighted)
         self._products += np.einsum("nk,nl->kl", weighted, d)  # BLAS's threads would wait for each other
-        self._num_rows += len(groups)
+        self.num_rows += len(groups)
+
+    def _move_anchors(self, groups: np.ndarray, y: np.ndarray, w: np.ndarray) -> None:
+        """Makes the heaviest of some rows the anchors of their groups, and shifts the sums to them."""
+        order, moved = np.argsort(w[:, 0], kind="stable"), np.unique(groups)
+        before, has_anchor = self._anchors[moved], self._anchor_weights[moved, None] > 0
+        self._anchors[groups[order]] = y[order]  # the last one written is the heaviest row's
+        self._anchor_weights[groups[order]] = w[order, 0]
+        shift = np.where(has_anchor, self._anchors[moved] - before, 0)
+        crossed = self._sums[moved].T @ shift
+        self._products += (self._weights[moved] * shift).T @ shift - crossed - crossed.T
+        self._sums[moved] -= self._weights[moved] * shift
+        if self._is_weighted:
+            self._squared_sums[moved] -= self._squared_weights[moved] * shift
 
     def _make_room(self, count: int) -> None:
         """Makes the sums at least as long as there are groups."""
         added = max(count, 2 * len(self._weights)) - len(self._weights) if count > len(self._weights) else 0
         if not added:
             return
-        self._first = np.pad(self._first, ((0, added), (0, 0)), constant_values=np.nan)
+        self._anchors = np.pad(self._anchors, ((0, added), (0, 0)))
+        self._anchor_weights = np.pad(self._anchor_weights, (0, added))
         self._weights, self._sums = (np.pad(each, ((0, added), (0, 0))) for each in (self._weights, self._sums))
         squared = self._squared_weights, self._squared_sums
         self._squared_weights, self._squared_sums = (np.pad(each, ((0, added), (0, 0))) for each in squared)
@@ -87,7 +99,7 @@ class GroupSums:
     ) -> tuple[np.ndarray, np.ndarray]:
         of_groups = weights[groups]
         is_present = of_groups > 0
-        means = self._first[groups] - center + sums[groups] / np.where(is_present, of_groups, 1)
+        means = self._anchors[groups] - center + sums[groups] / np.where(is_present, of_groups, 1)
         return np.where(is_present, means, 0), of_groups
 
     def triangle(self, chunks: Iterable[tuple[Tensor, ...]], center: Tensor) -> Triangle | None:
@@ -97,15 +109,15 @@ class GroupSums:
             chunks: x (g, D) of the groups, with the `rows` of the groups about the targets' center.
             center: Of the columns of X and y.
         """
-        if not self._num_rows:
+        if not self.num_rows:
             return None
         K = len(self._products)
         of_groups = triangle_of(chunks, torch.cat([center[:-K], torch.zeros(K, dtype=torch.float64)]))
         R = upper_triangle(torch.cat([of_groups.R, self._scatter(of_groups.R.shape[1])]))
         return replace(
             of_groups,
-            R=R[: max(1, self._num_rows)],
-            num_rows=self._num_rows,
+            R=R[: max(1, self.num_rows)],
+            num_rows=self.num_rows,
             center=center,
             log_weights=self._log_weights,
             decimals=None,

@@ -109,13 +109,13 @@ class CollapsedStream(StreamedRows):
 
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype | None) -> None:
         """Sets how windows of all columns are prepared; see `Rows`."""
-        self._read, self._widths = self._whole
+        (self._read, self._widths), self._is_prepared = self._whole, True
         super().prepare(scaling, dtype)
 
     def restore(self) -> None:
         """Lets windows hold the numbers of distinct rows; see `Rows`."""
         super().restore()
-        self._read, self._widths = self._numbers, (1, *self._whole[1][1:])
+        self._read, self._widths, self._is_prepared = self._numbers, (1, *self._whole[1][1:]), False
 
     def _numbers(self, groups: Sequence[int] | None) -> Iterator[np.ndarray]:
         return (np.column_stack([distinct, others]) for _, distinct, others in self._kept(groups))
@@ -128,7 +128,7 @@ class CollapsedStream(StreamedRows):
     def batch(self, epoch: int, rows: slice) -> Batch:
         """Returns rows of an epoch; see `Rows`."""
         batch = super().batch(epoch, rows)
-        if self._widths == self._whole[1]:
+        if self._is_prepared:
             return batch
         distinct, places = np.unique(batch[0][:, 0].numpy().astype(np.intp), return_inverse=True)
         x = torch.empty(len(places), self._whole[1][0], dtype=torch.float64)

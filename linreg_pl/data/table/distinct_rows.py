@@ -27,8 +27,8 @@ class DistinctRows:
         types: Types of the columns.
     """
 
-    most_entries = 2**23
-    """Size limit of a table: 64 MB."""
+    most_entries = 2**24
+    """Size limit of all tables: 128 MB."""
 
     def __init__(self, types: Sequence[pa.DataType]) -> None:
         self._values = [pa.array([], pa.string() if is_text(kind) else kind) for kind in types]
@@ -64,7 +64,7 @@ class DistinctRows:
             column = column.dictionary_encode(null_encoding="encode")
         values, indices = column.dictionary, column.indices
         if indices.null_count:
-            indices = indices.fill_null(len(values))
+            indices = indices.cast(pa.int64()).fill_null(len(values))
             values = pa.concat_arrays([values, pa.nulls(1, values.type)])
         of_rows: np.ndarray = self._known(level, values).take(indices.to_numpy())
         return of_rows
@@ -119,7 +119,7 @@ class DistinctRows:
             size if size >= least else 2 * least
             for size, least in zip(table.shape, (num_rows, num_values), strict=True)
         ]
-        if shape[0] * shape[1] > self.most_entries:
+        if sum(each.size for each in self._tables) - table.size + shape[0] * shape[1] > self.most_entries:
             raise TooVariedError
         larger = np.full(shape, -1)
         larger[: table.shape[0], : table.shape[1]] = table

@@ -33,6 +33,9 @@ SAMPLE_ROWS = 131_072
 LEAST_VALUES = 10_000_000
 """Values of the smallest table that is collapsed; a smaller one is read again anyway, to refine its solution."""
 
+MOST_TARGETS = 16
+"""Of more targets, the products take longer than a pass over all rows."""
+
 
 class EqualRows:
     """The distinct rows of features among the rows to fit, with sums of the targets over the rows of each.
@@ -62,6 +65,11 @@ class EqualRows:
         """Returns the number of rows of this process that lack no value."""
         num_rows, num_lacking = self._counts[:, self._is_complete].sum(axis=1)
         return int(num_rows - num_lacking)
+
+    @property
+    def has_weight(self) -> bool:
+        """Returns whether a row of this process that lacks no value has a weight above 0."""
+        return self._sums.num_rows > 0
 
     @cached_property
     def lacks_values(self) -> bool:
@@ -107,21 +115,19 @@ class EqualRows:
             groups, others = self._numbers(batch)
             if not self._meet(rows, groups):
                 return False
+            if are_infinite(others).any() or (others[:, self._num_targets :] < 0).any():
+                return False
             missing = np.isnan(others)
             lacks = missing.any(axis=1)
             if lacks.any():
                 self._counts[1] += np.bincount(groups[lacks], minlength=len(self))
                 self._missing = self._missing.followed_by(Counted.of(rows, missing))
-            if are_infinite(others[~lacks]).any():
-                return False
             is_kept = self._is_complete.take(groups) & ~lacks
             if not is_kept.all():
                 groups, others = groups[is_kept], others[is_kept]
             y, weights = np.split(others.astype(np.float64), [self._num_targets], axis=1)
-            if (weights < 0).any():
-                return False
             self._sums.add(groups, y, weights if weights.shape[1] else None)
-        return True
+        return len(self) + self._num_targets <= self._sums.num_rows or not self._sums.num_rows
 
     @property
     def _columns(self) -> list[str]:
@@ -162,9 +168,9 @@ class EqualRows:
             yield numbers, encoding.numbers(self._distinct.rows(np.arange(numbers.start, numbers.stop), self._names))
 
     def _complete(self, encoding: Encoding) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields the distinct rows that lack no value, (g, D), with their numbers, (g,)."""
+        """Yields the distinct rows of the rows that lack no value, (g, D), with their numbers, (g,)."""
         for numbers, x in self._encoded(encoding):
-            kept = self._is_complete[numbers]
+            kept = self._is_complete[numbers] & (self._counts[0, numbers] > self._counts[1, numbers])
             yield np.arange(numbers.start, numbers.stop)[kept], x[kept]
 
     def gaps(self) -> Gaps:
@@ -243,6 +249,8 @@ def collapsed(features: EncodedRows, others: EncodedRows) -> EqualRows | None:
     table = features.table
     if not features.encoding.columns or table.num_rows * (features.widths[0] + sum(others.widths)) <= LEAST_VALUES:
         return None
+    if others.widths[1] > MOST_TARGETS:
+        return None
     rows = EqualRows(features, others)
     for step in (rows.pays, rows.read):
         try:
@@ -251,6 +259,8 @@ def collapsed(features: EncodedRows, others: EncodedRows) -> EqualRows | None:
             is_done = False
         if not all(table.world.gathered(is_done)):
             return None
+    if not any(table.world.gathered(rows.has_weight)):
+        return None  # the ordinary pass says what to do
     _ = rows.lacks_values, rows.remark  # which all processes find together
     return rows
 

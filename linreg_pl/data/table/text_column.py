@@ -59,7 +59,7 @@ class TextColumn:
         if not pa.types.is_dictionary(texts.type):
             self._add(texts, first_row + np.arange(len(texts)), np.ones(len(texts), np.int64))
             return
-        codes = texts.indices.fill_null(len(texts.dictionary)).to_numpy()
+        codes = texts.indices.cast(pa.int64()).fill_null(len(texts.dictionary)).to_numpy()
         times, first = np.bincount(codes, minlength=1 + len(texts.dictionary)), np.empty(1 + len(texts.dictionary), int)
         first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last value that is written is that of the first row
         present = np.flatnonzero(times)
