@@ -67,6 +67,12 @@ class EqualRows:
         return int(num_rows - num_lacking)
 
     @property
+    def _is_fitted(self) -> np.ndarray:
+        """Returns which distinct rows have rows that lack no value, (g,)."""
+        is_fitted: np.ndarray = self._is_complete & (self._counts[0] > self._counts[1])
+        return is_fitted
+
+    @property
     def has_weight(self) -> bool:
         """Returns whether a row of this process that lacks no value has a weight above 0."""
         return self._sums.num_rows > 0
@@ -79,7 +85,7 @@ class EqualRows:
     @cached_property
     def remark(self) -> str:
         """Returns how many distinct rows there are; several processes may have the same ones."""
-        counts = self._table.world.gathered(len(self))
+        counts = self._table.world.gathered(int(self._is_fitted.sum()))
         return f"equal rows are collapsed: {'at most ' * (len(counts) > 1)}{sum(counts)} distinct rows of features"
 
     def pays(self) -> bool:
@@ -170,7 +176,7 @@ class EqualRows:
     def _complete(self, encoding: Encoding) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the distinct rows of the rows that lack no value, (g, D), with their numbers, (g,)."""
         for numbers, x in self._encoded(encoding):
-            kept = self._is_complete[numbers] & (self._counts[0, numbers] > self._counts[1, numbers])
+            kept = self._is_fitted[numbers]
             yield np.arange(numbers.start, numbers.stop)[kept], x[kept]
 
     def gaps(self) -> Gaps:

@@ -139,8 +139,7 @@ class SplitTable:
         """
         split, table = self.fitted.split, self.fitted.table
         if self.held_out.paths["test"] is not None:
-            design = self.fitted.design
-            design.schema(self._source("test"), design.others, "--data.test_path")
+            self.fitted.design.schema(self._source("test"), self.fitted.design.others, "--data.test_path")
         elif split.test_fraction:
             self._require_rows("test", table, split.count("test", 0, table.num_rows))
 
@@ -166,7 +165,8 @@ class SplitTable:
 
     def _note_dropped(self, part: Part, total: int, kept: int) -> None:
         if kept < total:
-            self.fitted.dropped[part] = f"dropped {total - kept} of {total} rows to {VERBS[part]}, with a missing value"
+            what = "missing or unseen" if self.fitted.design.unseen == "missing" else "missing"
+            self.fitted.dropped[part] = f"dropped {total - kept} of {total} rows to {VERBS[part]}, with a {what} value"
 
     def _require_rows(self, part: Part, table: Table, num_rows: int) -> None:
         if num_rows:
