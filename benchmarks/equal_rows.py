@@ -12,17 +12,15 @@ within a round. All coefficients must agree.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from benchmarks.page import Page, flags_of, ratios, report_progress, show, spread
+from benchmarks.page import Page, flags_of, ratios, report_progress, run_program, show, spread
 
 COLLAPSED, ALL_ROWS = "linreg solve", "linreg solve, all rows"
 GROUPED, READING = "group-by and lstsq", "pyarrow reads the file"
@@ -95,11 +93,10 @@ def run(name: str, command: list[str], folder: Path) -> tuple[float, str]:
     Raises:
         RuntimeError: it failed.
     """
-    start = time.perf_counter()
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    seconds, ended = run_program(command, folder)
     if ended.returncode != 0:
         raise RuntimeError(f"{name}: exit code {ended.returncode}; its last words:\n{ended.stderr[-2000:]}")
-    return time.perf_counter() - start, ended.stdout
+    return seconds, ended.stdout
 
 
 def coefficients(name: str, output: str) -> dict[str, float]:

@@ -8,7 +8,9 @@ import os
 import platform
 import re
 import statistics
+import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -122,6 +124,14 @@ def silent_trainer(**settings: Any) -> "Trainer":
         enable_model_summary=False,
         **settings,
     )
+
+
+def run_program(command: Sequence[str], folder: Path) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """Runs a program to its end, without settings of linreg in its environment; returns the seconds, and its end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LINREG")}
+    start = time.perf_counter()
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return time.perf_counter() - start, ended
 
 
 def report_progress(words: str) -> None:

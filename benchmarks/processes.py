@@ -10,14 +10,11 @@ cache.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from benchmarks.page import ROOT, Page, flags_of, ratios, report_progress, show, spread
+from benchmarks.page import ROOT, Page, flags_of, ratios, report_progress, run_program, show, spread
 from benchmarks.streaming import NUM_FEATURES, write_parquet
 
 NOTHING, TORCH, LIGHTNING = "python -c pass", "import torch", "import torch, lightning.pytorch"
@@ -69,10 +66,8 @@ def programs() -> dict[str, list[str]]:
 
 def run(command: list[str], folder: Path) -> tuple[float, int, str]:
     """Runs a program to its end; returns the seconds, the exit code, and what it said on stderr."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LINREG")}
-    start = time.perf_counter()
-    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    return time.perf_counter() - start, ended.returncode, ended.stderr
+    seconds, ended = run_program(command, folder)
+    return seconds, ended.returncode, ended.stderr
 
 
 def seconds_of(name: str, command: list[str], folder: Path) -> float:

@@ -1,6 +1,7 @@
 """Rows as numbers of their distinct rows of features, in memory or streamed; x is made when it is needed."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,11 +67,10 @@ class CollapsedRows(MemoryRows):
         return self._made(rows.numpy())
 
     def _made(self, rows: slice | np.ndarray) -> Batch:
-        distinct, places = np.unique(self._distinct[rows], return_inverse=True)
-        x, others = self._features(distinct), self._others[rows]
+        x, others = made(self._features, self._distinct[rows]), self._others[rows]
         kind = torch.from_numpy(np.empty(0, np.result_type(x, others))).dtype
-        result = tuple(torch.empty(len(places), width, dtype=kind) for width in self._widths)
-        result[0].numpy()[:] = x.take(places, axis=0)
+        result = tuple(torch.empty(len(x), width, dtype=kind) for width in self._widths)
+        result[0].numpy()[:] = x
         for tensor, part in zip(result[1:], np.split(others, self._widths[1:-1], axis=1), strict=True):
             tensor.numpy()[:] = part
         return result
@@ -80,30 +80,20 @@ class CollapsedStream(StreamedRows):
     """Streamed rows whose windows hold the numbers of distinct rows of features; x is made of those of a batch alone.
 
     Args:
-        read: As in `StreamedRows`.
         kept: Reads groups; yields the numbers of the rows in the table, those of their distinct rows, and y with the
             weights.
         features: Returns x of distinct rows by their numbers.
-        group_rows: As in `StreamedRows`, like the next four.
-        widths: Likewise.
-        shuffled_by: Likewise.
-        own_rows: Likewise.
-        lanes: Likewise.
+        rest: As in `StreamedRows`.
     """
 
     def __init__(
         self,
-        read: Callable[[Sequence[int] | None], Iterator[np.ndarray]],
         kept: Callable[[Sequence[int] | None], Iterator[tuple[np.ndarray, ...]]],
         features: Callable[[np.ndarray], np.ndarray],
-        group_rows: Sequence[int],
-        widths: Sequence[int],
-        shuffled_by: int | None,
-        own_rows: range | None = None,
-        lanes: int | None = None,
+        *rest: Any,
     ) -> None:
-        super().__init__(read, group_rows, widths, shuffled_by, own_rows, lanes)
-        self._whole = read, widths
+        super().__init__(*rest)
+        self._whole = self._read, self._widths
         self._kept, self._features = kept, features
         self.restore()
 
@@ -130,7 +120,12 @@ class CollapsedStream(StreamedRows):
         batch = super().batch(epoch, rows)
         if self._is_prepared:
             return batch
-        distinct, places = np.unique(batch[0][:, 0].numpy().astype(np.intp), return_inverse=True)
-        x = torch.empty(len(places), self._whole[1][0], dtype=torch.float64)
-        x.numpy()[:] = self._features(distinct).take(places, axis=0)
+        x = torch.empty(len(batch[0]), self._whole[1][0], dtype=torch.float64)
+        x.numpy()[:] = made(self._features, batch[0][:, 0].numpy().astype(np.intp))
         return x, *batch[1:]
+
+
+def made(features: Callable[[np.ndarray], np.ndarray], numbers: np.ndarray) -> np.ndarray:
+    """Returns x of rows by the numbers of their distinct rows, (n, D), each of which is made once."""
+    distinct, places = np.unique(numbers, return_inverse=True)
+    return features(distinct).take(places, axis=0)

@@ -175,8 +175,9 @@ class EqualRows:
 
     def _complete(self, encoding: Encoding) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the distinct rows of the rows that lack no value, (g, D), with their numbers, (g,)."""
+        is_fitted = self._is_fitted
         for numbers, x in self._encoded(encoding):
-            kept = self._is_fitted[numbers]
+            kept = is_fitted[numbers]
             yield np.arange(numbers.start, numbers.stop)[kept], x[kept]
 
     def gaps(self) -> Gaps:
@@ -184,14 +185,14 @@ class EqualRows:
         D = len(self._encoding.feature_names)
         counts, firsts = np.zeros(D, np.int64), np.full(D, -1)
         has_value, used = np.zeros((2, D), bool)
-        num_rows, num_lacking = self._counts
+        num_rows, is_fitted = self._counts[0], self._is_fitted
         for numbers, x in self._encoded(self._encoding):
             missing = np.isnan(x)
             counts += num_rows[numbers] @ missing
             for column in np.flatnonzero(missing.any(axis=0)).tolist():
                 first = self._first_rows[numbers][missing[:, column]].min()
                 firsts[column] = first if firsts[column] < 0 else min(first, firsts[column])
-            kept = x[self._is_complete[numbers] & (num_rows > num_lacking)[numbers]]
+            kept = x[is_fitted[numbers]]
             has_value |= bool(len(kept))
             used |= (kept != 0).any(axis=0)
         num_incomplete = int(num_rows.sum()) - self.num_rows

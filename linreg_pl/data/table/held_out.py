@@ -161,7 +161,7 @@ class SplitTable:
         if equal is None:
             return StreamedRows(lambda groups: encoded.read(part, groups), *rest)
         features = partial(equal.features, self.fitted.feature_encoding)
-        return CollapsedStream(lambda groups: encoded.read(part, groups), equal.kept, features, *rest)
+        return CollapsedStream(equal.kept, features, lambda groups: encoded.read(part, groups), *rest)
 
     def _note_dropped(self, part: Part, total: int, kept: int) -> None:
         if kept < total:

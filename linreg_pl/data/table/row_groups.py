@@ -209,8 +209,8 @@ class ParquetTable(Table):
                 row += tagged.record_batch.num_rows
 
 
-def _coded_columns(metadata: Any, texts: Collection[str], most_bytes: float = 2.0) -> list[str]:
-    """Returns the text columns of a Parquet file that have few values, so that a row takes at most `most_bytes`."""
+def _coded_columns(metadata: Any, texts: Collection[str]) -> list[str]:
+    """Returns the text columns of a Parquet file that have few values, so that a row takes at most two bytes."""
     sizes, num_rows = dict[str, float](), metadata.num_rows
     for number in range(metadata.num_row_groups if texts else 0):
         group = metadata.row_group(number)
@@ -219,7 +219,7 @@ def _coded_columns(metadata: Any, texts: Collection[str], most_bytes: float = 2.
             if name in texts:
                 size = column.total_uncompressed_size if column.has_dictionary_page else math.inf
                 sizes[name] = sizes.get(name, 0) + size
-    return [name for name, size in sizes.items() if size <= most_bytes * num_rows]
+    return [name for name, size in sizes.items() if size <= 2 * num_rows]
 
 
 @contextmanager
