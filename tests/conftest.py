@@ -2,9 +2,12 @@
 
 import gc
 import os
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
+from execnet import XSpec
 from hypothesis import settings
 
 from tests.commands import share_server
@@ -20,11 +23,13 @@ settings.register_profile("linreg", deadline=None, derandomize=True)
 settings.load_profile("linreg")
 
 
-def pytest_xdist_setupnodes(specs: list[object]) -> None:
+def pytest_xdist_setupnodes(specs: list[XSpec]) -> None:
     # Parallel tests share the processors. Twice as many threads would mostly wait for each other, and spin meanwhile.
     # torch reads this when it is imported, by the tests and by the server that forks the commands.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(specs))))
     share_server()
+    for spec in specs:
+        spec.python = f"{shlex.quote(sys.executable)} -m tests.forked_worker"
 
 
 def pytest_collection_finish() -> None:
