@@ -113,8 +113,12 @@ def run_in_terminal(command: list[str], folder: Path) -> tuple[float, int, str]:
         os.close(ours)
     code = process.wait()
     seconds = time.monotonic() - start
-    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode(errors="replace"))
-    return seconds, code, re.sub(r"[\r\n]+", "\n", plain)
+    return seconds, code, plain(shown.decode(errors="replace"))
+
+
+def plain(shown: str) -> str:
+    """Returns what a terminal was sent, without colours and cursor movements."""
+    return re.sub(r"[\r\n]+", "\n", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown))
 
 
 def require_everything_on(folder: Path, output: str, epochs: int) -> None:

@@ -95,6 +95,22 @@ def linreg(
     return start(*args, cwd=cwd, env=env, before=before).wait()
 
 
+@dataclass
+class Program:
+    """Runs a program in place of the command, in a process that has imported the package."""
+
+    code: str
+
+    def __call__(self) -> None:
+        exec(self.code, {"__name__": "__main__"})
+        sys.exit()
+
+
+def run_python(code: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:
+    """Runs a program to its end, in a fork like those of the command."""
+    return linreg(cwd=cwd, env=env, before=Program(code))
+
+
 def _run(
     args: list[str], cwd: Path, env: dict[str, str], stdout: Path, stderr: Path, before: Callable[[], None] | None
 ) -> None:

@@ -29,11 +29,12 @@ from benchmarks import (
 )
 from benchmarks.page import Page, flags_of, rounded, show, spread
 from tests.commands import context, linreg
+from tests.test_cli import in_terminal
 
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forks each `linreg fit` from a process that has imported it; the tutorial's page starts one from nothing."""
+    """Forks each `linreg fit` from a process that has imported it."""
 
     def run(command: list[str], folder: Path) -> tuple[float, int, str]:
         result = linreg(*command[1:], cwd=folder)
@@ -57,7 +58,16 @@ def test_page_of_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_page_of_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves TensorFlow out, even where it is installed: it takes longer than all others."""
+    """Forks `linreg fit` in a terminal, starts the bare loop, and leaves TensorFlow out, which takes the longest."""
+    started = tutorial.run_in_terminal
+
+    def run(command: list[str], folder: Path) -> tuple[float, int, str]:
+        if command[1] != "fit":
+            return started(command, folder)
+        code, drawn = in_terminal(*command[1:], cwd=folder)
+        return 1.0, code, tutorial.plain(drawn)
+
+    monkeypatch.setattr(tutorial, "run_in_terminal", run)
     monkeypatch.setattr(tutorial, "PEERS", tmp_path)
     text = str(tutorial.page(tutorial.FLAGS.parse_args(["--rounds=1", "--epochs=20"])))
     for words in ("linreg fit", "bare PyTorch loop", "loop / bare loop", "torch 2.", "TensorFlow graph: skipped"):

@@ -1,5 +1,6 @@
 """The command as a user meets it: real processes, real folders, a real terminal."""
 
+import itertools
 import json
 import os
 import pty
@@ -306,8 +307,10 @@ atexit.register(lambda: os.kill(os.getpid(), int(os.environ["SIGNAL_AT_EXIT"])))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("command", ["--version", "runs", "solve --help"])
+SHORT_COMMANDS = itertools.product(["--version", "runs"], [signal.SIGTERM, signal.SIGINT])
+
+
+@pytest.mark.parametrize(("command", "number"), [*SHORT_COMMANDS, ("solve --help", signal.SIGINT)])
 def test_signal_while_python_shuts_down(command: str, number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SIGNAL_AT_EXIT)
     script = str(Path(sys.executable).with_name("linreg"))

@@ -1,6 +1,5 @@
 """Installation: the Python that `make` chooses, the locks, and the package that pip builds."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+from tests.commands import run_python
 
 ROOT = Path(__file__).parent.parent
 
@@ -162,6 +163,22 @@ def test_source_distribution_is_whole(source: Path, wheel: Path) -> None:
     assert {"pyproject.toml", "README.md", "LICENSE"} <= names
 
 
+FROM_WHEEL = """
+import sys
+
+for name in [name for name in sys.modules if name.partition(".")[0] == "linreg_pl"]:
+    del sys.modules[name]
+sys.path.insert(0, {site!r})
+
+import linreg_pl
+from linreg_pl.__main__ import main
+
+print(linreg_pl.__file__)
+sys.argv[1:] = ["solve"]
+sys.exit(main())
+"""
+
+
 def test_wheel_works(wheel: Path, tmp_path: Path) -> None:
     """Installs the wheel beside the packages that are here, and fits a line far away from the checkout."""
     site = tmp_path / "site"
@@ -178,16 +195,6 @@ def test_wheel_works(wheel: Path, tmp_path: Path) -> None:
         str(wheel),
     ]
     subprocess.run(pip, check=True, capture_output=True)
-    code = (
-        "import linreg_pl, sys; from linreg_pl.__main__ import main;"
-        " print(linreg_pl.__file__); sys.argv[1:] = ['solve']; sys.exit(main())"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-    )
-    assert (result.returncode, result.stderr) == (0, "")
+    result = run_python(FROM_WHEEL.format(site=str(site)), tmp_path)
+    assert (result.code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[0] == str(site / "linreg_pl" / "__init__.py")

@@ -3,13 +3,11 @@
 import os
 import re
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.commands import linreg, outside_make
+from tests.commands import linreg, outside_make, run_python
 from tests.pages import PAGES, ROOT, assert_aligned, assert_shown, blocks, console_blocks, make_clone, run
 
 IN_PAGES = {name: (ROOT / name).read_text() for name in PAGES}
@@ -50,7 +48,7 @@ def test_first_changelog_is_short() -> None:
 def test_python_runs(clone: Path) -> None:
     [code] = blocks(IN_PAGES["README.md"], "python")
     assert len(code.strip().splitlines()) <= 10
-    printed = run_python(code, clone)
+    printed = printed_by(code, clone)
     progression = float(re.findall(r"tensor\(\[([\d.]+)\]", printed)[-1])
     assert progression == pytest.approx(152, abs=10), "the intercept is the mean over the rows that are not held out"
 
@@ -58,7 +56,7 @@ def test_python_runs(clone: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in PAGES if name != "README.md" and blocks(IN_PAGES[name], "python")])
 def test_python_of_pages_runs(name: str, clone: Path) -> None:
     """All blocks of a page run, in one program."""
-    run_python("".join(blocks(IN_PAGES[name], "python")), clone)
+    printed_by("".join(blocks(IN_PAGES[name], "python")), clone)
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if blocks(IN_PAGES[name], "yaml")])
@@ -72,20 +70,9 @@ def test_settings_of_pages_are_used(name: str, clone: Path) -> None:
         assert code == 0, printed
 
 
-@dataclass
-class Program:
-    """Runs a program in place of the command, in a process that has imported the package."""
-
-    code: str
-
-    def __call__(self) -> None:
-        exec(self.code, {"__name__": "__main__"})
-        sys.exit()
-
-
-def run_python(code: str, cwd: Path) -> str:
+def printed_by(code: str, cwd: Path) -> str:
     """Returns what a program prints."""
-    result = linreg(cwd=cwd, before=Program(code))
+    result = run_python(code, cwd)
     assert result.code == 0, result.stderr
     return result.stdout
 

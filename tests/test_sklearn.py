@@ -1,9 +1,7 @@
 """The estimators pass scikit-learn's checks, agree with its own estimators, and work in its tools."""
 
 import importlib
-import os
 import pickle
-import subprocess
 import sys
 from functools import reduce
 from pathlib import Path
@@ -22,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 import linreg_pl
 from linreg_pl.sklearn import ExactRegressor, LinregRegressor
+from tests.commands import Result, run_python
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 3)) * [1, 10, 0.1] + [0, 5, 100]
@@ -45,10 +44,8 @@ for estimator in (ExactRegressor(), LinregRegressor()):
     assert len(results) >= 60
     print({f"{r['check_name']} {r['status']} {r['exception']}" for r in results if r["status"] != "passed"})
 """
-    # Without this variable a check is skipped.
-    environment = {**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (done.stdout, done.stderr, done.returncode) == ("set()\nset()\n", "", 0)
+    done = run_python(code, tmp_path, env={"SCIPY_ARRAY_API": "1"})  # without it a check is skipped
+    assert done == Result(0, "set()\nset()\n", "")
     assert list(tmp_path.iterdir()) == []
 
 
