@@ -36,6 +36,7 @@ def exact(x: np.ndarray = X, y: np.ndarray = Y, w: np.ndarray | None = None) -> 
 ARRAYS: dict[str, tuple[Any, Any, list[str]]] = {
     "numpy": (X, Y, ["x0", "x1", "x2"]),
     "column-major": (np.asfortranarray(X), Y[:, None], ["x0", "x1", "x2"]),
+    "other byte order": (X.astype(">f8"), Y.astype(np.longdouble), ["x0", "x1", "x2"]),
     "tensor": (torch.from_numpy(X).requires_grad_(), torch.from_numpy(Y), ["x0", "x1", "x2"]),
     "lists": (X.tolist(), Y.tolist(), ["x0", "x1", "x2"]),
     "pandas": (pd.DataFrame(X, columns=list("abc"), index=range(5, 65)), pd.Series(Y, index=range(5, 65)), list("abc")),
@@ -53,6 +54,21 @@ def test_solve_takes_arrays(kind: str) -> None:
     assert list(solution.coefficients) == ["intercept", *names]
     np.testing.assert_allclose(list(solution.coefficients.values()), exact(), rtol=1e-9)
     np.testing.assert_allclose(solution.predict(x), np.column_stack([np.ones(60), X]) @ exact(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["f8", "f4", "f2", "i8", "u1", "O"])
+def test_masked_values_are_missing(kind: str) -> None:
+    numbers = (100 + 10 * RNG.standard_normal((60, 2))).astype("f4").astype(kind)
+    x = np.ma.masked_array(numbers, numbers > 112)
+    hides_x, hides_y, hides_weight = (numbers > 112).any(axis=1), np.median(Y) - 20 > Y, W < 0.7
+    y, weights = np.ma.masked_array(Y, hides_y), np.ma.masked_array(W, hides_weight)
+    kept = ~(hides_x | hides_y | hides_weight)
+    assert 30 < kept.sum() < min((~hides_x).sum(), (~hides_y).sum(), (~hides_weight).sum())
+    solution = linreg_pl.solve(x, y, weights=weights)
+    expected = exact(numbers[kept].astype(float), Y[kept], W[kept])
+    np.testing.assert_allclose(list(solution.coefficients.values()), expected, rtol=1e-9)
+    np.testing.assert_array_equal(np.isnan(solution.predict(x)), hides_x)
+    np.testing.assert_array_equal(np.isnan(linreg_pl.fit(x, y).predict(x)), hides_x)
 
 
 def test_time_limit_keeps_the_planned_length() -> None:

@@ -173,7 +173,7 @@ def shape_of(values: Any, table: pa.Table) -> tuple[int, ...]:
 
 
 def as_matrix(values: Any, label: str) -> np.ndarray:
-    """Returns an array (N, D); a one-dimensional one becomes a column.
+    """Returns an array (N, D); a one-dimensional one becomes a column, and what a mask hides is missing.
 
     Raises:
         InputError: it has another shape, or no numbers.
@@ -183,6 +183,9 @@ def as_matrix(values: Any, label: str) -> np.ndarray:
         values = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
     if hasattr(values, "toarray"):
         raise InputError(f"{label} is sparse: convert it with {label}.toarray()")
+    if np.ma.is_masked(values):
+        nothing = np.nan if values.dtype.kind == "f" else None
+        values = np.where(np.ma.getmaskarray(values), nothing, values.data)
     try:
         matrix = np.asarray(values)
     except ValueError as error:  # rows of different lengths
@@ -196,4 +199,7 @@ def as_matrix(values: Any, label: str) -> np.ndarray:
         remedy = f"; a frame is pandas.DataFrame({label})" if isinstance(values, Mapping) else ""
         remedy = f"; collect it: {label}.collect()" if hasattr(values, "collect") else remedy
         raise InputError(f"{label} has {kind}: give an array (N, D), a frame, or the path of a file{remedy}")
-    return matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix
+    if matrix.dtype == np.float16:
+        return matrix.astype(np.float32)
+    # Arrow reads neither a longer float nor another byte order than the processor's.
+    return matrix.astype(np.float64 if matrix.dtype == np.longdouble else matrix.dtype.newbyteorder("="), copy=False)
