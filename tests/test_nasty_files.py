@@ -63,6 +63,11 @@ READ: dict[str, tuple[str | bytes, list[float], str]] = {  # content, column a, 
     "currency behind": (written(lambda x: f"{x} €"), NUMBERS, "'-26.25 €' is -26.25"),
     "minus before currency": (written(lambda x: f"-${-x}" if x < 0 else f"${x}"), NUMBERS, "'-$26.25' is -26.25"),
     "truth values": (written(lambda x: str(x > 0).upper()), [float(x > 0) for x in NUMBERS], ""),
+    "truth values beside decimal commas": (
+        written(lambda x: str(x > 0)).replace(".", ","),
+        [float(x > 0) for x in NUMBERS],
+        "'-77,75' is -77.75",
+    ),
 }
 
 

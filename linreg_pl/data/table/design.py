@@ -131,8 +131,12 @@ class Design:
         """
         columns = list(dict.fromkeys([*self.candidates(), *others]))  # the weight may be a feature, too
         require_columns(source.name, source.columns, columns, flag)
-        # A reader of numbers would take 1.234 for 1.234, not 1234.
-        return source.schema(columns, text=columns if self.decimal == "," else self.text)
+        schema = source.schema(columns, text=self.text)
+        if self.decimal != ",":
+            return schema
+        # A reader of numbers would take 1.234 for 1.234, not 1234. Truth values have no such marks.
+        numbers = {each.name for each in schema if not pa.types.is_boolean(each.type)}
+        return source.schema(columns, text=self.text | numbers)
 
     @property
     def text(self) -> set[str]:
