@@ -29,20 +29,22 @@ JOBS = {
         *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
         *("--data.batch_size", "100", "--data.val_fraction", "0.1", *PLAIN, "--model.learning_rate", "0.01"),
         *("--trainer.check_val_every_n_epoch", "9", "--checkpoint_every_n_epochs", "11", *COMMON),
+        *("--trainer.max_epochs", "80"),
     ),
 }
 JOBS["exact"] = (  # stopped near the exact answer, after 360 steps, at a rate and in units that follow from the data
     *(*JOBS["table"], "--model.learning_rate", "auto", "--model.momentum", "0.5", "--model.standardize", "true"),
     *("--trainer.precision", "64-true", "--trainer.log_every_n_steps", "5", "--stop.gap", "11"),
+    *("--trainer.max_epochs", "160"),
 )
-JOBS["stopped"] = (  # by a rule, at the 23rd validation
+JOBS["stopped"] = (  # by a rule, at the 16th validation
     *(*JOBS["table"], "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"),
-    *("--trainer.callbacks.patience", "12", "--trainer.max_epochs", "400"),
+    *("--trainer.callbacks.patience", "5", "--trainer.max_epochs", "240"),
 )
 JOBS["scheduled"] = (  # with a schedule, an average, and l1, all of which act on the last step
     *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
     *("--data.batch_size", "100", "--model.schedule", "one_cycle", "--model.tail_averaging", "0.4", "--model.l1", "5"),
-    *("--checkpoint_every_n_epochs", "11", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "150"),
+    *("--checkpoint_every_n_epochs", "11", "--trainer.log_every_n_steps", "7", "--trainer.max_epochs", "75"),
 )
 JOBS["default"] = (  # whose rate, length and l2 follow from the data
     *("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression"),
