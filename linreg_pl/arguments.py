@@ -9,7 +9,8 @@ from lightning.pytorch import Trainer
 
 from linreg_pl.data.argument_types import check_types
 from linreg_pl.data.base import BatchDataModule
-from linreg_pl.data.table.arrays import as_matrix, joined
+from linreg_pl.data.table.arrays import joined
+from linreg_pl.data.table.matrix import as_matrix
 from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream
 from linreg_pl.errors import InputError, nearest, quoted, repeated

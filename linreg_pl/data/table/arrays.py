@@ -1,13 +1,13 @@
 """Turns arrays, tensors, series and frames into one table with named columns, and serves it as a data module."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from linreg_pl.data.table.frames import arrow_table
+from linreg_pl.data.table.matrix import as_matrix
 from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream, index_columns
 from linreg_pl.errors import InputError, quoted, repeated
@@ -170,36 +170,3 @@ def shape_of(values: Any, table: pa.Table) -> tuple[int, ...]:
     """Returns the shape of an array, or of the table that it has become."""
     shape = getattr(values, "shape", None)
     return tuple(shape) if isinstance(shape, tuple) else table.shape if table.num_columns > 1 else (table.num_rows,)
-
-
-def as_matrix(values: Any, label: str) -> np.ndarray:
-    """Returns an array (N, D); a one-dimensional one becomes a column, and what a mask hides is missing.
-
-    Raises:
-        InputError: it has another shape, or no numbers.
-    """
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
-    if hasattr(values, "toarray"):
-        raise InputError(f"{label} is sparse: convert it with {label}.toarray()")
-    if np.ma.is_masked(values):
-        nothing = np.nan if values.dtype.kind == "f" else None
-        values = np.where(np.ma.getmaskarray(values), nothing, values.data)
-    try:
-        matrix = np.asarray(values)
-    except ValueError as error:  # rows of different lengths
-        raise InputError(f"{label} has rows of different lengths: give an array (N, D)") from error
-    if matrix.dtype.kind == "c":
-        raise InputError(f"{label} has complex numbers: give real ones, such as {label}.real and {label}.imag")
-    if matrix.ndim == 1:
-        matrix = matrix[:, np.newaxis]
-    if matrix.ndim != 2:
-        kind = f"shape {matrix.shape}" if matrix.ndim else f"type {type(values).__name__}"
-        remedy = f"; a frame is pandas.DataFrame({label})" if isinstance(values, Mapping) else ""
-        remedy = f"; collect it: {label}.collect()" if hasattr(values, "collect") else remedy
-        raise InputError(f"{label} has {kind}: give an array (N, D), a frame, or the path of a file{remedy}")
-    if matrix.dtype == np.float16:
-        return matrix.astype(np.float32)
-    # Arrow reads neither a longer float nor another byte order than the processor's.
-    return matrix.astype(np.float64 if matrix.dtype == np.longdouble else matrix.dtype.newbyteorder("="), copy=False)

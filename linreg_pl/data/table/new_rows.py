@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from linreg_pl.data.columns import Columns
-from linreg_pl.data.table.arrays import NamedTable, as_matrix, is_series, named_columns
+from linreg_pl.data.table.arrays import NamedTable, is_series, named_columns
+from linreg_pl.data.table.matrix import as_matrix
 from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream
 from linreg_pl.errors import InputError, named_arguments
