@@ -130,6 +130,9 @@ MARKED: dict[str, tuple[pa.Array, str, int]] = {
     "unsigned": (pa.array([2**64 - 1, 1, 2], pa.uint64()), str(2**64 - 1), 1),
     "too large": (pa.array([127, 1, 2], pa.int8()), "128", 0),
     "decimal": (pa.array([Decimal("999.00"), Decimal("1.50"), Decimal("2.50")]), "999", 1),
+    "infinite": (pa.array([np.inf, 1.5, 2.5]), "inf", 1),
+    "infinite float": (pa.array([-np.inf, 1.5, 2.5], pa.float32()), "-Infinity", 1),
+    "infinite among whole numbers": (pa.array([999, 1, 2]), "inf", 0),
     "no number": (pa.array([999.0, 1.5, 2.5]), "n.a.", 0),
 }
 

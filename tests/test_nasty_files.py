@@ -1,11 +1,13 @@
 """Files as other programs and people leave them: read as a careful person would, or refused with the cause."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+import yaml
 
 from linreg_pl import InputError, TableDataModule
 
@@ -103,6 +105,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "scales": (written(lambda x: f"{x}K" if x > 5 else f"{x}M"), "are numbers like"),
     "footnote marks": (written(lambda x: f"{x}*" if x > 11 else f"{x}"), "row 5: '12.5*'"),
     "below a limit": (written(lambda x: "<-40" if x < -40 else f"{x}"), "row 6: '<-40'"),
+    "too large": (written(lambda x: "1e300" if x == 0.5 else f"{x}"), "write the column in a larger unit"),
     "infinite": (written(lambda x: "inf" if x == 0.5 else f"{x}"), "row 8: inf is not a finite number"),
 }
 
@@ -114,6 +117,17 @@ def test_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         TableDataModule(str(tmp_path / "t.csv"), "y").setup("fit")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "Infinity", "-Infinity", "1e400"])
+def test_infinite_values_are_left_out_as_offered(text: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(joined([*ROWS, f"{text},1"]))
+    with pytest.raises(InputError, match="row 9: .* give --data.missing_values") as caught:
+        TableDataModule(str(tmp_path / "t.csv"), "y").setup("fit")
+    offered = shlex.split(str(caught.value).rpartition("--data.missing_values ")[2])
+    data = TableDataModule(str(tmp_path / "t.csv"), "y", missing_values=yaml.safe_load(offered[0]))
+    data.setup("fit")
+    assert sum(len(batch[0]) for batch in data.rows()) == len(ROWS)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "cp1252"])
@@ -182,7 +196,7 @@ def test_remarks_on_looks(look: str, tmp_path: Path) -> None:
     assert words in " ".join(data.remarks)
     assert len(data.remarks) == bool(words)
     if "missing" in look:
-        given = TableDataModule(str(tmp_path / "t.csv"), "y", missing_values=["-999", "-99.0"])
+        given = TableDataModule(str(tmp_path / "t.csv"), "y", missing_values=["-999", "-99"])
         given.setup("fit")
         assert not any("negative" in remark for remark in given.remarks)
 

@@ -126,13 +126,14 @@ def test_remedies_settle_doubts() -> None:
     assert verdict(["12 kg", "3 kg"], categorical=True) == Categories(["12 kg", "3 kg"])
 
 
-def test_one_odd_value_among_numbers() -> None:
-    texts = [*map(str, range(36)), "unknown"]
+@pytest.mark.parametrize("odd", ["unknown", "#DIV/0!", "#VALUE!"])
+def test_one_odd_value_among_numbers(odd: str) -> None:
+    texts = [*map(str, range(36)), odd]
     doubt = verdict(texts)
     assert isinstance(doubt, Doubt)
-    assert (doubt.row, doubt.value) == (36, "unknown")
-    assert flags(texts)[0] == ("missing_values", ["unknown"])
-    assert values(texts, missing_values=frozenset({"unknown"})) == [*range(36), None]
+    assert (doubt.row, doubt.value) == (36, odd)
+    assert flags(texts)[0] == ("missing_values", [odd])
+    assert values(texts, missing_values=frozenset({odd})) == [*range(36), None]
 
 
 LABELS = ["Q1 Q2", "15-24 25-34 75+", "<1l 1-1.5l 1.5-2l >2l", "A1 B2", "1st 2nd 3rd", "1a 1b 2a", "yes no"]

@@ -106,7 +106,8 @@ class Csv:
                     if guess.num_rows:
                         schema = pa.schema([(each.name, _wide(each.type)) for each in guess.schema])
                         texts = partial(_as_texts, parser, segment)
-                        return Start(dialect, schema, number_remarks(guess, texts, segment.content))
+                        remarks = number_remarks(guess, texts, segment.content, self.missing_values)
+                        return Start(dialect, schema, remarks)
             except OpenQuote as error:
                 raise InputError(_open_quote(path, dialect, error.content, 0)) from error
         if not dialect.names:

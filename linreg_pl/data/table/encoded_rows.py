@@ -13,7 +13,7 @@ from linreg_pl.data.table.gaps import Gaps, MissingValues, count_gaps, refused
 from linreg_pl.data.table.row_groups import Table
 from linreg_pl.data.table.split import Part, Split
 from linreg_pl.data.table.unseen import UnseenText
-from linreg_pl.errors import InputError, shortened
+from linreg_pl.errors import InputError, flag_text, shortened
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,13 @@ class EncodedRows:
         index, position = (int(each) for each in np.argwhere(infinite)[0])
         column = self.encoding.sources[position]
         name, row = self.table.place(int(rows[index]))
+        value = batch.column(column)[index].as_py()
+        remedy = "correct it, or write the column in a larger unit"
+        if np.isinf(values[index, position]):
+            remedy = f"correct it, or give --data.missing_values {flag_text([f'{values[index, position]:g}'])}"
         raise InputError(
-            f"{name}: column {shortened(column)}, row {row}: {batch.column(column)[index].as_py()} is not a finite"
-            " number in float32, whose largest is 3.4e38; correct it, or leave such rows out"
+            f"{name}: column {shortened(column)}, row {row}: {value} is not a finite number in float32, whose largest"
+            f" is 3.4e38; {remedy}"
         )
 
 

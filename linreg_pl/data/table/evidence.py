@@ -65,7 +65,8 @@ class Evidence:
         reason = f"{rows} of {rows + few.rows} values are {kind}, but this one is not"
         texts = few.texts
         missing = [Remedy("missing_values", sorted(texts))] if texts and len(texts) <= 8 and settled else []
-        holds_value = any(letter.isdigit() for text in texts or () for letter in text)  # such as 1.25 among percentages
+        # A value is 1.25 among percentages, and none is Excel's #DIV/0!.
+        holds_value = any(letter.isdigit() for text in texts or () for letter in text.replace("#DIV/0!", ""))
         if not holds_value and (few.rows <= 0.1 * (rows + few.rows) or self.num_distinct > 20):
             return self.doubt(reason, few, *missing)
         first = self.categorical if self.recurs else self.exclude

@@ -68,10 +68,10 @@ def _number(mark: str, kind: pa.DataType) -> int | float | None:
         exact = Decimal(mark.strip())
     except InvalidOperation:
         return None
-    if not exact.is_finite():
-        return None
     if not pa.types.is_integer(kind):
         return float(exact)
+    if not exact.is_finite():
+        return None
     bits = kind.bit_width - pa.types.is_signed_integer(kind)
     least = -(2**bits) if pa.types.is_signed_integer(kind) else 0
     return int(exact) if exact == exact.to_integral_value() and least <= exact < 2**bits else None

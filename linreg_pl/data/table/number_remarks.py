@@ -8,26 +8,32 @@
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linreg_pl.data.table.marks import without_marks
 
-def number_remarks(guess: pa.Table, as_texts: Callable[[list[str]], pa.Table], content: memoryview) -> dict[str, str]:
+
+def number_remarks(
+    guess: pa.Table, as_texts: Callable[[list[str]], pa.Table], content: memoryview, missing_values: Sequence[str] = ()
+) -> dict[str, str]:
     """Returns a remark on each column of numbers that may be something else.
 
     Args:
         guess: The first rows.
         as_texts: Returns some columns of these rows as texts.
         content: The bytes of these rows.
+        missing_values: The user's texts for missing values; a number may be one in other digits, as -999.0 for -999.
     """
     remarks: dict[str, str] = {}
     for field in guess.schema:
         is_whole = pa.types.is_integer(field.type)
         if is_whole or pa.types.is_floating(field.type):
-            numbers = guess[field.name].drop_null().to_numpy()
+            column = guess[field.name].combine_chunks()
+            numbers = without_marks(column, column, pa.array(missing_values, pa.string())).drop_null().to_numpy()
             remark = (_remark_on_whole(field.name, numbers) if is_whole else "") or _remark_on_missing(numbers)
             remarks |= {field.name: remark} if remark else {}
     rest = [each.name for each in guess.schema if pa.types.is_integer(each.type) and each.name not in remarks]
