@@ -90,7 +90,7 @@ def of_table(path: str, *more: str) -> tuple[str, ...]:
 # ---- tables ----
 
 LONG = "1,2,3\n" * 4999
-LARGE = "1,2,3\n" * 500_000  # 3 MB: Arrow cuts blocks of 1 MB, and settles types block by block
+LARGE = "1,2,3\n" * 250_000  # 1.5 MB: Arrow cuts blocks of 1 MB, and settles types block by block
 GOOD = parquet(x=[1.0, 2.0], y=[1.0, 2.0])
 CSVS: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "bad.csv|empty|--data.path"),
@@ -102,7 +102,7 @@ CSVS: dict[str, tuple[str | bytes, str]] = {
         "bad.csv|'z'|row 2|'abc'|2 of 3 values are numbers",
     ),
     "text in row 5000": (HEADER + LONG + "1,2,three\n", "bad.csv|'y'|row 5000|'three'|--data.target"),
-    "text in a later block": (HEADER + LARGE + "n.a.,2,3\n", "bad.csv|'x'|row 500001|'n.a.'"),
+    "text in a later block": (HEADER + LARGE + "n.a.,2,3\n", "bad.csv|'x'|row 250001|'n.a.'"),
     "long text": (HEADER + f"1,2,{'word ' * 200}\n", "bad.csv|'y'|row 1|'word word|…'"),
     "NaN": (HEADER + "1,2,3\n1,nan,3\n", "bad.csv|'z'|row 2|a value is missing|1 of 2 rows|--data.missing"),
     "infinity": (HEADER + "1,2,3\n1,-inf,3\n", "bad.csv|'z'|row 2|-inf"),
@@ -114,7 +114,7 @@ CSVS: dict[str, tuple[str | bytes, str]] = {
     "too large for float32": (HEADER + "1,2,3\n1,1e39,3\n", "bad.csv|'z'|row 2|1e+39|float32"),
     "short row": (HEADER + "1,2,3\n1,2\n", "bad.csv|row 2|2 values|header has 3|'1,2'"),
     "long row": (HEADER + "1,2,3,4\n", "bad.csv|row 1|4 values|header has 3|'1,2,3,4'"),
-    "short row in a later block": (HEADER + LARGE + "1,2\n", "bad.csv|row 500001|2 values|header has 3"),
+    "short row in a later block": (HEADER + LARGE + "1,2\n", "bad.csv|row 250001|2 values|header has 3"),
     "long short row": (",".join(f"column{i}" for i in range(500)) + "\n" + "1," * 300 + "\n", "row 1|301 values|…"),
     "quote without end": (HEADER + '1,"2,3\n4,5,6\n', "bad.csv|row 1|quote that is never closed"),
     "other delimiters": (TABLE.replace(",", "^"), "bad.csv|'y'|'x^z^y'|commas"),

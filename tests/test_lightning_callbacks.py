@@ -71,7 +71,7 @@ def flags_of(name: str, *more: str) -> list[str]:
     settings = {key: value for key, value in ARGUMENTS.get(name, {}).items() if not callable(value)}
     texts = [text for key, value in settings.items() for text in (f"--trainer.callbacks.{key}", str(value))]
     data = ("--data", "TableDataModule", "--data.path", "table.csv", "--data.target", "y")
-    shape = ("--data.batch_size", "12", "--data.val_fraction", "0.2", "--trainer.max_epochs", "30")
+    shape = ("--data.batch_size", "12", "--data.val_fraction", "0.2", "--trainer.max_epochs", "12")
     return ["fit", *data, *shape, "--trainer.callbacks", name, *texts, *more]
 
 

@@ -21,10 +21,10 @@ from tests.commands import Result, linreg
 from tests.runs import PLAIN, RUN
 
 COLORS = ["blue", "green", "red"]
-CHECKPOINT = str(RUN / "checkpoints" / "step=400.ckpt")
+CHECKPOINT = str(RUN / "checkpoints" / "step=150.ckpt")
 EXACTLY = (
     *(*PLAIN, "--model.learning_rate", "auto", "--model.momentum", "0.5"),
-    *("--model.l2", "0", "--trainer.max_epochs", "400"),
+    *("--model.l2", "0", "--trainer.max_epochs", "150"),
 )
 
 
