@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from linreg_pl.data.columns import Column
@@ -39,9 +40,7 @@ class FoldPlan:
         if self.seed < 0:
             raise InputError(f"folds.seed is {self.seed}: give --folds.seed a whole number from 0 on")
         if self.in_order and self.by is not None:
-            raise InputError(
-                f"folds.by is {self.by!r} and folds.in_order is true: give --folds.by or --folds.in_order, not both"
-            )
+            raise InputError("folds of groups have no order: give --folds.by or --folds.in_order, not both")
 
     @property
     def in_words(self) -> str:
@@ -81,7 +80,6 @@ class FoldPlan:
         generator = stream(self.seed, Purpose.FOLDS)
         generator.bit_generator.advance(first_block)  # type: ignore[attr-defined]  # one number a block
         turns = (self.count * generator.random(size // self.count + 2)).astype(np.int16)
-        folds = np.arange(self.count, dtype=np.int16)
-        rotated = (folds[:, np.newaxis] + folds) % np.int16(self.count)
-        blocks = np.take(rotated, turns, axis=0, mode="clip")  # an index takes three times as long
+        twice = np.tile(np.arange(self.count, dtype=np.int16), 2)
+        blocks = sliding_window_view(twice, self.count)[turns]  # row t begins with fold t
         return torch.from_numpy(blocks.reshape(-1)[offset : offset + size])
