@@ -127,7 +127,10 @@ CSVS: dict[str, tuple[str | bytes, str]] = {
 }
 PARQUETS = {
     "empty": (b"", "bad.parquet|empty|--data.path"),
-    "no rows": (parquet(x=pa.array([], pa.float64()), y=pa.array([], pa.float64())), "bad.parquet|not a single row"),
+    "no rows": (
+        parquet(x=pa.array([], pa.float64()), y=pa.array([], pa.float64())),
+        "bad.parquet|not a single row of values",
+    ),
     "NaN": (parquet(x=[1.0, float("nan")], y=[1.0, 2.0]), "bad.parquet|'x'|row 2|a value is missing|1 of 2 rows"),
     "infinity": (parquet(x=[1.0, 2.0], y=[float("inf"), 2.0]), "bad.parquet|'y'|row 1|inf"),
     "null": (parquet(x=[1.0, None, None], y=[1.0, 2.0, 3.0]), "bad.parquet|'x'|row 2|missing|2 of 3 rows"),

@@ -54,10 +54,19 @@ def test_row_group_without_rows(tmp_path: Path) -> None:
     assert data.remarks == ["dropped 2 of 18 rows with a missing value: 'y' in 2"]
 
 
-@pytest.mark.parametrize(("num_rows", "incomplete", "num_features"), [(40, 21, 2), (4, 2, 2), (40, 10, 30)])
-def test_few_rows_complete(num_rows: int, incomplete: int, num_features: int) -> None:
+@pytest.mark.parametrize(
+    ("num_rows", "incomplete", "num_features", "reason"),
+    [
+        (40, 21, 2, "19 are complete, less than half"),
+        (4, 2, 2, "2 are complete, no more than the number of features, 2"),
+        (40, 10, 30, "30 are complete, no more than the number of features, 30"),
+    ],
+)
+def test_few_rows_complete(num_rows: int, incomplete: int, num_features: int, reason: str) -> None:
     """Imputing is offered first: dropping would leave less than half, or no more rows than features."""
-    with pytest.raises(InputError, match=f"{incomplete} of {num_rows} rows: 'x0' in {incomplete}") as refused:
+    with pytest.raises(
+        InputError, match=f"{incomplete} of {num_rows} rows: 'x0' in {incomplete}; {reason}; "
+    ) as refused:
         TableDataModule(frame(num_rows, incomplete, num_features), "y").setup("fit")
     assert refused.value.flags == {"missing": "mean"}
 

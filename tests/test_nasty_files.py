@@ -122,7 +122,7 @@ def test_refused(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["inf", "-inf", "Infinity", "-Infinity", "1e400"])
 def test_infinite_values_are_left_out_as_offered(text: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(joined([*ROWS, f"{text},1"]))
-    with pytest.raises(InputError, match="row 9: .* give --data.missing_values") as caught:
+    with pytest.raises(InputError, match=r"row 9: .* give --data\.missing_values") as caught:
         TableDataModule(str(tmp_path / "t.csv"), "y").setup("fit")
     offered = shlex.split(str(caught.value).rpartition("--data.missing_values ")[2])
     data = TableDataModule(str(tmp_path / "t.csv"), "y", missing_values=yaml.safe_load(offered[0]))

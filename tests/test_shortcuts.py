@@ -341,6 +341,12 @@ def test_users_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("fit", {"trainer": ["logger"]}, "trainer is of type list: give the arguments of lightning.Trainer as a dict"),
         ("fit", {"val_fraction": "0.2"}, "val_fraction is '0.2': give a number"),
+        (
+            "path",
+            {"by": np.arange(60), "in_order": True},
+            "^folds of groups have no order: give by or in_order, not both",
+        ),
+        ("solve", {"cluster": W, "robust": "HC1"}, "^clusters have robust .*: give robust or cluster, not both"),
         ("path", {"folds": 2.5}, "folds is 2.5: give a whole number"),
         ("subsets", {"search": "best"}, "search is 'best': give 'forward' or 'backward' or 'all'"),
     ],

@@ -543,6 +543,7 @@ def test_streamed_run_equals_run_in_memory(counted: Path, tmp_path: Path) -> Non
         flags = (*data, *settings, "--data.memory_limit", limit, "--trainer.max_epochs", "3")
         result = linreg("fit", *flags, cwd=folder)
         assert (result.code, result.stderr) == (0, "")
+        assert ("streamed from disk at every pass" in result.stdout) == (limit == "0")
         reports.append((folder / RUN / "report.json").read_bytes())
         solved = linreg(
             "solve", *data, *settings, "--data.memory_limit", limit, "--model.l2", "0", "--json", cwd=folder
@@ -553,6 +554,7 @@ def test_streamed_run_equals_run_in_memory(counted: Path, tmp_path: Path) -> Non
     assert reports[1] == reports[3]
     onward = linreg("fit", "--resume", str(RUN), "--trainer.max_epochs", "4", "--data.memory_limit", "1", cwd=folder)
     assert onward.code == 0, onward.stderr
+    assert "streamed from disk at every pass" in onward.stdout
 
 
 def test_run_in_memory_stays_there(counted: Path, tmp_path: Path) -> None:

@@ -236,6 +236,8 @@ def print_heading(job: Job, length: str, planned: PlannedRun | None) -> None:
     )
     print(f"fitting {size}: {length}, {data.steps_per_epoch} an epoch{resumed}")
     print_processes(job)
+    if data.streams:
+        print("note      the table is streamed from disk at every pass: it takes more memory than --data.memory_limit")
     print(*(f"note      {remark}" for remark in data.remarks), sep="\n", end="\n" if data.remarks else "")
     if job.model.l2_choice is not None:
         print(f"penalty   {job.model.l2_choice}")

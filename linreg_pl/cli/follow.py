@@ -14,6 +14,7 @@ from linreg_pl.callbacks.epoch_lines import EpochLines
 from linreg_pl.callbacks.exact_answer import ExactAnswer, StopRule
 from linreg_pl.cli.job import Job
 from linreg_pl.cli.trainer_settings import build_trainer
+from linreg_pl.exact.epochs_in_words import counted
 from linreg_pl.signals import SIGNALS, leave_at_signals
 from linreg_pl.training.executions import Executions
 from linreg_pl.training.shared_steps import SharedSteps
@@ -100,4 +101,5 @@ def print_processes(job: Job) -> None:
         print(f"note      {size} processes share each batch")
     products = job.data.batch_size * job.data.num_features * job.data.num_targets
     if size > 1 and products < MOST_FOR_ONE:
-        print("WARNING   so small batches are faster in one process; give a larger --data.batch_size, or linreg solve")
+        rows = f"batches of {counted(job.data.batch_size, 'row')} are faster in one process"
+        print(f"WARNING   {rows}: leave --trainer.devices out, or give a larger --data.batch_size")

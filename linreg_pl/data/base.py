@@ -40,8 +40,8 @@ class BatchDataModule(LightningDataModule, ABC):
     """Observes each pass over all rows; set it before the first one."""
     world: World = ALONE
     """The processes that share the rows; set it before the first pass, where `shares_rows`."""
-    shares_rows = False
-    """Whether each process of a world reads its own part of the rows."""
+    shares_rows = streams = False
+    """Whether each process of a world reads its own part of the rows; and whether every pass reads them from disk."""
     new_noise = 0.0
     """Standard deviation of the noise that every epoch adds to y anew; `rows` are without it."""
     _groups: StepGroups | None = None

@@ -236,7 +236,7 @@ def require_robust(data: BatchDataModule, robust: str | None, cluster: str | Non
         flag = "--cluster" if robust is None else "--robust"
         raise InputError(f"{flag} is about standard errors, and with --model.l1 there are none: leave one of them out")
     if robust is not None and cluster is not None:
-        raise InputError(f"robust is {robust} and cluster is {cluster!r}: give --robust or --cluster, not both")
+        raise InputError("clusters have robust standard errors of their own: give --robust or --cluster, not both")
     if isinstance(data, SyntheticDataModule):
         flag = "--cluster" if robust is None else "--robust"
         raise InputError(

@@ -242,7 +242,7 @@ def _as_texts(parser: SegmentParser, segment: Segment, names: list[str]) -> pa.T
 
 def without_rows(path: object) -> str:
     """Returns a message about a table that has no rows."""
-    return f"{path}: there is not a single row below the header; give --data.path a table with rows"
+    return f"{path}: there is not a single row of values; give --data.path a table with rows"
 
 
 def _wide(guess: pa.DataType) -> pa.DataType:

@@ -57,9 +57,13 @@ class Gaps:
             return Complaint(column, f"{file}: column {shortened(column)}", reason, [])
         place = f"{file}: column {shortened(column)}, row {row}"
         flags: list[tuple[str, Any]] = [("missing", "drop"), ("missing", "mean")]
+        reason, num_complete = f"a value is missing, as in {self.in_words()}", self.num_rows - self.num_incomplete
         if not self.leaves_most_rows:
             flags.reverse()
-        return Complaint(column, place, f"a value is missing, as in {self.in_words()}", flags)
+            are_few = 2 * num_complete < self.num_rows
+            most = "less than half" if are_few else f"no more than the number of features, {len(self.used)}"
+            reason += f"; {num_complete} are complete, {most}"
+        return Complaint(column, place, reason, flags)
 
 
 class MissingValues(InputError):  # noqa: N818 (what was found)

@@ -227,6 +227,7 @@ class TableDataModule(TrainingData):
         name, held_out, fingerprint = self._source.name, None, Fingerprint(self._checksum_type)
         rows = self._tables.rows_to_fit(self._lanes, collapses=stage == "solve")
         self._lanes = rows.num_lanes
+        self.streams = self._lanes > 0
         self.preparation = None
         self._loader = RowsLoader(rows, name)
         in_order = rows.in_order()
