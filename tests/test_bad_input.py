@@ -292,6 +292,8 @@ NAMES = {
     "fit --trainer.max_e 1": "--trainer.max_e;|did you mean --trainer.max_epochs?",
     "fit --res auto": "--res|no setting",
     "fit extra": "extra|two dashes|linreg fit --help",
+    "describe table.csv": "table.csv: a setting begins with two dashes, as in --data.path table.csv",
+    "fit --data TableDataModule --data.path table.csv --data.target": "the last of its flags --data.…: a value",
     "fti": "fti|did you mean fit?|validate, test, predict, solve, path, tune, describe, runs",
     "run": "there is no command run,|did you mean runs?",
     "plots": "there is no command plots,|did you mean plot?",
@@ -336,7 +338,12 @@ CONFIGS: dict[str, tuple[str | bytes, str]] = {
         "data:\n  class_path: TableDataModule\n  init_args:\n    path: table.csv\n    targt: y\n",
         "data.targt;|did you mean --data.target?",
     ),
-    "setting of the other data": ("data:\n  path: table.csv\n", "data.path|TableDataModule has it"),
+    "setting of the other data": (
+        "data:\n  path: table.csv\n",
+        "data.path|TableDataModule has it: put --data TableDataModule before --config",
+    ),
+    "setting twice": ("model:\n  l2: 1\n  l1: 2\n  l2: 3\n", "line 4: l2 occurs a second time"),
+    "section twice": ("model:\n  l2: 1\ntrainer:\n  max_epochs: 1\nmodel: {l1: 2}\n", "line 5: model occurs a second"),
     "setting beside init_args": ("data:\n  class_path: TableDataModule\n  path: table.csv\n", "data|init_args"),
     "settings of a command": ("fit:\n  model:\n    l2: 1\n", "fit.model.l2;|did you mean --model.l2?"),
     "unknown class": ("data:\n  class_path: TabelDataModule\n", "--data|TabelDataModule|did you mean TableDataModule?"),
@@ -372,6 +379,17 @@ def test_environment(tmp_path: Path) -> None:
     refuse("fit", cwd=tmp_path, env={name: "0"}, words="learning_rate is 0.0|--model.learning_rate")
     refuse("fit", cwd=tmp_path, env={"LINREG_FIT__CONFIG": "nowhere.yaml"}, words="--config|nowhere.yaml|no file")
     refuse("fit", cwd=tmp_path, env={"LINREG_FIT__RESUME": "auto"}, words="resume|environment|--resume")
+    misspelt = "LINREG_FIT__MODEL__LEARNING_RAT"
+    refuse(
+        "fit", cwd=tmp_path, env={misspelt: "1"}, words=f"{misspelt}: there is no|did you mean --model.learning_rate?"
+    )
+    refuse(
+        "solve",
+        cwd=tmp_path,
+        env={"LINREG_SOLVE__DATA__PATH": "t.csv"},
+        words="one variable, LINREG_SOLVE__DATA, has all",
+    )
+    assert linreg("describe", "--help", cwd=tmp_path, env={misspelt: "1"}).code == 0
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU here")

@@ -327,7 +327,8 @@ def test_run_out_of_time_is_unfinished(tmp_path: Path) -> None:
     assert result.code == 0, result.stderr
     assert "stopped before step 2000000, after" in result.stdout
     assert not (tmp_path / RUN / "report.json").exists()
-    assert "interrupted" in linreg("runs", cwd=tmp_path).stdout
+    for folders in ((), ("lightning_logs",)):
+        assert "interrupted" in linreg("runs", *folders, cwd=tmp_path).stdout
 
 
 def test_resumed_run_out_of_time_is_unfinished(tmp_path: Path) -> None:

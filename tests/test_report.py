@@ -262,6 +262,7 @@ def test_damaged_run_is_refused(damage: Callable[[Path], None], folder: Path) ->
 def test_bad_arguments_are_refused(folder: Path) -> None:
     refuse("report", cwd=folder, words="linreg report|RUN|--help")
     refuse("report", "nothing", cwd=folder, words="nothing|no such folder|linreg runs")
+    refuse("report", RUN, "--output", "page.pdf", cwd=folder, words="page.pdf|must end in .html|PDF")
     refuse("report", RUN, "--output", "lightning_logs", cwd=folder, words="lightning_logs|folder|--output")
     refuse("report", RUN, "--output", "fit.csv/page.html", cwd=folder, words="fit.csv/page.html|--output")
     refuse("report", RUN, "--output", "nowhere/page.html", cwd=folder, words="nowhere|No such file|--output")

@@ -21,6 +21,7 @@ from linreg_pl.cli.flags import add_own_flags, data_classes, default_settings, m
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job, Start
 from linreg_pl.cli.launch import Launched, launched, require_agreement, share_rows
+from linreg_pl.cli.overlooked import require_known_variables
 from linreg_pl.cli.parser import Parser, refused_class
 from linreg_pl.cli.saved_settings import with_run_settings
 from linreg_pl.cli.trainer_settings import require_possible
@@ -97,6 +98,7 @@ class LinregCLI(LightningCLI):
         parser.restore_defaults()
         self.parser: LightningArgumentParser = parser
         parser.default_env = any(name.startswith("LINREG_") for name in os.environ)  # else 7% slower for nothing
+        require_known_variables(parser, self.command)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Builds the parser of the command."""

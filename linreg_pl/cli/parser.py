@@ -6,6 +6,7 @@ Of jsonargparse's long message it keeps the setting, what was found and is allow
 import argparse
 import os
 import re
+import shlex
 import textwrap
 from os import PathLike
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from linreg_pl.cli.commands import COMMANDS, suggestion
 from linreg_pl.cli.flags import data_classes, data_flags
 from linreg_pl.cli.help import FlagFormatter, help_page
 from linreg_pl.cli.names import Typed, read_names
+from linreg_pl.cli.overlooked import require_distinct_keys
 from linreg_pl.errors import InputError
 from linreg_pl.tuning.ranges import VARIED
 
@@ -27,8 +29,9 @@ ANSWERS = (
     (r"[Oo]ption '(?P<name>\S+)'", "there is no setting {setting}{nearest}"),
     (r"unrecognized arguments: --ckpt_path", "there is no setting --ckpt_path; to go on with a run, give --resume"),
     (r"unrecognized arguments: --(?P<name>[^\s=]+)", "there is no setting {setting}{nearest}"),
-    (r"unrecognized arguments: (?P<name>\S+)", "{name}: a setting begins with two dashes; see {command} --help"),
+    (r"unrecognized arguments: (?P<name>\S+)", "{name}: a setting begins with two dashes{path}; see {command} --help"),
     (r"arguments are required: (?:\w+\.(?=data$))?(?P<missing>.*)", "missing settings: give {missing}"),
+    (r"argument --data: expected one argument", "--data, or the last of its flags --data.…: a value must follow"),
     (r"argument (?P<name>\S+): expected one argument", "{name}: a value must follow"),
     (r'(?:Linked "|--> )(?P<name>model\.\w+)', "{setting} follows from the data: leave it out"),
     (
@@ -116,8 +119,10 @@ class Parser(LightningArgumentParser):
                 if not isinstance(settings.get(name), Namespace | None):
                     raise InputError(f"--{name}: expected settings of its own, found {settings[name]!r}")
             self.validate(settings, skip_required=True)
+            require_distinct_keys(path)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+            before = str(error).replace(" before it", " before --config")
+            raise InputError(f"{path}: {before}") from error
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}: {answer(str(error), self)}") from error
         except UnicodeDecodeError as error:
@@ -154,6 +159,7 @@ def details(message: str, matched: dict[str, str], parser: Parser) -> dict[str, 
         "hint": CHOOSING_L1 if (key, value) == ("model.l1", "auto") else "",
         "nearest": other_owner(setting, parser.command) or suggestion(setting, known_names(parser), command),
         "parts": parts_of(key, parser),
+        "path": f", as in --data.path {shlex.quote(name)}" if os.path.exists(name := matched.get("name", "")) else "",
         "class": suggestion(value, {data.__name__: data.__name__ for data in data_classes()}, command),
     }
 

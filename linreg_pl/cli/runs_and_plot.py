@@ -59,6 +59,7 @@ def list_runs(root: Path) -> None:
         InputError: there is none.
     """
     typed = as_typed("linreg")
+    root = root.parent if root.name == RUNS else root
     rows = run_rows(root, typed)
     if any(root.glob("tune_*")):
         from linreg_pl.tuning.listing import study_rows  # not at the top: predictions import torch
@@ -83,6 +84,8 @@ def report_run(run: Path, output: Path) -> None:
 
     if output.is_dir():
         raise InputError(f"{output}: this is a folder; give --output the name of a file, such as report.html")
+    if output.suffix not in (".html", ".htm"):
+        raise InputError(f"{output}: the name must end in .html; a browser prints the page to PDF")
     contents = page(run, as_typed("linreg")).encode()
     with writing(output, "--output"):
         output.absolute().parent.stat()  # a folder that is missing may be a typing mistake: it is not made
