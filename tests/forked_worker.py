@@ -7,6 +7,7 @@ So it need not import the program, which takes longer than all else that it impo
 import os
 import sys
 from multiprocessing.reduction import DupFd
+from types import ModuleType
 from typing import Any
 
 
@@ -17,7 +18,8 @@ def run(program: str, environment: dict[str, str], stdin: Any, stdout: Any) -> N
     for number, file in enumerate((stdin, stdout)):
         os.dup2(file.detach(), number)
     sys.stdin = os.fdopen(0)  # multiprocessing has closed the former
-    exec(program, {"__name__": "__main__"})
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    exec(program, vars(main))
 
 
 if __name__ == "__main__":
