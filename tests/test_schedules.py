@@ -298,3 +298,16 @@ def test_run_with_nothing_to_learn_is_short(tmp_path: Path) -> None:
     result = linreg("fit", "--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y", cwd=tmp_path)
     assert "length    1 epoch, " in result.stdout
     assert (result.code, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("rate", ["1.5", "2.1", "5", "1e9"])
+def test_length_promises_nothing_above_the_stable_rates(rate: str, tmp_path: Path) -> None:
+    """Preconditioned steps of all rows are stable up to a learning rate of 2."""
+    generator = np.random.default_rng(0)
+    rows = [f"{x},{3 * x + noise}" for x, noise in generator.standard_normal((60, 2))]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y", *rows]) + "\n")
+    data = ("--data", "TableDataModule", "--data.path", "t.csv", "--data.target", "y")
+    result = linreg("fit", *data, "--model.learning_rate", rate, cwd=tmp_path)
+    assert ("so that coefficients end within 0.3" in result.stdout) == (float(rate) < 2)
+    assert (", a guess, as the learning rate is above" in result.stdout) == (float(rate) > 2)
+    assert float(rate) > 2 or farthest(tmp_path) <= 0.3

@@ -4,6 +4,7 @@ Lightning's count of epochs is off by one after some resumes: with `max_epochs=4
 last batch train 50 steps. Its count of steps is right after every resume, so Lightning gets steps only.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ class PlannedRun:
     """A planned length, the trainer's settings that it gives, and the distance at which the run is expected to end."""
 
     settings: dict[str, int]  # max_epochs and log_every_n_steps
-    distance: float  # of the coefficients from the exact ones, in standard errors
+    distance: float  # of the coefficients from the exact ones, in standard errors; infinite above the stable rates
     is_cut: bool  # by the limit on the length of a run
     has_standard_errors: bool  # for at least one coefficient
     has_l1: bool = False  # so that the loss is planned, as there are no standard errors
@@ -32,6 +33,8 @@ class PlannedRun:
     def lines(self) -> list[str]:
         """Returns what the heading says about the length and why it is chosen."""
         length = counted(self.settings["max_epochs"], "epoch")
+        if math.isinf(self.distance):
+            return [f"length    {length}, a guess, as the learning rate is above the largest stable one"]
         if self.is_cut:
             missing = f"some coefficients may end {self.distance:.2g} standard errors from their exact values"
             missing = missing if self.has_standard_errors else "the run may end before it reaches the exact solution"

@@ -74,4 +74,7 @@ def planned_plain_descent(
         if len(course) > 1 and has_zeros and float(gaps[-1]) <= (close / 100) ** 2 * unit:
             break
         steps = min(2 * steps, most)
-    return Plan(-(-steps // count), learning_rate, math.sqrt(descent.gap_after(steps) / unit) if unit else 0.0)
+    distance = math.sqrt(descent.gap_after(steps) / unit) if unit else 0.0
+    if learning_rate > problem.stable_learning_rates(momentum)["full_batch"]:  # the expected gap is that of small steps
+        distance = math.inf
+    return Plan(-(-steps // count), learning_rate, distance)
