@@ -20,19 +20,20 @@ __all__ = [
 
 if TYPE_CHECKING:
     from linreg_pl.data.synthetic import SyntheticDataModule
-    from linreg_pl.data.table import ArrayDataModule, TableDataModule
+    from linreg_pl.data.table.module import ArrayDataModule, TableDataModule
     from linreg_pl.exact.solution import Solution
-    from linreg_pl.shortcuts import fit, path, solve, subsets
+    from linreg_pl.fit_shortcut import fit
+    from linreg_pl.shortcuts import path, solve, subsets
     from linreg_pl.training.module import LinearRegression
 else:
     # Imported at first use: Lightning takes seconds to import, and the command must answer a Ctrl-C meanwhile.
     _modules = {
-        "ArrayDataModule": "linreg_pl.data.table",
+        "ArrayDataModule": "linreg_pl.data.table.module",
         "LinearRegression": "linreg_pl.training.module",
         "Solution": "linreg_pl.exact.solution",
         "SyntheticDataModule": "linreg_pl.data.synthetic",
-        "TableDataModule": "linreg_pl.data.table",
-        "fit": "linreg_pl.shortcuts",
+        "TableDataModule": "linreg_pl.data.table.module",
+        "fit": "linreg_pl.fit_shortcut",
         "path": "linreg_pl.shortcuts",
         "solve": "linreg_pl.shortcuts",
         "subsets": "linreg_pl.shortcuts",

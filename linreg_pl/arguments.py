@@ -3,43 +3,44 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any
-
-from lightning.pytorch import Trainer
+from typing import Any, TypeVar
 
 from linreg_pl.data.argument_types import check_types
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.base import Rows
 from linreg_pl.data.table.arrays import joined
 from linreg_pl.data.table.matrix import as_matrix
-from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream
+from linreg_pl.data.table.table_rows import TableRows
 from linreg_pl.errors import InputError, nearest, quoted, repeated
-from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.hyper_parameters import HyperParameters
 
-
-class JoinedDataModule(TableDataModule):
-    """A table, or arrays that have become one, with the column of the groups."""
-
-    groups: str | None = None
+Table = TypeVar("Table", bound=TableRows)
 
 
 def table_of(
-    X: Any, y: Any, weights: Any, target: str | list[str] | None, settings: dict[str, Any], **groups: Any
-) -> JoinedDataModule:
-    """Returns the rows as a data module; arrays become columns of the table.
+    table_class: type[Table],
+    X: Any,
+    y: Any,
+    weights: Any,
+    target: str | list[str] | None,
+    settings: dict[str, Any],
+    **groups: Any,
+) -> tuple[Table, str | None]:
+    """Returns the rows, and the name of the column of the groups, if there is one; arrays become columns of the table.
 
     Args:
+        table_class: What to make of them.
         X: Features: an array, a frame, or the path of a file.
         y: Targets, or their column's name.
         weights: Weights, or their column's name.
         target: Name of the column to predict, or a list of names.
-        settings: Further arguments of `TableDataModule`.
+        settings: Further arguments of this class.
         groups: The argument with the rows' groups, by its name, cluster or by; or with their column's name.
 
     Raises:
         InputError: the target is missing or given twice, arrays come with a file, or the shapes do not fit.
     """
-    if isinstance(X, BatchDataModule):
+    if isinstance(X, Rows):
         raise InputError("X is a data module: give it to a lightning.Trainer, with LinearRegression")
     if isinstance(y, list) and is_name(y) and repeated(map(str, y)):
         raise InputError("y has texts: give numbers, or the names of columns, each once")
@@ -67,12 +68,12 @@ def table_of(
         raise InputError(f"{quoted(unused)}: this setting is for CSV files, and X is in memory; leave it out")
     table, columns = (X, dict[str, list[str]]()) if is_file else joined(X, **arrays)
     weight = weights if isinstance(weights, str) else next(iter(columns.get("weights", [])), None)
-    data = JoinedDataModule(table, target or columns["y"], weight=weight, **settings)
+    data, column = table_class(table, target or columns["y"], weight=weight, **settings), None
     for label, values in groups.items():
-        data.groups = values if isinstance(values, str) else next(iter(columns.get(label, [])), None)
-    if data.groups is not None:
-        data.set_aside([data.groups])
-    return data
+        column = values if isinstance(values, str) else next(iter(columns.get(label, [])), None)
+    if column is not None:
+        data.set_aside([column])
+    return data, column
 
 
 def is_name(value: Any) -> bool:
@@ -101,8 +102,8 @@ def separated(
     """
     check_types(function, given)
     settings = given["settings"]
-    of_model = inspect.signature(LinearRegression).parameters.keys() - {"num_features", "num_targets"}
-    of_data = inspect.signature(TableDataModule).parameters.keys() - {"path", "target", "weight"}
+    of_model = inspect.signature(HyperParameters).parameters.keys() - {"num_features", "num_targets"}
+    of_data = inspect.signature(TableRows).parameters.keys() - {"path", "target", "weight"}
     known = sorted(
         (of_model if used is None else {*used}) | of_data | inspect.signature(function).parameters.keys() - {"settings"}
     )
@@ -117,26 +118,6 @@ def separated(
         what = {"path": "a path"}.get(function.__name__, function.__name__)
         raise InputError(f"{quoted(unused)}: this setting has no effect on {what}; leave it out")
     return model, {name: value for name, value in settings.items() if name in of_data}
-
-
-def trainer_arguments(trainer: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns the arguments of a `lightning.Trainer` as a dict of its own.
-
-    Raises:
-        InputError: it is something else, such as a trainer, or there is no argument of such a name.
-    """
-    if trainer is None:
-        return {}
-    if not isinstance(trainer, Mapping):
-        raise InputError(
-            f"trainer is of type {type(trainer).__name__}: give the arguments of lightning.Trainer as a dict, such as"
-            " {'logger': True}"
-        )
-    known = inspect.signature(Trainer).parameters
-    for name in trainer:
-        if name not in known:
-            raise InputError(f"{name} is no argument of lightning.Trainer{suggestion(str(name), list(known))}")
-    return dict(trainer)
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from linreg_pl.data.columns import Columns
 from linreg_pl.errors import InputError, named_arguments
 from linreg_pl.exact.from_triangle import solution_of
 from linreg_pl.exact.solution import Solution
-from linreg_pl.shortcuts import fit
+from linreg_pl.fit_shortcut import fit
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.problem import Problem
 from linreg_pl.training.quiet import quiet

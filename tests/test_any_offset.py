@@ -19,6 +19,7 @@ from linreg_pl.core.scaling import standardization, users_units
 from linreg_pl.core.statistics import statistics
 from linreg_pl.core.triangle import center_of, triangle_of
 from linreg_pl.exact.solution import solve
+from linreg_pl.training.hyper_parameters import HyperParameters
 from tests.least_squares import LeastSquares, to_float
 from tests.problems import problem
 from tests.rationals import rational
@@ -300,7 +301,7 @@ def assert_solves_and_fits(table: Table, data: TableDataModule) -> None:
     """Compares the exact solution of `solve` and of `fit`, and the predictions after a fit."""
     exact, D = table.exact, table.x.shape[1]
     data.setup("solve")
-    solution = solve(data, LinearRegression(num_features=D))
+    solution = solve(data, HyperParameters(num_features=D))
     optimum = solution.problem.optimum
     errors = solution.inference.fit.standard_errors[:, 0]
     assert_close(table, exact, optimum.W[:, 0], float(optimum.b[0]), errors)

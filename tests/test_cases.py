@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from linreg_pl import InputError, LinearRegression, TableDataModule
+from linreg_pl import InputError, TableDataModule
 from linreg_pl.exact.solution import Solution, solve
+from linreg_pl.training.hyper_parameters import HyperParameters
 from tests.commands import linreg
 
 CASES = Path(__file__).parent / "cases"
@@ -21,7 +22,7 @@ def solution(path: Any, target: Any = "y", **settings: Any) -> Solution:
     """Solves a table in this process."""
     data = TableDataModule(str(path) if isinstance(path, Path) else path, target, **settings)
     data.setup("solve")
-    return solve(data, LinearRegression(data.num_features, num_targets=data.num_targets))
+    return solve(data, HyperParameters(data.num_features, num_targets=data.num_targets))
 
 
 def refusal(path: Any, target: Any = "y", **settings: Any) -> InputError:

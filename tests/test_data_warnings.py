@@ -25,7 +25,7 @@ def solved(
     data = TableDataModule(str(folder / "t.csv"), target, drop_first=drop_first)
     data.setup("solve")
     model = LinearRegression(data.num_features, data.num_targets, **settings)
-    return solve(data, model)
+    return solve(data, model.settings)
 
 
 def errors(solution: Solution, target: int = 0) -> list[float | None]:

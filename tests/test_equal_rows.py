@@ -107,7 +107,7 @@ def test_the_same_triangle_batches_and_curvature(
     for one, other in zip(next(ours.rows()), next(theirs.rows()), strict=True):
         assert torch.equal(one, other)
     model = LinearRegression(num_features=ours.num_features, num_targets=len(target), l2=1e-3)
-    problem, expected = (solve(each, model).problem for each in (ours, theirs))
+    problem, expected = (solve(each, model.settings).problem for each in (ours, theirs))
     assert problem.curvature_noise == pytest.approx(expected.curvature_noise, rel=1e-11)
     assert problem.noise_bias == pytest.approx(expected.noise_bias, rel=1e-7, abs=1e-12)
     assert problem.noise_ratio == pytest.approx(expected.noise_ratio, rel=1e-11)

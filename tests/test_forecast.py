@@ -16,7 +16,8 @@ from linreg_pl.core.optimum import optimum, penalty_rows
 from linreg_pl.core.scaling import users_units
 from linreg_pl.core.stability import cycle, largest_stable_learning_rate
 from linreg_pl.core.triangle import triangle_of
-from linreg_pl.training.posed import problem as problem_of
+from linreg_pl.training.hyper_parameters import HyperParameters
+from linreg_pl.training.posed import posed_problem
 from tests.descent import Descent, descents
 from tests.problems import problem
 
@@ -204,7 +205,9 @@ def cycle_by_hand(learning_rate: Fraction) -> list[Decimal]:
 @pytest.mark.parametrize("learning_rate", [1e-10, 1e-9, 2.2e-8])
 def test_halving_epochs_of_the_tutorial(learning_rate: float) -> None:
     """The slow factor is 1 - 1e-10: a plain float64 difference from 1 would have six digits, or none."""
-    predicted = problem_of(SyntheticDataModule(), 0.0, True, False, users_units(1)).forecast(learning_rate)
+    predicted = posed_problem(SyntheticDataModule(), HyperParameters(precondition=False), users_units(1)).forecast(
+        learning_rate
+    )
     with localcontext(prec=60):
         expected = [float(Decimal(2).ln() / -abs(1 - w).ln()) for w in cycle_by_hand(Fraction(learning_rate))]
     assert predicted.halving_epochs.tolist() == pytest.approx(expected, rel=1e-6)
@@ -219,7 +222,7 @@ def test_weight_of_the_tutorial() -> None:
     x, y = x.double(), y.double()
     descent = Descent(list(zip(x.split(5000), y.split(5000), strict=True)))
     start = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-    predicted = problem_of(data, 0.0, True, False, users_units(1)).forecast(1e-10)
+    predicted = posed_problem(data, HyperParameters(precondition=False), users_units(1)).forecast(1e-10)
     epochs = math.ceil(predicted.epochs_until(start)[1].item())
     errors = [float(error[1]) for error in errors_of(descent, start, 1e-10, epochs)]
     for before, after in ((errors[0], errors[100]), (errors[100], errors[200])):

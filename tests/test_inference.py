@@ -21,6 +21,7 @@ from linreg_pl.core.optimum import optimum, penalty_rows
 from linreg_pl.core.robust import robust_errors
 from linreg_pl.core.triangle import triangle_of
 from linreg_pl.exact.solution import Solution, solve
+from linreg_pl.training.hyper_parameters import HyperParameters
 from tests.commands import linreg
 
 HC = ("HC0", "HC1", "HC2", "HC3")
@@ -61,7 +62,7 @@ def ours(name: str, weighted: bool, robust: Any = None) -> Solution:
     data = TableDataModule(frame, "target", features=features, weight="weight" if weighted else None)
     data.setup("solve")
     model = LinearRegression(len(features))
-    return solve(data, model, cluster="group") if robust == "cluster" else solve(data, model, robust)
+    return solve(data, model.settings, cluster="group") if robust == "cluster" else solve(data, model.settings, robust)
 
 
 def assert_same(table: dict[str, float], peers: pd.Series, rel: float) -> None:
@@ -126,8 +127,8 @@ def test_several_targets_and_no_intercept(fit_intercept: bool) -> None:
     frame = frame.assign(y=x[:, 0] + noise[:, 0], z=2 - x[:, 1] + 3 * noise[:, 1])
     data = TableDataModule(frame, ["y", "z"])
     data.setup("solve")
-    solution = solve(data, LinearRegression(3, 2, fit_intercept=fit_intercept), "HC3")
-    plain = solve(data, LinearRegression(3, 2, fit_intercept=fit_intercept))
+    solution = solve(data, HyperParameters(3, 2, fit_intercept=fit_intercept), "HC3")
+    plain = solve(data, HyperParameters(3, 2, fit_intercept=fit_intercept))
     for target in ("y", "z"):
         columns = sm.add_constant(x) if fit_intercept else x
         results = sm.OLS(frame[target].to_numpy(), columns, hasconst=fit_intercept).fit()
@@ -182,7 +183,7 @@ def test_dependent_columns_have_infinite_vif() -> None:
     frame["d"] = 2 * frame["a"]
     data = TableDataModule(frame, "y")
     data.setup("solve")
-    solution = solve(data, LinearRegression(4), "HC1")
+    solution = solve(data, HyperParameters(4), "HC1")
     vif = solution.vif
     assert vif["a"] == vif["d"] == math.inf
     assert vif["b"] < 2
@@ -198,7 +199,7 @@ def test_lone_row_of_a_category_has_no_hc3() -> None:
     frame["y"] = frame["a"] + rng.standard_normal(30)
     data = TableDataModule(frame, "y", drop_first=True)
     data.setup("solve")
-    solution = solve(data, LinearRegression(data.num_features), "HC3")
+    solution = solve(data, HyperParameters(data.num_features), "HC3")
     assert "one row alone determines 'b=x'" in solution.summary()
     assert [name for name, error in solution.standard_errors.items() if math.isnan(error)] == ["b=x"]
     assert math.isnan(solution.f_test.statistic)
@@ -206,14 +207,14 @@ def test_lone_row_of_a_category_has_no_hc3() -> None:
     peers = rest.fit(cov_type="HC3").bse
     for name, peer_name in (("intercept", "const"), ("a", "a"), ("b=v", "b_v"), ("b=w", "b_w")):
         assert solution.standard_errors[name] == pytest.approx(peers[peer_name], rel=1e-9)
-    assert solve(data, LinearRegression(data.num_features), "HC1").standard_errors["b=x"] >= 0
+    assert solve(data, HyperParameters(data.num_features), "HC1").standard_errors["b=x"] >= 0
 
 
 def test_penalty_is_named() -> None:
     x, y, *_ = example("diabetes")
     data = TableDataModule(x.assign(y=y), "y")
     data.setup("solve")
-    solution = solve(data, LinearRegression(10, l2=0.1))
+    solution = solve(data, HyperParameters(10, l2=0.1))
     assert "standard errors: of the biased estimate, as l2 is 0.1" in solution.summary()
     plain = ours("diabetes", False)
     assert "variance inflation factors above 10: s1 59.2" in plain.summary()
@@ -277,11 +278,11 @@ def test_refusals(tmp_path: Path) -> None:
         ("nothing", "'nothing'"),
     ):
         with pytest.raises(InputError, match=words):
-            solve(data, LinearRegression(10), cluster=cluster)
+            solve(data, HyperParameters(10), cluster=cluster)
     synthetic = SyntheticDataModule()
     synthetic.setup("solve")
     with pytest.raises(InputError, match="new noise"):
-        solve(synthetic, LinearRegression(), cluster="x")
+        solve(synthetic, HyperParameters(), cluster="x")
 
 
 def test_html_is_escaped() -> None:
@@ -289,7 +290,7 @@ def test_html_is_escaped() -> None:
     frame = pd.DataFrame({"a<b": rng.standard_normal(20), "y": rng.standard_normal(20)})
     data = TableDataModule(frame, "y")
     data.setup("solve")
-    text = solve(data, LinearRegression())._repr_html_()
+    text = solve(data, HyperParameters())._repr_html_()
     assert "a&lt;b" in text
     assert text.count("<tr>") == 3
 
@@ -299,7 +300,7 @@ def test_saturated_fit_is_unknown() -> None:
         warnings.simplefilter("error")
         data = TableDataModule(pd.DataFrame({"a": [1.0, 2.0], "y": [1.0, 3.0]}), "y")
         data.setup("solve")
-        solution = solve(data, LinearRegression(), "HC3")
+        solution = solve(data, HyperParameters(), "HC3")
         content = solution.to_dict()
     assert content["aic"] is content["f_test"]["p_value"] is content["adjusted_r_squared"] is None
     assert content["coefficients"]["a"]["t"] is None

@@ -17,7 +17,7 @@ LAYERS = [
     {"exact", "runs", "export"},
     {"callbacks", "plots", "tuning", "arguments"},
     {"report"},
-    {"cli", "shortcuts", "sklearn"},
+    {"cli", "fit_shortcut", "shortcuts", "sklearn"},
     {"__main__"},
 ]  # lowest first
 UPWARD = {

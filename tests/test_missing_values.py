@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from linreg_pl import InputError, LinearRegression, TableDataModule
+from linreg_pl import InputError, TableDataModule
 from linreg_pl.exact.solution import solve
+from linreg_pl.training.hyper_parameters import HyperParameters
 from tests.commands import linreg
 from tests.runs import RUN
 
@@ -39,7 +40,7 @@ def test_most_rows_complete(num_rows: int, incomplete: int, memory_limit: Any, t
     complete = content.dropna()
     design = np.column_stack([np.ones(len(complete)), complete[["x0", "x1"]]])
     expected = np.linalg.lstsq(design, complete["y"], rcond=None)[0]
-    optimum = solve(data, LinearRegression(2)).problem.optimum
+    optimum = solve(data, HyperParameters(2)).problem.optimum
     assert [*optimum.b.tolist(), *optimum.W[:, 0].tolist()] == pytest.approx(expected, rel=1e-9)
     assert data.remarks == [f"dropped {incomplete} of {num_rows} rows with a missing value: 'x0' in {incomplete}"]
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import linreg_pl
-from linreg_pl.data.table import TableDataModule
+from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tuning.ranges import VARIED

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.plots.run_data import record
 from linreg_pl.runs.folder import checkpoints, step_of
 from linreg_pl.runs.lock import lock

@@ -10,7 +10,8 @@ import torch
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from linreg_pl.core.scaling import users_units
 from linreg_pl.errors import Diverged
-from linreg_pl.training.posed import problem as problem_of
+from linreg_pl.training.hyper_parameters import HyperParameters
+from linreg_pl.training.posed import posed_problem
 from linreg_pl.training.problem import Problem
 from tests.problems import problem
 from tests.trainers import plain_trainer
@@ -108,7 +109,9 @@ def test_run_may_converge_above_worst_batch(tmp_path: Path) -> None:
 def test_too_many_batches_are_sampled() -> None:
     rows = data()
     rows.setup("fit")
-    known = problem_of(rows, 0.0, True, False, users_units(1), num_samples=2, max_cycle_work=3 * 2**3 - 1)
+    known = posed_problem(
+        rows, HyperParameters(precondition=False), users_units(1), num_samples=2, max_cycle_work=3 * 2**3 - 1
+    )
     rates = known.stable_learning_rates()
     assert "cycle" not in rates
     x = torch.arange(5, 10, dtype=torch.float64)  # the second of three

@@ -88,7 +88,7 @@ def solved(folder: Path, settings: dict[str, Any], world: World) -> dict[str, An
         data.set_aside([cluster])
     model = LinearRegression(data.num_features, l2=l2 or 0.0)
     data.setup("solve")
-    return solution.solve(data, model, robust, cluster).to_dict()
+    return solution.solve(data, model.settings, robust, cluster).to_dict()
 
 
 @pytest.mark.parametrize(("size", "settings"), list(zip([3, 2, 3, 2, 2, 2], SOLVED.values(), strict=True)), ids=SOLVED)

@@ -22,7 +22,8 @@ from linreg_pl.core.stability import (
     spectral_radius,
 )
 from linreg_pl.core.triangle import triangle_of
-from linreg_pl.training.posed import problem as problem_of
+from linreg_pl.training.hyper_parameters import HyperParameters
+from linreg_pl.training.posed import posed_problem
 from tests.descent import Descent, descents
 from tests.problems import problem
 from tests.rationals import Matrix, add, identity
@@ -93,7 +94,7 @@ def test_tutorials_rates() -> None:
         "cycle": rational_bound(halves),
     }
     assert derived == pytest.approx({"full_batch": 3.0004e-8, "worst_batch": 1.7145e-8, "cycle": 2.2165e-8}, rel=2e-3)
-    tutorial = problem_of(SyntheticDataModule(), 0.0, True, False, users_units(1))
+    tutorial = posed_problem(SyntheticDataModule(), HyperParameters(precondition=False), users_units(1))
     assert tutorial.stable_learning_rates() == pytest.approx(derived, rel=1e-3)
 
 

@@ -31,7 +31,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
 from linreg_pl.callbacks.tensorboard_view import layout, with_derived
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.runs.folder import checkpoints
 from tests import runs
 from tests.commands import linreg, outside_make

@@ -22,7 +22,7 @@ from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.study_tables import ended_line, predicted_lines, result_lines
 from linreg_pl.cli.trials import run_trial
 from linreg_pl.data.synthetic import SyntheticDataModule
-from linreg_pl.data.table import TableDataModule
+from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.runs.folder import study_of
 from linreg_pl.signals import Interrupted

@@ -26,6 +26,7 @@ from linreg_pl.core.statistics import statistics
 from linreg_pl.core.triangle import Triangle, center_of, triangle_of
 from linreg_pl.exact.solution import Solution, solve
 from linreg_pl.exact.summary import solution_lines
+from linreg_pl.training.hyper_parameters import HyperParameters
 
 
 def rows(num_rows: int, num_features: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +87,7 @@ def test_memory_grows_with_the_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     num_rows, num_features = 12, 2100
     data, model = table(*rows(num_rows, num_features)), LinearRegression(num_features=num_features)
     with LargestTensor() as largest:
-        solution = solve(data, model)
+        solution = solve(data, model.settings)
         assert len(solution_lines(solution)) > num_features
         assert len(solution.to_dict()["coefficients"]) == num_features
         assert model.planned(data).epochs >= 1
@@ -113,7 +114,7 @@ def minimum_norm(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.
 def test_solution_equals_numpys(num_rows: int, num_features: int, batch_size: int | None) -> None:
     x, y = rows(num_rows, num_features)
     settings = {} if batch_size is None else {"batch_size": min(batch_size, num_rows)}
-    solution = solve(table(x, y, **settings), LinearRegression(num_features=num_features))
+    solution = solve(table(x, y, **settings), HyperParameters(num_features=num_features))
     W, b = minimum_norm(x, y, np.ones(num_rows))
     np.testing.assert_allclose(solution.problem.optimum.W[:, 0], W, rtol=1e-9, atol=1e-11 * np.abs(W).max())
     np.testing.assert_allclose(solution.problem.optimum.b, [b], rtol=1e-9)
@@ -130,7 +131,7 @@ def test_weighted_solution_equals_numpys() -> None:
     frame = pd.DataFrame(x, columns=[f"x{index}" for index in range(300)]).assign(y=y, w=weights)
     data = TableDataModule(frame, "y", weight="w")
     data.setup("fit")
-    optimum = solve(data, LinearRegression(num_features=300)).problem.optimum
+    optimum = solve(data, HyperParameters(num_features=300)).problem.optimum
     W, b = minimum_norm(x, y, weights)
     np.testing.assert_allclose(optimum.W[:, 0], W, rtol=1e-9, atol=1e-11 * np.abs(W).max())
     np.testing.assert_allclose(optimum.b, [b], rtol=1e-9)
@@ -222,7 +223,7 @@ def test_forecast_in_the_space_of_the_rows(standardize: bool) -> None:
     """Of 1100 coefficients, eigenvalues, rate and gap are those of descent on all of them."""
     x, y = rows(6, 1100)
     model = LinearRegression(num_features=1100, precondition=False, standardize=standardize, init_std=1)
-    solution = solve(table(x, y), model)
+    solution = solve(table(x, y), model.settings)
     problem = solution.problem
     z = (x - x.mean(axis=0)) / x.std(axis=0) if standardize else x
     A = np.column_stack([np.ones(6), z])
@@ -249,7 +250,7 @@ def test_names_of_directions() -> None:
     x[0, 7], x[1, 500] = 30, 2
     solution: Solution = solve(
         table(x, x[:, 7] + x[:, 500]),
-        LinearRegression(num_features=1100, precondition=False, standardize=False, fit_intercept=False),
+        HyperParameters(num_features=1100, precondition=False, standardize=False, fit_intercept=False),
     )
     assert [name for name, _ in solution.convergence.halving_epochs] == ["W/x7", "W/x500", "every other direction"]
 

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from linreg_pl.callbacks.curves import Curves
 from linreg_pl.callbacks.exact_answer import ExactAnswer, StopRule
 from linreg_pl.callbacks.monitored_values import MonitoredValues
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.data.remarks import log_remarks
 from linreg_pl.training.coefficient_names import trained_module
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from linreg_pl.core.prediction_interval import PredictionInterval
 from linreg_pl.core.triangle import Triangle
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError, quoted, repeated
 from linreg_pl.runs.checkpoint_file import CheckpointFile

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from linreg_pl.callbacks.exact_answer import ExactAnswer
 from linreg_pl.callbacks.run_end import forget_stop, has_ended, stopped_by
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Summary
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import Diverged, printable
 from linreg_pl.exact.epochs_in_words import counted, shown_epochs
 from linreg_pl.runs.durable_files import write_durably

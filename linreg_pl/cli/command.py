@@ -26,7 +26,7 @@ from linreg_pl.cli.parser import Parser, refused_class
 from linreg_pl.cli.saved_settings import with_run_settings
 from linreg_pl.cli.trainer_settings import require_possible
 from linreg_pl.cli.trials import require_no_trial
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.data.synthetic import SyntheticDataModule
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import Interrupted

@@ -10,7 +10,7 @@ def describe(job: Job) -> None:
     Raises:
         InputError: the data is no table.
     """
-    from linreg_pl.data.table import TableDataModule  # slow to import
+    from linreg_pl.data.table.module import TableDataModule  # slow to import
 
     if not isinstance(job.data, TableDataModule):
         raise InputError("describe is for tables: give --data TableDataModule and --data.path")

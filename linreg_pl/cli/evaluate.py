@@ -53,7 +53,7 @@ def solve(job: Job) -> None:
     """Prints the exact solution."""
     solution.require_robust(job.data, job.settings.robust, job.settings.cluster, job.model.l1)
     job.data.setup("solve")
-    solved = solution.solve(job.data, job.model, job.settings.robust, job.settings.cluster)
+    solved = solution.solve(job.data, job.model.settings, job.settings.robust, job.settings.cluster)
     if not job.prints:
         return
     print_notes(solved.remarks)

@@ -12,9 +12,9 @@ from linreg_pl.callbacks.exact_answer import StopRule
 from linreg_pl.cli.names import read_names
 from linreg_pl.core.robust import Robust
 from linreg_pl.core.subsets import CriterionName
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.columns import Column
 from linreg_pl.data.folds import FoldPlan
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.exact.path import Given
 from linreg_pl.exact.subsets import Search
 from linreg_pl.training.executions import Executions
@@ -54,7 +54,7 @@ def mentions_data(flags: list[str]) -> bool:
 
 def data_classes() -> list[type[BatchDataModule]]:
     """Returns the classes that `--data` may name."""
-    from linreg_pl.data import table  # noqa: F401 (imported late: it is slow, and a fit may have no table)
+    import linreg_pl.data.table.module  # noqa: F401 (imported late: it is slow, and a fit may have no table)
 
     direct = BatchDataModule.__subclasses__()
     return [

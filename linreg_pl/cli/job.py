@@ -9,7 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from linreg_pl.callbacks.progress_bar import RunBar
 from linreg_pl.core.world import ALONE, World
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.runs.checkpoint_file import CheckpointFile
 from linreg_pl.runs.compatibility import require_same_columns, require_same_shape, require_same_units
 from linreg_pl.runs.resume import Resumption

@@ -17,8 +17,8 @@ from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.job import Start
 from linreg_pl.cli.parent_process import LAUNCHER, started_outside
 from linreg_pl.core.world import ALONE, World
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.lifeline import JOINING, Lifeline, end_with_children
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.data.processes import Processes, connection_failed
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import leave_at_signals

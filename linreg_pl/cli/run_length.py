@@ -13,7 +13,7 @@ from typing import Any
 from linreg_pl.callbacks.exact_answer import StopRule
 from linreg_pl.core.run_length import CLOSE
 from linreg_pl.core.statistics import statistics
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.exact.epochs_in_words import counted
 from linreg_pl.training.module import LinearRegression

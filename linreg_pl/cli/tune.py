@@ -27,7 +27,7 @@ from linreg_pl.cli.trials import Train, run_trials
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.core.parallel import on_one_thread
 from linreg_pl.core.statistics import statistics
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.runs.folder import STUDY
 from linreg_pl.runs.lock import lock

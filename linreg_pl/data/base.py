@@ -1,4 +1,4 @@
-"""The interface of a data module: rows with named columns, cut into batches.
+"""The interface of rows with named columns, cut into batches; `data/module.py` gives them to Lightning.
 
 A batch is a pure function of (seed, epoch, index), and the optimizer step alone gives the next one:
 
@@ -10,12 +10,10 @@ by one takes two hundred times as long.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 
 from linreg_pl.core.folds import Folds
 from linreg_pl.core.scaling import Scaling
@@ -23,7 +21,7 @@ from linreg_pl.core.triangle import Triangle
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.columns import Columns
 from linreg_pl.data.folds import FoldPlan
-from linreg_pl.data.loaders import Batch, StepGroups, TrainingBatches
+from linreg_pl.data.loaders import Batch
 from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.errors import InputError, quoted
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa  # only tables import it
 
 
-class BatchDataModule(LightningDataModule, ABC):
+class Rows(ABC):
     """Rows with D named features and K named targets, cut into `steps_per_epoch` training batches an epoch."""
 
     target_names: list[str]
@@ -42,14 +40,17 @@ class BatchDataModule(LightningDataModule, ABC):
     """The processes that share the rows; set it before the first pass, where `shares_rows`."""
     shares_rows = streams = False
     """Whether each process of a world reads its own part of the rows; and whether every pass reads them from disk."""
+    draws_noise = False
+    """Whether every epoch draws the noise of y anew; `rows` are without it."""
     new_noise = 0.0
     """Standard deviation of the noise that every epoch adds to y anew; `rows` are without it."""
-    _groups: StepGroups | None = None
-    _before: dict[str, Any] | None = None  # its attributes, while it reads rows for another fit
 
     def __str__(self) -> str:
-        """Returns the class name: Lightning's own text needs the loaders, which may not exist yet."""
+        """Returns the class name."""
         return type(self).__name__
+
+    def save_hyperparameters(self, ignore: Sequence[str] = ()) -> None:
+        """Does nothing; a data module keeps the arguments of `__init__`, as Lightning does, for its checkpoints."""
 
     @property
     @abstractmethod
@@ -79,13 +80,16 @@ class BatchDataModule(LightningDataModule, ABC):
         """
         return Columns(self.feature_names, self.target_names)
 
+    def setup(self, stage: str) -> None:
+        """Opens the rows for a stage: fit, validate, test, predict, solve or path."""
+
     def set_aside(self, names: Sequence[str]) -> None:
         """Leaves columns out of the features, unless the user names them as such; call it before `setup`.
 
         Raises:
             InputError: the data has no columns beside the features.
         """
-        raise InputError(f"{type(self).__name__} has no column {quoted(list(names))}: only tables have further columns")
+        raise InputError(f"the data has no column {quoted(list(names))}: only tables have further columns")
 
     def grouped_rows(self, column: str) -> Iterator[Batch]:
         """Yields all rows that training draws from, and last the number of each row's group (n,), int64, from 0 on.
@@ -95,7 +99,7 @@ class BatchDataModule(LightningDataModule, ABC):
         Raises:
             InputError: there is no such column, or it lacks a value.
         """
-        raise InputError(f"{type(self).__name__} has no column {column!r}: only tables have further columns")
+        raise InputError(f"the data has no column {column!r}: only tables have further columns")
 
     def folds(self, plan: FoldPlan) -> Folds:
         """Returns the triangles of the rows of each fold; takes a pass over the rows that training draws from.
@@ -106,8 +110,7 @@ class BatchDataModule(LightningDataModule, ABC):
             InputError: the rows can't be divided into these folds.
         """
         raise InputError(
-            f"{type(self).__name__} draws new noise at every epoch, so no row can be held out: give --data"
-            " TableDataModule"
+            "the synthetic data draws new noise at every epoch, so no row can be held out: give --data TableDataModule"
         )
 
     @property
@@ -220,14 +223,6 @@ class BatchDataModule(LightningDataModule, ABC):
         """
         raise InputError("the data has no columns to copy into the predictions: leave --keep_columns out")
 
-    def group_steps(self, groups: StepGroups | None) -> None:
-        """Lets the training loader yield all batches of an execution as one item; None: each batch on its own."""
-        self._groups = groups
-
-    def train_dataloader(self) -> TrainingBatches:
-        """Returns the batches from the trainer's step on."""
-        return TrainingBatches(self, self._groups)
-
     def state_dict(self) -> dict[str, Any]:
         """Returns the columns' names and the fingerprint, so that a checkpoint is never applied to other data."""
         names = {"feature_names": self.feature_names, "target_names": self.target_names}
@@ -235,38 +230,6 @@ class BatchDataModule(LightningDataModule, ABC):
 
     def adopt(self, state_dict: dict[str, Any]) -> None:
         """Adopts what the checkpoint's data learnt from its rows; may be called before `setup`."""
-
-    def read_like(self, design: dict[str, Any]) -> None:
-        """Reads rows as the fit that learnt this design has read its own, until the end of the stage."""
-        self._before = dict(vars(self))
-        self.adopt({"design": design, "checksum_type": "float64"})
-
-    def teardown(self, stage: str) -> None:
-        """Reads rows in its own way again."""
-        if self._before is not None:
-            trainer, attributes = self.trainer, self._before
-            vars(self).clear()
-            vars(self).update(attributes, trainer=trainer)
-
-    def on_exception(self, exception: BaseException) -> None:
-        """Reads rows in its own way again."""
-        self.teardown("")
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Adopts the checkpoint's state, and compares the checkpoint's columns with the data's.
-
-        Raises:
-            InputError: their names or their order differ.
-        """
-        self.adopt(state_dict)
-        for key, flag in (("feature_names", "--data.features"), ("target_names", "--data.target")):
-            saved, present = list(state_dict[key]), list(getattr(self, key))
-            differing = [pair for pair in zip_longest(saved, present, fillvalue="") if len(set(pair)) > 1]
-            if differing:
-                old, new = (quoted(list(filter(None, names))) or "none" for names in zip(*differing, strict=True))
-                raise InputError(
-                    f"the checkpoint was fitted with {key} {old} where the data has {new}; choose them with {flag}"
-                )
 
 
 def checked_batch_size(batch_size: int, num_rows: int, rows: str) -> int:

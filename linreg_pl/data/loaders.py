@@ -1,13 +1,15 @@
 """The loaders that Lightning draws from: training batches, slices of rows to evaluate, a summary of held-out rows."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.core.triangle import Triangle
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer  # slow to import
 
 Batch = tuple[Tensor, ...]  # x (batch_size, D), y (batch_size, K); and weights (batch_size, 1), where rows have some
 
@@ -21,7 +23,7 @@ class BatchSource(Protocol):
     batch_size: int
 
     @property
-    def trainer(self) -> Trainer | None:
+    def trainer(self) -> "Trainer | None":
         """Returns the trainer that the data module is attached to, if any."""
 
     @property
@@ -43,7 +45,7 @@ class BatchSource(Protocol):
 class StepGroups(Protocol):
     """Groups training steps, so that Lightning draws the batches of several steps as one item."""
 
-    def execution(self, trainer: Trainer, data: BatchSource) -> Iterable[Batch] | None:
+    def execution(self, trainer: "Trainer", data: BatchSource) -> Iterable[Batch] | None:
         """Returns the batches of the steps that follow the trainer's; None if the next step is on its own."""
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle, triangle_of
-from linreg_pl.data.base import BatchDataModule, checked_batch_size, checked_seed
+from linreg_pl.data.base import checked_batch_size, checked_seed
 from linreg_pl.data.loaders import Batch, ConsecutiveSlices
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.data.random_streams import Purpose, stream
 from linreg_pl.errors import InputError
 from linreg_pl.tutorial import BATCH_SIZE, DATA_LENGTH
@@ -42,6 +43,8 @@ class SyntheticDataModule(BatchDataModule):
         >>> data.batch(epoch=0, index=0)[1].flatten()
         tensor([0., 2., 4.])
     """
+
+    draws_noise = True
 
     def __init__(
         self,

@@ -1,13 +1,12 @@
 """Solves the problem that a triangle poses, when the rows are gone."""
 
 from linreg_pl.core.inference import Inference
-from linreg_pl.core.scaling import standardization, users_units
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.columns import Columns
 from linreg_pl.exact.solution import Solution
 from linreg_pl.training.coordinates import descent_coordinates
 from linreg_pl.training.hyper_parameters import HyperParameters
-from linreg_pl.training.posed import posed_optimum
+from linreg_pl.training.posed import posed_optimum, scaling_of
 from linreg_pl.training.problem import Problem
 
 
@@ -26,8 +25,7 @@ def solution_of(triangle: Triangle, settings: HyperParameters, columns: Columns)
     """
     all_names, fit_intercept = [*columns.feature_names, *columns.target_names], settings.fit_intercept
     l2 = settings.known_l2
-    standardized = standardization(triangle, fit_intercept)
-    scaling = standardized if settings.standardize else users_units(triangle.num_features)
+    scaling = scaling_of(triangle, settings)
     solution = posed_optimum(triangle, all_names, l2, fit_intercept, settings.fold_bias, scaling, settings.l1)
     scaling = scaling.centered
     factor, coordinates, to_coordinates = descent_coordinates(solution, scaling, settings.preconditions)

@@ -16,7 +16,7 @@ from linreg_pl.core.elastic_net_path import Axis, default_l1
 from linreg_pl.core.ridge_path import Posing, RidgePath, default_l2
 from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.data.argument_types import is_of
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.base import Rows
 from linreg_pl.data.columns import Columns, name_of_intercept
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.errors import InputError, without_flags
@@ -187,7 +187,7 @@ class PathResult:
 
 
 def cross_validated_path(
-    data: BatchDataModule, settings: HyperParameters, plan: FoldPlan, l2: Values = None, l1: Values = None
+    data: Rows, settings: HyperParameters, plan: FoldPlan, l2: Values = None, l1: Values = None
 ) -> PathResult:
     """Computes the cross-validated error of each l2, or of each l1, by one pass over the rows.
 

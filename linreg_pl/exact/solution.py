@@ -13,12 +13,13 @@ from linreg_pl.core.optimum import Optimum
 from linreg_pl.core.prediction_interval import PredictionInterval
 from linreg_pl.core.refinement import refined
 from linreg_pl.core.robust import Robust, RobustErrors, robust_errors
-from linreg_pl.data.base import BatchDataModule
-from linreg_pl.data.synthetic import SyntheticDataModule
+from linreg_pl.data.base import Rows
 from linreg_pl.errors import InputError, without_flags
 from linreg_pl.exact.estimates import Estimates
 from linreg_pl.exact.summary import errors_in_words, fit_lines, solution_html
-from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.hyper_parameters import HyperParameters
+from linreg_pl.training.l2_choice import chosen_l2
+from linreg_pl.training.posed import posed_problem, scaling_of
 from linreg_pl.training.problem import Problem
 
 SMALL = 10_000_000
@@ -176,38 +177,35 @@ def shaped(batches: list[torch.Tensor], num_targets: int) -> np.ndarray:
     return values[:, 0] if num_targets == 1 else values
 
 
-def solve(
-    data: BatchDataModule, model: LinearRegression, robust: Robust | None = None, cluster: str | None = None
-) -> Solution:
+def solve(data: Rows, settings: HyperParameters, robust: Robust | None = None, cluster: str | None = None) -> Solution:
     """Solves the problem exactly; further passes over the rows refine the solution, where they can change its digits.
 
     Args:
         data: Set up for solve or fit.
-        model: Its settings pose the problem.
+        settings: They pose the problem.
         robust: Standard errors for noise that differs between rows: HC0, HC1, HC2 or HC3; takes a further pass.
         cluster: Column whose values group the rows, for noise that is correlated within groups; likewise.
 
     Raises:
         InputError: the standard errors that are asked for do not exist.
     """
-    require_robust(data, robust, cluster, model.l1)
-    model.choose_l2(data)
-    if model.standardize:
-        model.standardize_like(data)
-    problem = model.problem(data)
+    require_robust(data, robust, cluster, settings.l1)
+    choice = chosen_l2(data, settings) if settings.l2 == "auto" else None
+    settings = settings if choice is None else replace(settings, l2=choice.l2)
+    problem = posed_problem(data, settings, scaling_of(data.triangle, settings))
     problem = replace(problem, optimum=with_certain_digits(problem.optimum, data))
     errors = _robust_errors(data, problem, robust, cluster)
     return Solution(
         problem=problem,
-        settings=model.settings,
+        settings=settings,
         columns=data.columns,
         complete_categories=data.complete_categories,
-        remarks=[*data.remarks, *([] if model.l2_choice is None else [model.l2_choice])],
+        remarks=[*data.remarks, *([] if choice is None else [choice.reason])],
         inference=Inference(problem.optimum, errors),
     )
 
 
-def with_certain_digits(solution: Optimum, data: BatchDataModule) -> Optimum:
+def with_certain_digits(solution: Optimum, data: Rows) -> Optimum:
     """Returns the solution, refined until enough of its digits are certain, or another pass makes no more so.
 
     Of a small table these are all digits of float64. Of a large one they are those that are printed, and one more to
@@ -224,7 +222,7 @@ def with_certain_digits(solution: Optimum, data: BatchDataModule) -> Optimum:
     return solution
 
 
-def require_robust(data: BatchDataModule, robust: str | None, cluster: str | None, l1: float = 0.0) -> None:
+def require_robust(data: Rows, robust: str | None, cluster: str | None, l1: float = 0.0) -> None:
     """Checks which robust standard errors are asked for.
 
     Raises:
@@ -237,16 +235,14 @@ def require_robust(data: BatchDataModule, robust: str | None, cluster: str | Non
         raise InputError(f"{flag} is about standard errors, and with --model.l1 there are none: leave one of them out")
     if robust is not None and cluster is not None:
         raise InputError("clusters have robust standard errors of their own: give --robust or --cluster, not both")
-    if isinstance(data, SyntheticDataModule):
+    if data.draws_noise:
         flag = "--cluster" if robust is None else "--robust"
         raise InputError(
             f"the synthetic data has new noise at every epoch, so there are no residuals for {flag}; leave it out"
         )
 
 
-def _robust_errors(
-    data: BatchDataModule, problem: Problem, robust: Robust | None, cluster: str | None
-) -> RobustErrors | None:
+def _robust_errors(data: Rows, problem: Problem, robust: Robust | None, cluster: str | None) -> RobustErrors | None:
     if cluster is None:
         return None if robust is None else robust_errors(problem.optimum, data.watched_rows(), robust, data.world)
     try:

@@ -8,7 +8,7 @@ import torch
 
 from linreg_pl.core.cross_validation import CrossValidation
 from linreg_pl.core.subsets import SEARCHES, Criterion, CriterionName
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.base import Rows
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.errors import InputError, flag_text, printable
 from linreg_pl.exact.solution import finite
@@ -115,7 +115,7 @@ class SubsetsResult:
 
 
 def searched_subsets(
-    data: BatchDataModule, settings: HyperParameters, plan: FoldPlan, search: Search, criterion: CriterionName
+    data: Rows, settings: HyperParameters, plan: FoldPlan, search: Search, criterion: CriterionName
 ) -> SubsetsResult:
     """Finds the subset of the table's columns with the smallest criterion, by one pass over the rows.
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from linreg_pl.core.learning_rate_schedules import ScheduledRate
 from linreg_pl.core.scaling import theta_of
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.exact.convergence import Convergence
 from linreg_pl.runs.compatibility import changed_settings

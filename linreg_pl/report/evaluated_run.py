@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from linreg_pl.core.metrics import Evaluation
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.runs.folder import read_report, require_folder, run_state
 from linreg_pl.runs.listing import next_step, read_progress

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.runs.checkpoint_file import CheckpointFile
 from linreg_pl.training.checkpoint_contents import CheckpointContents

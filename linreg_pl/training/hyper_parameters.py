@@ -1,38 +1,44 @@
 """The hyper-parameters of a linear regression, and the checks of their values."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from linreg_pl.core.learning_rate_schedules import Schedule
+from linreg_pl.data.argument_types import check_types
 from linreg_pl.errors import InputError
 
 
 @dataclass(frozen=True)
 class HyperParameters:
-    """The arguments of `LinearRegression`, which documents them.
+    """The arguments of `LinearRegression`, which documents them, as plain types: NumPy's numbers are converted.
 
     Raises:
         InputError: a value that cannot be used for training.
     """
 
-    num_features: int
-    num_targets: int
-    learning_rate: float | Literal["auto"]
-    l2: float | Literal["auto"]
-    l1: float
-    momentum: float
-    schedule: Schedule
-    tail_averaging: float
-    fit_intercept: bool
-    fold_bias: bool
-    standardize: bool
-    precondition: bool
-    start_at_mean: bool
-    init_std: float
-    init_seed: int
+    num_features: int = 1
+    num_targets: int = 1
+    learning_rate: float | Literal["auto"] = "auto"
+    l2: float | Literal["auto"] = 0.0
+    l1: float = 0.0
+    momentum: float = 0.0
+    schedule: Schedule = "cosine"
+    tail_averaging: float = 0.0
+    fit_intercept: bool = True
+    fold_bias: bool = False
+    standardize: bool = True
+    precondition: bool = True
+    start_at_mean: bool = True
+    init_std: float = 0.01
+    init_seed: int = 0
 
     def __post_init__(self) -> None:
+        check_types(HyperParameters.__init__, vars(self))
+        for each in fields(self):  # a checkpoint holds plain types only: NumPy's numbers would need code to load
+            value = getattr(self, each.name)
+            kind: type = int if each.type is int else bool if each.type is bool else float
+            object.__setattr__(self, each.name, value if isinstance(value, str) else kind(value))
         for name, size in (("num_features", self.num_features), ("num_targets", self.num_targets)):
             if size < 1:
                 raise InputError(f"{name} is {size}: give a whole number from 1 on")

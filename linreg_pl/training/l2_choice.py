@@ -6,7 +6,7 @@ from linreg_pl.core.cross_validation import cross_validated
 from linreg_pl.core.elastic_net_path import Axis
 from linreg_pl.core.ridge_path import Posing, default_l2
 from linreg_pl.core.threads import threads_that_pay
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.base import Rows
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.errors import InputError
 from linreg_pl.training.hyper_parameters import HyperParameters
@@ -20,7 +20,7 @@ class L2Choice:
     reason: str
 
 
-def chosen_l2(data: BatchDataModule, settings: HyperParameters) -> L2Choice:
+def chosen_l2(data: Rows, settings: HyperParameters) -> L2Choice:
     """Returns the l2 chosen among the values that `linreg path` tries by default; takes a pass over the rows to fit.
 
     Raises:

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from linreg_pl.core.scaling import Scaling
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loader_rows import LoaderRows, checked_batch
 from linreg_pl.data.loaders import Batch
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.checkpoint_contents import CheckpointContents, LoaderState, add_to_checkpoint
 from linreg_pl.training.preparation import PreparedModule, planned_epochs

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from linreg_pl.core import objective
 from linreg_pl.core.learning_rate_schedules import Schedule, share
 from linreg_pl.core.threads import threads_that_pay
-from linreg_pl.data.argument_types import check_types
 from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.training.due import PointsWithin, may_be_stopped
@@ -92,45 +91,28 @@ class LinearRegression(ObservedModule):
         init_std: float = 0.01,
         init_seed: int = 0,
     ) -> None:
-        check_types(LinearRegression.__init__, locals())
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        # A checkpoint holds plain types only: NumPy's numbers would need code to load.
-        learning_rate, l2 = (each if each == "auto" else float(each) for each in (learning_rate, l2))
-        l1, momentum, init_std, tail_averaging = float(l1), float(momentum), float(init_std), float(tail_averaging)
-        num_features, num_targets, init_seed = int(num_features), int(num_targets), int(init_seed)
-        self.settings = HyperParameters(
-            num_features=num_features,
-            num_targets=num_targets,
-            learning_rate=learning_rate,
-            l2=l2,
-            l1=l1,
-            momentum=momentum,
-            schedule=schedule,
-            tail_averaging=tail_averaging,
-            fit_intercept=fit_intercept,
-            fold_bias=fold_bias,
-            standardize=standardize,
-            precondition=precondition,
-            start_at_mean=start_at_mean,
-            init_std=init_std,
-            init_seed=init_seed,
-        )
+        self.settings = settings = HyperParameters(**given)
         self.save_hyperparameters()
+        for kept in (self.hparams, self._hparams_initial):
+            kept.update(vars(settings))
         self.automatic_optimization = False
         self._total_steps = 0  # length of the run; 0 without a schedule or an average
         self._tail: TailAverage | None = None
         self._newest = NewestStep()
-        self.learning_rate = math.nan if learning_rate == "auto" else learning_rate
-        self.l2 = math.nan if l2 == "auto" else l2
-        self.l1 = l1
-        self.momentum = momentum
-        self.schedule: Schedule = schedule
-        self.tail_averaging = tail_averaging
-        self.fit_intercept = fit_intercept
-        self.fold_bias = fold_bias
-        self.standardize = standardize
-        self.precondition = self.settings.preconditions
-        generator = torch.Generator().manual_seed(init_seed)
+        self.learning_rate = math.nan if settings.learning_rate == "auto" else settings.learning_rate
+        self.l2 = math.nan if settings.l2 == "auto" else settings.l2
+        self.l1 = settings.l1
+        self.momentum = settings.momentum
+        self.schedule: Schedule = settings.schedule
+        self.tail_averaging = settings.tail_averaging
+        self.fit_intercept = settings.fit_intercept
+        self.fold_bias = settings.fold_bias
+        self.standardize = settings.standardize
+        self.precondition = settings.preconditions
+        num_features, num_targets, init_std = settings.num_features, settings.num_targets, settings.init_std
+        generator = torch.Generator().manual_seed(settings.init_seed)
         self.W = nn.Parameter(truncated_normal((num_features, num_targets), init_std, generator))
         b = truncated_normal((num_targets,), init_std, generator)
         self.b = nn.Parameter(b if fit_intercept else torch.zeros_like(b))

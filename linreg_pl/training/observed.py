@@ -7,8 +7,8 @@ from typing import IO, Self
 
 from lightning.pytorch import Callback
 
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loader_rows import reads_rows_by_number
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError, quoted
 from linreg_pl.training.loader_fit import AnyLoaderModule
 from linreg_pl.training.possible_settings import require_possible_trainer

@@ -5,12 +5,13 @@ rate. If batches are drawn anew at every epoch, a second pass accounts for rare 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from linreg_pl.core.optimum import Optimum, optimum, penalty_rows
 from linreg_pl.core.refinement import refined
-from linreg_pl.core.scaling import Scaling
+from linreg_pl.core.scaling import Scaling, standardization, users_units
 from linreg_pl.core.stability import batch_hessian, curvature_noise, noise_bias, noise_ratio
 from linreg_pl.core.statistics import statistics, worst_in_standard_errors
 from linreg_pl.core.triangle import Triangle
@@ -18,7 +19,16 @@ from linreg_pl.data.fit_rows import FitRows
 from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import InputError, quoted
 from linreg_pl.training.coordinates import descent_coordinates
+from linreg_pl.training.hyper_parameters import HyperParameters
 from linreg_pl.training.problem import Problem
+
+
+def scaling_of(triangle: Triangle, settings: HyperParameters) -> Scaling:
+    """Returns the units in which W and b are trained on these rows, and penalised."""
+    if not settings.standardize:
+        return users_units(triangle.num_features)
+    scaling = standardization(triangle, settings.fit_intercept)
+    return replace(scaling, target_means=torch.zeros_like(scaling.target_means)) if settings.fold_bias else scaling
 
 
 def posed_optimum(
@@ -55,14 +65,10 @@ def posed_optimum(
     return optimum(rows, penalty, fit_intercept, scaling.scales, l1)
 
 
-def problem(
+def posed_problem(
     data: FitRows,
-    l2: float,
-    fit_intercept: bool,
-    fold_bias: bool,
+    settings: HyperParameters,
     scaling: Scaling,
-    precondition: bool = False,
-    l1: float = 0.0,
     *,
     num_samples: int = 16,
     max_cycle_work: float = 2e6,
@@ -72,13 +78,9 @@ def problem(
     Where the solution of the triangle may have less than some nine digits, another pass refines it.
 
     Args:
-        data: Set up for fit.
-        l2: As in `LinearRegression`, like the next two.
-        fit_intercept: Whether b is trained.
-        fold_bias: Whether b is penalised.
+        data: Set up for fit or solve.
+        settings: Of the model.
         scaling: Of the W and b that are trained.
-        precondition: Whether gradients are multiplied by the inverse of the Hessian.
-        l1: As in `LinearRegression`.
         num_samples: Size of the sample of batches, if an epoch has too many, or draws new ones each time.
         max_cycle_work: Limit of the number of batches times Q³. The bound of a cycle takes about 100 products of that
             many multiplications. With momentum, it takes about 400 products, each eight times as large: seconds.
@@ -87,14 +89,14 @@ def problem(
         InputError: a column's values are so small or so large that their squares are 0 or infinite in float64.
     """
     data.restore()  # to the user's units
-    world = data.world
+    world, l2, fit_intercept, fold_bias = data.world, settings.known_l2, settings.fit_intercept, settings.fold_bias
     all_names = [*data.feature_names, *data.target_names]
-    solution = world.first(posed_optimum(data.triangle, all_names, l2, fit_intercept, fold_bias, scaling, l1))
+    solution = world.first(posed_optimum(data.triangle, all_names, l2, fit_intercept, fold_bias, scaling, settings.l1))
     center, scaling = scaling.center(data.num_targets), scaling.centered
     explains_most = solution.objective < 1e-12 * solution.data.variance(fit_intercept)
     if solution.condition > 1e12 or (explains_most and not statistics(solution).is_perfect.all()):
         solution = refined(solution, data.watched_rows(), world)
-    factor, coordinates, to_coordinates = descent_coordinates(solution, scaling, precondition)
+    factor, coordinates, to_coordinates = descent_coordinates(solution, scaling, settings.preconditions)
     of_columns = scaling.to_users(torch.nn.functional.pad(coordinates, (0, 0, solution.free.start, 0)))
 
     def centered(batch: Batch) -> Batch:

@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError, without_flags
 
 

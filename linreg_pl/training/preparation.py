@@ -9,18 +9,18 @@ from torch import Tensor
 
 from linreg_pl.core.learning_rate_schedules import Schedule
 from linreg_pl.core.run_length import Plan
-from linreg_pl.core.scaling import Scaling, standardization, theta_of
+from linreg_pl.core.scaling import Scaling, theta_of
 from linreg_pl.core.statistics import unexplained_gaps
 from linreg_pl.core.triangle import Triangle
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.fit_rows import FitRows
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.checkpoint_contents import CheckpointContents, DescentSettings, add_to_checkpoint
 from linreg_pl.training.evaluation import EvaluatedModule
 from linreg_pl.training.hyper_parameters import HyperParameters
 from linreg_pl.training.l2_choice import chosen_l2
 from linreg_pl.training.planning import most_epochs, planned_plain_descent, preconditioned_descent
-from linreg_pl.training.posed import problem
+from linreg_pl.training.posed import posed_problem, scaling_of
 from linreg_pl.training.problem import Problem
 from linreg_pl.training.proximal_step import set_exact_zeros
 from linreg_pl.training.shared_steps import SharedSteps
@@ -60,8 +60,8 @@ class PreparedModule(EvaluatedModule):
         """Returns the least-squares problem that this data poses; takes a pass over the data, once."""
         scaling = self.scaling
         if self._problem is None or self._problem[0] is not data.triangle or not self._problem[1].equals(scaling):
-            precondition, preparation = self.settings.preconditions, data.preparation
-            posed = problem(data, self.l2, self.fit_intercept, self.fold_bias, scaling, precondition, self.l1)
+            preparation = data.preparation
+            posed = posed_problem(data, self.settings, scaling)
             if preparation is not None:
                 data.prepare(*preparation)
             self._problem = data.triangle, scaling, posed
@@ -202,10 +202,10 @@ class PreparedModule(EvaluatedModule):
 
     def standardize_like(self, data: FitRows) -> None:
         """Takes the means and scales from the rows that training draws from."""
-        scaling = standardization(data.triangle, self.fit_intercept)
+        scaling = scaling_of(data.triangle, self.settings)
         self.x_mean.copy_(scaling.means)
         self.x_scale.copy_(scaling.scales)
-        self.y_mean.copy_(torch.zeros_like(scaling.target_means) if self.fold_bias else scaling.target_means)
+        self.y_mean.copy_(scaling.target_means)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Loads as torch does; W and b no longer count as a new start."""

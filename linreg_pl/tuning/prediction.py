@@ -17,8 +17,8 @@ from linreg_pl.core.expected_loss import Descent, ExpectedLoss, Loss, Outcome, e
 from linreg_pl.core.fixed_batches import FixedBatches
 from linreg_pl.core.parallel import on_one_thread
 from linreg_pl.core.row_sample import sample_rows
-from linreg_pl.data.base import BatchDataModule
 from linreg_pl.data.loaders import Batch
+from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.training.tail_average import TailAverage

@@ -22,7 +22,7 @@ from linreg_pl.runs.lock import is_locked
 from linreg_pl.tuning.ranges import VARIED, TuneSettings
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
-    from linreg_pl.data.base import BatchDataModule
+    from linreg_pl.data.module import BatchDataModule
 
 RESULTS = "results.json"
 

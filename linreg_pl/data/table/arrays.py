@@ -1,14 +1,13 @@
-"""Turns arrays, tensors, series and frames into one table with named columns, and serves it as a data module."""
+"""Turns arrays, tensors, series and frames into one table with named columns."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from linreg_pl.data.table.frames import arrow_table
 from linreg_pl.data.table.matrix import as_matrix
-from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream, index_columns
 from linreg_pl.errors import InputError, quoted, repeated
 
@@ -22,39 +21,6 @@ class NamedTable:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Returns a capsule that holds the table."""
         return self.table.__arrow_c_stream__(requested_schema)
-
-
-class ArrayDataModule(TableDataModule):
-    """Rows from arrays in memory: NumPy, torch, pandas, polars, Arrow, or lists.
-
-    Columns of a frame keep their names; others are named as in scikit-learn, x0, x1, and so on. The target has its
-    series' or column's name, or else y, or y0, y1, and so on.
-
-    Args:
-        X: Features (N, D), or (N,) for a single one.
-        y: Targets (N,), or (N, K).
-        weights: Weights (N,), 0 or more: how much each row counts in J. For standard errors, a weight is the inverse
-            noise variance.
-        settings: Further arguments of `TableDataModule`, such as `batch_size`, `val_fraction` or `missing`.
-
-    Raises:
-        InputError: the shapes do not fit, or the values can't be used.
-
-    Example:
-        >>> data = linreg_pl.ArrayDataModule(np.eye(3), [1.0, 2.0, 4.0])
-        >>> data.feature_names, data.target_names
-        (['x0', 'x1', 'x2'], ['y'])
-    """
-
-    arrays: ClassVar[tuple[str, ...]] = ("X", "y", "weights")
-
-    def __init__(self, X: Any, y: Any, weights: Any = None, **settings: Any) -> None:
-        for name in ("path", "target", "weight", "val_path", "test_path"):
-            if name in settings:
-                raise InputError(f"ArrayDataModule takes no {name}: use TableDataModule for files")
-        table, columns = joined(X, y=y, weights=weights)
-        weight = columns["weights"][0] if columns["weights"] else None
-        super().__init__(table, target=columns["y"], weight=weight, **settings)
 
 
 def joined(X: Any, **others: Any) -> tuple[NamedTable, dict[str, list[str]]]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from linreg_pl.data.columns import Columns
 from linreg_pl.data.table.arrays import NamedTable, is_series, named_columns
 from linreg_pl.data.table.matrix import as_matrix
-from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.data.table.sources import ArrowStream
+from linreg_pl.data.table.table_rows import TableRows
 from linreg_pl.errors import InputError, named_arguments
 
 
@@ -64,8 +64,8 @@ def _encoded(columns: Columns, X: Any) -> Iterator[Tensor]:
         X = NamedTable(named_columns(matrix, names, "X"), "X")
     learnt = columns.learnt or {"features": columns.feature_names, "categories": {}}
     with named_arguments():
-        data = TableDataModule(X, **{"target": columns.target_names, **columns.settings})
+        data = TableRows(X, **{"target": columns.target_names, **columns.settings})
         data.adopt({"design": learnt, "checksum_type": "float64"})
         data.setup("predict")
-        for x, *_ in data.predict_dataloader():
+        for x, *_ in data.opened:
             yield x.double()

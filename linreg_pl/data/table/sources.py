@@ -81,7 +81,7 @@ class Source(ABC):
             InputError: the table can't be read.
         """
 
-    def require_same_columns(self) -> None:  # noqa: B027 (a single table agrees with itself)
+    def require_same_columns(self) -> None:
         """Checks that no file has further columns; needed where all columns become features.
 
         Raises:

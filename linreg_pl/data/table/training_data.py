@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from linreg_pl.core.folds import Folds, fold_triangles
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.core.triangle import Triangle
-from linreg_pl.data.base import BatchDataModule
+from linreg_pl.data.base import Rows
 from linreg_pl.data.columns import Columns
 from linreg_pl.data.folds import FoldPlan
 from linreg_pl.data.loaders import Batch
@@ -25,12 +25,13 @@ from linreg_pl.errors import InputError
 Value = TypeVar("Value")
 
 
-class TrainingData(BatchDataModule):
-    """The part of a table's data module that trains; a subclass reads the rows, and sets `_training` and `shuffle`."""
+class TrainingData(Rows):
+    """The part of a table that trains; a subclass reads the rows, and sets `_training`, `_given` and `shuffle`."""
 
     shuffle: bool
     shares_rows = True
     _training: TrainingRows  # known after `setup` for fit or solve
+    _given: dict[str, Any]  # arguments
 
     @property
     @abstractmethod
@@ -76,10 +77,10 @@ class TrainingData(BatchDataModule):
         >>> linreg_pl.ArrayDataModule([[1, 5], [2, 7]], [3, 4]).columns.feature_names
         ['x0', 'x1']
         """
-        return Columns.of_table(self.feature_names, self.target_names, self.hparams, self._tables.fitted.learnt)
+        return Columns.of_table(self.feature_names, self.target_names, self._given, self._tables.fitted.learnt)
 
     def grouped_rows(self, column: str) -> Iterator[tuple[Tensor, ...]]:
-        """Yields the rows to fit, each with the number of its group; see `BatchDataModule`."""
+        """Yields the rows to fit, each with the number of its group; see `Rows`."""
         training = self._training
         return drawn_rows(training.rows, grouped_rows(self._tables.fitted, column), training.num_drawn)
 
@@ -88,7 +89,7 @@ class TrainingData(BatchDataModule):
         """Opens the rows for fit, solve or path."""
 
     def folds(self, plan: FoldPlan) -> Folds:
-        """Returns the triangles of the rows of each fold; see `BatchDataModule`."""
+        """Returns the triangles of the rows of each fold; see `Rows`."""
         return self._complete(lambda: self._folds(plan), lambda: self._set_up_training("path"))
 
     def _complete(self, read: Callable[[], Value], begin_again: Callable[[], None]) -> Value:
@@ -129,7 +130,7 @@ class TrainingData(BatchDataModule):
         return Folds(triangles, plan.in_order)
 
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
-        """Standardizes the rows of training batches; see `BatchDataModule`."""
+        """Standardizes the rows of training batches; see `Rows`."""
         if self._is_prepared(scaling, dtype):
             return
         _ = self.triangle, self.fingerprint  # of the rows as they were read
