@@ -16,7 +16,8 @@ from pathlib import Path
 gc.disable()  # as in `linreg_pl.__main__`; `main` enables it
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # likewise
 for name in (
-    *("linreg_pl.cli.main", "linreg_pl.data.table", "linreg_pl.plots.plot"),
+    *("linreg_pl.cli.main", "linreg_pl.data.table.module", "linreg_pl.plots.plot", "linreg_pl.callbacks.progress_bar"),
+    *(f"linreg_pl.cli.{command}" for command in ("describe", "evaluate", "fit", "path", "solve", "tune")),
     *("pytest", "attrs", "pandas", "pyarrow.csv", "pyarrow.dataset", "pyarrow.parquet"),
 ):
     import_module(name)

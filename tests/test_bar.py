@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from linreg_pl.callbacks.pass_bar import PassBar
 from linreg_pl.callbacks.progress_bar import RunBar
 from tests.commands import linreg
 from tests.test_cli import in_terminal
@@ -26,7 +27,7 @@ class SecondsBeforeBar:
     seconds: float
 
     def __call__(self) -> None:
-        RunBar.seconds_before_pass_shows = RunBar.seconds_between_updates = self.seconds
+        PassBar.seconds_before_pass_shows = PassBar.seconds_between_updates = self.seconds
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ import pytest
 import torch
 import yaml
 
+import linreg_pl
 from linreg_pl import LinearRegression, SyntheticDataModule
 from linreg_pl.cli.command import LinregCLI
+from linreg_pl.cli.data_classes import ROWS, data_classes
 from tests.commands import linreg, start
-from tests.runs import PLAIN
+from tests.runs import DIABETES, PLAIN
 
 RUN = Path("lightning_logs") / "version_0"
 NUMBER = r"-?\d+\.\d{3}"
@@ -376,6 +379,39 @@ def test_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     result = linreg("fit", cwd=tmp_path, before=PipeToHead())
     assert (result.code, result.stderr) == (141, "")
     assert re.fullmatch(r"fitting 10000 rows.*\n", result.stdout)
+
+
+WITHOUT_LIGHTNING = f"""
+import sys
+from linreg_pl.cli.main import main
+import linreg_pl
+
+slow = "lightning", "torchmetrics", "tensorboard", "matplotlib", "scipy", "torch._dynamo"
+table = "--data TableDataModule --data.path {DIABETES} --data.target progression".split()
+for flags in (["solve"], ["solve", *table], ["path", *table], ["describe", *table[2:]]):
+    assert main(flags) == 0, flags
+assert main(["solve", "--data", "linreg_pl.TableDataModule", *table[2:], "--json"]) == 0
+rows = r"{DIABETES}", "progression"
+linreg_pl.solve(*rows).predict([[0.0] * 10], interval=0.9)
+linreg_pl.path(*rows)
+linreg_pl.subsets(*rows)
+assert (found := [name for name in slow if name in sys.modules]) == [], found
+"""
+
+
+def test_solves_without_lightning(tmp_path: Path) -> None:
+    """Counts no time: in a process from nothing, neither Lightning nor what that imports is imported."""
+    result = subprocess.run([sys.executable, "-c", WITHOUT_LIGHTNING], cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_rows_have_the_names_of_their_data_modules() -> None:
+    for name, rows in zip(ROWS, data_classes(), strict=True):
+        module = getattr(linreg_pl, name)
+        assert issubclass(module, rows)
+        assert rows.module_name() == module.module_name() == name
+        assert signature(rows) == signature(module)
+        assert module.__doc__ == rows.__doc__
 
 
 @pytest.mark.parametrize("args", ["--help", "--version", "fti", "--confg x", "", "runs", "runs --help", "runs a b"])

@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from linreg_pl import LinearRegression, SyntheticDataModule
-from linreg_pl.runs.checkpoint_file import DurableCheckpointIO, read_checkpoint
+from linreg_pl.runs.checkpoint_file import read_checkpoint
+from linreg_pl.runs.checkpoint_io import DurableCheckpointIO
 from linreg_pl.runs.tensorboard_logger import EVENTS
 from tests.commands import linreg, start
 from tests.runs import JOBS, RUN, assert_same_end, assert_same_run

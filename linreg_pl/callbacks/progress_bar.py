@@ -1,28 +1,22 @@
 """Draws one progress bar for the whole run: epochs, loss, steps a second, time left.
 
-Before the run, each long pass over the rows has a bar of its own: rows read, and how many there are.
+Before the run, each long pass over the rows has a bar of its own.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, Timer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from linreg_pl.data.progress import Item
+from linreg_pl.callbacks.pass_bar import PassBar
 from linreg_pl.training.due import has_end
 
 
-class RunBar(ProgressBar):
+class RunBar(PassBar, ProgressBar):
     """Shows the run's epochs from the first to the last, below the lines that are printed meanwhile."""
-
-    seconds_between_updates = 0.1
-    """Drawing takes milliseconds, a step a fraction of one."""
-    seconds_before_pass_shows = 1.0
-    """A shorter pass needs no bar."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +24,6 @@ class RunBar(ProgressBar):
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._next_update = 0.0
-        self._is_in_pass = False
 
     def disable(self) -> None:
         """Stops drawing; Lightning calls this on all processes but the first."""
@@ -39,31 +32,6 @@ class RunBar(ProgressBar):
     def enable(self) -> None:
         """Starts drawing again."""
         self._enabled = True
-
-    def watch(self, parts: Iterable[Item], num_rows: int | None, size: Callable[[Any], int]) -> Iterator[Item]:
-        """Yields the same parts, and draws a bar if they take long and the run's own bar is not shown; see `Watch`."""
-        if self._is_in_pass or self._progress is not None:  # one bar is shown already
-            yield from parts
-            return
-        self._is_in_pass, done = True, 0
-        next_update = time.monotonic() + self.seconds_before_pass_shows
-        columns = TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn(compact=True)
-        progress = Progress(*columns, auto_refresh=False, transient=True)
-        task = progress.add_task("", total=num_rows)
-        try:
-            for part in parts:
-                done += size(part)
-                if done == num_rows:  # the caller may ask for no more parts
-                    progress.stop()
-                elif time.monotonic() >= next_update:
-                    next_update = time.monotonic() + self.seconds_between_updates
-                    progress.start()
-                    total = "" if num_rows is None else f" of {num_rows:,}"
-                    progress.update(task, completed=done, description=f"{done:,}{total} rows", refresh=True)
-                yield part
-        finally:
-            progress.stop()
-            self._is_in_pass = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the bar, from the step at which the run starts or resumes."""

@@ -1,4 +1,4 @@
-"""The commands of `linreg` that have settings, on Lightning's CLI: the parser of a command, and its function."""
+"""The commands of `linreg` that have settings: the parser of a command, and its function."""
 
 import argparse
 import os
@@ -6,37 +6,44 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse._actions import ActionConfigFile
 
-from linreg_pl.callbacks.progress_bar import RunBar
-from linreg_pl.cli import evaluate, fit, path, tune
+from linreg_pl.callbacks.pass_bar import PassBar
 from linreg_pl.cli.commands import COMMANDS
-from linreg_pl.cli.describe import describe
 from linreg_pl.cli.error_messages import flags_for, message_for
-from linreg_pl.cli.flags import add_own_flags, data_classes, default_settings, mentions_data, named_data
+from linreg_pl.cli.flags import (
+    add_own_flags,
+    add_parts,
+    default_settings,
+    import_data,
+    mentions_data,
+    named_data,
+    needs_trainer,
+)
 from linreg_pl.cli.help import PartHelp
-from linreg_pl.cli.job import Job, Start
-from linreg_pl.cli.launch import Launched, launched, require_agreement, share_rows
+from linreg_pl.cli.job import Job
+from linreg_pl.cli.launch import launched, require_agreement, share_rows
 from linreg_pl.cli.overlooked import require_known_variables
 from linreg_pl.cli.parser import Parser, refused_class
 from linreg_pl.cli.saved_settings import with_run_settings
-from linreg_pl.cli.trainer_settings import require_possible
-from linreg_pl.cli.trials import require_no_trial
-from linreg_pl.data.module import BatchDataModule
-from linreg_pl.data.synthetic import SyntheticDataModule
+from linreg_pl.data.base import Rows
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import Interrupted
-from linreg_pl.training.module import LinearRegression
 from linreg_pl.tuning.study import Study
-from linreg_pl.tutorial import NUM_EPOCHS, model_settings
+
+set_parsing_settings(config_read_mode_fsspec_enabled=True)  # as Lightning's CLI does: a config may be a URL
 
 
-class LinregCLI(LightningCLI):
-    """LightningCLI with this project's defaults; constructing it runs the command.
+class LinregCLI:
+    """A call of a command: constructing it runs the command.
+
+    The flags of model, data and trainer follow from the signatures of Lightning's classes, as with `LightningCLI`. That
+    class is not used, as its import takes seconds, which `solve` and `path` do not need.
 
     Args:
         command: Name of the command.
@@ -44,118 +51,43 @@ class LinregCLI(LightningCLI):
         run: Folder of the run of a trial, which a study runs.
     """
 
-    launched: Launched
-    """The processes of the command; known once its settings are parsed."""
+    parsers: ClassVar[dict[tuple[str, bool], Parser]] = {}
+    """Those that were built in this process, as by `parser_of`: the trials of a study share one."""
 
     def __init__(self, command: str, flags: list[str], run: Path | None = None) -> None:
-        self.command, self.run = command, run
+        self.command, self.run, self.bar = command, run, bar_of(command)
         if mentions_data(flags):
-            data_classes()
-        self.start = Start()
-        self.bar = RunBar()
-        super().__init__(
-            LinearRegression,
-            BatchDataModule,
-            subclass_mode_data=True,
-            trainer_defaults={
-                "max_epochs": NUM_EPOCHS,
-                "devices": 1,  # more would be other processes, which sum in another order
-                "enable_model_summary": False,
-                "num_sanity_val_steps": 0,
-                "default_root_dir": ".",
-            },
-            parser_class=Parser,
-            parser_kwargs={
-                "prog": f"linreg {command}",
-                "description": COMMANDS[command].summary,
-                "add_help": command != "fit",
-                "env_prefix": f"LINREG_{command}_",
-                "allow_abbrev": False,
-            },
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,  # it would put an importable name into the checkpoint; ours are plain
-            seed_everything_default=False,
-            run=False,  # else one parser checks all settings, and a second one those of the command again
-            args=flags,
-        )
-        self._run()
-
-    # ---- the parser ----
-
-    parsers: ClassVar[dict[str, Parser]] = {}
-    """Those that were built in this process, by command: the trials of a study share one."""
-
-    def setup_parser(
-        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
-    ) -> None:
-        """Builds the parser of the command, or takes the one that was built before."""
-        if self.command not in self.parsers:
-            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
-            assert isinstance(self.parser, Parser)
-            self.parsers[self.command] = self.parser
-            self.parser.keep_defaults()
-        parser = self.parsers[self.command]
-        parser.restore_defaults()
-        self.parser: LightningArgumentParser = parser
-        parser.default_env = any(name.startswith("LINREG_") for name in os.environ)  # else 7% slower for nothing
-        require_known_variables(parser, self.command)
-
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Builds the parser of the command."""
-        parser = super().init_parser(**kwargs)
-        assert isinstance(parser, Parser)
-        parser.command = self.command
-        if self.command == "fit":
-            parser.add_argument("-h", "--help", action=PartHelp)
-        return parser
-
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Hides Lightning's `seed_everything`: it seeds global generators, and nothing here draws from them."""
-        parser.add_argument("--seed_everything", type=bool | int, default=False, help=argparse.SUPPRESS)
-
-    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds Lightning's flags, with the few of model and data before the many of the trainer."""
-        parser.add_lightning_class_args(LinearRegression, "model")
-        parser.add_lightning_class_args(BatchDataModule, "data", subclass_mode=True)
-        parser.add_lightning_class_args(Trainer, "trainer")
-        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Makes the tutorial's data the default, and links the model's size to the data."""
-        parser.set_defaults({"data": {"class_path": SyntheticDataModule.__name__}})
-        parser.set_defaults({f"model.{name}": value for name, value in model_settings().items()})
-        is_read = self.command != "describe"  # a table to describe may not be one that a model can be built for
-        parser.link_arguments("data", "model.num_features", num_features if is_read else one, apply_on="instantiate")
-        parser.link_arguments("data", "model.num_targets", num_targets if is_read else one, apply_on="instantiate")
-        add_own_flags(parser, self.command)
-
-    # ---- what is parsed ----
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses, and checks everything that can be checked before something is built.
-
-        Raises:
-            InputError: a setting can't be used.
-        """
-        assert isinstance(args, list)
-        self.start, with_settings = with_run_settings(self.command, args)
-        self.config = self._parse(parser, with_settings)
-        if self.command == "fit" and self.config.get("resume") and self.start.resumption is None:
-            raise InputError("resume is set by a config file or the environment: give --resume on the command line")
-        if self.run is None and self.start.run is not None:
-            require_no_trial(self.start.run)
-        require_possible(self.config.trainer, shares_rows=COMMANDS[self.command].shares_rows)
+            import_data(command)
+        self.has_trainer = needs_trainer(command, flags)
+        self.parser = self._parser()
+        self.start, with_settings = with_run_settings(command, flags)
+        self.config = self._parse(with_settings)
+        self._require_possible()
         self.resume = self.config.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = self.config.pop("allow_changed_settings", False)
-        if self.command in ("validate", "test", "predict") and self.start.checkpoint is None:
-            raise InputError(
-                f"{self.command} needs a checkpoint: give --ckpt_path a run's folder, or RUN/checkpoints/step=….ckpt"
-            )
+        self._take_model()
+        self.launched = launched(command, self.config, self.start)
+        with self.together():
+            self._instantiate()
+        with self.together():
+            function_of(command)(self._job())
+        self.launched.end()
 
-    def _parse(self, parser: LightningArgumentParser, flags: list[str]) -> Any:
+    def _parser(self) -> Parser:
+        kind = self.command, self.has_trainer
+        if kind not in self.parsers:
+            self.parsers[kind] = parser_of(*kind)
+        parser = self.parsers[kind]
+        parser.restore_defaults()
+        parser.default_env = any(name.startswith("LINREG_") for name in os.environ)  # else 7% slower for nothing
+        require_known_variables(parser, self.command)
+        return parser
+
+    def _parse(self, flags: list[str]) -> Namespace:
         # Data modules share parameter names, and the defaults of one must not become settings of another. So make the
         # one that --data names the default, and parse; if another turns out to be chosen, such as by a config file,
         # make that the default, and parse again.
+        parser = self.parser
         if (likely := named_data(flags)) is not None:
             parser.set_defaults(default_settings(self.command, likely))
         without_printing = [flag for flag in flags if not flag.startswith("--print_config")]
@@ -166,7 +98,28 @@ class LinregCLI(LightningCLI):
         parser.set_defaults(default_settings(self.command, chosen))
         return parser.parse_args(flags)
 
-    def _parse_ckpt_path(self) -> None:
+    def _require_possible(self) -> None:
+        """Checks everything that can be checked before something is built.
+
+        Raises:
+            InputError: a setting can't be used.
+        """
+        if self.command == "fit" and self.config.get("resume") and self.start.resumption is None:
+            raise InputError("resume is set by a config file or the environment: give --resume on the command line")
+        if self.run is None and self.start.run is not None:
+            from linreg_pl.cli.trials import require_no_trial  # not at the top: multiprocessing is slow to import
+
+            require_no_trial(self.start.run)
+        if self.has_trainer:
+            from linreg_pl.cli.trainer_settings import require_possible
+
+            require_possible(self.config.trainer, shares_rows=COMMANDS[self.command].shares_rows)
+        if self.command in ("validate", "test", "predict") and self.start.checkpoint is None:
+            raise InputError(
+                f"{self.command} needs a checkpoint: give --ckpt_path a run's folder, or RUN/checkpoints/step=….ckpt"
+            )
+
+    def _take_model(self) -> None:
         """Takes the model's settings from the checkpoint to evaluate; a resumed run has them in its config."""
         if self.start.checkpoint is not None and self.start.resumption is None:
             saved = self.start.checkpoint.contents.hyper_parameters
@@ -175,30 +128,34 @@ class LinregCLI(LightningCLI):
 
     # ---- what is run ----
 
-    def instantiate_classes(self) -> None:
+    def _instantiate(self) -> None:
         """Builds the data, the model, and the trainer's callbacks and loggers.
 
         Raises:
             InputError: one of them can't be built, for example because it needs a package.
         """
-        self.launched = launched(self.command, self.config, self.start)
-        with self.together():
-            require_agreement(self.launched.world, self.config, self.start)
-            if self.command == "path":
-                path.require_possible(self.config, self.parser)
-            if self.command == "tune" and not self.resume:
-                tune.require_possible(self.config)
-            try:
-                self.config_init = self.parser.instantiate(
-                    self.config, instantiators=[(self.prepared_data, BatchDataModule, True)]
-                )
-            except ValueError as error:
-                if self.study is not None and flags_for(error):  # it takes none, and it has read these rows before
-                    raise self.study.changed_rows() from error
-                reason = refused_class(str(error))
-                if reason is None or message_for(error) is not None:  # a class of ours says it in its own words
-                    raise
-                raise InputError(reason) from error
+        require_agreement(self.launched.world, self.config, self.start)
+        if (seed := self.config.seed_everything) is not False:
+            from lightning.pytorch import seed_everything
+
+            seed_everything(None if seed is True else seed, workers=True)
+        if self.command == "path":
+            from linreg_pl.cli import path
+
+            path.require_possible(self.config, self.parser)
+        if self.command == "tune" and not self.resume:
+            from linreg_pl.cli import tune
+
+            tune.require_possible(self.config)
+        try:
+            self.settings = self.parser.instantiate(self.config, instantiators=[(self.prepared_data, Rows, True)])
+        except ValueError as error:
+            if self.study is not None and flags_for(error):  # it takes none, and it has read these rows before
+                raise self.study.changed_rows() from error
+            reason = refused_class(str(error))
+            if reason is None or message_for(error) is not None:  # a class of ours says it in its own words
+                raise
+            raise InputError(reason) from error
 
     @property
     def study(self) -> Study | None:
@@ -206,7 +163,7 @@ class LinregCLI(LightningCLI):
         folder = self.run.parent.parent if self.run else self.resume if self.command == "tune" else None
         return None if folder is None else Study.read(Path(folder))
 
-    def prepared_data(self, data_class: type[BatchDataModule], **settings: Any) -> BatchDataModule:
+    def prepared_data(self, data_class: type[Rows], **settings: Any) -> Rows:
         """Builds the data, and prepares it before the model is built, as the columns of its categories depend on it."""
         data = data_class(**settings)
         if self.command == "describe":
@@ -243,12 +200,9 @@ class LinregCLI(LightningCLI):
                 raise ToldElsewhere from error
             raise
 
-    def _run(self) -> None:
-        settings = self.config_init
-        job = Job(
-            model=settings.model,
-            data=settings.data,
-            settings=settings,
+    def _job(self) -> Job:
+        return Job(
+            settings=self.settings,
             config=self.config,
             parser=self.parser,
             start=self.start,
@@ -258,34 +212,57 @@ class LinregCLI(LightningCLI):
             resume=self.resume,
             world=self.launched.world,
         )
-        functions: dict[str, Callable[[Job], None]] = {
-            "fit": fit.fit,
-            "validate": evaluate.validate,
-            "test": evaluate.test,
-            "predict": evaluate.predict,
-            "solve": evaluate.solve,
-            "path": path.path,
-            "describe": describe,
-            "tune": partial(tune.tune, train=train),
-        }
-        with self.together():
-            functions[self.command](job)
-        self.launched.end()
 
 
-def num_features(data: BatchDataModule) -> int:
-    """Returns D; a table is read for it, as far as its categories need."""
-    return data.num_features
+def parser_of(command: str, has_trainer: bool) -> Parser:
+    """Builds the parser of a command, with all settings of Lightning's trainer or with those that are used."""
+    parser = Parser(
+        prog=f"linreg {command}",
+        description=COMMANDS[command].summary,
+        add_help=command != "fit",
+        env_prefix=f"LINREG_{command}_",
+        allow_abbrev=False,
+        dump_header=[f"lightning.pytorch=={version('lightning')}"],
+    )
+    parser.command = command
+    parser.add_argument("-c", "--config", action=ActionConfigFile)
+    if command == "fit":
+        parser.add_argument("-h", "--help", action=PartHelp)
+    # Lightning's flag for classes of the user's that draw from global generators; nothing of ours does.
+    parser.add_argument("--seed_everything", type=bool | int, default=False, help=argparse.SUPPRESS)
+    add_parts(parser, command, has_trainer)
+    add_own_flags(parser, command)
+    parser.keep_defaults()
+    return parser
 
 
-def num_targets(data: BatchDataModule) -> int:
-    """Returns K; a table without a target is refused elsewhere once it is read."""
-    return max(1, data.num_targets)
+def bar_of(command: str) -> PassBar:
+    """Returns the progress bar of a command."""
+    if not COMMANDS[command].trains:
+        return PassBar()
+    from linreg_pl.callbacks.progress_bar import RunBar
+
+    return RunBar()
 
 
-def one(data: BatchDataModule) -> int:
-    """Returns the size of a model that is not used."""
-    return 1
+def function_of(command: str) -> Callable[[Job], None]:
+    """Returns the function of a command; what it needs is imported."""
+    functions: dict[str, Callable[[Job], None]]
+    if not COMMANDS[command].trains:
+        from linreg_pl.cli import describe, path, solve
+
+        functions = {"solve": solve.solve, "path": path.path, "describe": describe.describe}
+        return functions[command]
+    from linreg_pl.cli import evaluate, fit, tune
+
+    functions = {
+        "fit": fit.fit,
+        "validate": evaluate.validate,
+        "test": evaluate.test,
+        "predict": evaluate.predict,
+        "tune": partial(tune.tune, train=train),
+    }
+    return functions[command]
 
 
 def train(flags: list[str], run: Path) -> None:

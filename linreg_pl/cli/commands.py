@@ -16,6 +16,7 @@ class Command:
     trainer: frozenset[str] | None = frozenset()
     has_settings: bool = True  # from flags, config files and the environment
     shares_rows: bool = False  # among several processes
+    trains: bool = True  # or evaluates what was trained; needs Lightning
 
     def uses(self, flag: str) -> bool:
         """Tells whether a flag, given without dashes, has an effect in this command."""
@@ -46,17 +47,19 @@ COMMANDS = {
         ),
         trainer=SHARING,
         shares_rows=True,
+        trains=False,
     ),
     "path": Command(
         "Print the error of each l2, or l1, on rows held out (cross-validation), from one pass over a table.",
         model=frozenset({"fit_intercept", "fold_bias", "standardize"}),
         trainer=SHARING,
         shares_rows=True,
+        trains=False,
     ),
     "tune": Command(
         "Predict where runs of several settings would end, try the best of them, and compare.", model=None, trainer=None
     ),
-    "describe": Command("Show what each column of a table is taken for, and what is left out."),
+    "describe": Command("Show what each column of a table is taken for, and what is left out.", trains=False),
     "runs": Command("List the runs and their states.", has_settings=False),
     "plot": Command("Draw a run: pictures in its folder and in TensorBoard.", has_settings=False),
     "report": Command("Write a finished run as one HTML page, for others to read.", has_settings=False),

@@ -1,17 +1,14 @@
-"""The commands that train nothing: `linreg validate`, `test`, `predict` and `solve`."""
+"""The commands that evaluate a checkpoint: `linreg validate`, `test` and `predict`."""
 
-import json
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
 from linreg_pl.callbacks.prediction_file import PredictionFile, prediction_interval
 from linreg_pl.cli.error_messages import writing
-from linreg_pl.cli.job import Job, as_list, require_suitable
-from linreg_pl.cli.notes import print_notes
+from linreg_pl.cli.job import Job, as_list
 from linreg_pl.cli.trainer_settings import build_trainer
-from linreg_pl.exact import solution
-from linreg_pl.exact.summary import solution_lines
+from linreg_pl.runs.compatibility import require_suitable
 from linreg_pl.training.quiet import quiet
 
 
@@ -49,20 +46,6 @@ def predict(job: Job) -> None:
     print_remarks(job)
 
 
-def solve(job: Job) -> None:
-    """Prints the exact solution."""
-    solution.require_robust(job.data, job.settings.robust, job.settings.cluster, job.model.l1)
-    job.data.setup("solve")
-    solved = solution.solve(job.data, job.model.settings, job.settings.robust, job.settings.cluster)
-    if not job.prints:
-        return
-    print_notes(solved.remarks)
-    if job.settings.json:
-        print(json.dumps(solved.to_dict(), indent=2))
-    else:
-        print(*solution_lines(solved), sep="\n")
-
-
 def print_remarks(job: Job) -> None:
     """Prints what the user should know of how the rows were read."""
     for remark in job.data.remarks:
@@ -76,7 +59,7 @@ def load(job: Job, stage: str) -> None:
         InputError: the data can't be used, or the checkpoint was fitted on other columns.
     """
     job.data.setup(stage)
-    require_suitable(job.start, job.model, job.data)
+    require_suitable(job.start.checkpoint, job.model, job.data)
 
 
 def evaluation_trainer(job: Job, callbacks: list[Callback]) -> Trainer:

@@ -24,14 +24,15 @@ from linreg_pl.callbacks.monitored_values import MonitoredValues, monitors
 from linreg_pl.callbacks.report import Report
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.follow import follow, of_one_process, print_processes
-from linreg_pl.cli.job import Job, as_list, require_suitable
+from linreg_pl.cli.job import Job, as_list
+from linreg_pl.cli.run_config import RunConfig
 from linreg_pl.cli.run_length import PlannedRun, other_limits, planned_length, total_steps, validation_settings
-from linreg_pl.cli.saved_settings import RunConfig, saved_choice
+from linreg_pl.cli.saved_settings import saved_choice
 from linreg_pl.cli.trainer_settings import build_trainer, require_monitored
 from linreg_pl.cli.typed import as_typed
 from linreg_pl.errors import Diverged, InputError
 from linreg_pl.exact.epochs_in_words import counted
-from linreg_pl.runs.compatibility import require_same_length, require_same_settings
+from linreg_pl.runs.compatibility import require_same_length, require_same_settings, require_suitable
 from linreg_pl.runs.folder import checkpoints, new_run, remove_unbegun
 from linreg_pl.runs.listing import next_step
 from linreg_pl.runs.lock import lock
@@ -129,7 +130,7 @@ def require_resumable(job: Job) -> None:
     Raises:
         InputError: something differs.
     """
-    require_suitable(job.start, job.model, job.data)
+    require_suitable(job.start.checkpoint, job.model, job.data)
     if job.start.checkpoint is not None and not job.allow_changed_settings:
         precision = job.config.trainer.precision
         require_same_settings(job.start.checkpoint, job.model, job.data, precision)
@@ -211,7 +212,8 @@ def config_callback(job: Job, planned: PlannedRun | None, folder: Path | None) -
         arguments = callback.get("init_args", {})
         for name, value in vars(arguments).items() if arguments else ():
             arguments[name] = value.value if isinstance(value, Enum) else value  # such as the default of a text
-    return [RunConfig(job.parser, config, save_to_log_dir=False)]
+    parser: Any = job.parser  # needs none of what Lightning's adds
+    return [RunConfig(parser, config, save_to_log_dir=False)]
 
 
 def with_settings(settings: Namespace, changes: dict[str, int]) -> Namespace:

@@ -2,33 +2,47 @@
 
 import inspect
 import os
+from dataclasses import dataclass
 from typing import Any
 
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser
 
-from linreg_pl.callbacks.checkpoints import EpochCheckpoints
-from linreg_pl.callbacks.epoch_lines import EpochLines
-from linreg_pl.callbacks.exact_answer import StopRule
+from linreg_pl.cli.commands import COMMANDS, SHARING
+from linreg_pl.cli.data_classes import ROWS, rows_path, shown_class
 from linreg_pl.cli.names import read_names
 from linreg_pl.core.robust import Robust
 from linreg_pl.core.subsets import CriterionName
+from linreg_pl.data.base import Rows
 from linreg_pl.data.columns import Column
 from linreg_pl.data.folds import FoldPlan
-from linreg_pl.data.module import BatchDataModule
 from linreg_pl.exact.path import Given
 from linreg_pl.exact.subsets import Search
-from linreg_pl.training.executions import Executions
-from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.hyper_parameters import HyperParameters
 from linreg_pl.tuning.ranges import TuneSettings
 from linreg_pl.tutorial import model_settings
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """The trainer's settings of a command that trains nothing.
+
+    Args:
+        devices: Processes that share the rows.
+        num_nodes: Machines on which so many processes each share the rows.
+        enable_progress_bar: Show a progress bar at a terminal.
+    """
+
+    devices: list[int] | str | int = 1
+    num_nodes: int = 1
+    enable_progress_bar: bool | None = None
+
+
 def default_settings(command: str, data: str) -> dict[str, Any]:
-    """Returns the defaults of a command for a data class: the tutorial's, or else those of `LinearRegression`."""
-    settings: dict[str, Any] = {"data": {"class_path": data}}
+    """Returns the defaults of a command for a data class: the tutorial's, or else those of `HyperParameters`."""
+    settings: dict[str, Any] = {"data": {"class_path": data if COMMANDS[command].trains else rows_path(data)}}
     if command not in ("fit", "solve", "path", "tune"):
         return settings
-    is_tutorial = data.endswith("SyntheticDataModule")
+    is_tutorial = shown_class(data) == "SyntheticDataModule"
     settings |= {f"model.{name}": value for name, value in model_defaults(is_tutorial).items()}
     if command in ("fit", "tune") and not is_tutorial:  # as many epochs as are needed, and twenty lines and checkpoints
         lengths = ("trainer.max_epochs", "display_every_n_epochs", "checkpoint_every_n_epochs")
@@ -41,7 +55,7 @@ def model_defaults(is_tutorial: bool) -> dict[str, Any]:
     tutorial = model_settings()
     if is_tutorial:
         return tutorial
-    parameters = inspect.signature(LinearRegression).parameters
+    parameters = inspect.signature(HyperParameters).parameters
     return {name: parameters[name].default for name in tutorial if parameters[name].default != tutorial[name]}
 
 
@@ -52,46 +66,85 @@ def mentions_data(flags: list[str]) -> bool:
     return bool(settings) or any(flag.startswith(mentioning) for flag in flags)
 
 
-def data_classes() -> list[type[BatchDataModule]]:
-    """Returns the classes that `--data` may name."""
-    import linreg_pl.data.table.module  # noqa: F401 (imported late: it is slow, and a fit may have no table)
+def needs_trainer(command: str, flags: list[str]) -> bool:
+    """Tells whether a call may have settings of Lightning's trainer; `solve` accepts them, but has no use for most."""
+    if COMMANDS[command].trains:
+        return True
+    used = tuple(f"--trainer.{name}" for name in SHARING)
+    mentioning = ("--trainer", "--config", "-c", "--print_config")
+    prefix = f"LINREG_{command.upper()}__"
+    return any(flag.startswith(mentioning) and not flag.startswith(used) for flag in flags) or any(
+        name.startswith((f"{prefix}TRAINER", f"{prefix}CONFIG")) for name in os.environ
+    )
 
-    direct = BatchDataModule.__subclasses__()
-    return [
-        each
-        for each in [*direct, *(sub for each in direct for sub in each.__subclasses__())]
-        if not inspect.isabstract(each)
-    ]
+
+def import_data(command: str) -> None:
+    """Loads what reads tables, so that `--data` may name it; a call without a table need not wait for it."""
+    if COMMANDS[command].trains:
+        import linreg_pl.data.table.module  # noqa: F401
 
 
 def named_data(flags: list[str]) -> str | None:
-    """Returns a class that `--data` names on the command line, if it is one of `data_classes`."""
+    """Returns a class that `--data` names on the command line, if it is one of ours."""
     behind = [*flags[1:], ""]
     named = [value for flag, value in zip(flags, behind, strict=False) if flag == "--data"]
     named += [flag.removeprefix("--data=") for flag in flags if flag.startswith("--data=")]
-    return next((each.__name__ for each in data_classes() if each.__name__ in named), None) if named else None
+    return next((name for name in ROWS if name in named), None)
 
 
-def data_flags(data: type[BatchDataModule]) -> list[str]:
-    """Returns the flags of a data class, without dashes."""
-    return [f"data.{name}" for name in inspect.signature(data).parameters]
+def add_parts(parser: ArgumentParser, command: str, has_trainer: bool) -> None:
+    """Adds the flags of model, data and trainer, the few before the many, and links the model's size to the data."""
+    if COMMANDS[command].trains:
+        import linreg_pl.data.synthetic  # noqa: F401 (so that `--data` may name it)
+        from linreg_pl.data.module import BatchDataModule
+        from linreg_pl.training.module import LinearRegression
+
+        parser.add_class_arguments(LinearRegression, "model", fail_untyped=False, sub_configs=True)
+        parser.add_subclass_arguments(BatchDataModule, "data", fail_untyped=False, required=True)
+        parser.set_defaults({"data": {"class_path": "SyntheticDataModule"}})
+    else:
+        parser.add_class_arguments(HyperParameters, "model")
+        parser.add_subclass_arguments(Rows, "data", fail_untyped=False, required=True)
+        parser.set_defaults({"data": {"class_path": rows_path("SyntheticDataModule")}})
+    if has_trainer:
+        import lightning.pytorch.cli  # noqa: F401 (tells jsonargparse how classes of torch are imported)
+        from lightning.pytorch import Trainer
+
+        from linreg_pl.cli.trainer_settings import TRAINER_DEFAULTS
+
+        parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+    else:
+        parser.add_class_arguments(Sharing, "trainer", instantiate=False)
+    parser.set_defaults({f"model.{name}": value for name, value in model_settings().items()})
+    is_read = command != "describe"  # a table to describe may not be one that a model can be built for
+    parser.link_arguments("data", "model.num_features", num_features if is_read else one, apply_on="instantiate")
+    parser.link_arguments("data", "model.num_targets", num_targets if is_read else one, apply_on="instantiate")
 
 
-def default_of(data: type[BatchDataModule], name: str) -> Any:
-    """Returns the default of a data class's setting; `inspect.Parameter.empty` if its signature does not tell."""
-    known = inspect.signature(data).parameters
-    return known[name].default if name in known else inspect.Parameter.empty
+def num_features(data: Rows) -> int:
+    """Returns D; a table is read for it, as far as its categories need."""
+    return data.num_features
 
 
-def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
+def num_targets(data: Rows) -> int:
+    """Returns K; a table without a target is refused elsewhere once it is read."""
+    return max(1, data.num_targets)
+
+
+def one(data: Rows) -> int:
+    """Returns the size of a model that is not used."""
+    return 1
+
+
+def add_own_flags(parser: ArgumentParser, command: str) -> None:
     """Adds the flags that only this command has."""
     if command == "fit":
         add_flags_of_fit(parser)
     elif command == "tune":
         add_flags_of_tune(parser)
     elif command == "describe":
-        data_classes()  # known by name once they are imported
-        parser.set_defaults({"data": {"class_path": "TableDataModule", "init_args": {"target": []}}})
+        parser.set_defaults({"data": {"class_path": rows_path("TableDataModule"), "init_args": {"target": []}}})
     elif command == "solve":
         add_flags_of_solve(parser)
     elif command == "path":
@@ -108,7 +161,7 @@ def add_own_flags(parser: LightningArgumentParser, command: str) -> None:
     read_names(parser)
 
 
-def add_flags_of_fit(parser: LightningArgumentParser) -> None:
+def add_flags_of_fit(parser: ArgumentParser) -> None:
     """Adds the flags of a run beside those of model, data and trainer."""
     parser.add_argument(
         "--resume", type=str | None, help="Continue a run: auto (the newest), its folder, or one of its checkpoints."
@@ -122,7 +175,7 @@ def add_flags_of_fit(parser: LightningArgumentParser) -> None:
     add_flags_of_runs(parser)
 
 
-def add_flags_of_tune(parser: LightningArgumentParser) -> None:
+def add_flags_of_tune(parser: ArgumentParser) -> None:
     """Adds the flags of a study, and those of its runs."""
     parser.add_argument("--resume", type=str | None, help="Continue a study: auto (newest interrupted), or its folder.")
     parser.add_argument("--json", action="store_true", help="Print the trials as JSON.")
@@ -130,8 +183,13 @@ def add_flags_of_tune(parser: LightningArgumentParser) -> None:
     add_flags_of_runs(parser)
 
 
-def add_flags_of_runs(parser: LightningArgumentParser) -> None:
+def add_flags_of_runs(parser: ArgumentParser) -> None:
     """Adds the flags of a run that do not name another."""
+    from linreg_pl.callbacks.checkpoints import EpochCheckpoints  # not at the top: Lightning is slow to import
+    from linreg_pl.callbacks.epoch_lines import EpochLines
+    from linreg_pl.callbacks.exact_answer import StopRule
+    from linreg_pl.training.executions import Executions
+
     parser.add_class_arguments(EpochLines)
     parser.add_class_arguments(EpochCheckpoints)
     parser.add_class_arguments(Executions)
@@ -141,7 +199,7 @@ def add_flags_of_runs(parser: LightningArgumentParser) -> None:
     parser.add_class_arguments(StopRule, "stop")
 
 
-def add_flags_of_solve(parser: LightningArgumentParser) -> None:
+def add_flags_of_solve(parser: ArgumentParser) -> None:
     """Adds the flags of the standard errors, and of what is printed."""
     parser.add_argument(
         "--ckpt_path", type=str | None, help="Run or checkpoint whose data and settings to take, such as RUN."
@@ -161,7 +219,7 @@ def add_flags_of_solve(parser: LightningArgumentParser) -> None:
     )
 
 
-def add_flags_of_path(parser: LightningArgumentParser) -> None:
+def add_flags_of_path(parser: ArgumentParser) -> None:
     """Adds the flags of the folds, of the penalties' values, and of what is written."""
     parser.add_class_arguments(FoldPlan, "folds")
     parser.add_argument(
@@ -185,7 +243,7 @@ def add_flags_of_path(parser: LightningArgumentParser) -> None:
     )
 
 
-def add_flags_of_subsets(parser: LightningArgumentParser) -> None:
+def add_flags_of_subsets(parser: ArgumentParser) -> None:
     """Adds the flags of the search for a subset of the columns."""
     parser.add_argument(
         "--subsets",
@@ -201,7 +259,7 @@ def add_flags_of_subsets(parser: LightningArgumentParser) -> None:
     )
 
 
-def add_flags_of_predict(parser: LightningArgumentParser) -> None:
+def add_flags_of_predict(parser: ArgumentParser) -> None:
     """Adds the flags that say what is written, and where."""
     parser.add_argument("--output", type=str, default="predictions.csv", help="File to write: .csv or .parquet.")
     parser.add_argument(

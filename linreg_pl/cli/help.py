@@ -4,14 +4,15 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from jsonargparse import DefaultHelpFormatter, Namespace
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from linreg_pl.cli.commands import COMMANDS
-from linreg_pl.cli.flags import data_classes, data_flags, model_defaults
+from linreg_pl.cli.data_classes import ROWS, data_classes, data_flags, shown_class
+from linreg_pl.cli.flags import model_defaults
 from linreg_pl.errors import InputError
 
 TRAINER_TEXTS = {
@@ -59,7 +60,7 @@ class HelpPage:
     epilog: str | None = None
 
 
-def help_page(parser: LightningArgumentParser, part: str | None = None) -> HelpPage:
+def help_page(parser: ArgumentParser, part: str | None = None) -> HelpPage:
     """Returns the help of a command, or of a class whose settings are flags.
 
     Args:
@@ -74,7 +75,7 @@ def help_page(parser: LightningArgumentParser, part: str | None = None) -> HelpP
     return help_of_command(parser, command)
 
 
-def help_of_command(parser: LightningArgumentParser, command: str) -> HelpPage:
+def help_of_command(parser: ArgumentParser, command: str) -> HelpPage:
     """Returns the help of a command."""
     flags = [action for action in parser._actions if has_effect(action, command)]
     trainer = [action for action in flags_of(flags, "trainer") if name_in(action, "trainer") in TRAINER_TEXTS]
@@ -100,7 +101,7 @@ def help_of_command(parser: LightningArgumentParser, command: str) -> HelpPage:
     )
 
 
-def help_of_trainer(parser: LightningArgumentParser) -> HelpPage:
+def help_of_trainer(parser: ArgumentParser) -> HelpPage:
     """Returns the help of the trainer's flags that `linreg fit --help` leaves out."""
     impossible = {"gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches"}
     impossible |= {"limit_train_batches", "overfit_batches", "min_epochs", "min_steps", "num_sanity_val_steps"}
@@ -116,7 +117,7 @@ def help_of_trainer(parser: LightningArgumentParser) -> HelpPage:
     )
 
 
-def help_of_class(parser: LightningArgumentParser) -> HelpPage:
+def help_of_class(parser: ArgumentParser) -> HelpPage:
     """Returns the help that `--data.help CLASS` prints, and other flags that take a class likewise."""
     match = re.fullmatch(r"Help for (?P<flag>--\S+)\.help=(?:.*\.)?(?P<name>\w+)", parser.description or "")
     usage = f"{match['flag']} {match['name']} [flags]" if match else "[flags]"
@@ -161,7 +162,7 @@ def own_flags(actions: Sequence[argparse.Action]) -> list[argparse.Action]:
     ]
 
 
-def options(parser: LightningArgumentParser) -> list[argparse.Action]:
+def options(parser: ArgumentParser) -> list[argparse.Action]:
     """Returns the flags that every command has: help and config files."""
     names = ("--help", "--config", "--print_config")
     return [action for action in parser._actions if set(names) & set(action.option_strings)]
@@ -177,7 +178,7 @@ def defaults_on_tables(command: str) -> str:
 def settings_by_data_class() -> str:
     """Returns the flags of each data class in a sentence."""
     return "Each class has flags of its own. " + " ".join(
-        f"{data.__name__}: {', '.join(f'--{flag}' for flag in data_flags(data))}." for data in data_classes()
+        f"{data.module_name()}: {', '.join(f'--{flag}' for flag in data_flags(data))}." for data in data_classes()
     )
 
 
@@ -220,13 +221,15 @@ class FlagFormatter(DefaultHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         """Returns the help text and the default, without the type as Python writes it."""
         texts = {f"--trainer.{name}": text for name, text in TRAINER_TEXTS.items()} | {
-            "--data": f"Class of the data: {' or '.join(data.__name__ for data in data_classes())}.",
+            "--data": f"Class of the data: {' or '.join(ROWS)}.",
             "--data.help": "Print the flags of a class of the data, and exit.",
             "--config": "YAML file of settings; flags beside it win.",
             "--print_config": "Print all settings as YAML for --config, and exit.",
             "--help": "Print this help, and exit.",
         }
-        text = next((texts[name] for name in action.option_strings if name in texts), plain(action.help or ""))
+        if name_in(action, "model"):
+            texts |= model_texts()
+        text = next((plain(texts[name]) for name in action.option_strings if name in texts), plain(action.help or ""))
         default = shown_default(action.default)
         if action.required:
             return f"{text} (required)"
@@ -246,6 +249,16 @@ class FlagFormatter(DefaultHelpFormatter):
         return "|".join(words.get(kind) or "|".join(map(str, get_args(kind))) for kind in kinds)
 
 
+@cache
+def model_texts() -> dict[str, str]:
+    """Returns what `LinearRegression` says of its arguments, by flag: the settings of `solve` and `path` too."""
+    from linreg_pl.training.module import LinearRegression  # not at the top: Lightning is slow to import
+
+    parser = ArgumentParser()
+    parser.add_class_arguments(LinearRegression, "model", fail_untyped=False)
+    return {name: action.help or "" for action in parser._actions for name in action.option_strings}
+
+
 def shown_default(default: Any) -> str:
     """Returns a default as it is typed; empty where there is none."""
     if default is None or default in (argparse.SUPPRESS, []):
@@ -253,7 +266,7 @@ def shown_default(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, Namespace):
-        return str(default.class_path).rpartition(".")[2]
+        return shown_class(str(default.class_path)).rpartition(".")[2]
     return str(default)
 
 

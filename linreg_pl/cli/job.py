@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import Namespace
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
-from linreg_pl.callbacks.progress_bar import RunBar
+from linreg_pl.callbacks.pass_bar import PassBar
 from linreg_pl.core.world import ALONE, World
-from linreg_pl.data.module import BatchDataModule
+from linreg_pl.data.base import Rows
 from linreg_pl.runs.checkpoint_file import CheckpointFile
-from linreg_pl.runs.compatibility import require_same_columns, require_same_shape, require_same_units
 from linreg_pl.runs.resume import Resumption
-from linreg_pl.training.module import LinearRegression
+from linreg_pl.training.hyper_parameters import HyperParameters
+
+if TYPE_CHECKING:
+    from linreg_pl.data.module import BatchDataModule  # slow to import, like the next
+    from linreg_pl.training.module import LinearRegression
 
 
 @dataclass(frozen=True)
@@ -43,34 +45,44 @@ class Start:
 class Job:
     """A command's model, data and settings."""
 
-    model: LinearRegression
-    data: BatchDataModule
     settings: Namespace  # classes are instantiated
     config: Namespace  # classes are named, as in config.yaml
-    parser: LightningArgumentParser
+    parser: ArgumentParser
     start: Start
     allow_changed_settings: bool
-    bar: RunBar | None  # at a terminal
+    bar: PassBar | None  # at a terminal
     run: Path | None = None  # folder of the run of a trial, which a study runs
     resume: str | None = None  # folder of a study to resume
     world: World = ALONE  # the processes of this command
 
     @property
+    def model(self) -> "LinearRegression":
+        """Returns the model of a command that trains or evaluates one."""
+        model: LinearRegression = self.settings.model
+        return model
+
+    @property
+    def posed(self) -> HyperParameters:
+        """Returns the model's settings, for a command that trains nothing."""
+        settings: HyperParameters = self.settings.model
+        return settings
+
+    @property
+    def data(self) -> "BatchDataModule":
+        """Returns the data of a command that trains or evaluates."""
+        data: BatchDataModule = self.settings.data
+        return data
+
+    @property
+    def rows(self) -> Rows:
+        """Returns the data's rows, for any command."""
+        rows: Rows = self.settings.data
+        return rows
+
+    @property
     def prints(self) -> bool:
         """Returns whether this process prints: of several, the first does."""
         return self.world.rank == 0
-
-
-def require_suitable(start: Start, model: LinearRegression, data: BatchDataModule) -> None:
-    """Checks that the checkpoint, if there is one, was fitted on the data's columns and in the model's units.
-
-    Raises:
-        InputError: it was not.
-    """
-    if start.checkpoint is not None:
-        require_same_shape(start.checkpoint, model)
-        require_same_columns(start.checkpoint, data)
-        require_same_units(start.checkpoint, model)
 
 
 def as_list(setting: Any) -> list[Any]:

@@ -4,22 +4,17 @@ import math
 import os
 import signal
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from jsonargparse import Namespace
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
 
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.job import Start
-from linreg_pl.cli.parent_process import LAUNCHER, started_outside
+from linreg_pl.cli.parent_process import started_outside
 from linreg_pl.core.world import ALONE, World
-from linreg_pl.data.lifeline import JOINING, Lifeline, end_with_children
-from linreg_pl.data.module import BatchDataModule
-from linreg_pl.data.processes import Processes, connection_failed
+from linreg_pl.data.base import Rows
+from linreg_pl.data.lifeline import Lifeline
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import leave_at_signals
 from linreg_pl.training.quiet import quiet
@@ -43,6 +38,8 @@ class Launched:
             return
         for number in (signal.SIGINT, signal.SIGTERM):  # nothing is to be saved while processes wait for each other
             signal.signal(number, signal.SIG_DFL)
+        from linreg_pl.cli.connection import connected  # not at the top: one process may do without Lightning
+
         with quiet("lightning.pytorch.utilities.rank_zero"):
             self._lifeline, self.world = connected(devices, num_nodes)
         leave_at_signals()
@@ -114,7 +111,7 @@ def require_shareable(command: str, settings: Namespace, start: Start) -> None:
         raise InputError(f"{remote[0]}: each process would download it; copy it first, or leave --trainer.devices out")
 
 
-def share_rows(data: BatchDataModule, world: World, command: str) -> None:
+def share_rows(data: Rows, world: World, command: str) -> None:
     """Lets the processes share the rows, after a check that they see the same files.
 
     A run shares each batch, also of data whose rows are in every process.
@@ -138,49 +135,6 @@ def share_rows(data: BatchDataModule, world: World, command: str) -> None:
     world.require_same("files", [f"{path} of {size} bytes, changed at {time / 1e9:.9f}" for path, size, time in stamps])
     world.sees_same_files = True
     data.world = world
-
-
-def connected(devices: int, num_nodes: int) -> tuple[Lifeline, Processes]:
-    """Starts the other processes if nobody has, and connects all.
-
-    Raises:
-        InputError: Lightning refuses the numbers, or a process can't be reached.
-    """
-    os.environ.setdefault(LAUNCHER, str(os.getpid()))  # for the processes that Lightning starts from here
-    try:
-        strategy: Any = Trainer(
-            accelerator="cpu",  # the exact solution is computed there
-            strategy="ddp",
-            devices=devices,
-            num_nodes=num_nodes,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        ).strategy
-
-        def join() -> tuple[Lifeline, Processes]:
-            started = strategy.launcher.procs
-            children = list(started)
-            started.clear()  # Lightning would kill this process without a word, where one of these ends
-            end_with_children(children)
-            at, rank, size = strategy.cluster_environment, strategy.global_rank, strategy.world_size
-            lifeline = Lifeline(at.main_address, at.main_port, rank, size, children)
-            dist.init_process_group("gloo", store=lifeline.store, rank=rank, world_size=size, timeout=JOINING)
-            strategy.setup_environment()
-            # One process may read for hours while others wait: the lifeline ends that sooner where there is reason to.
-            return lifeline, Processes(dist.new_group(timeout=timedelta(days=1)))
-
-        joined: tuple[Lifeline, Processes] = strategy.launcher.launch(join)
-    except InputError:
-        raise
-    except (ValueError, MisconfigurationException) as error:
-        raise InputError(
-            f"Lightning refuses --trainer.devices {devices} ({error}); change it, or leave it out"
-        ) from error
-    except (RuntimeError, OSError) as error:
-        raise connection_failed(error) from error
-    return joined
 
 
 def layout(trainer: Mapping[str, Any] | Namespace) -> tuple[int, int]:

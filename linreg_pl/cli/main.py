@@ -71,8 +71,9 @@ def imported(args: list[str]) -> Callable[[], object]:
     if command is None:
         return partial(without_command, args)
     if command.has_settings:
-        from linreg_pl.cli.command import LinregCLI
+        from linreg_pl.cli.command import LinregCLI, function_of
 
+        function_of(args[0])
         return partial(LinregCLI, args[0], args[1:])
     from linreg_pl.cli.runs_and_plot import run_folder_command
 

@@ -20,6 +20,8 @@ from jsonargparse import ArgumentParser, set_dumper
 from jsonargparse._typehints import ActionTypeHint
 from jsonargparse._util import NestedArg
 
+from linreg_pl.cli.data_classes import shown_class, with_rows
+from linreg_pl.data.base import Rows
 from linreg_pl.data.columns import Column
 
 
@@ -57,6 +59,20 @@ class ClassAction(ActionTypeHint):
         if isinstance(value, NestedArg) and isinstance(value.val, str):
             value = value._replace(val=Typed(value.val))
         return super()._check_type(value, append, cfg, mode)  # type: ignore[no-untyped-call]
+
+
+class RowsAction(ClassAction):
+    """Sets the rows of a command that trains nothing, which are those of the data module that is named."""
+
+    def _check_type(self, value: Any, append: bool = False, cfg: Any = None, mode: Any = None) -> Any:
+        """Returns the settings of the rows with those in `value`."""
+        return super()._check_type(with_rows(value), append, cfg, mode)
+
+    def serialize(self, value: Any, dump_kwargs: Any = None) -> Any:
+        """Returns the settings of the rows as a config file for any command holds them."""
+        settings = super().serialize(value, dump_kwargs)  # type: ignore[no-untyped-call]
+        name = shown_class(settings["class_path"])
+        return settings if "." in name else {**settings, "class_path": f"linreg_pl.{name}"}
 
 
 class Typed(str):
@@ -97,7 +113,7 @@ def read_names(parser: ArgumentParser) -> None:
         if isinstance(action, ActionTypeHint) and _holds_names(action._typehint):
             action.__class__ = NamesAction
         elif isinstance(action, ActionTypeHint) and action.dest == "data":
-            action.__class__ = ClassAction
+            action.__class__ = RowsAction if Rows in get_args(action._typehint) else ClassAction
 
 
 def dumped(settings: Any, **style: Any) -> str:

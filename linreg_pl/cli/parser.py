@@ -12,11 +12,10 @@ from os import PathLike
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import Namespace
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from linreg_pl.cli.commands import COMMANDS, suggestion
-from linreg_pl.cli.flags import data_classes, data_flags
+from linreg_pl.cli.data_classes import ROWS, data_classes, data_flags, shown_class
 from linreg_pl.cli.help import FlagFormatter, help_page
 from linreg_pl.cli.names import Typed, read_names
 from linreg_pl.cli.overlooked import require_distinct_keys
@@ -50,8 +49,8 @@ ANSWERS = (
 CHOOSING_L1 = "; linreg path --l1 auto chooses l1"
 
 
-class Parser(LightningArgumentParser):
-    """Lightning's parser, with a short help, and raising `InputError` instead of printing the usage of all flags."""
+class Parser(ArgumentParser):
+    """jsonargparse's parser, with a short help, and raising `InputError` instead of printing the usage of all flags."""
 
     command: str | None = None
     """Name of the command; None for the parser of a class, whose settings are flags."""
@@ -160,14 +159,14 @@ def details(message: str, matched: dict[str, str], parser: Parser) -> dict[str, 
         "nearest": other_owner(setting, parser.command) or suggestion(setting, known_names(parser), command),
         "parts": parts_of(key, parser),
         "path": f", as in --data.path {shlex.quote(name)}" if os.path.exists(name := matched.get("name", "")) else "",
-        "class": suggestion(value, {data.__name__: data.__name__ for data in data_classes()}, command),
+        "class": suggestion(value, dict(zip(ROWS, ROWS, strict=True)), command),
     }
 
 
 def refused_class(message: str) -> str | None:
     """Returns the name of a class that could not be built, and why, from jsonargparse's message; None for others."""
-    match = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)':\s+(.+)", message)
-    return f"{match[1]}: {match[2]}" if match else None
+    match = re.search(r"Problem with given class_path '([\w.]+)':\s+(.+)", message)
+    return f"{shown_class(match[1]).rpartition('.')[2]}: {match[2]}" if match else None
 
 
 def accepted_kinds(message: str, key: str) -> list[str]:
@@ -206,7 +205,7 @@ def other_owner(setting: str, command: str | None) -> str:
     other = {"tune": "tune", "folds": "path"}.get(setting.partition(".")[0], command)
     if other != command:
         return f"; linreg {other} has it: leave it out here, or give that command"
-    owners = (data.__name__ for data in data_classes() if setting in data_flags(data))
+    owners = (data.module_name() for data in data_classes() if setting in data_flags(data))
     return next((f" in the data chosen; {name} has it: put --data {name} before it" for name in owners), "")
 
 

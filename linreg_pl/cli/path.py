@@ -4,12 +4,11 @@ import json
 import sys
 from pathlib import Path
 
-from jsonargparse import Namespace
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from linreg_pl.cli.commands import COMMANDS
+from linreg_pl.cli.data_classes import default_of, shown_class
 from linreg_pl.cli.error_messages import writing
-from linreg_pl.cli.flags import default_of
 from linreg_pl.cli.job import Job
 from linreg_pl.cli.notes import print_notes
 from linreg_pl.cli.typed import as_typed
@@ -26,13 +25,13 @@ def path(job: Job) -> None:
     Raises:
         InputError: the rows can't be divided into these folds, or nothing can be written.
     """
-    settings, data = job.settings, job.data
+    settings, data = job.settings, job.rows
     data.setup("path")
     result: PathResult | SubsetsResult
     if settings.subsets is None:
-        result = cross_validated_path(data, job.model.settings, settings.folds, settings.l2, settings.l1)
+        result = cross_validated_path(data, job.posed, settings.folds, settings.l2, settings.l1)
     else:
-        result = searched_subsets(data, job.model.settings, settings.folds, settings.subsets, settings.criterion)
+        result = searched_subsets(data, job.posed, settings.folds, settings.subsets, settings.criterion)
     if not job.prints:
         return
     print_notes(data.remarks)
@@ -54,7 +53,7 @@ def path(job: Job) -> None:
 def fit_command(job: Job, result: PathResult | SubsetsResult) -> str:
     """Returns the command that fits the choice on the same rows."""
     config = job.config.data
-    data = {name: value for name, value in config.init_args.items() if value != default_of(type(job.data), name)}
+    data = {name: value for name, value in config.init_args.items() if value != default_of(type(job.rows), name)}
     model = {
         name: value
         for name, value in job.config.model.items()
@@ -69,11 +68,10 @@ def fit_command(job: Job, result: PathResult | SubsetsResult) -> str:
         data["exclude"] = [*(data.get("exclude") or []), by]
     flags = {f"data.{name}": value for name, value in data.items()} | {f"model.{name}": v for name, v in model.items()}
     typed = [f"--{name} {flag_text(value)}" for name, value in flags.items()]
-    name = config.class_path.rpartition(".")[2] if config.class_path.startswith("linreg_pl.") else config.class_path
-    return " ".join([as_typed("linreg"), "fit", "--data", name, *typed])
+    return " ".join([as_typed("linreg"), "fit", "--data", shown_class(config.class_path), *typed])
 
 
-def require_possible(config: Namespace, parser: LightningArgumentParser) -> None:
+def require_possible(config: Namespace, parser: ArgumentParser) -> None:
     """Refuses settings before the rows are read.
 
     Raises:
@@ -89,7 +87,7 @@ def require_possible(config: Namespace, parser: LightningArgumentParser) -> None
             raise FileExistsError
 
 
-def require_effects(config: Namespace, parser: LightningArgumentParser) -> None:
+def require_effects(config: Namespace, parser: ArgumentParser) -> None:
     """Checks that settings without effect have their default values, wherever they come from.
 
     Raises:

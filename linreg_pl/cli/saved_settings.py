@@ -1,4 +1,4 @@
-"""Finds the settings of a run that the flags name, and writes them to `config.yaml`.
+"""Finds the settings of a run that the flags name.
 
 `--resume RUN` needs no other flag: the run's own settings are read before those given beside it, which still win.
 `validate`, `test`, `predict` and `solve` take the data's settings along from a checkpoint's run; the model is the
@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import SaveConfigCallback
 
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.job import Start
 from linreg_pl.cli.names import dumped
 from linreg_pl.errors import InputError
-from linreg_pl.runs.durable_files import write_durably
-from linreg_pl.runs.folder import CONFIG, read_data_settings, run_folder, run_of
+from linreg_pl.runs.folder import CONFIG, read_data_settings, run_of
 from linreg_pl.runs.resume import checkpoint_at, find_resumption
 from linreg_pl.tuning.listing import find_study
 from linreg_pl.tuning.study import Study
@@ -135,14 +132,3 @@ def saved_choice(run: Path, l2: float) -> str | None:
     with (run / CONFIG).open(encoding="utf-8") as config:
         line = config.readline().strip()
     return line.removeprefix("# ") if line.startswith(f"# l2 {l2:.6g} chosen by") else None
-
-
-class RunConfig(SaveConfigCallback):
-    """Writes `config.yaml`, which makes a folder a run, whole or not at all."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes the settings that are in force, at every start of the run, below a comment on how l2 was chosen."""
-        run = run_folder(trainer)
-        if run is not None:
-            comment = f"# {pl_module.l2_choice}\n" if pl_module.l2_choice else ""
-            write_durably(run / CONFIG, (comment + self.parser.dump(self.config, skip_unset=False)).encode())

@@ -4,20 +4,30 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.cli import LightningArgumentParser
 
 from linreg_pl.cli.job import as_list
 from linreg_pl.errors import InputError
-from linreg_pl.runs.checkpoint_file import CheckpointFile, DurableCheckpointIO
+from linreg_pl.runs.checkpoint_file import CheckpointFile
+from linreg_pl.runs.checkpoint_io import DurableCheckpointIO
 from linreg_pl.training.possible_settings import impossible_settings
+from linreg_pl.tutorial import NUM_EPOCHS
+
+TRAINER_DEFAULTS = {
+    "max_epochs": NUM_EPOCHS,
+    "devices": 1,  # more would be other processes, which sum in another order
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "default_root_dir": ".",
+}
+"""Where they differ from Lightning's."""
 
 
 def build_trainer(
     settings: Namespace,
-    parser: LightningArgumentParser,
+    parser: ArgumentParser,
     *,
     checkpoint: CheckpointFile | None,
     callbacks: Sequence[Callback],

@@ -16,9 +16,9 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from linreg_pl.cli.data_classes import data_flags, default_of
 from linreg_pl.cli.error_messages import writing
 from linreg_pl.cli.fit import with_settings
-from linreg_pl.cli.flags import data_flags, default_of
 from linreg_pl.cli.job import Job
 from linreg_pl.cli.notes import print_notes
 from linreg_pl.cli.run_length import planned_length, total_steps

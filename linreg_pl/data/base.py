@@ -11,7 +11,7 @@ by one takes two hundred times as long.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -45,9 +45,17 @@ class Rows(ABC):
     new_noise = 0.0
     """Standard deviation of the noise that every epoch adds to y anew; `rows` are without it."""
 
+    data_module: ClassVar[str]
+    """Name of the data module that gives such rows to Lightning; flags, config files and checkpoints have it."""
+
+    @classmethod
+    def module_name(cls) -> str:
+        """Returns the name of the data module that has these rows: of itself, if the class is one."""
+        return str(vars(cls).get("data_module", cls.__qualname__))
+
     def __str__(self) -> str:
-        """Returns the class name."""
-        return type(self).__name__
+        """Returns the same name."""
+        return self.module_name()
 
     def save_hyperparameters(self, ignore: Sequence[str] = ()) -> None:
         """Does nothing; a data module keeps the arguments of `__init__`, as Lightning does, for its checkpoints."""

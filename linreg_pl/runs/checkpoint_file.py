@@ -1,4 +1,4 @@
-"""Writes checkpoints, and checks them before they are loaded.
+"""Reads checkpoints, and checks them.
 
 torch does not check a file's checksums: of 400 files with a single flipped bit, it loaded 84 with wrong weights. So
 `read_checkpoint` checks them, runs no code from the file whatever the environment says, compares the step with the
@@ -6,20 +6,17 @@ file's name, and refuses numbers that are not finite.
 """
 
 import io
-import os
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from linreg_pl.errors import InputError
-from linreg_pl.runs.durable_files import write_durably
 from linreg_pl.runs.folder import step_of
 from linreg_pl.training.checkpoint_contents import CheckpointContents
 
@@ -30,40 +27,6 @@ class CheckpointFile:
 
     path: Path
     contents: CheckpointContents
-
-
-class DurableCheckpointIO(TorchCheckpointIO):
-    """Saves and loads checkpoints for Lightning, safe from kills, full disks and damaged files.
-
-    Lightning's own class writes by way of `$TMPDIR`, flushes nothing to the disk, and loads all that torch can
-    unpickle.
-
-    Args:
-        read: The checkpoint that Lightning is going to load, if it was read already; it is not read again.
-    """
-
-    def __init__(self, read: CheckpointFile | None = None) -> None:
-        super().__init__()
-        self._read = read
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
-    ) -> None:
-        """Writes the file whole or not at all."""
-        contents = io.BytesIO()
-        torch.save(checkpoint, contents)
-        write_durably(Path(path), contents.getvalue())
-
-    def load_checkpoint(
-        self,
-        path: str | os.PathLike[str],
-        map_location: Callable[..., Any] | None = lambda storage, location: storage,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """Returns what `read_checkpoint` returns, whatever the arguments ask for: never a URL, never code."""
-        read = self._read
-        file = read if read is not None and read.path == Path(path) else read_checkpoint(Path(path))
-        return file.contents.to_dict()
 
 
 def read_checkpoint(path: Path) -> CheckpointFile:

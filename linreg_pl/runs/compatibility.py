@@ -13,6 +13,18 @@ from linreg_pl.training.module import LinearRegression
 CONTENTS = "contents of the data"
 
 
+def require_suitable(checkpoint: CheckpointFile | None, model: LinearRegression, data: BatchDataModule) -> None:
+    """Checks that the checkpoint, if there is one, was fitted on the data's columns and in the model's units.
+
+    Raises:
+        InputError: it was not.
+    """
+    if checkpoint is not None:
+        require_same_shape(checkpoint, model)
+        require_same_columns(checkpoint, data)
+        require_same_units(checkpoint, model)
+
+
 def require_same_shape(checkpoint: CheckpointFile, module: LinearRegression) -> None:
     """Compares the shape of the checkpoint's W with the module's.
 

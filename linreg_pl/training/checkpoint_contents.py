@@ -30,6 +30,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from linreg_pl.data.base import Rows
 from linreg_pl.data.columns import Columns
 from linreg_pl.errors import InputError
 from linreg_pl.training.progress import Part, Progress
@@ -192,9 +193,9 @@ class CheckpointContents:
             **{key: value for key, value in entries.items() if value},
         }
 
-    def data_state(self, data_class: type) -> dict[str, Any] | None:
+    def data_state(self, data_class: type[Rows]) -> dict[str, Any] | None:
         """Returns what a data module of this class saved; None if the run was fitted on data of another class."""
-        is_same = self.data is not None and self.data.class_name == data_class.__qualname__
+        is_same = self.data is not None and self.data.class_name == data_class.module_name()
         return self.data.values if self.data is not None and is_same else None
 
     @property

@@ -89,6 +89,7 @@ class TableRows(TrainingData):
         (['area'], ['price'])
     """
 
+    data_module = "TableDataModule"
     arrays: ClassVar[tuple[str, ...]] = ()
     """Arguments of a subclass that hold rows, and so are no hyper-parameters."""
     opened: RowsLoader
