@@ -1,5 +1,6 @@
 """Files as other programs and people leave them: read as a careful person would, or refused with the cause."""
 
+import gzip
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,11 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "NUL": ("a,y\n" + BODY + "1\x00,2\n" + BODY, "line 10 has a NUL byte"),
     "UTF-16 of little ends": (("a,y\n" + BODY).encode("utf-16-le"), "give --data.encoding utf-16-le"),
     "UTF-16 of big ends": (("a,y\n" + BODY).encode("utf-16-be"), "give --data.encoding utf-16-be"),
+    "gzip": (gzip.compress(b"a,y\n" + BODY.encode()), "this is a gzip file; rename it, so that it ends in .csv.gz"),
+    "spreadsheet": (b"PK\x03\x04" + bytes(60), "this is a spreadsheet, or a zip file; save the sheet as a CSV file"),
+    "Parquet": (b"PAR1" + bytes(60), "this is a Parquet file"),
+    "Arrow": (b"ARROW1" + bytes(60), "this is an Arrow file"),
+    "name in capitals": (joined(ROWS, "a,Y").encode(), "there is no column 'y' (did you mean 'Y'?)"),
     "Windows": (("a,y\n" + BODY.replace("\n", "€\n")).encode("cp1252"), "give --data.encoding cp1252"),
     "no header": (BODY, "if the file has no header, see --data.column_names"),
     "blank name": (" a , y \n" + BODY, "did you mean ' y '?"),

@@ -28,8 +28,13 @@ from linreg_pl.data.table.text_stream import (
 )
 from linreg_pl.errors import InputError, quoted, repeated, shortened
 
-PARQUET_MAGIC = b"PAR1"
-"""The first bytes of a Parquet file."""
+OTHER_FORMATS = {
+    b"PAR1": "a Parquet file; rename it, so that it ends in .parquet",
+    b"ARROW1": "an Arrow file; rename it, so that it ends in .feather",
+    b"\x1f\x8b": "a gzip file; rename it, so that it ends in .csv.gz",
+    b"PK\x03\x04": "a spreadsheet, or a zip file; save the sheet as a CSV file, or rename it, so that it ends in .zip",
+}
+"""The first bytes of files that are no CSV file, and what to do with them."""
 
 
 class Start(NamedTuple):
@@ -272,8 +277,9 @@ def _open_quote(path: object, dialect: Dialect, content: bytes, num_rows: int) -
 
 
 def _require_text(path: Path, head: bytes) -> None:
-    if head.startswith(PARQUET_MAGIC):
-        raise InputError(f"{path}: this is a Parquet file; rename it, so that it ends in .parquet")
+    for magic, advice in OTHER_FORMATS.items():
+        if head.startswith(magic):
+            raise InputError(f"{path}: this is {advice}")
     zeros = [position for position, byte in enumerate(head[:4096]) if byte == 0]
     if not zeros:
         return

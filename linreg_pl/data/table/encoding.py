@@ -245,7 +245,7 @@ def require_columns(name: object, columns: Sequence[str], chosen: Sequence[str],
             raise InputError(
                 f"{name}: there is no column {quoted(missing)}; for the column {whole!r}, give {flag} '[\"{whole}\"]'"
             )
-        close = [each for each in columns if each.strip() == missing[0].strip()]
+        close = [each for each in columns if each.strip().casefold() == missing[0].strip().casefold()]
         close = close or difflib.get_close_matches(missing[0], columns, n=1)
         meant = f" (did you mean {close[0]!r}?)" if close else ""
         if all(map(_is_number, columns)):

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.progress import Watch, unwatched
 from linreg_pl.data.table.column_types import is_numeric, same_type
-from linreg_pl.data.table.csv import PARQUET_MAGIC, Csv, Misfits
+from linreg_pl.data.table.csv import Csv, Misfits
 from linreg_pl.data.table.file_parts import own_parts, read_parts
 from linreg_pl.data.table.files import Files, find_files
 from linreg_pl.data.table.frames import arrow_table
@@ -139,7 +139,7 @@ class FileSource(Source):
             return schema
         if self._files.format == "ipc":
             return ipc_schema(path)
-        if not begins_with(path, PARQUET_MAGIC):
+        if not begins_with(path, b"PAR1"):
             raise InputError(
                 f"{path}: this is not a Parquet file; if it is a CSV file, rename it, so that it ends in .csv"
             )
