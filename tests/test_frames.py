@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,18 @@ def test_categories(band: Any, categories: list[str]) -> None:
     frame = FRAME.assign(band=band)
     assert names(frame) == ["a", *[f"band={each}" for each in categories]]
     assert not isinstance(frame["band"].cat.categories[0], str)  # the user's frame is as before
+
+
+def test_categories_that_parquet_loses(tmp_path: Path) -> None:
+    frame = FRAME.assign(band=pd.Categorical([3, 10] * 6), color=pd.Categorical(["red", "blue"] * 6))
+    frame.to_parquet(tmp_path / "t.parquet")
+    data = TableDataModule(str(tmp_path / "t.parquet"), "y")
+    data.setup("fit")
+    [remark] = data.remarks
+    assert remark.startswith("column 'band' is read as numbers, though pandas had categories; --data.categorical")
+    chosen = TableDataModule(str(tmp_path / "t.parquet"), "y", categorical=["band"])
+    chosen.setup("fit")
+    assert (chosen.feature_names, chosen.remarks) == (names(frame), [])
 
 
 @pytest.mark.parametrize(

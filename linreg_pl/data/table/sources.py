@@ -144,7 +144,9 @@ class FileSource(Source):
                 f"{path}: this is not a Parquet file; if it is a CSV file, rename it, so that it ends in .csv"
             )
         with reading(path):
-            return pyarrow.parquet.read_schema(path)
+            schema = pyarrow.parquet.read_schema(path)
+        self.number_remarks = {**self.number_remarks, **_lost_categories(schema)}
+        return schema
 
     def require_same_columns(self) -> None:
         """Checks that no file has further columns; see `Source`."""
@@ -269,6 +271,17 @@ def index_columns(schema: pa.Schema) -> frozenset[str]:
     except ValueError:  # damaged
         return frozenset()
     return frozenset(name for name in names if isinstance(name, str))
+
+
+def _lost_categories(schema: pa.Schema) -> dict[str, str]:
+    """Returns a remark on each column of numbers that pandas had as categories: Parquet keeps only those of texts."""
+    try:
+        columns = (schema.pandas_metadata or {}).get("columns", [])
+    except ValueError:  # damaged
+        return {}
+    names = [each["field_name"] for each in columns if each.get("pandas_type") == "categorical"]
+    remark = "is read as numbers, though pandas had categories; --data.categorical takes them as such"
+    return {name: remark for name in names if name in schema.names and is_numeric(schema.field(name).type)}
 
 
 def _checked(path: object, names: list[str]) -> list[str]:
