@@ -135,45 +135,43 @@ def _factored_by_fold(center: Tensor | None, count: int, *rows: Tensor) -> list[
     return triangles
 
 
-def _by_cholesky(count: int, center: Tensor, *rows: Tensor) -> list[Tensor | None]:
+def _by_cholesky(count: int, center: Tensor, x: Tensor, y: Tensor, *weights_and_folds: Tensor) -> list[Tensor | None]:
     """Computes each fold's R from its Gram matrix, as `triangle` does without folds; None where that is unsafe.
 
-    A few rows are sorted by fold at a time, so that they stay in the processor's cache, and fill one block.
+    The rows of a fold are gathered a few at a time, so that they stay in the processor's cache, and fill one block. All
+    views are made once: this function runs in several threads, and only one of them at a time can make a view.
     """
-    x, y, *weights, folds = rows
-    means = torch.cat([part[:ROWS_PER_FACTORIZATION].double().mean(dim=0) for part in (x, y)])
-    block = torch.ones(ROWS_PER_FACTORIZATION, 1 + len(means), dtype=torch.float64)
+    *weights, folds = weights_and_folds
+    D, most = x.shape[1], ROWS_PER_FACTORIZATION
+    means = torch.cat([part[:most].double().mean(dim=0) for part in (x, y)])
+    block = torch.ones(most, 1 + len(means), dtype=torch.float64)  # rows of [1, X, y] less the means, times √w
+    rows, roots = block.numpy(), [weight.double().sqrt() for weight in weights]
+    fills = [
+        (part.numpy(), buffer.numpy(), buffer, mean, place)
+        for part, buffer, mean, place in (
+            (x, torch.empty_like(x[:most]), means[:D], block[:, 1 : 1 + D]),
+            (y, torch.empty_like(y[:most]), means[D:], block[:, 1 + D :]),
+        )
+    ]
+    order = np.argsort(folds.numpy(), kind="stable")
+    ends = np.bincount(folds.numpy(), minlength=count).cumsum().tolist()
     grams = np.zeros((count, block.shape[1], block.shape[1]))
-    num_sorted = max(4 * ROWS_PER_FACTORIZATION, 512 * count)  # of fewer rows, each product would be short
-    buffers = [torch.empty_like(part[:num_sorted]) for part in (x, y, *weights)]
-    for start in range(0, len(x), num_sorted):
-        numbers = folds[start : start + num_sorted].numpy()
-        order, ends = np.argsort(numbers, kind="stable"), np.bincount(numbers, minlength=count).cumsum().tolist()
-        for part, buffer in zip((x, y, *weights), buffers, strict=True):
-            unsorted, by_fold = part[start : start + num_sorted].numpy(), buffer[: len(order)].numpy()
-            np.take(unsorted, order, axis=0, out=by_fold, mode="clip")  # "raise" would copy once more
-        for first in range(0, len(order), ROWS_PER_FACTORIZATION):
-            last = min(first + ROWS_PER_FACTORIZATION, len(order))
-            filled = _filled(block[: last - first], means, *(buffer[first:last] for buffer in buffers))
-            for gram, begin, end in zip(grams, [0, *ends], ends, strict=False):
-                if begin < last and end > first:
-                    of_fold = filled[max(begin - first, 0) : end - first]
-                    gram += of_fold.T @ of_fold
-        if start == 0 and root(grams.sum(axis=0)) is None:  # so are those of the folds, in all likelihood
-            return [None] * count
-    roots = [root(gram) for gram in grams]
-    for R in roots:
+    for gram, begin, end in zip(grams, [0, *ends], ends, strict=False):
+        size = -(-(end - begin) // max(1, -(-(end - begin) // most)))  # of parts of equal length
+        for first in range(begin, end, max(1, size)):
+            chosen = order[first : min(first + size, end)]
+            number = len(chosen)
+            for values, gathered, buffer, mean, place in fills:
+                np.take(values, chosen, axis=0, out=gathered[:number], mode="clip")  # "raise" would copy once more
+                torch.sub(buffer[:number], mean, out=place[:number])
+            for root_of_weight in roots:
+                block[:number, 0] = 1
+                block[:number] *= root_of_weight[chosen]
+            gram += rows[:number].T @ rows[:number]
+        if begin == 0 < end and root(gram) is None:
+            return [None] * count  # so are those of the other folds, in all likelihood
+    factors = [root(gram) for gram in grams]
+    for R in factors:
         if R is not None:
             R[0, 1:] += R[0, 0] * (means - center)
-    return roots
-
-
-def _filled(block: Tensor, means: Tensor, x: Tensor, y: Tensor, *weights: Tensor) -> np.ndarray:
-    """Fills the block with the rows of [1, X, y] less the means, times √w; returns it."""
-    torch.sub(x, means[: x.shape[1]], out=block[:, 1 : 1 + x.shape[1]])
-    torch.sub(y, means[x.shape[1] :], out=block[:, 1 + x.shape[1] :])
-    if weights:
-        block[:, 0] = 1
-        block *= weights[0].double().sqrt()
-    values: np.ndarray = block.numpy()
-    return values
+    return factors

@@ -81,5 +81,6 @@ class FoldPlan:
         generator.bit_generator.advance(first_block)  # type: ignore[attr-defined]  # one number a block
         turns = (self.count * generator.random(size // self.count + 2)).astype(np.int16)
         twice = np.tile(np.arange(self.count, dtype=np.int16), 2)
-        blocks = sliding_window_view(twice, self.count)[turns]  # row t begins with fold t
+        rotated = sliding_window_view(twice, self.count)  # row t begins with fold t
+        blocks = np.take(rotated, turns, axis=0, mode="clip")  # an index takes three times as long
         return torch.from_numpy(blocks.reshape(-1)[offset : offset + size])
