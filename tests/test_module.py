@@ -26,6 +26,22 @@ def test_start_is_a_truncated_normal() -> None:
     assert W.std().item() == pytest.approx(0.008796, rel=0.02)
 
 
+class Doubled(LinearRegression):
+    """Has an argument of its own, and changes another before it gives it on."""
+
+    def __init__(self, num_features: int, scale: float = 2.0, l2: float = 0.1) -> None:
+        super().__init__(num_features, l2=scale * l2)
+
+
+def test_subclass_is_built_again_from_its_own_arguments() -> None:
+    model = Doubled(3, l2=0.25)
+    assert model.settings.l2 == 0.5
+    assert dict(model.hparams) == asdict(model.settings) | {"scale": 2.0, "l2": 0.25}
+    again = Doubled(**{name: model.hparams[name] for name in signature(Doubled).parameters})
+    assert again.settings == model.settings
+    assert model.hparams == model.hparams_initial
+
+
 def test_start_is_a_function_of_the_seed() -> None:
     torch.manual_seed(1)
     first = LinearRegression.tutorial(num_features=3, init_seed=5)

@@ -95,8 +95,9 @@ class LinearRegression(ObservedModule):
         super().__init__()
         self.settings = settings = HyperParameters(**given)
         self.save_hyperparameters()
+        unchanged = [name for name, value in given.items() if self.hparams[name] == value]  # a subclass may change some
         for kept in (self.hparams, self._hparams_initial):
-            kept.update(vars(settings))
+            kept.update({name: getattr(settings, name) for name in unchanged})
         self.automatic_optimization = False
         self._total_steps = 0  # length of the run; 0 without a schedule or an average
         self._tail: TailAverage | None = None
