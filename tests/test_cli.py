@@ -412,6 +412,8 @@ def test_rows_have_the_names_of_their_data_modules() -> None:
         assert rows.module_name() == module.module_name() == name
         assert signature(rows) == signature(module)
         assert module.__doc__ == rows.__doc__
+        with pytest.raises(TypeError, match=rf"^{name}\.__init__\(\) got an unexpected keyword argument 'rows'"):
+            module(rows=3)
 
 
 @pytest.mark.parametrize("args", ["--help", "--version", "fti", "--confg x", "", "runs", "runs --help", "runs a b"])

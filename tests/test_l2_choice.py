@@ -101,7 +101,7 @@ def test_choices_that_are_refused() -> None:
     with pytest.raises(InputError, match="l2 is auto, and there are 4 rows for 5 folds"):
         linreg_pl.fit(np.arange(4.0)[:, None], np.arange(4.0), l2="auto")
     with pytest.raises(
-        InputError, match=r"^l2 is auto: the synthetic data draws new noise .*: give --model.l2 a number"
+        InputError, match=r"^l2 is auto: SyntheticDataModule draws new noise .*: give --model.l2 a number"
     ):
         plain_trainer(1).fit(LinearRegression(l2="auto"), datamodule=SyntheticDataModule())
     loader = DataLoader(TensorDataset(torch.randn(20, 1), torch.randn(20, 1)), batch_size=10)

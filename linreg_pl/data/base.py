@@ -97,7 +97,7 @@ class Rows(ABC):
         Raises:
             InputError: the data has no columns beside the features.
         """
-        raise InputError(f"the data has no column {quoted(list(names))}: only tables have further columns")
+        raise InputError(f"{self} has no column {quoted(list(names))}: only tables have further columns")
 
     def grouped_rows(self, column: str) -> Iterator[Batch]:
         """Yields all rows that training draws from, and last the number of each row's group (n,), int64, from 0 on.
@@ -107,7 +107,7 @@ class Rows(ABC):
         Raises:
             InputError: there is no such column, or it lacks a value.
         """
-        raise InputError(f"the data has no column {column!r}: only tables have further columns")
+        raise InputError(f"{self} has no column {column!r}: only tables have further columns")
 
     def folds(self, plan: FoldPlan) -> Folds:
         """Returns the triangles of the rows of each fold; takes a pass over the rows that training draws from.
@@ -118,7 +118,7 @@ class Rows(ABC):
             InputError: the rows can't be divided into these folds.
         """
         raise InputError(
-            "the synthetic data draws new noise at every epoch, so no row can be held out: give --data TableDataModule"
+            f"{self} draws new noise at every epoch, so no row can be held out: give --data TableDataModule"
         )
 
     @property

@@ -21,6 +21,12 @@ class BatchDataModule(Rows, LightningDataModule):
 
     save_hyperparameters = LightningDataModule.save_hyperparameters
 
+    def __init_subclass__(cls) -> None:
+        """Lets Python's own messages on arguments name the data module, not its rows, whose `__init__` it has."""
+        super().__init_subclass__()
+        if cls.__qualname__ == getattr(cls, "data_module", None):
+            cls.__init__.__qualname__ = f"{cls.__qualname__}.__init__"
+
     def group_steps(self, groups: StepGroups | None) -> None:
         """Lets the training loader yield all batches of an execution as one item; None: each batch on its own."""
         self._groups = groups
