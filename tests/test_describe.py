@@ -65,6 +65,13 @@ def test_command_needs_no_target(tmp_path: Path) -> None:
     assert [line[:2] for line in lines[2:4]] == [["a", "number"], ["y", "number"]]
 
 
+def test_command_is_one_process(tmp_path: Path) -> None:
+    table = "--data.path", str(CASES / "dates.csv")
+    result = linreg("describe", *table, "--trainer.devices", "2", cwd=tmp_path)
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr.startswith("linreg: --trainer.devices 2 is not possible here")
+
+
 def test_kinds_of_time(tmp_path: Path) -> None:
     hours = pd.date_range("2024-01-01 08:30", periods=5, freq="15min")
     frame = pd.DataFrame({"clock": hours.time, "stamp": hours, "lasts": hours - hours[0], "y": range(5)})

@@ -70,7 +70,7 @@ def needs_trainer(command: str, flags: list[str]) -> bool:
     """Tells whether a call may have settings of Lightning's trainer; `solve` accepts them, but has no use for most."""
     if COMMANDS[command].trains:
         return True
-    used = tuple(f"--trainer.{name}" for name in SHARING)
+    used = tuple(f"--trainer.{name}" for name in SHARING if COMMANDS[command].shares_rows)
     mentioning = ("--trainer", "--config", "-c", "--print_config")
     prefix = f"LINREG_{command.upper()}__"
     return any(flag.startswith(mentioning) and not flag.startswith(used) for flag in flags) or any(
