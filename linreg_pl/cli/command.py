@@ -57,7 +57,7 @@ class LinregCLI:
     def __init__(self, command: str, flags: list[str], run: Path | None = None) -> None:
         self.command, self.run, self.bar = command, run, bar_of(command)
         if mentions_data(flags):
-            import_data(command)
+            import_data(command, flags)
         self.has_trainer = needs_trainer(command, flags)
         self.parser = self._parser()
         self.start, with_settings = with_run_settings(command, flags)

@@ -6,6 +6,7 @@ Lightning, whose import takes seconds.
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from jsonargparse import Namespace
 from jsonargparse._util import NestedArg
 
+import linreg_pl
 from linreg_pl.data.base import Rows
 
 ROWS = {
@@ -45,6 +47,12 @@ def shown_class(path: str) -> str:
     return shown if path.startswith("linreg_pl.") else path
 
 
+def import_modules() -> None:
+    """Loads the data modules, so that they may be named where names are not translated; takes seconds."""
+    for name in ROWS:
+        getattr(linreg_pl, name)
+
+
 def rows_path(name: str) -> str:
     """Returns the class of the rows of a data module of ours; other names as they are."""
     is_ours = "." not in name or name.startswith("linreg_pl.")
@@ -56,9 +64,12 @@ def with_rows(value: Any) -> Any:
     if isinstance(value, NestedArg):
         return value._replace(val=rows_path(value.val)) if value.key == "class_path" else value
     if isinstance(value, str) and value.startswith("{"):
-        value = yaml.safe_load(value)
+        with suppress(yaml.YAMLError):  # the parser refuses it
+            value = yaml.safe_load(value)
     if isinstance(value, str):
-        return rows_path(value)
+        if (path := rows_path(value)) == value:  # such as a file, which may name a data module
+            import_modules()
+        return path
     if isinstance(value, Mapping | Namespace) and isinstance(value.get("class_path"), str):
         changed = {**(vars(value) if isinstance(value, Namespace) else value)}
         return {**changed, "class_path": rows_path(changed["class_path"])}

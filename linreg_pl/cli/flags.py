@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from linreg_pl.cli.commands import COMMANDS, SHARING
-from linreg_pl.cli.data_classes import ROWS, rows_path, shown_class
+from linreg_pl.cli.data_classes import ROWS, import_modules, rows_path, shown_class
 from linreg_pl.cli.names import read_names
 from linreg_pl.core.robust import Robust
 from linreg_pl.core.subsets import CriterionName
@@ -78,10 +78,10 @@ def needs_trainer(command: str, flags: list[str]) -> bool:
     )
 
 
-def import_data(command: str) -> None:
+def import_data(command: str, flags: list[str]) -> None:
     """Loads what reads tables, so that `--data` may name it; a call without a table need not wait for it."""
-    if COMMANDS[command].trains:
-        import linreg_pl.data.table.module  # noqa: F401
+    if COMMANDS[command].trains or any(flag.startswith("--data.help") for flag in flags):
+        import_modules()
 
 
 def named_data(flags: list[str]) -> str | None:
