@@ -14,6 +14,7 @@ from linreg_pl.core.refinement import refined
 from linreg_pl.core.scaling import Scaling, standardization, users_units
 from linreg_pl.core.stability import batch_hessian, curvature_noise, noise_bias, noise_ratio
 from linreg_pl.core.statistics import statistics, worst_in_standard_errors
+from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.data.fit_rows import FitRows
 from linreg_pl.data.loaders import Batch
@@ -108,18 +109,21 @@ def posed_problem(
     # Spread over the epoch: a streamed table is shuffled in windows, which may differ.
     sample = sorted({index * count // num_samples for index in range(num_samples)})
     penalty_of_batch = solution.penalty.high[: 0 if data.triangle.is_wide and l2 == 0 else None]
-    batches = list(map(centered, data.batches(range(count) if is_cycle else sample)))
-    hessians = [
-        batch_hessian(x, penalty_of_batch, data.num_targets, of_columns, *weights) * (len(x) / data.batch_size)
-        for x, _, *weights in batches
-    ]
+    products = int(data.batch_size) * of_columns.numel()
+    with threads_that_pay(products):
+        batches = list(map(centered, data.batches(range(count) if is_cycle else sample)))
+        hessians = [
+            batch_hessian(x, penalty_of_batch, data.num_targets, of_columns, *weights) * (len(x) / data.batch_size)
+            for x, _, *weights in batches
+        ]
     noise, bias, ratio, num_rows = None, 0.0, 1.0, data.num_rows_to_fit
     if not data.has_fixed_batches and count > 1:
         sampled = data.batch_size, of_columns, solution.data.total_weight / num_rows
         noise, weighted = curvature_noise(map(centered, data.curvature_rows()), solution.data, *sampled, world)
         bias = worst_in_standard_errors(solution, noise_bias(weighted, solution.theta.high, *sampled, num_rows)[1:])
         mse = statistics(solution).residual_std.square()
-        ratio = noise_ratio(batches, solution.theta.high, mse, of_columns, world)
+        with threads_that_pay(products):
+            ratio = noise_ratio(batches, solution.theta.high, mse, of_columns, world)
     names = ["the intercept", *data.feature_names]
     return Problem(
         optimum=solution,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,16 +110,19 @@ class MemoryRows(Rows):
         return numbers[first:last]
 
     def _from_chunks(self, rows: Tensor) -> Batch:
-        """Returns rows by their numbers, as they were read."""
+        """Returns rows by their numbers, as they were read.
+
+        By NumPy, on one thread: torch's threads would wait for each other at each of many short copies.
+        """
         kinds = [part.dtype for part in self._chunks[0]] if self._chunks else [torch.float64] * len(self._widths)
         result = tuple(
             torch.empty(len(rows), width, dtype=kind) for width, kind in zip(self._widths, kinds, strict=True)
         )
-        numbers, places = rows // self.evaluation_batch_size, rows % self.evaluation_batch_size
-        for number in sorted(set(numbers.tolist())):
-            chosen = numbers == number
+        numbers, places = np.divmod(rows.numpy(), self.evaluation_batch_size)
+        for number in np.unique(numbers):
+            chosen = np.flatnonzero(numbers == number)
             for tensor, part in zip(result, self._chunks[number], strict=True):
-                tensor[chosen] = part[places[chosen]]
+                tensor.numpy()[chosen] = part.numpy()[places[chosen]]
         return result
 
     def _shuffled(self, seed: int, epoch: int) -> Batch:
