@@ -126,6 +126,7 @@ def test_hyper_parameters_are_the_arguments() -> None:
     """Checkpoints hold the same names and values, as plain types."""
     names = [field.name for field in fields(HyperParameters)]
     assert names == list(signature(LinearRegression).parameters)
+    assert signature(HyperParameters).parameters == signature(LinearRegression).parameters, "defaults are theirs too"
     model = LinearRegression.tutorial(
         num_features=np.int64(3),  # type: ignore[arg-type]
         learning_rate=np.float32(0.5),

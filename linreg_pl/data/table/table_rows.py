@@ -265,7 +265,7 @@ class TableRows(TrainingData):
 
     @property
     def part_not_held_out(self) -> str:
-        """Returns val or test where all rows are validated or tested; see `BatchDataModule`."""
+        """Returns val or test where all rows are validated or tested; see `Rows`."""
         part: HeldOutPart = "val" if self._stage == "validate" else "test"
         return "" if self._held_out.has(part) else part
 
