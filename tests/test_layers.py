@@ -106,6 +106,7 @@ def test_core_is_mathematics() -> None:
             "math",
             "operator",
             "typing",
+            "weakref",
             "collections",
             "concurrent",
             "contextlib",

@@ -1,6 +1,7 @@
 """Checks standard errors and R² against rational arithmetic, the hat matrix and SciPy; `test_nist` has NIST's sets."""
 
 import math
+import weakref
 from fractions import Fraction
 
 import numpy as np
@@ -33,6 +34,16 @@ def overdetermined() -> st.SearchStrategy[Problem]:
 
 def statistics_of(x: Tensor, y: Tensor, l2: float = 0.0, fit_intercept: bool = True) -> Statistics:
     return statistics(optimum(triangle_of([(x, y)]), penalty_rows(x.shape[1], l2), fit_intercept))
+
+
+def test_computed_once_and_not_kept() -> None:
+    """Computing them takes O(D³), as the solution does, and a run asks for them several times."""
+    x = torch.randn(20, 3, dtype=torch.float64)
+    solution = optimum(triangle_of([(x, x[:, :1])]), penalty_rows(3, 0.0), True)
+    assert statistics(solution) is statistics(solution)
+    is_kept = weakref.ref(statistics(solution))
+    del solution
+    assert is_kept() is None
 
 
 @given(overdetermined(), st.booleans())

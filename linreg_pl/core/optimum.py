@@ -30,7 +30,7 @@ NEARLY_SINGULAR = 1e6
 """From this condition number on, a penalty that makes collinear columns identifiable is hardly meant to do so."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Optimum:
     """The minimum of J, and J around it.
 

@@ -16,6 +16,7 @@ as absent. statsmodels' WLS counts these too.
 
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -57,8 +58,18 @@ class Statistics:
         return student_quantile(probability, round(self.degrees_of_freedom))
 
 
+_computed = WeakKeyDictionary[Optimum, Statistics]()  # a solution does not change, and many ask for its statistics
+
+
 def statistics(solution: Optimum) -> Statistics:
-    """Computes standard errors, residual deviation and R² of an exact solution."""
+    """Returns standard errors, residual deviation and R² of an exact solution; they are computed once."""
+    known = _computed.get(solution)
+    if known is None:
+        known = _computed[solution] = _statistics(solution)
+    return known
+
+
+def _statistics(solution: Optimum) -> Statistics:
     data, D = solution.data, solution.data.num_features
     rows, targets = data.R / (data.total_weight * data.num_targets) ** 0.5, slice(1 + D, None)
     influence = rows[:, : 1 + D] @ solution.half  # its columns are orthonormal where nothing is penalised
