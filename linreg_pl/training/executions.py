@@ -6,12 +6,13 @@ one step at a time.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import methodcaller
 from typing import Literal
 
 import torch
 from lightning.pytorch import Trainer
+from torch import Tensor
 
 from linreg_pl.data.loaders import Batch, BatchSource
 from linreg_pl.errors import InputError
@@ -78,11 +79,18 @@ class Execution:
         self._device = device
         return self
 
+    @property
+    def _move(self) -> Callable[[Tensor], Tensor]:
+        return methodcaller("to", device=self._device, dtype=self._dtype)
+
+    def batch(self, step: int) -> Batch:
+        """Returns the batch of a step once more."""
+        return tuple(map(self._move, self._data.batch(*divmod(step, self._data.steps_per_epoch))))
+
     def __iter__(self) -> Iterator[Batch]:
         executions, batch, steps_per_epoch = self._executions, self._data.batch, self._data.steps_per_epoch
-        moved = methodcaller("to", device=self._device, dtype=self._dtype)
-        end_time = time.monotonic() + executions.max_seconds
+        move, end_time = self._move, time.monotonic() + executions.max_seconds
         for step in self._steps:
-            yield tuple(map(moved, batch(*divmod(step, steps_per_epoch))))
+            yield tuple(map(move, batch(*divmod(step, steps_per_epoch))))
             if executions.is_over or time.monotonic() > end_time:
                 return

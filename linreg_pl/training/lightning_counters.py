@@ -29,6 +29,11 @@ def counted_step(trainer: Trainer, optimizer: torch.optim.Optimizer) -> Callable
     return step_and_count
 
 
+def uncount_steps(trainer: Trainer, steps: int) -> None:
+    """Takes the last `steps` back from `trainer.global_step`."""
+    trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.increment_by(-steps)
+
+
 def count_batches(trainer: Trainer, steps: int) -> None:
     """Moves Lightning's other counters on, as if it had drawn a batch from the loader for each of the last `steps`."""
     fit, batches_per_epoch = trainer.fit_loop, int(trainer.num_training_batches)

@@ -19,10 +19,11 @@ from linreg_pl.core.learning_rate_schedules import Schedule, share
 from linreg_pl.core.threads import threads_that_pay
 from linreg_pl.data.loaders import Batch
 from linreg_pl.errors import Diverged, InputError
-from linreg_pl.training.due import PointsWithin, may_be_stopped
+from linreg_pl.training.due import may_be_stopped
+from linreg_pl.training.execute import execute
 from linreg_pl.training.executions import Execution
 from linreg_pl.training.hyper_parameters import HyperParameters
-from linreg_pl.training.lightning_counters import count_batches, counted_step
+from linreg_pl.training.late_check import LateCheck
 from linreg_pl.training.observed import ObservedModule
 from linreg_pl.training.proximal_step import require_plain_descent, shrink
 from linreg_pl.training.tail_average import TailAverage
@@ -73,6 +74,8 @@ class LinearRegression(ObservedModule):
     largest_update = 1e15
     """A longer step counts as divergence, before its squares exceed the largest float32, 3e38; in float64, 1e150."""
 
+    late_check: LateCheck | None = None
+
     def __init__(
         self,
         num_features: int = 1,
@@ -113,7 +116,7 @@ class LinearRegression(ObservedModule):
         self.standardize = settings.standardize
         self.precondition = settings.preconditions
         num_features, num_targets, init_std = settings.num_features, settings.num_targets, settings.init_std
-        generator = torch.Generator().manual_seed(settings.init_seed)
+        generator = torch.Generator("cpu").manual_seed(settings.init_seed)
         self.W = nn.Parameter(truncated_normal((num_features, num_targets), init_std, generator))
         b = truncated_normal((num_targets,), init_std, generator)
         self.b = nn.Parameter(b if fit_intercept else torch.zeros_like(b))
@@ -180,6 +183,7 @@ class LinearRegression(ObservedModule):
             self._tail = TailAverage(self.tail_averaging, self._total_steps)
             if int(self.num_averaged) != self._tail.num_averaged(self.trainer.global_step):
                 self.num_averaged.zero_()  # the average belongs to an earlier run, or to another length
+                self._tail = replace(self._tail, started_at=self.trainer.global_step)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns torch's SGD, fused: one call updates both parameters. Learns from a user's own loader before.
@@ -202,20 +206,10 @@ class LinearRegression(ObservedModule):
         num_rows = batch.batch_size if isinstance(batch, Execution) else len(batch[0])
         with threads_that_pay(num_rows * self.W.numel()), torch.no_grad():
             if isinstance(batch, Execution):
-                self._execute(batch, optimizer, schedulers)
+                execute(self, batch, optimizer, schedulers)
             else:
                 self.descend(batch, optimizer.step, schedulers)
             return self.newest_losses()
-
-    def _execute(self, execution: Execution, optimizer: LightningOptimizer, schedulers: Sequence[Any]) -> None:
-        batches, first, points = iter(execution), self.trainer.global_step, PointsWithin(self.trainer)
-        self.descend(next(batches), optimizer.step, schedulers)  # with Lightning's hooks around the step
-        update = counted_step(self.trainer, optimizer.optimizer)
-        for step, batch in enumerate(batches, first + 1):
-            if step == points.next_step:
-                points.draw(step)
-            self.descend(batch, update, schedulers)
-        count_batches(self.trainer, self.trainer.global_step - first - 1)
 
     def descend(self, batch: Batch, update: Callable[[], object], schedulers: Sequence[Any]) -> None:
         """Takes one step of SGD; `update` is the optimizer's step.
@@ -239,7 +233,11 @@ class LinearRegression(ObservedModule):
             gradient = torch.cat([b.grad.unsqueeze(0), W.grad]).double()
             gradient = (self.preconditioner @ (self.preconditioner.T @ gradient)).to(W.dtype)
             W.grad, b.grad = gradient[1:], gradient[0]
-        self._require_finite(step, W.grad, b.grad)
+        sizes = torch.linalg.vector_norm(W.grad), torch.linalg.vector_norm(b.grad), step.squares
+        if self.late_check is not None:
+            self.late_check.note(torch.stack(sizes))
+        elif not self.are_in_range(W.dtype, *(sizes if W.is_cpu else torch.stack(sizes).tolist())):
+            raise self._diverged(step)
         steps_taken = self.trainer.global_step if self._total_steps else 0
         if self._total_steps and not schedulers:
             rate = self.learning_rate * share(self.schedule, steps_taken / self._total_steps)
@@ -259,13 +257,14 @@ class LinearRegression(ObservedModule):
         schedulers = self.lr_schedulers()
         return schedulers if isinstance(schedulers, list) else [] if schedulers is None else [schedulers]
 
-    def _require_finite(self, step: objective.Step, change_of_W: Tensor, change_of_b: Tensor) -> None:
-        norm = math.hypot(torch.linalg.vector_norm(change_of_W), torch.linalg.vector_norm(change_of_b))
-        largest = self.largest_update if change_of_W.dtype == torch.float32 else self.largest_update**10
-        if self.learning_rate * norm < largest and step.is_finite:
-            return
+    def are_in_range(self, dtype: torch.dtype, norm_of_W: Any, norm_of_b: Any, squares: Any) -> bool:
+        """Tests the sizes of a step: the norms of its changes of W and b per learning rate, and `Step.squares`."""
+        largest = self.largest_update if dtype == torch.float32 else self.largest_update**10
+        return self.learning_rate * math.hypot(norm_of_W, norm_of_b) < largest and math.isfinite(squares)
+
+    def _diverged(self, step: objective.Step) -> Diverged:
         number, steps_per_epoch = self.trainer.global_step + 1, self.trainer.num_training_batches
-        raise Diverged(
+        return Diverged(
             f"diverged at step {number} (epoch {(number - 1) // steps_per_epoch:.0f}) with learning_rate"
             f" {self.learning_rate:g}: the loss is {float(step.loss):.3g}, the gradient's norm {step.grad_norm:.3g}"
         )
@@ -279,5 +278,9 @@ class NewestStep:
 
 
 def truncated_normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
-    """Returns a sample of a normal distribution, truncated at twice its standard deviation `std`."""
-    return std * nn.init.trunc_normal_(torch.empty(shape), a=-2, b=2, generator=generator)
+    """Returns a sample of a normal distribution, truncated at twice its standard deviation `std`.
+
+    It is drawn on the CPU, so that all devices get the same.
+    """
+    sample = nn.init.trunc_normal_(torch.empty(shape, device="cpu"), a=-2, b=2, generator=generator)
+    return std * sample.to(torch.get_default_device())

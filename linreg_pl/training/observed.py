@@ -11,7 +11,7 @@ from linreg_pl.data.loader_rows import reads_rows_by_number
 from linreg_pl.data.module import BatchDataModule
 from linreg_pl.errors import InputError, quoted
 from linreg_pl.training.loader_fit import AnyLoaderModule
-from linreg_pl.training.possible_settings import require_possible_trainer
+from linreg_pl.training.possible_settings import require_float64, require_possible_trainer
 
 
 class ObservedModule(AnyLoaderModule):
@@ -94,7 +94,8 @@ class ObservedModule(AnyLoaderModule):
         """Sets what depends on the data, after a check of its size; logs that the rows of the fit are scored.
 
         Raises:
-            InputError: a data module has another number of features or targets than the model.
+            InputError: a data module has another number of features or targets than the model, or the device lacks
+                float64.
         """
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, BatchDataModule):
@@ -107,6 +108,7 @@ class ObservedModule(AnyLoaderModule):
         if isinstance(data, BatchDataModule) and stage in ("validate", "test") and self.was_fitted_on(data):
             self._log_scored_rows(data.part_not_held_out)
         super().setup(stage)
+        require_float64(self.trainer, self)
 
     def _log_scored_rows(self, part: str) -> None:
         if part:

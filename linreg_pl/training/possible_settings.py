@@ -5,9 +5,11 @@ The command checks what its flags say, before it makes a run's folder. A plain t
 
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from itertools import chain
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
     BatchSizeFinder,
@@ -87,6 +89,17 @@ def require_possible_callbacks(callbacks: list[Callback], data: Any) -> None:
         remedy = remedy_for(callback, data)
         if remedy is not None:
             raise InputError(f"--trainer.callbacks {type(callback).__name__} is not possible here: {remedy}")
+
+
+def require_float64(trainer: Trainer, module: LightningModule) -> None:
+    """Refuses Apple's GPU for a model with numbers of float64, before they are moved there.
+
+    Raises:
+        InputError: the model has some, and the device can't.
+    """
+    tensors = chain(module.parameters(), module.buffers())
+    if trainer.strategy.root_device.type == "mps" and any(tensor.dtype == torch.float64 for tensor in tensors):
+        raise InputError("Apple's GPU has no float64, which this model needs: give --trainer.accelerator cpu")
 
 
 def require_possible_trainer(trainer: Trainer) -> None:

@@ -15,6 +15,8 @@ class TailAverage:
 
     share: float
     total_steps: int
+    started_at: int = 0
+    """The step of a run that goes on without the average of its tail so far."""
 
     @property
     def first_step(self) -> int:
@@ -30,10 +32,11 @@ class TailAverage:
 
         Changes all four tensors in place, so it needs `torch.no_grad`.
         """
-        if step <= self.first_step:
+        before = max(self.first_step, self.started_at)
+        if step <= before:
             return
         num_averaged += 1
-        mean_theta.lerp_(torch.cat([b.unsqueeze(0), W]), 1 / int(num_averaged))
+        mean_theta.lerp_(torch.cat([b.unsqueeze(0), W]), 1 / (step - before))  # reading a tensor waits for its device
         if step == self.total_steps:
             b.copy_(mean_theta[0])
             W.copy_(mean_theta[1:])
