@@ -15,12 +15,14 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     objects: dict[str, bytes]
     bucket: str
+    requests: list[str]
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
+        self.requests.append(f"{self.command} {parts.path}")
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         if bucket != self.bucket:
@@ -76,9 +78,10 @@ def error(code: str) -> bytes:
 
 
 @contextmanager
-def s3_server(bucket: str, objects: dict[str, bytes]) -> Iterator[str]:
-    """Serves objects, and yields what follows the name in a URL: s3://bucket/key{…}."""
-    handler = type("BucketHandler", (Handler,), {"bucket": bucket, "objects": objects})
+def s3_server(bucket: str, objects: dict[str, bytes], requests: list[str] | None = None) -> Iterator[str]:
+    """Serves objects, and yields what follows the name in a URL: s3://bucket/key{…}. Appends to `requests`."""
+    attributes = {"bucket": bucket, "objects": objects, "requests": [] if requests is None else requests}
+    handler = type("BucketHandler", (Handler,), attributes)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"?endpoint_override=127.0.0.1:{server.server_port}&scheme=http&region=us-east-1"

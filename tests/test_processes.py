@@ -233,17 +233,10 @@ def test_refused(command: tuple[str, ...], words: str, tmp_path: Path) -> None:
     assert first.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (("https://host/t.csv", "--trainer.devices", "2"), "each process would download it"),
-        (("t.csv", "--trainer.devices", "auto"), "--trainer.devices auto is not possible here"),
-    ],
-)
-def test_refused_before_a_process_is_started(flags: tuple[str, ...], words: str, tmp_path: Path) -> None:
-    result = linreg("solve", *TABLE, "--data.path", *flags, cwd=tmp_path)
+def test_refused_before_a_process_is_started(tmp_path: Path) -> None:
+    result = linreg("solve", *TABLE, "--data.path", "t.csv", "--trainer.devices", "auto", cwd=tmp_path)
     assert result.code == 2
-    assert words in result.stderr
+    assert "--trainer.devices auto is not possible here" in result.stderr
 
 
 def test_full_disk_is_told_to_all() -> None:

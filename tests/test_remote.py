@@ -1,6 +1,8 @@
 """Tables that a URL names: over HTTP, in S3, and in a file system of fsspec's; messages show the URL."""
 
 import io
+import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,25 +10,30 @@ from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import numpy as np
 import pandas as pd
 import pytest
 
 from linreg_pl import InputError, TableDataModule
 from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.files import find_files
+from linreg_pl.data.table.row_groups import ParquetTable
 from linreg_pl.data.table.sources import FileSource
 from tests.commands import linreg
+from tests.ranks import ranks
 from tests.s3_server import s3_server
+from tests.sabotage import patch
 from tests.test_csv_dialects import TWO, rows_of
 
 FRAME = pd.DataFrame({"a": [1.5, 2, 4], "b": ["x", "y", "x"], "y": [2, 4.5, 9]})
 
 
-def parquet(frame: pd.DataFrame) -> bytes:
+def parquet(frame: pd.DataFrame, row_group_size: int | None = None) -> bytes:
     buffer = io.BytesIO()
-    frame.to_parquet(buffer)
+    frame.to_parquet(buffer, row_group_size=row_group_size)
     return buffer.getvalue()
 
 
@@ -45,11 +52,16 @@ OBJECTS = {
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Serves the objects as the bucket `tables`; returns what follows a key in a URL."""
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets the credentials that S3 asks for."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def settings(environment: None) -> Iterator[str]:
+    """Serves the objects as the bucket `tables`; returns what follows a key in a URL."""
     with s3_server("tables", OBJECTS) as text:
         yield text
 
@@ -122,6 +134,52 @@ def test_http_and_fsspec(tmp_path: Path) -> None:
         InputError, match=r"nonsense://t\.csv: this can't be read \(no program here knows nonsense://\)"
     ):
         find_files("nonsense://t.csv")
+
+
+SOLVE = ("solve", "--data", "TableDataModule", "--data.target", "y", "--json", "--data.path")
+
+
+def test_processes_of_a_machine_download_once(environment: None, tmp_path: Path) -> None:
+    """Each reads its own row groups of the copy; the folder is listed, and each object sent, as for one process."""
+    generator, objects, answers, asked = np.random.default_rng(0), dict[str, bytes](), [], []
+    for number in range(3):
+        frame = pd.DataFrame(generator.standard_normal((200, 3)), columns=["a", "b", "y"])
+        objects[f"many/{number}.parquet"] = parquet(frame, row_group_size=50)
+    for size in (1, 2):
+        requests: list[str] = []
+        (folder := tmp_path / str(size)).mkdir()
+        with s3_server("tables", objects, requests) as settings:
+            results = ranks(size, *SOLVE, f"s3://tables/many{settings}", cwd=folder, before=lambda rank: NoteGroups())
+        assert [(each.code, each.stderr) for each in results] == [(0, "")] * size
+        answers.append(json.loads(results[0].stdout)["coefficients"]["a"]["estimate"])
+        asked.append(sorted(requests))
+        groups = [set((folder / f"groups-{rank}").read_text().split()) for rank in range(size)]
+        assert set().union(*groups) == set(map(str, range(12)))
+        assert sum(map(len, groups)) == 12
+    assert asked[0] == asked[1]
+    assert answers[0] == pytest.approx(answers[1], rel=1e-12)
+
+
+@dataclass
+class NoteGroups:
+    """Writes the numbers of the row groups that this process reads to a file."""
+
+    def __call__(self) -> None:
+        real = ParquetTable.batches
+
+        def batches(table: ParquetTable, groups: Any, *rest: Any) -> Iterator[Any]:
+            with Path(f"groups-{os.environ['RANK']}").open("a") as log:
+                print(*groups, file=log)
+            return real(table, groups, *rest)
+
+        patch(ParquetTable, "batches", batches)
+
+
+def test_failed_download_is_told_once(settings: str, tmp_path: Path) -> None:
+    url = f"s3://tables/no.csv{settings}"
+    first, second = ranks(2, *SOLVE, url, cwd=tmp_path)
+    assert (first.code, first.stderr.count("\n"), second.code, second.stderr) == (2, 1, 2, "")
+    assert f"{url}: this can't be read" in first.stderr
 
 
 @dataclass

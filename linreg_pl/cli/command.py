@@ -27,7 +27,7 @@ from linreg_pl.cli.flags import (
 )
 from linreg_pl.cli.help import PartHelp
 from linreg_pl.cli.job import Job
-from linreg_pl.cli.launch import launched, require_agreement, share_rows
+from linreg_pl.cli.launch import launched, require_agreement, share_downloads, share_rows
 from linreg_pl.cli.overlooked import require_known_variables
 from linreg_pl.cli.parser import Parser, refused_class
 from linreg_pl.cli.saved_settings import with_run_settings
@@ -165,6 +165,7 @@ class LinregCLI:
 
     def prepared_data(self, data_class: type[Rows], **settings: Any) -> Rows:
         """Builds the data, and prepares it before the model is built, as the columns of its categories depend on it."""
+        share_downloads(self.launched.world)
         data = data_class(**settings)
         if self.command == "describe":
             return data

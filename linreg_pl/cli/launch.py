@@ -103,12 +103,14 @@ def require_shareable(command: str, settings: Namespace, start: Start) -> None:
             raise InputError(
                 f"--trainer.{name} {settings.trainer[name]} is for one process: leave it out, or --trainer.devices"
             )
-    from linreg_pl.data.table.remote import is_remote  # not at the top: slow to import
 
-    paths = settings.data.get("init_args", {}).get("path", "")
-    remote = [path for path in (paths if isinstance(paths, list) else [paths]) if is_remote(str(path))]
-    if remote:
-        raise InputError(f"{remote[0]}: each process would download it; copy it first, or leave --trainer.devices out")
+
+def share_downloads(world: World) -> None:
+    """Lets one process of each machine download what the others read, too."""
+    if world.size > 1:
+        from linreg_pl.data.table import remote  # not at the top: slow to import
+
+        remote.world = world
 
 
 def share_rows(data: Rows, world: World, command: str) -> None:

@@ -1,4 +1,4 @@
-"""Downloads tables that a URL names.
+"""Downloads tables that a URL names; of several processes on one machine, one does it for all.
 
 s3, gs             Arrow's own file systems; further settings follow a question mark: ?region=…, ?endpoint_override=…
 http, https, …     those of fsspec
@@ -9,8 +9,10 @@ import glob
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -18,7 +20,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.fs
 
+from linreg_pl.core.world import ALONE, World
 from linreg_pl.errors import InputError
+
+world: World = ALONE
+"""The processes that download together; all ask for the same URLs in the same order."""
 
 
 class RemoteCopy(type(Path())):  # type: ignore[misc]  # Path itself can't be a base before Python 3.12
@@ -33,6 +39,17 @@ class RemoteCopy(type(Path())):  # type: ignore[misc]  # Path itself can't be a 
     def __fspath__(self) -> str:
         """Returns the path of the file."""
         return str(super().__str__())
+
+    @classmethod
+    def of(cls, url: str, path: str | Path) -> "RemoteCopy":
+        """Returns the path of the copy of a URL."""
+        copy = cls(path)
+        copy.url = url
+        return copy
+
+    def __reduce__(self) -> Any:
+        """Keeps the URL where it is sent to another process."""
+        return self.of, (self.url, os.fspath(self))
 
 
 class Download(NamedTuple):
@@ -57,6 +74,15 @@ def downloaded(url: str) -> Download:
     Raises:
         InputError: a file can't be read, or the URL needs a package that is not installed.
     """
+    temporary = os.stat(tempfile.gettempdir())
+    places = world.gathered((socket.gethostname(), temporary.st_dev, temporary.st_ino))
+    first = places.index(places[world.rank])  # of those that see the same folder
+    download = world.gathered(_downloaded(url) if first == world.rank else None)[first]
+    assert download is not None
+    return download
+
+
+def _downloaded(url: str) -> Download:
     try:
         return _download(url, *_opened(url))
     except ImportError as error:
@@ -110,11 +136,13 @@ def _download(url: str, files: Any, path: str) -> Download:
         inside = (
             PurePosixPath(name.removeprefix(base).lstrip("/")) if base else PurePosixPath(name.partition("?")[0]).name
         )
-        copy = RemoteCopy(folder / (inside or "table"))
-        copy.url = url if len(names) == 1 and not base else f"{url.partition('://')[0]}://{name.lstrip('/')}"
+        of_one = f"{url.partition('://')[0]}://{name.lstrip('/')}"
+        copy = RemoteCopy.of(url if len(names) == 1 and not base else of_one, folder / (inside or "table"))
         os.makedirs(os.path.dirname(os.fspath(copy)), exist_ok=True)
         with files.open(name, "rb") as source, open(copy, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
+        changed = files.info(name).get("mtime")  # the copies of all machines have the same time
+        os.utime(copy, (changed.timestamp(),) * 2 if isinstance(changed, datetime) else (0, 0))
         copies.append(copy)
     return Download(copies, folder if base else None)
 
