@@ -109,6 +109,10 @@ screenshot: .venv/installed ## draw the picture of docs/curves.md: train, and op
 figures: .venv/installed ## draw the pictures of the README and of the pages in docs
 	@$(BIN)/python docs/figures.py
 
+.PHONY: flags
+flags: .venv/installed ## write the list of all flags that shells complete, after a change of a setting
+	@$(BIN)/python -m tools.known_flags
+
 .PHONY: lock
 lock: ## resolve pyproject.toml into the locks; take newer versions: ARGS=--upgrade
 	@tools/make-environment .venv-lock $(PYTHON) && .venv-lock/bin/pip install $(QUIET) uv==0.13.9

@@ -138,11 +138,12 @@ def test_building_leaves_nothing_behind(source: Path, wheel: Path) -> None:
     assert not [path for path in (source / "linreg_pl").rglob("*") if path.is_file() and path.suffix not in SUFFIXES]
 
 
-SUFFIXES = {".py", ".typed"}
+SUFFIXES = {".py", ".typed", ".json"}
 
 
 def test_wheel_is_whole(wheel: Path) -> None:
-    package = {str(path.relative_to(ROOT)) for path in (ROOT / "linreg_pl").rglob("*.py")} | {"linreg_pl/py.typed"}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "linreg_pl").rglob("*.py")}
+    package = modules | {"linreg_pl/py.typed", "linreg_pl/cli/known_flags.json"}
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))

@@ -2,6 +2,7 @@
 
 import shutil
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from linreg_pl.errors import InputError, nearest
@@ -121,3 +122,12 @@ def suggestion(word: str, known: dict[str, str], command: str) -> str:
     """Returns a question for the known name that is probably meant, as it is typed; else a hint to the help."""
     meant = nearest(word, known)
     return f"; see {command} --help" if meant is None else f"; did you mean {known[meant]}?"
+
+
+def typed_names(flags: Iterable[str], command: str | None) -> dict[str, str]:
+    """Returns flags, given without dashes, whole and by their last word, each with how it is typed."""
+    own_first = sorted(flags, key=lambda flag: not flag.startswith(f"{command}."))  # tune has model's settings, too
+    names = {flag: f"--{flag}" for flag in own_first if ".help" not in flag}
+    for flag in own_first:
+        names.setdefault(flag.rsplit(".")[-1], f"--{flag}")
+    return names

@@ -11,12 +11,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from typing import NoReturn
 
 from linreg_pl.cli.commands import COMMANDS, without_command
 from linreg_pl.cli.error_messages import message_for
+from linreg_pl.cli.known_flags import print_completions, require_known_flags
 from linreg_pl.cli.parent_process import end_with_parent
 from linreg_pl.cli.quiet_libraries import silence_libraries
-from linreg_pl.errors import Diverged, ToldElsewhere
+from linreg_pl.errors import Diverged, InputError, ToldElsewhere
 from linreg_pl.signals import Interrupted, end_at_signals, leave_at_signals
 
 
@@ -65,12 +67,23 @@ def exit_code(run: Callable[[], object], args: list[str], has_traceback: bool) -
     return 0
 
 
+def refuse(error: InputError) -> NoReturn:
+    """Raises an error that was found before the imports."""
+    raise error
+
+
 def imported(args: list[str]) -> Callable[[], object]:
     """Returns the command that is called, ready to run: its imports, which take seconds for some, are done."""
     command = COMMANDS.get(args[0]) if args else None
+    if args[:1] == ["complete"] and "COMP_LINE" in os.environ:  # a shell asks
+        return partial(print_completions, *args[1:])
     if command is None:
         return partial(without_command, args)
     if command.has_settings:
+        try:
+            require_known_flags(args[0], args[1:])
+        except InputError as error:
+            return partial(refuse, error)
         from linreg_pl.cli.command import LinregCLI, function_of
 
         function_of(args[0])

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse._link_arguments import ActionLink
 
-from linreg_pl.cli.commands import COMMANDS, suggestion
+from linreg_pl.cli.commands import COMMANDS, suggestion, typed_names
 from linreg_pl.cli.data_classes import ROWS, data_classes, data_flags, shown_class
 from linreg_pl.cli.help import FlagFormatter, help_page
 from linreg_pl.cli.names import Typed, read_names
@@ -211,16 +212,21 @@ def other_owner(setting: str, command: str | None) -> str:
 
 def known_names(parser: Parser) -> dict[str, str]:
     """Returns the flags that have an effect, whole and by their last word, each with how it is typed."""
-    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
-    flags = [option[2:] for action in shown for option in action.option_strings if option[:2] == "--"]
-    flags += [name for data in data_classes() for name in data_flags(data)]
-    command = parser.command
-    flags = [flag for flag in flags if command is None or COMMANDS[command].uses(flag)]
-    flags.sort(key=lambda flag: not flag.startswith(f"{command}."))  # tune has settings of models of its own
-    known = {flag: f"--{flag}" for flag in flags if ".help" not in flag}
-    for flag in flags:
-        known.setdefault(flag.rsplit(".")[-1], f"--{flag}")
-    return known
+    return typed_names([flag for flag, has_effect in flags_of(parser).items() if has_effect], parser.command)
+
+
+def flags_of(parser: Parser) -> dict[str, bool]:
+    """Returns all flags of a parser, without dashes, and whether they have an effect."""
+    command = None if parser.command is None else COMMANDS[parser.command]
+    shown = {
+        option[2:]: action.help != argparse.SUPPRESS
+        for action in parser._actions
+        for option in action.option_strings
+        if option[:2] == "--" and not option.endswith("+")
+    }
+    shown |= {action.target[0]: False for action in parser._actions if isinstance(action, ActionLink)}
+    shown |= {name: True for data in data_classes() for name in data_flags(data)}
+    return {flag: is_shown and (command is None or command.uses(flag)) for flag, is_shown in shown.items()}
 
 
 def yaml_mistake(error: yaml.YAMLError) -> str:
