@@ -107,7 +107,7 @@ def run_side_by_side(
 ) -> None:
     """Runs trials in processes of their own, `workers` at a time, and calls `ended` after each; see `run_trials`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["linreg_pl.cli.command"])
+    context.set_forkserver_preload(["linreg_pl.cli.command", "linreg_pl.cli.fit", "linreg_pl.data.table.module"])
     start_server()
     messages = context.SimpleQueue()
     waiting, running = list(numbers), dict[int, BaseProcess]()
