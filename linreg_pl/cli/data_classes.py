@@ -67,7 +67,7 @@ def with_rows(value: Any) -> Any:
         with suppress(yaml.YAMLError):  # the parser refuses it
             value = yaml.safe_load(value)
     if isinstance(value, str):
-        if (path := rows_path(value)) == value:  # such as a file, which may name a data module
+        if (path := rows_path(value)) == value and value[:1] != "{":  # such as a file, which may name a data module
             import_modules()
         return path
     if isinstance(value, Mapping | Namespace) and isinstance(value.get("class_path"), str):
