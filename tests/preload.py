@@ -22,7 +22,7 @@ for name in (
 ):
     import_module(name)
 
-from linreg_pl.cli.command import LinregCLI  # noqa: E402  (after the imports that take long)
+from linreg_pl.cli.command import LinregCLI, parser_of  # noqa: E402  (after the imports that take long)
 from linreg_pl.cli.commands import COMMANDS  # noqa: E402
 from linreg_pl.core.parallel import libraries  # noqa: E402
 
@@ -32,6 +32,8 @@ for name, command in COMMANDS.items():
     if command.has_settings:
         with redirect_stdout(StringIO()), suppress(SystemExit):
             LinregCLI(name, ["--data=TableDataModule", "--data.path=t.csv", "--data.target=y", "--print_config"])
+        if not command.trains:
+            LinregCLI.parsers[name, False] = parser_of(name, has_trainer=False)
 
 
 def gather_memory() -> None:
