@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imread
+from matplotlib.image import imread, imsave
 from torch.utils.tensorboard import SummaryWriter
 
 from linreg_pl.plots.figures import pictures
@@ -39,9 +40,13 @@ def plot(run: Path) -> list[Path]:
 
 
 def png(figure: Figure) -> bytes:
-    """Encodes a figure; equal figures give equal bytes."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
+    """Encodes a figure; equal figures give equal bytes.
+
+    `figure.savefig` would draw twice, once to lay out the figure.
+    """
+    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
+    imsave(file, np.asarray(canvas.buffer_rgba()), format="png", dpi=figure.dpi, metadata={"Software": None})
     return file.getvalue()
 
 
