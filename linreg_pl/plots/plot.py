@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imread, imsave
+from matplotlib.image import imread
 from torch.utils.tensorboard import SummaryWriter
 
 from linreg_pl.plots.figures import pictures
@@ -44,9 +44,8 @@ def png(figure: Figure) -> bytes:
 
     `figure.savefig` would draw twice, once to lay out the figure.
     """
-    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
-    canvas.draw()
-    imsave(file, np.asarray(canvas.buffer_rgba()), format="png", dpi=figure.dpi, metadata={"Software": None})
+    file = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return file.getvalue()
 
 
