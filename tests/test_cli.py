@@ -382,6 +382,7 @@ def test_closed_pipe_ends_quietly(tmp_path: Path) -> None:
 
 
 WITHOUT_LIGHTNING = f"""
+import contextlib
 import sys
 from linreg_pl.cli.main import main
 import linreg_pl
@@ -391,6 +392,9 @@ table = "--data TableDataModule --data.path {DIABETES} --data.target progression
 for flags in (["solve"], ["solve", *table], ["path", *table], ["describe", *table[2:]]):
     assert main(flags) == 0, flags
 assert main(["solve", "--data", "linreg_pl.TableDataModule", *table[2:], "--json"]) == 0
+for command in "solve", "path", "describe":
+    with contextlib.suppress(SystemExit):
+        main([command, "--help"])
 rows = r"{DIABETES}", "progression"
 linreg_pl.solve(*rows).predict([[0.0] * 10], interval=0.9)
 linreg_pl.path(*rows)

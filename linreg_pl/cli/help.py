@@ -1,13 +1,17 @@
 """Lays out `--help`: the flags that have an effect, in few sections, the most used first."""
 
 import argparse
+import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.abc import InspectLoader
+from importlib.util import find_spec
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
+import docstring_parser
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from linreg_pl.cli.commands import COMMANDS
@@ -251,12 +255,17 @@ class FlagFormatter(DefaultHelpFormatter):
 
 @cache
 def model_texts() -> dict[str, str]:
-    """Returns what `LinearRegression` says of its arguments, by flag: the settings of `solve` and `path` too."""
-    from linreg_pl.training.module import LinearRegression  # not at the top: Lightning is slow to import
+    """Returns what `LinearRegression` says of its arguments, by flag: the settings of `solve` and `path` too.
 
-    parser = ArgumentParser()
-    parser.add_class_arguments(LinearRegression, "model", fail_untyped=False)
-    return {name: action.help or "" for action in parser._actions for name in action.option_strings}
+    They are read from the source, as importing the class takes seconds.
+    """
+    spec = find_spec("linreg_pl.training.module")
+    assert spec is not None
+    assert isinstance(spec.loader, InspectLoader)
+    tree = ast.parse(spec.loader.get_source(spec.name) or "")
+    [model] = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "LinearRegression")
+    arguments = docstring_parser.parse(ast.get_docstring(model) or "").params
+    return {f"--model.{argument.arg_name}": argument.description or "" for argument in arguments}
 
 
 def shown_default(default: Any) -> str:
