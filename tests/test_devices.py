@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -16,13 +18,14 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from linreg_pl import LinearRegression, SyntheticDataModule
-from linreg_pl.training import execute
-from linreg_pl.training.executions import Executions
+from linreg_pl import LinearRegression, SyntheticDataModule, TableDataModule
+from linreg_pl.data.table import memory
+from linreg_pl.training import evaluation, execute
+from linreg_pl.training.executions import Executions, sent
 from linreg_pl.training.late_check import LateCheck
 from linreg_pl.training.tail_average import TailAverage
 from tests.commands import linreg
-from tests.runs import DIABETES, JOBS, RUN, assert_same_end, curves
+from tests.runs import DIABETES, JOBS, RUN, assert_same_end, curves, equal
 from tests.sabotage import patch
 from tests.trainers import plain_trainer
 
@@ -62,6 +65,18 @@ def test_steps_read_no_number(settings: dict[str, Any], weighted: bool) -> None:
         assert {value.device.type for value in losses.values()} == {"meta"}
 
 
+@pytest.mark.parametrize("standardize", [False, True])
+def test_evaluation_reads_no_number(standardize: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums of all batches stay on the device until they are printed; only the check of a batch reads."""
+    monkeypatch.setattr(evaluation, "checked_batch", lambda batch, *sizes: batch)
+    with torch.device("meta"):
+        model = LinearRegression(3, 2, standardize=standardize)
+        batch = torch.empty(8, 3), torch.empty(8, 2)
+        with OneDevice():
+            sums = model.evaluated(batch).merge(model.evaluated(batch))
+    assert (sums.squares.device.type, sums.squares.dtype) == ("meta", torch.float64)
+
+
 def test_same_start_on_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """The start is drawn on the CPU, also where another device is the default: its generator is there."""
     real, drawn_on = torch.nn.init.trunc_normal_, []
@@ -75,6 +90,42 @@ def test_same_start_on_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         model = LinearRegression(3)
     assert drawn_on == ["cpu", "cpu"]
     assert model.W.device.type == model.b.device.type == "meta"
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_rows_in_memory_are_gathered_on_the_device(shuffle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If they have room there: the same rows, with a CPU that plays the device."""
+    columns = {name: np.random.default_rng(0).standard_normal(50) for name in ("a", "b", "y")}
+    data = TableDataModule(
+        pd.DataFrame({**columns, "w": columns["a"] ** 2}), "y", weight="w", batch_size=20, shuffle=shuffle
+    )
+    data.setup("fit")
+    data.prepare(None, torch.float32)
+    numbers = [(epoch, index) for epoch in range(2) for index in range(2)]
+    near = [data.batch(*number) for number in numbers]
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2 * 50 * 4 * 4)
+    data.hold_on(torch.device("cpu"))
+    assert all(map(equal, [data.batch(*number) for number in numbers], near))
+    with OneDevice():
+        data.hold_on(torch.device("meta"))
+        assert {part.device.type for number in numbers for part in data.batch(*number)} == {"meta"}
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2 * 50 * 4 * 4 - 1)
+    data.hold_on(torch.device("meta"))
+    assert {part.device.type for number in numbers for part in data.batch(*number)} == {"cpu"}
+
+
+def test_other_rows_are_sent_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[torch.Tensor] = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    there = sent(torch.ones(2), torch.device("meta"), torch.float64)
+    assert (there.device.type, there.dtype, len(pinned)) == ("meta", torch.float64, 1)
+    sent(there, torch.device("meta"), torch.float64)
+    assert len(pinned) == 1
 
 
 class Reads(TorchDispatchMode):

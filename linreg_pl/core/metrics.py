@@ -58,7 +58,7 @@ class Evaluation:
 
 
 def evaluation(residual: Tensor, y: Tensor, weights: Tensor | None = None) -> Evaluation:
-    """Evaluates predictions by their residuals (N, K) and the targets y (N, K), in float64, on the CPU.
+    """Evaluates predictions by their residuals (N, K) and the targets y (N, K), in float64, where they are.
 
     Weights (N, 1) may have any scale.
 
@@ -67,8 +67,7 @@ def evaluation(residual: Tensor, y: Tensor, weights: Tensor | None = None) -> Ev
     """
     if residual.shape != y.shape:
         raise ValueError(f"y has shape {tuple(y.shape)}, but the residuals {tuple(residual.shape)}: give one of each")
-    residual, y = residual.to("cpu", torch.float64), y.to("cpu", torch.float64)
-    weights = None if weights is None else weights.to("cpu", torch.float64)
+    residual, y, weights = residual.double(), y.double(), None if weights is None else weights.double()
     residual_squares = (residual * weighted(residual, weights)).sum(dim=0)
     total_weight = float(len(y) if weights is None else weights.sum())
     means = y[0] + weighted(y - y[0], weights).sum(dim=0) / total_weight

@@ -31,6 +31,10 @@ class Scaling:
             and torch.equal(self.target_means, other.target_means)
         )
 
+    def on(self, device: torch.device) -> "Scaling":
+        """Returns the scaling of rows on a device."""
+        return Scaling(self.means.to(device), self.scales.to(device), self.target_means.to(device))
+
     def center(self, num_targets: int) -> Tensor:
         """Returns the means of all columns of X and y, (D+K,)."""
         return torch.cat([self.means, self.target_means.expand(num_targets)])

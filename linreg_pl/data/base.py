@@ -156,6 +156,9 @@ class Rows(ABC):
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
         """Standardizes the rows of training batches in float64, and rounds them to `dtype`. Call it after `setup`."""
 
+    def hold_on(self, device: torch.device) -> None:
+        """Lets batches be made on a device, if prepared rows in memory have room there; the CPU takes them back."""
+
     @abstractmethod
     def restore(self) -> None:
         """Undoes `prepare`: batches and rows are in the user's units again, with all their digits."""

@@ -196,17 +196,20 @@ class EvaluatedModule(LightningModule):
         self._log_metrics("test")
 
     def evaluated(self, batch: Batch | Summary) -> Evaluation:
-        """Returns the evaluation of W and b on some rows, in float64.
+        """Returns the evaluation of W and b on some rows, in float64, where the rows are; Apple's GPU has no float64.
 
         Raises:
             InputError: a batch can't be used.
         """
-        scaling, theta = self.scaling, theta_of(self.W, self.b)
         if isinstance(batch, Summary):
+            scaling, theta = self.scaling, theta_of(self.W, self.b)
             centered = batch.triangle.centered_at(scaling.center(batch.triangle.num_targets))
             return evaluation_of(centered, scaling.centered.to_users(theta))
-        x, y, *weights = (tensor.to("cpu") for tensor in checked_batch(batch, *self.W.shape))
-        z, deviations = scaling.standardized(x, y)
+        device = torch.device("cpu") if self.W.is_mps else self.W.device
+        x, y, *weights = (tensor.to(device) for tensor in checked_batch(batch, *self.W.shape))
+        scaling = Scaling(self.x_mean, self.x_scale, self.y_mean) if self.standardize else users_units(len(self.W))
+        z, deviations = scaling.on(device).standardized(x, y)
+        theta = torch.cat([self.b.detach().unsqueeze(0), self.W.detach()]).to(device).double()
         return evaluation(objective.residuals(z, deviations, theta[1:], theta[0]), y, *weights)
 
     def metrics(self, rows: Evaluation) -> dict[str, float]:

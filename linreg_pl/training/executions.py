@@ -7,8 +7,9 @@ one step at a time.
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from operator import methodcaller
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
@@ -81,6 +82,8 @@ class Execution:
 
     @property
     def _move(self) -> Callable[[Tensor], Tensor]:
+        if self._device is not None and self._device.type == "cuda":
+            return partial(sent, device=self._device, dtype=self._dtype)
         return methodcaller("to", device=self._device, dtype=self._dtype)
 
     def batch(self, step: int) -> Batch:
@@ -94,3 +97,8 @@ class Execution:
             yield tuple(map(move, batch(*divmod(step, steps_per_epoch))))
             if executions.is_over or time.monotonic() > end_time:
                 return
+
+
+def sent(tensor: Tensor, device: torch.device, dtype: Any) -> Tensor:
+    """Returns a tensor on a device. The copy is made from pinned memory while the program goes on."""
+    return (tensor.pin_memory() if tensor.is_cpu else tensor).to(device, dtype, non_blocking=True)

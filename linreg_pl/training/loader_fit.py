@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import torch
+
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.data.loader_rows import LoaderRows, checked_batch
 from linreg_pl.data.loaders import Batch
@@ -50,8 +52,16 @@ class AnyLoaderModule(PreparedModule):
                 group["lr"] = self.learning_rate if math.isnan(group["lr"]) else group["lr"]
 
     def teardown(self, stage: str) -> None:
-        """Forgets the user's loader, which a copy of the module would copy too."""
+        """Forgets the user's loader, which a copy of the module would copy too, and takes rows back from a device."""
         self._loader_rows = None
+        if stage == "fit":
+            self.hold_rows_on(torch.device("cpu"))
+
+    def hold_rows_on(self, device: torch.device) -> None:
+        """Lets a data module make batches on a device, if it can."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, BatchDataModule):
+            data.hold_on(device)
 
     def learn_from_loader(self) -> None:
         """Sets what follows from the rows of a user's own loader, if a checkpoint did not have it.

@@ -165,6 +165,7 @@ class LinearRegression(ObservedModule):
             InputError: the run has no end at all, or l1 does not go with its optimizer.
         """
         self._is_new, self._total_steps, self._tail = False, 0, None
+        self.hold_rows_on(self.W.device)
         if self.l1:
             require_plain_descent(self.trainer.optimizers)
         if not self.depends_on_length:

@@ -12,7 +12,7 @@ from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.prefetch import in_thread
 from linreg_pl.data.table.order import LARGE_TABLE_ROWS, row_order
-from linreg_pl.data.table.rows import Rows, evaluation_batch_size, standardized, take_rows
+from linreg_pl.data.table.rows import Rows, evaluation_batch_size, free_bytes, standardized, take_rows
 
 
 class MemoryRows(Rows):
@@ -41,6 +41,8 @@ class MemoryRows(Rows):
         self._seed, self._widths = shuffled_by, widths
         self._chunks: list[Batch] = []  # in the user's units; empty once the rows are prepared
         self._tensors: Batch = ()  # prepared
+        self._far: Batch = ()  # the same on a device, if there is room
+        self._far_order: tuple[int, Tensor] | None = None  # an epoch, and its order there
         self._shuffled_epochs: dict[int, Future[Batch]] = {}  # this epoch and the next
         self._own_order: tuple[int, Tensor, Tensor] | None = None  # an epoch, its own rows' places, and their numbers
         self.restore()
@@ -55,7 +57,7 @@ class MemoryRows(Rows):
     def restore(self) -> None:
         """Reads the rows again if they were prepared; see `Rows`."""
         if not self._chunks:
-            self._tensors, self._shuffled_epochs = (), {}
+            self._tensors, self._shuffled_epochs, self._far = (), {}, ()
             self._chunks = list(self._read(self.evaluation_batch_size))
 
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype) -> None:
@@ -72,6 +74,11 @@ class MemoryRows(Rows):
                 start += len(prepared[0])
         self._tensors = tuple(tensors)
 
+    def hold_on(self, device: torch.device) -> None:
+        """Holds prepared rows on a device, if they take at most half of its free memory; see `Rows`."""
+        fits = 0 < sum(tensor.nbytes for tensor in self._tensors) <= free_bytes(device) / 2
+        self._far, self._far_order = tuple(tensor.to(device) for tensor in self._tensors) if fits else (), None
+
     def in_order(self) -> Iterator[Batch]:
         """Yields all rows, as they were read; see `Rows`."""
         if self._tensors:
@@ -83,6 +90,8 @@ class MemoryRows(Rows):
         if not self._tensors:
             order = torch.arange(self.num_rows) if self._seed is None else row_order(self._seed, epoch, self.num_rows)
             return self._from_chunks(self._own(order[rows]))
+        if self._far:
+            return self._batch_there(epoch, rows)
         if len(self.own_rows) < self.num_rows:
             return take_rows(self._tensors, self._own_in_epoch(epoch, rows))
         if self._seed is None:
@@ -92,6 +101,15 @@ class MemoryRows(Rows):
         order, *shuffled = self._shuffled(self._seed, epoch)
         first_shuffled = len(self._tensors) - len(shuffled)
         return (*take_rows(self._tensors[:first_shuffled], order[rows]), *[tensor[rows] for tensor in shuffled])
+
+    def _batch_there(self, epoch: int, rows: slice) -> Batch:
+        """Returns rows of an epoch, made on the device."""
+        if self._seed is None:
+            return tuple([tensor[rows] for tensor in self._far])
+        if self._far_order is None or self._far_order[0] != epoch:
+            self._far_order = epoch, row_order(self._seed, epoch, self.num_rows).to(self._far[0].device)
+        numbers = self._far_order[1][rows]
+        return tuple([tensor.index_select(0, numbers) for tensor in self._far])
 
     def _own(self, rows: Tensor) -> Tensor:
         """Returns which of these rows this process has, by their numbers there."""

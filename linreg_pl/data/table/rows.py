@@ -39,6 +39,12 @@ class Rows(ABC):
     def restore(self) -> None:
         """Undoes `prepare`."""
 
+    def hold_on(self, device: torch.device) -> None:
+        """Holds prepared rows on a device, too, and makes batches there, if there is room; on the CPU, gives it back.
+
+        Does nothing for streamed rows.
+        """
+
     @abstractmethod
     def in_order(self) -> Iterator[Batch]:
         """Yields its own rows in the table's order, `evaluation_batch_size` at a time: in the user's units, float64.
@@ -150,6 +156,11 @@ def standardized(pieces: Sequence[np.ndarray], scaling: Scaling | None) -> Seque
     x, y, *weights = pieces
     z = (x - scaling.means.numpy()) / scaling.scales.numpy()
     return [z, y - scaling.target_means.numpy(), *weights]
+
+
+def free_bytes(device: torch.device) -> int:
+    """Returns how much memory of a device is free; 0 where that is not known, or where rows are anyway."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def take_rows(tensors: Sequence[Tensor], rows: Tensor) -> Batch:

@@ -143,6 +143,10 @@ class TrainingData(Rows):
         known = self.preparation[0]
         return known is scaling or (known is not None and scaling is not None and known.equals(scaling))
 
+    def hold_on(self, device: torch.device) -> None:
+        """Makes batches on a device, if the rows have room there; see `Rows`."""
+        self._training.rows.hold_on(device)
+
     def restore(self) -> None:
         """Undoes `prepare`."""
         self._training.rows.restore()
