@@ -187,10 +187,11 @@ class SignalAtTheEnd:
 
 
 def test_signal_at_the_end(tmp_path: Path) -> None:
-    """It must not end a process that the first one still counts on."""
+    """It must not end a process that the first one still counts on; that has said what small batches cost."""
     late = {1: SignalAtTheEnd()}
     results = fit(2, *TABLE_JOB, cwd=tmp_path, before=late.get)
     assert [result.code for result in results] == [0, 0]
+    assert results[0].stdout.count("WARNING   batches of 100 rows are faster in one process: leave --trainer.dev") == 1
 
 
 def test_divergence_on_the_rows_of_one_process(tmp_path: Path) -> None:
