@@ -117,7 +117,14 @@ def merged(first: Any, second: Any, merge: Callable[[Any, Any], Any]) -> Any:
 
 
 def portable(error: Exception) -> Exception:
-    """Returns an error that another process can take; one that can't be pickled becomes its words."""
+    """Returns an error that another process can take; one that can't be pickled becomes its words.
+
+    Of an error that comes from one of the input, it is that one, as causes are not sent.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__
+    error = cause or error
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
