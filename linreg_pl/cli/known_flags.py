@@ -5,7 +5,6 @@
 
 import json
 import os
-from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -43,22 +42,22 @@ def require_known_flags(command: str, args: list[str]) -> None:
     for arg in args:
         name = arg.partition("=")[0].rstrip("+").removeprefix("--")
         is_known = name in of_any_command or not arg.startswith("--") or not name
-        if is_known or may_be_of_a_class(name, flags, args) or known()["versions"] != versions():
+        if is_known or may_be_of_a_class(name, command, args) or known()["versions"] != versions():
             continue
         effective = [flag for flag, has_effect in flags.items() if has_effect]
         likely = suggestion(name, typed_names(effective, command), f"linreg {command}")
         raise InputError(f"there is no setting --{name}{likely}")
 
 
-def may_be_of_a_class(name: str, flags: Iterable[str], args: list[str]) -> bool:
+def may_be_of_a_class(name: str, command: str, args: list[str]) -> bool:
     """Tells whether a flag may be a setting of a class that another flag, a file or the environment names."""
     part, _, setting = name.partition(".")
     if part != "data":
-        return any(name.startswith(f"{flag}.") for flag in flags if "." in flag)
+        return any(name.startswith(f"{flag}.") for flag in known()["flags"][command] if "." in flag)
     named = [value for flag, value in zip(args, [*args[1:], ""], strict=True) if flag == "--data"]
     named += [arg.removeprefix("--data=") for arg in args if arg.startswith("--data=")]
     is_ours = set(named) <= set(known()["data"]) and not any(arg.startswith(NAMING) for arg in args)
-    is_set_elsewhere = any(variable.startswith("LINREG_") for variable in os.environ)
+    is_set_elsewhere = any(variable.startswith(f"LINREG_{command.upper()}_") for variable in os.environ)
     return not is_ours or is_set_elsewhere or setting.partition(".")[0] in ("class_path", "init_args", "dict_kwargs")
 
 
