@@ -67,6 +67,7 @@ def fork_workers() -> None:
     fork = multiprocessing.get_context("fork")
     patch(fork, "set_forkserver_preload", lambda _: None)
     patch(multiprocessing, "get_context", lambda _: fork)
+    patch(trials, "start_server", lambda: None)
 
 
 def signal_the_server() -> None:
