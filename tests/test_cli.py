@@ -27,7 +27,7 @@ import linreg_pl
 from linreg_pl import LinearRegression, SyntheticDataModule
 from linreg_pl.cli.command import LinregCLI
 from linreg_pl.cli.data_classes import ROWS, data_classes
-from tests.commands import linreg, start
+from tests.commands import linreg, run_python, start
 from tests.runs import DIABETES, PLAIN
 
 RUN = Path("lightning_logs") / "version_0"
@@ -412,16 +412,17 @@ def test_solves_without_lightning(tmp_path: Path) -> None:
 NAMING_A_DATA_MODULE = f"""
 import os
 import sys
-from linreg_pl.cli import solve
-from linreg_pl.cli.command import LinregCLI
+
+for name in [name for name in sys.modules if name.partition(".")[0] == "linreg_pl"]:
+    del sys.modules[name]
 from linreg_pl.cli.main import main
 
 with open("data.yaml", "w") as file:
     file.write("class_path: TableDataModule\\ninit_args: {{path: {DIABETES}, target: progression}}")
-assert "lightning" not in sys.modules
 broken = "{{class_path: TableDataModule"
 for code, *flags in (0, "--data", "data.yaml"), (0, "--data.help", "TableDataModule"), (2, "--data", broken):
     if os.fork() == 0:
+        assert "linreg_pl.data.table.module" not in sys.modules
         sys.exit(main(["solve", *flags]))
     assert os.waitstatus_to_exitcode(os.wait()[1]) == code, flags
 """
@@ -429,10 +430,9 @@ for code, *flags in (0, "--data", "data.yaml"), (0, "--data.help", "TableDataMod
 
 def test_solve_takes_all_that_names_a_data_module(tmp_path: Path) -> None:
     """Unlike in the commands of other tests, the data modules are not imported yet."""
-    process = [sys.executable, "-c", NAMING_A_DATA_MODULE]
-    result = subprocess.run(process, cwd=tmp_path, capture_output=True, text=True)
+    result = run_python(NAMING_A_DATA_MODULE, cwd=tmp_path)
     refused = "--data: expected a class that fits, found {class_path: TableDataModule"
-    assert (result.returncode, result.stderr) == (0, f"linreg: {refused}; did you mean TableDataModule?\n")
+    assert (result.code, result.stderr) == (0, f"linreg: {refused}; did you mean TableDataModule?\n")
 
 
 def test_rows_have_the_names_of_their_data_modules() -> None:
