@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from linreg_pl.cli.command import LinregCLI
 from linreg_pl.cli.known_flags import FILE, known, require_known_flags
+from linreg_pl.cli.main import main
 from linreg_pl.errors import InputError
 from tests.waiting import wait_until
 from tools.known_flags import contents
@@ -40,6 +41,9 @@ def mistyped() -> st.SearchStrategy[tuple[str, str]]:
 
 @given(mistyped())
 @settings(max_examples=60)
+@example(("tune", "tune.l1"))
+@example(("fit", "tune.trial"))
+@example(("solve", "folds.cont"))
 def test_same_words_as_the_parser(drawn: tuple[str, str]) -> None:
     command, flag = drawn
     early = late = None
@@ -66,10 +70,15 @@ def test_same_words_as_the_parser(drawn: tuple[str, str]) -> None:
         ("fit", ["--tune.l2", "1"]),
         ("solve", ["--trainer.max_epochs", "3", "-h"]),
         ("predict", ["--", "--output"]),
+        ("fit", ["--data.class_path=my.Rows", "--data.sheet", "2"]),
+        ("fit", ["--data", "TableDataModule", "--data.target", "--my column"]),
+        ("fit", ["--model.learnin_rate", "1", "--help"]),
+        ("fit", ["-h", "--learnin_rate=1"]),
+        ("fit", ["--help=trainer", "--learnin_rate=1"]),
     ],
 )
 def test_parser_decides(command: str, args: list[str]) -> None:
-    """A class, a file or another command may have these flags."""
+    """A class, a file or another command may have these flags, some are values, and help does not need any."""
     require_known_flags(command, args)
 
 
@@ -125,3 +134,12 @@ def test_completion_in_bash(typed: str, completed: str, tmp_path: Path) -> None:
     os.write(terminal, b"\x15exit\n")
     os.waitpid(child, 0)
     os.close(terminal)
+
+
+def test_completion_by_variables_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """zsh calls the completer without arguments."""
+    line = "linreg fit --data Ta --data.path t.csv"
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(line.index("Ta") + 2))
+    assert main(["complete"]) == 0
+    assert capsys.readouterr().out == "TableDataModule\n"

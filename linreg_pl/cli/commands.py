@@ -69,6 +69,7 @@ COMMANDS = {
     ),
     "export": Command("Write a model for other programs: SQL, JSON, ONNX or PyTorch.", has_settings=False),
 }
+CHOOSING_L1 = "; linreg path --l1 auto chooses l1"
 
 
 def without_command(args: list[str]) -> None:
@@ -116,6 +117,14 @@ def help_of_all_commands() -> str:
         " LINREG_FIT__MODEL__L2 for linreg fit --model.l2, and a setting of a YAML file for --config.",
     )
     return "\n\n".join(text if "\n" in text else textwrap.fill(text, width) for text in paragraphs)
+
+
+def other_command(setting: str, command: str | None) -> str:
+    """Returns a hint to the command that has a setting, if another has."""
+    if (command, setting) == ("tune", "tune.l1"):
+        return CHOOSING_L1
+    other = {"tune": "tune", "folds": "path"}.get(setting.partition(".")[0], command)
+    return "" if other == command else f"; linreg {other} has it: leave it out here, or give that command"
 
 
 def suggestion(word: str, known: dict[str, str], command: str) -> str:

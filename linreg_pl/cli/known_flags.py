@@ -10,14 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from linreg_pl.cli.commands import COMMANDS, suggestion, typed_names
+from linreg_pl.cli.commands import COMMANDS, other_command, suggestion, typed_names
 from linreg_pl.errors import InputError
 
 FILE = Path(__file__).with_suffix(".json")
 PARSED_BY = ("jsonargparse", "lightning")
 """The packages whose versions decide which flags there are."""
-NAMING = ("--config", "-c", "--resume", "--ckpt_path")
-"""Flags of files that may name a class of the user's, which has settings of its own."""
+NAMING = ("--config", "-c", "--resume", "--ckpt_path", "--data.class_path")
+"""Flags that may name a class of the user's, which has settings of its own, or a file that does."""
+HELP = ("--help", "-h", "--data.help")
 
 
 @cache
@@ -38,14 +39,17 @@ def require_known_flags(command: str, args: list[str]) -> None:
     Raises:
         InputError: there is such a flag.
     """
+    if any(arg.partition("=")[0] in HELP for arg in args):
+        return
     flags, of_any_command = known()["flags"][command], set[str]().union(*known()["flags"].values())
     for arg in args:
         name = arg.partition("=")[0].rstrip("+").removeprefix("--")
-        is_known = name in of_any_command or not arg.startswith("--") or not name
+        is_value = not arg.startswith("--") or " " in arg
+        is_known = name in of_any_command or is_value or not name
         if is_known or may_be_of_a_class(name, command, args) or known()["versions"] != versions():
             continue
         effective = [flag for flag, has_effect in flags.items() if has_effect]
-        likely = suggestion(name, typed_names(effective, command), f"linreg {command}")
+        likely = other_command(name, command) or suggestion(name, typed_names(effective, command), f"linreg {command}")
         raise InputError(f"there is no setting --{name}{likely}")
 
 
@@ -61,19 +65,17 @@ def may_be_of_a_class(name: str, command: str, args: list[str]) -> bool:
     return not is_ours or is_set_elsewhere or setting.partition(".")[0] in ("class_path", "init_args", "dict_kwargs")
 
 
-def print_completions(program: str, word: str, before: str) -> None:
+def print_completions() -> None:
     """Prints what may stand for the word that is being typed in a shell, which calls this for `complete -C`.
 
-    Args:
-        program: The program whose arguments are typed.
-        word: The word, as far as it is typed.
-        before: The word before it.
+    bash passes arguments, too, but zsh says all in the variables alone.
     """
-    typed = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])].removesuffix(word).split()
-    arguments = typed[typed.index(program) + 1 :]
+    typed = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
+    _, *arguments = typed.split()
+    word = "" if typed[-1:].isspace() or not arguments else arguments.pop()
     if not arguments:
         candidates = [*COMMANDS, "--help", "--version"]
-    elif before == "--data":
+    elif arguments[-1] == "--data":
         candidates = known()["data"]
     else:
         flags = known()["flags"].get(arguments[0], {})

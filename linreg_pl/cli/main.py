@@ -76,7 +76,7 @@ def imported(args: list[str]) -> Callable[[], object]:
     """Returns the command that is called, ready to run: its imports, which take seconds for some, are done."""
     command = COMMANDS.get(args[0]) if args else None
     if args[:1] == ["complete"] and "COMP_LINE" in os.environ:  # a shell asks
-        return partial(print_completions, *args[1:])
+        return print_completions
     if command is None:
         return partial(without_command, args)
     if command.has_settings:

@@ -15,7 +15,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse._link_arguments import ActionLink
 
-from linreg_pl.cli.commands import COMMANDS, suggestion, typed_names
+from linreg_pl.cli.commands import CHOOSING_L1, COMMANDS, other_command, suggestion, typed_names
 from linreg_pl.cli.data_classes import ROWS, data_classes, data_flags, shown_class
 from linreg_pl.cli.help import FlagFormatter, help_page
 from linreg_pl.cli.names import Typed, read_names
@@ -47,7 +47,6 @@ ANSWERS = (
     (r"Expected an? ", "{key}: expected {kinds}, found {found}{origin}{hint}"),
 )
 """Patterns of jsonargparse's messages, and our wording of each; the first pattern that matches counts."""
-CHOOSING_L1 = "; linreg path --l1 auto chooses l1"
 
 
 class Parser(ArgumentParser):
@@ -157,7 +156,9 @@ def details(message: str, matched: dict[str, str], parser: Parser) -> dict[str, 
         "kinds": " or ".join(accepted_kinds(message, key)),
         "origin": f" in {variable}" if os.environ.get(variable) == value else "",
         "hint": CHOOSING_L1 if (key, value) == ("model.l1", "auto") else "",
-        "nearest": other_owner(setting, parser.command) or suggestion(setting, known_names(parser), command),
+        "nearest": other_command(setting, parser.command)
+        or other_data(setting)
+        or suggestion(setting, known_names(parser), command),
         "parts": parts_of(key, parser),
         "path": f", as in --data.path {shlex.quote(name)}" if os.path.exists(name := matched.get("name", "")) else "",
         "class": suggestion(value, dict(zip(ROWS, ROWS, strict=True)), command),
@@ -199,13 +200,8 @@ def parts_of(key: str, parser: Parser, most: int = 10) -> str:
     return ", ".join(parts) if 0 < len(parts) <= most else f"in {parser.prog} --help"
 
 
-def other_owner(setting: str, command: str | None) -> str:
-    """Returns a hint to the command or the data class that has a setting, if one has."""
-    if (command, setting) == ("tune", "tune.l1"):
-        return CHOOSING_L1
-    other = {"tune": "tune", "folds": "path"}.get(setting.partition(".")[0], command)
-    if other != command:
-        return f"; linreg {other} has it: leave it out here, or give that command"
+def other_data(setting: str) -> str:
+    """Returns a hint to the data class that has a setting, if one has."""
     owners = (data.module_name() for data in data_classes() if setting in data_flags(data))
     return next((f" in the data chosen; {name} has it: put --data {name} before it" for name in owners), "")
 
