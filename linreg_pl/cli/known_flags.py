@@ -6,7 +6,6 @@
 import json
 import os
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ def known() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Returns the versions that decide which flags there are."""
+    from importlib.metadata import version  # not at the top: slow to import
+
     return {name: version(name) for name in PARSED_BY}
 
 
