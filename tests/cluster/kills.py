@@ -77,11 +77,12 @@ def test_kills(job: str, size: int, tmp_path: Path, capsys: pytest.CaptureFixtur
             differs += not torch.equal(newest(folder)["state_dict"]["W"], newest(other)["state_dict"]["W"])
         shutil.rmtree(folder)
         shutil.rmtree(other)
-        SERIES[f"{job}, {size} processes"] = (
+        series = f"{job}, {size} processes"
+        SERIES[series] = (
             f"{kills} kills in {chain} runs, all with the same bits, {differs} controls differ; {dict(counts)}"
         )
         with capsys.disabled():
-            print(f"\n{job}, {size} processes: {SERIES[f'{job}, {size} processes']}", flush=True)
+            print(f"\n{series}: {SERIES[series]}", flush=True)
     assert differs > 0
 
 

@@ -81,7 +81,6 @@ def test_launcher_is_ended(launcher: str, number: signal.Signals, tmp_path: Path
     torchrun = [LINREG.with_name("torchrun"), "--nproc-per-node", "2"]
     flags = () if launcher == "torchrun" else ("--trainer.devices", "2")
     command = [*(torchrun if flags == () else []), LINREG, "fit", *ENDLESS, *flags]
-    started = time.monotonic()
     running = subprocess.Popen(command, cwd=tmp_path, env=outside_make(), stderr=subprocess.PIPE, text=True)
     wait_until(lambda: bool(checkpoints(tmp_path / RUN)), lambda: running.poll() is None)
     others = children(running.pid)
@@ -89,9 +88,7 @@ def test_launcher_is_ended(launcher: str, number: signal.Signals, tmp_path: Path
     running.send_signal(number)
     began = time.monotonic()
     wait_until(lambda: running.poll() is not None and not any(map(is_alive, others)))
-    seconds, patience = time.monotonic() - began, max(10, began - started)  # a busy machine starts as slowly as it ends
-    print(f"started in {began - started:.1f} s, ended in {seconds:.1f} s")
-    assert seconds < patience
+    assert time.monotonic() < began + 10
     assert run_state(tmp_path / RUN) == "interrupted"
     told = running.communicate()[1]
     if launcher == "Lightning":
