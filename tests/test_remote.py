@@ -25,7 +25,7 @@ from linreg_pl.data.table.row_groups import ParquetTable
 from linreg_pl.data.table.sources import FileSource
 from tests.commands import linreg
 from tests.ranks import ranks
-from tests.s3_server import s3_server
+from tests.s3_server import Store, served
 from tests.sabotage import patch
 from tests.test_csv_dialects import TWO, rows_of
 
@@ -63,8 +63,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def settings(environment: None) -> Iterator[str]:
     """Serves the objects as the bucket `tables`; returns what follows a key in a URL."""
-    with s3_server("tables", OBJECTS) as text:
-        yield text
+    with served(Store(OBJECTS)) as store:
+        yield store.settings
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet", "year/*.csv", "year", "my table [1].csv"])
@@ -147,13 +147,13 @@ def test_processes_of_a_machine_download_once(environment: None, tmp_path: Path)
         frame = pd.DataFrame(generator.standard_normal((200, 3)), columns=["a", "b", "y"])
         objects[f"many/{number}.parquet"] = parquet(frame, row_group_size=50)
     for size in (1, 2):
-        requests: list[str] = []
         (folder := tmp_path / str(size)).mkdir()
-        with s3_server("tables", objects, requests) as settings:
-            results = ranks(size, *SOLVE, f"s3://tables/many{settings}", cwd=folder, before=lambda rank: NoteGroups())
+        with served(Store(objects)) as store:
+            url = f"s3://tables/many{store.settings}"
+            results = ranks(size, *SOLVE, url, cwd=folder, before=lambda rank: NoteGroups())
         assert [(each.code, each.stderr) for each in results] == [(0, "")] * size
         answers.append(json.loads(results[0].stdout)["coefficients"]["a"]["estimate"])
-        asked.append(sorted(requests))
+        asked.append(sorted(store.requests))
         groups = [set((folder / f"groups-{rank}").read_text().split()) for rank in range(size)]
         assert set().union(*groups) == set(map(str, range(12)))
         assert sum(map(len, groups)) == 12

@@ -133,8 +133,7 @@ def share_rows(data: Rows, world: World, command: str) -> None:
         )
     from linreg_pl.data.table.files import file_stamp  # not at the top: slow to import
 
-    stamps = ((path, *file_stamp(path)) for path in data.paths)
-    world.require_same("files", [f"{path} of {size} bytes, changed at {time / 1e9:.9f}" for path, size, time in stamps])
+    world.require_same("files", [f"{path} {file_stamp(path)}" for path in data.paths])
     world.sees_same_files = True
     data.world = world
 

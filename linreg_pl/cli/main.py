@@ -18,6 +18,7 @@ from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.known_flags import print_completions, require_known_flags
 from linreg_pl.cli.parent_process import end_with_parent
 from linreg_pl.cli.quiet_libraries import silence_libraries
+from linreg_pl.data.table.url_secrets import refuse_secrets
 from linreg_pl.errors import Diverged, InputError, ToldElsewhere
 from linreg_pl.signals import Interrupted, end_at_signals, leave_at_signals
 
@@ -81,6 +82,7 @@ def imported(args: list[str]) -> Callable[[], object]:
         return partial(without_command, args)
     if command.has_settings:
         try:
+            refuse_secrets(args)  # before a message quotes them
             require_known_flags(args[0], args[1:])
         except InputError as error:
             return partial(refuse, error)

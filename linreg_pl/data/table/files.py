@@ -9,14 +9,14 @@ hive partitions data/year=2024/part.parquet: below a folder or a pattern, each `
 import glob
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
 
-from linreg_pl.data.table.remote import downloaded, is_remote
+from linreg_pl.data.table.remote import RemoteCopy, downloaded, is_remote
 from linreg_pl.errors import InputError, quoted
 
 FORMATS = {
@@ -57,18 +57,15 @@ def find_files(path: str | Sequence[str]) -> Files:
     if not path:
         raise InputError("no file is named: give --data.path at least one")
     if not isinstance(path, str):
-        local = [downloaded(name).copies if is_remote(name) else [Path(name)] for name in path]
+        names = [name.removeprefix("file://") for name in path]
+        local = [downloaded(name, _is_table).copies if is_remote(name) else [Path(name)] for name in names]
         return _opened([each for paths in local for each in paths], None)
+    path = path.removeprefix("file://")
     if is_remote(path):
-        copies, base = downloaded(path)
-        if base is not None:
-            copies = [file for file in copies if not _is_hidden(file, base)]
-            copies = [file for file in copies if _format(file)] or copies
-        return _opened(copies, base)
+        return _opened(*downloaded(path, _is_table))
     root = Path(path)
     if root.is_dir():
-        files = [file for file in sorted(root.rglob("*")) if file.is_file() and not _is_hidden(file, root)]
-        tables = [file for file in files if _format(file)]
+        tables = [file for file in sorted(root.rglob("*")) if file.is_file() and _is_table(file.relative_to(root))]
         if not tables:
             raise InputError(f"{path}: this folder has no table; --data.path takes files ending in {ENDINGS}")
         return _opened(tables, root)
@@ -80,8 +77,21 @@ def find_files(path: str | Sequence[str]) -> Files:
     return _opened([root], None)
 
 
-def file_stamp(path: Path) -> tuple[int, int]:
-    """Returns a file's size and time of change, which show whether it has changed since.
+class Stamp(NamedTuple):
+    """What shows whether a file has changed: its size, its time of change, and the ETag that a store gives it."""
+
+    size: int
+    time_ns: int
+    etag: str = ""
+
+    def __str__(self) -> str:
+        """Returns a phrase for messages; a store may not say the time."""
+        time = f", changed at {self.time_ns / 1e9:.9f}" if self.time_ns else ""
+        return f"of {self.size} bytes{time}" + (f", ETag {self.etag}" if self.etag else "")
+
+
+def file_stamp(path: Path) -> Stamp:
+    """Returns a file's stamp: that of the object for a copy.
 
     Raises:
         InputError: the file is gone.
@@ -90,7 +100,9 @@ def file_stamp(path: Path) -> tuple[int, int]:
         stat = path.stat()
     except OSError as error:
         raise InputError(f"{path}: the file is gone ({error.strerror}); put it back and start again") from error
-    return stat.st_size, stat.st_mtime_ns
+    if isinstance(path, RemoteCopy):
+        return Stamp(stat.st_size, path.stored.time_ns, path.stored.etag)
+    return Stamp(stat.st_size, stat.st_mtime_ns)
 
 
 def _opened(paths: list[Path], base: Path | None) -> Files:
@@ -124,7 +136,7 @@ def _partitions(paths: list[Path], base: Path | None) -> tuple[pa.Schema, list[d
     return schema, [values[name] for name in names]
 
 
-def _format(path: Path) -> str:
+def _format(path: PurePath) -> str:
     """Returns the format's name; empty if it is unknown."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".zip":
@@ -166,9 +178,9 @@ def _hint(path: Path) -> str:
     return ""
 
 
-def _is_hidden(file: Path, base: Path) -> bool:
-    """Says whether the file is a note of Spark or a similar program: a name that begins with a dot or an underscore."""
-    return any(name.startswith((".", "_")) for name in file.relative_to(base).parts)
+def _is_table(inside: PurePath) -> bool:
+    """Says whether a file in a folder is read: not if it is a note of Spark or the like, as `_SUCCESS` or `.crc`."""
+    return bool(_format(inside)) and not any(name.startswith((".", "_")) for name in inside.parts)
 
 
 def _folders_before_pattern(path: Path) -> list[str]:

@@ -1,36 +1,35 @@
-"""Downloads tables that a URL names; of several processes on one machine, one does it for all.
-
-s3, gs             Arrow's own file systems; further settings follow a question mark: ?region=…, ?endpoint_override=…
-http, https, …     those of fsspec
-"""
+"""Downloads tables that a URL names: rank 0 lists the objects, and one process of each machine copies them for all."""
 
 import atexit
-import glob
 import os
 import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.fs
-
 from linreg_pl.core.world import ALONE, World
+from linreg_pl.data.table.store_errors import as_listed, told
+from linreg_pl.data.table.stores import Stored, opened
 from linreg_pl.errors import InputError
 
 world: World = ALONE
 """The processes that download together; all ask for the same URLs in the same order."""
+
+THREADS = 16
+"""Objects that are copied at once: a store takes longer to answer than to send a small object."""
 
 
 class RemoteCopy(type(Path())):  # type: ignore[misc]  # Path itself can't be a base before Python 3.12
     """The path of a downloaded file, which messages show as its URL."""
 
     url = ""
+    stored = Stored("", None)
 
     def __str__(self) -> str:
         """Returns the URL; `os.fspath` returns the file's path."""
@@ -41,15 +40,15 @@ class RemoteCopy(type(Path())):  # type: ignore[misc]  # Path itself can't be a 
         return str(super().__str__())
 
     @classmethod
-    def of(cls, url: str, path: str | Path) -> "RemoteCopy":
-        """Returns the path of the copy of a URL."""
+    def of(cls, url: str, path: str | Path, stored: Stored) -> "RemoteCopy":
+        """Returns the path of the copy of an object, which a URL names."""
         copy = cls(path)
-        copy.url = url
+        copy.url, copy.stored = url, stored
         return copy
 
     def __reduce__(self) -> Any:
         """Keeps the URL where it is sent to another process."""
-        return self.of, (self.url, os.fspath(self))
+        return self.of, (self.url, os.fspath(self), self.stored)
 
 
 class Download(NamedTuple):
@@ -59,105 +58,80 @@ class Download(NamedTuple):
     base: Path | None
 
 
+class Listing(NamedTuple):
+    """The objects that a URL names, each with its path below the folder above them; `base` is empty for one file."""
+
+    objects: list[tuple[Stored, PurePosixPath]]
+    base: str
+
+
 def is_remote(path: str) -> bool:
     """Says whether the path is a URL."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) is not None
 
 
 @cache
-def downloaded(url: str) -> Download:
+def downloaded(url: str, is_table: Callable[[PurePosixPath], bool]) -> Download:
     """Returns copies of the files that a URL names, in a folder that is removed when the program ends.
 
     Args:
         url: One file, a folder, or a pattern such as s3://bucket/data/*.parquet.
+        is_table: Says whether a file in a folder is to be read, by its path there.
 
     Raises:
         InputError: a file can't be read, or the URL needs a package that is not installed.
     """
+    listing = world.first(_listing(url, is_table) if world.rank == 0 else Listing([], ""))
     temporary = os.stat(tempfile.gettempdir())
     places = world.gathered((socket.gethostname(), temporary.st_dev, temporary.st_ino))
     first = places.index(places[world.rank])  # of those that see the same folder
-    download = world.gathered(_downloaded(url) if first == world.rank else None)[first]
+    download = world.gathered(_copied(url, listing) if first == world.rank else None)[first]
     assert download is not None
     return download
 
 
-def _downloaded(url: str) -> Download:
-    try:
-        return _download(url, *_opened(url))
-    except ImportError as error:
-        package = getattr(error.__cause__ or error, "name", None) or "fsspec"
-        raise InputError(
-            f"{url}: reading it needs the package {package}; type pip install {package}, or download the file"
-        ) from error
-    except Exception as error:  # each file system raises its own
-        reason = _reason(error)
-        raise InputError(f"{url}: this can't be read ({reason}); check the address, or download the file") from error
+def _listing(url: str, is_table: Callable[[PurePosixPath], bool]) -> Listing:
+    with told(url):
+        store, path = opened(url)
+        objects, base = store.listed(path)
+        if not base:
+            return Listing([(objects[0], PurePosixPath(_last_name(objects[0].name)))], base)
+        inside = [PurePosixPath(each.name.removeprefix(base).lstrip("/")) for each in objects]
+        pairs = list(zip(objects, inside, strict=True))
+        return Listing([pair for pair in pairs if is_table(pair[1])] or pairs[:1], base)
 
 
-def _opened(url: str) -> tuple[Any, str]:
-    """Returns the file system of a URL, with fsspec's methods, and the path there."""
-    import fsspec  # not at the top: few tables need it
-    from fsspec.implementations.arrow import ArrowFSWrapper
-
-    cloud = re.fullmatch(r"(s3|gs|gcs)://([^/?]+)/*([^?]*)(\?.*)?", url)
-    if cloud is None:
-        opened: tuple[Any, str] = fsspec.core.url_to_fs(url)
-        return opened
-    scheme, bucket, key, settings = (part or "" for part in cloud.groups())
-    if scheme != "s3":
-        scheme = "gs"
-        settings = settings or "?retry_limit_seconds=30"  # Arrow's default is a quarter of an hour
-    try:
-        files, bucket = pa.fs.FileSystem.from_uri(f"{scheme}://{bucket}{settings}")
-    except (pa.ArrowNotImplementedError, ImportError):  # this build of Arrow lacks it
-        return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
-    return ArrowFSWrapper(files), f"{bucket}/{key}"
-
-
-def _download(url: str, files: Any, path: str) -> Download:
-    """Copies what a URL names.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    is_web = url.startswith("http")  # a question mark begins the query, and no folder can be listed
-    is_pattern = not is_web and glob.has_magic(path) and not files.exists(path)
-    base, names = "", [path]
-    if is_pattern or (not is_web and files.isdir(path)):
-        base = "/".join(_before_pattern(path)) if is_pattern else path.rstrip("/")
-        names = [name for name in sorted(files.glob(path) if is_pattern else files.find(path)) if not files.isdir(name)]
-        if not names:
-            raise FileNotFoundError("no file matches")
+def _copied(url: str, listing: Listing) -> Download:
+    """Copies the objects of a listing; the first that fails ends all."""
     folder = Path(tempfile.mkdtemp(prefix="linreg-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    copies: list[Path] = []
-    for name in names:
-        inside = (
-            PurePosixPath(name.removeprefix(base).lstrip("/")) if base else PurePosixPath(name.partition("?")[0]).name
-        )
-        of_one = f"{url.partition('://')[0]}://{name.lstrip('/')}"
-        copy = RemoteCopy.of(url if len(names) == 1 and not base else of_one, folder / (inside or "table"))
-        os.makedirs(os.path.dirname(os.fspath(copy)), exist_ok=True)
-        with files.open(name, "rb") as source, open(copy, "wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        changed = files.info(name).get("mtime")  # the copies of all machines have the same time
-        os.utime(copy, (changed.timestamp(),) * 2 if isinstance(changed, datetime) else (0, 0))
-        copies.append(copy)
-    return Download(copies, folder if base else None)
+    store, stopping = opened(url)[0], Event()
+
+    def check() -> None:
+        if stopping.is_set():
+            raise InterruptedError
+
+    def copy(stored: Stored, inside: PurePosixPath) -> Path:
+        check()
+        name = f"{url.partition('://')[0]}://{stored.name.lstrip('/')}" if listing.base else url
+        if ".." in inside.parts:
+            raise InputError(f"{name}: this name leads out of the folder; rename the object")
+        with told(name), as_listed():
+            path = folder / inside
+            os.makedirs(path.parent, exist_ok=True)
+            return RemoteCopy.of(name, path, store.copy(stored, path, check))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        copies = [pool.submit(copy, *each) for each in listing.objects]
+        try:
+            wait(copies, return_when=FIRST_EXCEPTION)
+            failed = [each for each in copies if each.done() and each.exception() is not None]
+            return Download([each.result() for each in failed or copies], folder if listing.base else None)
+        finally:
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
 
 
-def _before_pattern(path: str) -> Iterator[str]:
-    """Yields the folders of a path up to the first with a pattern."""
-    for part in path.split("/"):
-        if glob.has_magic(part):
-            return
-        yield part
-
-
-def _reason(error: Exception) -> str:
-    """Returns the first words of an error."""
-    text = " ".join(str(error).split())
-    if match := re.search(r"Protocol not known: (\S+)", text):
-        return f"no program here knows {match[1]}://"
-    return text[:160] or type(error).__name__
+def _last_name(name: str) -> str:
+    """Returns the name of the file at the end of an object's name, without a query."""
+    return PurePosixPath(re.split(r"\?", name, maxsplit=1)[0] if "://" in name else name).name or "table"

@@ -22,6 +22,7 @@ from linreg_pl.data.table.frames import arrow_table
 from linreg_pl.data.table.ipc import begins_with, ipc_schema
 from linreg_pl.data.table.row_groups import RECORD_BATCH_ROWS, ArrowTable, ParquetTable, Table, collected, reading
 from linreg_pl.data.table.segment_parser import as_text
+from linreg_pl.data.table.url_secrets import refuse_secrets
 from linreg_pl.errors import InputError, quoted, repeated
 
 
@@ -245,7 +246,7 @@ def plain_path(path: Any) -> Any:
     """Returns a path as text, a list of paths as a list of texts, and a frame as it is.
 
     Raises:
-        InputError: it is something else.
+        InputError: it is something else, or a URL with credentials.
     """
     if path is None or isinstance(path, ArrowStream):
         return path
@@ -256,6 +257,7 @@ def plain_path(path: Any) -> Any:
                 "path must be a file name, a list of file names, or one DataFrame, but this is of type"
                 f" {type(each).__name__}; {remedy}"
             )
+    refuse_secrets(map(str, path if isinstance(path, list) else [path]))
     return [str(each) for each in path] if isinstance(path, list) else str(path)
 
 
