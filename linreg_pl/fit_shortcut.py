@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
@@ -67,6 +68,7 @@ def fit(
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
+            "plugins": [LightningEnvironment()],  # else it takes the variables of a job of SLURM for several processes
             **({} if data.holds_out_rows else {"limit_val_batches": 0}),
             **({} if max_epochs is None else {"max_epochs": int(max_epochs)}),
         }

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,9 +25,9 @@ def of_torchrun(size: int, rank: int) -> dict[str, str]:
 
 
 def of_srun(size: int, rank: int) -> dict[str, str]:
-    """Returns the variables that `srun --nodes 1 --ntasks-per-node SIZE` sets."""
+    """Returns the variables that `srun --ntasks SIZE` sets on one machine."""
     job = {"JOB_ID": "1", "JOB_NAME": "linreg", "NODELIST": "127.0.0.1", "NNODES": "1", "NODEID": "0"}
-    tasks = {"NTASKS": str(size), "NTASKS_PER_NODE": str(size), "STEP_NUM_TASKS": str(size), "STEP_NUM_NODES": "1"}
+    tasks = {"NTASKS": str(size), "STEP_NUM_TASKS": str(size), "STEP_TASKS_PER_NODE": str(size), "STEP_NUM_NODES": "1"}
     own = {"PROCID": str(rank), "LOCALID": str(rank)}
     return {f"SLURM_{name}": value for name, value in {**job, **tasks, **own}.items()}
 
@@ -76,7 +77,7 @@ def children(pid: int) -> list[int]:
 
 @dataclass
 class Typed:
-    """Makes this process look like `linreg args…` that was typed; Lightning's launcher forks the others from it."""
+    """Makes this process look like `linreg args…` that was typed, and start the others as forks of itself."""
 
     args: tuple[str, ...]
     then: Callable[[], None] | None = None
@@ -84,8 +85,11 @@ class Typed:
     def __call__(self) -> None:
         from lightning.pytorch.strategies.launchers import subprocess_script
 
+        from linreg_pl.cli import siblings
+
         sys.argv = [str(LINREG), *self.args]
-        patch(subprocess_script, "subprocess", SimpleNamespace(Popen=Forked))
+        for module in (siblings, subprocess_script):
+            patch(module, "subprocess", SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE))
         if self.then is not None:
             self.then()
 
@@ -95,9 +99,17 @@ class Forked(subprocess.Popen[bytes]):
 
     def _execute_child(self, command: list[str], *rest: Any) -> None:
         self.pid = os.fork()
+        environment, stdin, other_end = rest[5], rest[9], rest[10]
         if self.pid == 0:
+            from linreg_pl.cli.commands import COMMANDS
             from linreg_pl.cli.main import main
 
-            os.environ.update(rest[5])
-            os._exit(main(command[command.index(str(LINREG)) + 1 :]))
+            os.environ.update(environment)
+            if stdin >= 0:
+                os.dup2(stdin, 0)
+                sys.stdin = os.fdopen(0)  # multiprocessing has closed the former
+                os.close(other_end)
+            os._exit(main(list(dropwhile(lambda part: part not in COMMANDS, command))))
+        if stdin >= 0:
+            os.close(stdin)
         self._child_created = True

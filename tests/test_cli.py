@@ -29,6 +29,7 @@ from linreg_pl.cli.command import LinregCLI
 from linreg_pl.cli.data_classes import ROWS, data_classes
 from tests.commands import linreg, run_python, start
 from tests.runs import DIABETES, PLAIN
+from tests.waiting import wait_until
 
 RUN = Path("lightning_logs") / "version_0"
 NUMBER = r"-?\d+\.\d{3}"
@@ -399,14 +400,43 @@ rows = r"{DIABETES}", "progression"
 linreg_pl.solve(*rows).predict([[0.0] * 10], interval=0.9)
 linreg_pl.path(*rows)
 linreg_pl.subsets(*rows)
+assert main(["solve", *table, *"--trainer.devices 2 --trainer.accelerator cpu".split()]) == 0
 assert (found := [name for name in slow if name in sys.modules]) == [], found
 """
 
 
+NOTE_MODULES = """
+import atexit, os, sys
+
+def note():
+    with open("modules.tmp", "w") as file:
+        print(*sys.modules, file=file)
+    os.rename("modules.tmp", "modules")
+
+if os.environ.get("LOCAL_RANK") == "1":
+    atexit.register(note)
+"""
+
+
 def test_solves_without_lightning(tmp_path: Path) -> None:
-    """Counts no time: in a process from nothing, neither Lightning nor what that imports is imported."""
-    result = subprocess.run([sys.executable, "-c", WITHOUT_LIGHTNING], cwd=tmp_path, capture_output=True, text=True)
+    """Counts no time: in a process from nothing, neither Lightning nor what that imports is imported.
+
+    Nor is it in a process that this one starts beside itself.
+    """
+    (tmp_path / "sitecustomize.py").write_text(NOTE_MODULES)  # which Python imports when it starts
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LIGHTNING],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert (result.returncode, result.stderr) == (0, "")
+    noted = tmp_path / "modules"
+    wait_until(noted.exists)
+    modules = noted.read_text().split()
+    assert "torch.distributed" in modules
+    assert not {"lightning", "torchmetrics", "tensorboard", "torch._dynamo"} & set(modules)
 
 
 NAMING_A_DATA_MODULE = f"""

@@ -22,7 +22,7 @@ import torch
 
 from linreg_pl.runs.folder import checkpoints, run_state
 from tests.commands import Result, linreg
-from tests.ranks import ranks
+from tests.ranks import Typed, ranks
 from tests.runs import DIABETES, JOBS, PLAIN, RUN, assert_same_run, newest
 from tests.sabotage import FullDisk, SignalInPhase, patch
 
@@ -91,6 +91,15 @@ def test_same_as_one_process(job: str, whole: Callable[[str, int], Path]) -> Non
     assert np.linalg.norm(values[0] - values[1]) <= spacing * np.linalg.norm(values[0])
     for name, value in one["exact"]["coefficients"].items():
         assert several["exact"]["coefficients"][name] == pytest.approx(value, rel=1e-10)
+
+
+def test_started_by_the_first_process(whole: Callable[[str, int], Path], tmp_path: Path) -> None:
+    """As `make train ARGS="--trainer.devices 2 --trainer.accelerator cpu"` does; the job of this test ends sooner."""
+    command = ("fit", "--trainer.devices", "2", "--trainer.accelerator", "cpu", *WHOLE["tutorial"])
+    result = linreg(*command, cwd=tmp_path, env={"OMP_NUM_THREADS": "1"}, before=Typed(command))
+    assert (result.code, result.stderr) == (0, "")
+    assert "2 processes share each batch" in result.stdout
+    assert_same_run(whole("tutorial", 2), tmp_path)
 
 
 def test_kills(whole: Callable[[str, int], Path], tmp_path: Path) -> None:

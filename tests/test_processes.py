@@ -211,12 +211,29 @@ def test_process_that_does_not_join(folder: Path) -> None:
     assert results[1].stderr == ""
 
 
-def test_lightnings_launcher(tmp_path: Path) -> None:
-    """Rank 0 starts the other process; its exit code is the command's, and the other's end is not taken for a crash."""
+def test_started_by_the_first_process(tmp_path: Path) -> None:
+    """Its exit code is the command's, and the other's end is not taken for a crash."""
     command = ("solve", *TABLE, "--trainer.devices", "2", "--data.path", with_value(tmp_path, "inf.parquet", np.inf))
     result = linreg(*command, cwd=tmp_path, before=Typed(command))
     assert (result.code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "column 'x', row 2501: inf is not a finite number" in result.stderr
+
+
+@pytest.mark.parametrize("flags", [("--model.l2", "x"), ("--trainer.num_nodes", "2"), ("--print_config",)])
+def test_others_that_wait_end_with_the_first(flags: tuple[str, ...], folder: Path) -> None:
+    """It has started them before it knows whether the command is possible; they print nothing."""
+    command = ("solve", *TABLE, "--trainer.devices", "2", "--data.path", "t.parquet", *flags)
+    alone = linreg(*command, cwd=folder)
+    assert linreg(*command, cwd=folder, before=Typed(command)) == alone
+    assert (alone.code, alone.stderr.count("\n")) == ((0, 0) if flags == ("--print_config",) else (2, 1))
+
+
+def test_number_in_a_file_differs_from_the_flag(folder: Path) -> None:
+    (folder / "three.yaml").write_text("trainer: {devices: 3}")
+    command = ("solve", *TABLE, "--data.path", "t.parquet")
+    several = (*command, "--trainer.devices", "2", "--config", "three.yaml")
+    result = linreg(*several, cwd=folder, env={"OMP_NUM_THREADS": "1"}, before=Typed(several))
+    assert result == linreg(*command, cwd=folder)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +241,7 @@ def test_lightnings_launcher(tmp_path: Path) -> None:
     [
         (("tune",), "linreg tune is one process"),
         (("solve",), "several processes can't share the rows of SyntheticDataModule"),
+        (("path", "--trainer.devices", "3"), "this makes 3 processes, and torchrun or srun has started 2: leave"),
     ],
 )
 def test_refused(command: tuple[str, ...], words: str, tmp_path: Path) -> None:
@@ -233,10 +251,29 @@ def test_refused(command: tuple[str, ...], words: str, tmp_path: Path) -> None:
     assert first.stderr.count("\n") == 1
 
 
-def test_refused_before_a_process_is_started(tmp_path: Path) -> None:
-    result = linreg("solve", *TABLE, "--data.path", "t.csv", "--trainer.devices", "auto", cwd=tmp_path)
+@pytest.mark.parametrize("devices", ["auto", "0", "[]"])
+def test_refused_before_a_process_is_started(devices: str, tmp_path: Path) -> None:
+    result = linreg("solve", *TABLE, "--data.path", "t.csv", "--trainer.devices", devices, cwd=tmp_path)
     assert result.code == 2
-    assert "--trainer.devices auto is not possible here" in result.stderr
+    assert f"--trainer.devices {len(devices) - 2 if devices == '[]' else devices} is not possible" in result.stderr
+
+
+def test_port_in_use(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        place = {**of_torchrun(2, 0), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        result = linreg("solve", *TABLE, "--data.path", "t.parquet", cwd=folder, env=place)
+    told = (
+        f"linreg: port {port} of 127.0.0.1 is in use: set the variable MASTER_PORT to a free one, for all processes\n"
+    )
+    assert (result.code, result.stderr) == (2, told)
+
+
+def test_unknown_host(folder: Path) -> None:
+    place = {**of_srun(2, 1), "MASTER_ADDR": "no.such.host.invalid"}
+    result = linreg("solve", *TABLE, "--data.path", "t.parquet", cwd=folder, env=place)
+    assert result.code == 2
+    assert result.stderr.startswith("linreg: process 0 is on no.such.host.invalid, and this machine knows no address")
 
 
 def test_full_disk_is_told_to_all() -> None:

@@ -31,6 +31,7 @@ from linreg_pl.cli.launch import launched, require_agreement, share_downloads, s
 from linreg_pl.cli.overlooked import require_known_variables
 from linreg_pl.cli.parser import Parser, refused_class
 from linreg_pl.cli.saved_settings import with_run_settings
+from linreg_pl.cli.siblings import Siblings
 from linreg_pl.data.base import Rows
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import Interrupted
@@ -49,12 +50,15 @@ class LinregCLI:
         command: Name of the command.
         flags: What is typed behind it.
         run: Folder of the run of a trial, which a study runs.
+        siblings: The processes that may be started already, beside this one.
     """
 
     parsers: ClassVar[dict[tuple[str, bool], Parser]] = {}
     """Those that were built in this process, as by `parser_of`: the trials of a study share one."""
 
-    def __init__(self, command: str, flags: list[str], run: Path | None = None) -> None:
+    def __init__(
+        self, command: str, flags: list[str], run: Path | None = None, siblings: Siblings | None = None
+    ) -> None:
         self.command, self.run, self.bar = command, run, bar_of(command)
         if mentions_data(flags):
             import_data(command, flags)
@@ -66,7 +70,7 @@ class LinregCLI:
         self.resume = self.config.pop("resume", None)  # a resumed run writes the same config.yaml
         self.allow_changed_settings = self.config.pop("allow_changed_settings", False)
         self._take_model()
-        self.launched = launched(command, self.config, self.start)
+        self.launched = launched(command, self.config, self.start, siblings or Siblings([command, *flags]))
         with self.together():
             self._instantiate()
         with self.together():
@@ -264,6 +268,14 @@ def function_of(command: str) -> Callable[[Job], None]:
         "tune": partial(tune.tune, train=train),
     }
     return functions[command]
+
+
+def run_command(command: str, flags: list[str], siblings: Siblings) -> None:
+    """Runs a command, and ends the processes that still wait for it when it fails."""
+    try:
+        LinregCLI(command, flags, siblings=siblings)
+    finally:
+        siblings.end()
 
 
 def train(flags: list[str], run: Path) -> None:

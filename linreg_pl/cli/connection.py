@@ -1,57 +1,58 @@
-"""Starts the processes beside the first one by Lightning's launcher, and connects all."""
+"""Joins the processes of a command, however they were started."""
 
 import os
+import socket
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from subprocess import Popen
 
+import torch
 import torch.distributed as dist
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
 
-from linreg_pl.cli.parent_process import LAUNCHER
 from linreg_pl.data.lifeline import JOINING, Lifeline, end_with_children
+from linreg_pl.data.place import Place
 from linreg_pl.data.processes import Processes, connection_failed
 from linreg_pl.errors import InputError
 
 
-def connected(devices: int, num_nodes: int) -> tuple[Lifeline, Processes]:
-    """Starts the other processes if nobody has, and connects all.
+def connected(
+    place: Place, children: Sequence[Popen[bytes]] = (), listener: socket.socket | None = None
+) -> tuple[Lifeline, Processes]:
+    """Joins this process with the others.
+
+    Args:
+        place: Of this process.
+        children: The processes that it has started.
+        listener: A socket of the port at which all find each other, if it is open already.
 
     Raises:
-        InputError: Lightning refuses the numbers, or a process can't be reached.
+        InputError: a process can't be reached.
     """
-    os.environ.setdefault(LAUNCHER, str(os.getpid()))  # for the processes that Lightning starts from here
+    end_with_children(children)
     try:
-        strategy: Any = Trainer(
-            accelerator="cpu",  # the exact solution is computed there
-            strategy="ddp",
-            devices=devices,
-            num_nodes=num_nodes,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        ).strategy
-
-        def join() -> tuple[Lifeline, Processes]:
-            started = strategy.launcher.procs
-            children = list(started)
-            started.clear()  # Lightning would kill this process without a word, where one of these ends
-            end_with_children(children)
-            at, rank, size = strategy.cluster_environment, strategy.global_rank, strategy.world_size
-            lifeline = Lifeline(at.main_address, at.main_port, rank, size, children)
-            dist.init_process_group("gloo", store=lifeline.store, rank=rank, world_size=size, timeout=JOINING)
-            strategy.setup_environment()
-            # One process may read for hours while others wait: the lifeline ends that sooner where there is reason to.
-            return lifeline, Processes(dist.new_group(timeout=timedelta(days=1)))
-
-        joined: tuple[Lifeline, Processes] = strategy.launcher.launch(join)
-    except InputError:
-        raise
-    except (ValueError, MisconfigurationException) as error:
+        socket.getaddrinfo(place.host, place.port)
+        lifeline = Lifeline(place, children, listener)
+        dist.init_process_group("gloo", store=lifeline.store, rank=place.rank, world_size=place.size, timeout=JOINING)
+        # One process may read for hours while others wait: the lifeline ends that sooner where there is reason to.
+        return lifeline, Processes(dist.new_group(timeout=timedelta(days=1)))
+    except socket.gaierror as error:
         raise InputError(
-            f"Lightning refuses --trainer.devices {devices} ({error}); change it, or leave it out"
+            f"process 0 is on {place.host}, and this machine knows no address of that name: set the variable"
+            " MASTER_ADDR to its address, for all processes"
         ) from error
     except (RuntimeError, OSError) as error:
+        if "EADDRINUSE" in str(error):
+            raise InputError(
+                f"port {place.port} of {place.host} is in use: set the variable MASTER_PORT to a free one, for all"
+                " processes"
+            ) from error
         raise connection_failed(error) from error
-    return joined
+
+
+def divide_threads(local_size: int) -> None:
+    """Lets the processes of a machine use its processors together, unless the environment says how many threads."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or max(1, processors // local_size)
+        torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)

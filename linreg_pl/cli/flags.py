@@ -2,12 +2,12 @@
 
 import inspect
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from linreg_pl.cli.commands import COMMANDS, SHARING
+from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.data_classes import ROWS, import_modules, rows_path, shown_class
 from linreg_pl.cli.names import read_names
 from linreg_pl.core.robust import Robust
@@ -30,11 +30,13 @@ class Sharing:
         devices: Processes that share the rows.
         num_nodes: Machines on which so many processes each share the rows.
         enable_progress_bar: Show a progress bar at a terminal.
+        accelerator: Without effect: the exact solution is computed on the CPU.
     """
 
     devices: list[int] | str | int = 1
     num_nodes: int = 1
     enable_progress_bar: bool | None = None
+    accelerator: str = "auto"
 
 
 def default_settings(command: str, data: str) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def needs_trainer(command: str, flags: list[str]) -> bool:
     """Tells whether a call may have settings of Lightning's trainer; `solve` accepts them, but has no use for most."""
     if COMMANDS[command].trains:
         return True
-    used = tuple(f"--trainer.{name}" for name in SHARING if COMMANDS[command].shares_rows)
+    used = tuple(f"--trainer.{field.name}" for field in fields(Sharing) if COMMANDS[command].shares_rows)
     mentioning = ("--trainer", "--config", "-c", "--print_config")
     prefix = f"LINREG_{command.upper()}__"
     return any(flag.startswith(mentioning) and not flag.startswith(used) for flag in flags) or any(

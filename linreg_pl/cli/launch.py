@@ -1,20 +1,17 @@
-"""Starts the processes of a command on Lightning's engine, or joins those that torchrun or SLURM have started."""
+"""Starts the processes of a command, or joins those that torchrun or SLURM have started."""
 
-import math
-import os
 import signal
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from jsonargparse import Namespace
 
 from linreg_pl.cli.commands import COMMANDS
 from linreg_pl.cli.job import Start
-from linreg_pl.cli.parent_process import started_outside
+from linreg_pl.cli.siblings import Siblings
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.base import Rows
 from linreg_pl.data.lifeline import Lifeline
+from linreg_pl.data.place import Place, place_by_variables, place_from_launcher
 from linreg_pl.errors import InputError, ToldElsewhere
 from linreg_pl.signals import leave_at_signals
 from linreg_pl.training.quiet import quiet
@@ -24,24 +21,33 @@ class Launched:
     """The processes of a command: their world, and how this one ends.
 
     Args:
-        trainer: The trainer's settings; None for a command of one process.
+        size: Number of processes.
+        place: Of this process; None for the first one, if it is to start the others.
+        siblings: Starts them; Lightning does so for a command that trains.
 
     Raises:
-        InputError: Lightning refuses them.
+        InputError: they can't be started, or one can't be reached.
     """
 
-    def __init__(self, trainer: Namespace | None) -> None:
-        devices, num_nodes = (1, 1) if trainer is None else layout(trainer)
+    def __init__(self, size: int, place: Place | None, siblings: Siblings | None) -> None:
         self.world: World = ALONE
         self._lifeline: Lifeline | None = None
-        if devices * num_nodes == 1:
+        if size == 1:
             return
         for number in (signal.SIGINT, signal.SIGTERM):  # nothing is to be saved while processes wait for each other
             signal.signal(number, signal.SIG_DFL)
-        from linreg_pl.cli.connection import connected  # not at the top: one process may do without Lightning
+        from linreg_pl.cli.connection import connected, divide_threads  # not at the top: slow to import
 
-        with quiet("lightning.pytorch.utilities.rank_zero"):
-            self._lifeline, self.world = connected(devices, num_nodes)
+        divide_threads(size if place is None else place.local_size)
+        if siblings is None:
+            from linreg_pl.cli.lightning_processes import started_by_lightning  # likewise
+
+            with quiet("lightning.pytorch.utilities.rank_zero"):
+                self._lifeline, self.world = started_by_lightning(size, place)
+        else:
+            place = place or siblings.start(size)
+            siblings.release()
+            self._lifeline, self.world = connected(place, siblings.children, siblings.listener)
         leave_at_signals()
         import pyarrow  # not at the top: it is slow, and one process may have no table
 
@@ -58,25 +64,24 @@ class Launched:
             self._lifeline.mute()
 
 
-def launched(command: str, settings: Namespace, start: Start) -> Launched:
+def launched(command: str, settings: Namespace, start: Start, siblings: Siblings) -> Launched:
     """Starts or joins the processes that a command's settings ask for.
 
     Raises:
         InputError: the command does not share its rows, or several processes can't read them.
         ToldElsewhere: likewise, in processes that are not to print it.
     """
-    if not COMMANDS[command].shares_rows:
-        if math.prod(started_outside()) > 1:
-            if os.environ.get("RANK", os.environ.get("SLURM_PROCID")) != "0":
-                raise ToldElsewhere
-            raise InputError(
-                f"linreg {command} is one process, and torchrun or srun has started several: leave that out; fit, solve"
-                " and path share the rows among several"
-            )
-        return Launched(None)
-    if math.prod(layout(settings.trainer)) > 1:
-        require_shareable(command, settings, start)
-    return Launched(settings.trainer)
+    given = place_from_launcher()
+    try:
+        size = number_of_processes(command, settings, given)
+        if size > 1:
+            require_shareable(command, settings, start)
+    except InputError as error:
+        if given is not None and given.rank:
+            raise ToldElsewhere from error
+        raise
+    place = place_by_variables(size) if given is None and size > 1 else given
+    return Launched(size, place, None if COMMANDS[command].trains else siblings)
 
 
 def require_agreement(world: World, settings: Namespace, start: Start) -> None:
@@ -138,21 +143,36 @@ def share_rows(data: Rows, world: World, command: str) -> None:
     data.world = world
 
 
-def layout(trainer: Mapping[str, Any] | Namespace) -> tuple[int, int]:
-    """Returns the number of processes on each machine, and that of machines; torchrun and srun have said so.
+def number_of_processes(command: str, settings: Namespace, given: Place | None) -> int:
+    """Returns how many processes share the rows: as many as the launcher has started, if one has.
 
     Raises:
-        InputError: the settings do not say how many processes to start.
+        InputError: the settings do not say how many to start, or say another number, or the command is one process.
     """
-    devices, num_nodes = trainer["devices"], trainer["num_nodes"]
+    if not COMMANDS[command].shares_rows:
+        if given is not None and given.size > 1:
+            raise InputError(
+                f"linreg {command} is one process, and torchrun or srun has started several: leave that out; fit, solve"
+                " and path share the rows among several"
+            )
+        return 1
+    devices, num_nodes = settings.trainer.devices, int(settings.trainer.num_nodes)
     if isinstance(devices, list):
         devices = len(devices)
-    if not str(devices).isdigit():
+    if not str(devices).isdecimal() or int(devices) == 0:
         raise InputError(f"--trainer.devices {devices} is not possible here: give the number of processes")
-    if int(devices) * num_nodes == 1:
-        return started_outside()
-    if num_nodes > 1 and started_outside() == (1, 1):
+    size = int(devices) * num_nodes
+    if given is not None:
+        if size not in (1, given.size):
+            raise InputError(
+                f"--trainer.devices {devices}: this makes {size} processes, and torchrun or srun has started"
+                f" {given.size}: leave --trainer.devices and --trainer.num_nodes out"
+            )
+        return given.size
+    if num_nodes > 1:
         raise InputError(
             f"--trainer.num_nodes {num_nodes}: start the command on each machine by torchrun or srun instead"
         )
-    return int(devices), num_nodes
+    if num_nodes < 1:
+        raise InputError(f"--trainer.num_nodes {num_nodes} is not possible here: leave it out")
+    return size

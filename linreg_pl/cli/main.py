@@ -18,6 +18,7 @@ from linreg_pl.cli.error_messages import message_for
 from linreg_pl.cli.known_flags import print_completions, require_known_flags
 from linreg_pl.cli.parent_process import end_with_parent
 from linreg_pl.cli.quiet_libraries import silence_libraries
+from linreg_pl.cli.siblings import Siblings, is_awaited
 from linreg_pl.data.table.url_secrets import refuse_secrets
 from linreg_pl.errors import Diverged, InputError, ToldElsewhere
 from linreg_pl.signals import Interrupted, end_at_signals, leave_at_signals
@@ -68,8 +69,8 @@ def exit_code(run: Callable[[], object], args: list[str], has_traceback: bool) -
     return 0
 
 
-def refuse(error: InputError) -> NoReturn:
-    """Raises an error that was found before the imports."""
+def refuse(error: Exception) -> NoReturn:
+    """Raises an error that was found before the command runs."""
     raise error
 
 
@@ -81,15 +82,21 @@ def imported(args: list[str]) -> Callable[[], object]:
     if command is None:
         return partial(without_command, args)
     if command.has_settings:
+        has_siblings = command.shares_rows and not command.trains
+        siblings = Siblings(args)
         try:
             refuse_secrets(args)  # before a message quotes them
             require_known_flags(args[0], args[1:])
+            if has_siblings:
+                siblings.start_early()
         except InputError as error:
             return partial(refuse, error)
-        from linreg_pl.cli.command import LinregCLI, function_of
+        from linreg_pl.cli.command import function_of, run_command
 
         function_of(args[0])
-        return partial(LinregCLI, args[0], args[1:])
+        if has_siblings and not is_awaited():
+            return partial(refuse, ToldElsewhere())
+        return partial(run_command, args[0], args[1:], siblings)
     from linreg_pl.cli.runs_and_plot import run_folder_command
 
     return partial(run_folder_command, args[0], args[1:])

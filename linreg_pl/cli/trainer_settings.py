@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 
@@ -38,11 +40,14 @@ def build_trainer(
     Raises:
         InputError: Lightning refuses the settings.
     """
+    plugins = as_list(settings.plugins)
+    # Else Lightning takes the variables of SLURM for those of several processes, also in one of sbatch without srun.
+    environment = [] if any(isinstance(each, ClusterEnvironment) for each in plugins) else [LightningEnvironment()]
     arguments = {
         **vars(settings),
         **overrides,
         "callbacks": [*as_list(settings.callbacks), *callbacks],
-        "plugins": [*as_list(settings.plugins), DurableCheckpointIO(checkpoint)],
+        "plugins": [*plugins, *environment, DurableCheckpointIO(checkpoint)],
     }
     try:
         return Trainer(**arguments)

@@ -19,6 +19,8 @@ from typing import NoReturn
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 
+from linreg_pl.data.place import Place
+
 JOINING = timedelta(minutes=10)
 """How long the processes of a command wait for each other at its start."""
 SILENCE = 60
@@ -32,11 +34,9 @@ class Lifeline:
     """The connections of this process: of rank 0 to all others, of others to rank 0.
 
     Args:
-        host: Address of rank 0.
-        port: Where the processes find each other there.
-        rank: Of this process.
-        size: Number of processes.
+        place: Of this process among the others.
         children: The processes that this one has started.
+        listener: A socket of the port at which all find each other, if it is open already.
 
     Attributes:
         store: Where the processes find each other.
@@ -46,8 +46,10 @@ class Lifeline:
         OSError: likewise.
     """
 
-    def __init__(self, host: str, port: int, rank: int, size: int, children: Sequence[subprocess.Popen[bytes]]) -> None:
-        self._rank, self._children = rank, children
+    def __init__(
+        self, place: Place, children: Sequence[subprocess.Popen[bytes]], listener: socket.socket | None = None
+    ) -> None:
+        self._rank, self._children = place.rank, children
         self._is_over, self._is_complete, self._first_has_ended = False, Event(), Event()
         self._peers: dict[socket.socket, str] = {}
         in_background(self._beat)
@@ -57,21 +59,22 @@ class Lifeline:
         waiting.start()
         is_ours = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # else torchrun has it
         store = dist.TCPStore(  # type: ignore[attr-defined]  # torch documents it, and lists it nowhere
-            host,
-            port,
-            is_master=is_ours and rank == 0,
+            place.host,
+            place.port,
+            is_master=is_ours and place.rank == 0,
             timeout=JOINING,
             wait_for_workers=False,  # so that the end of one is noticed while others are to come
+            master_listen_fd=None if listener is None else listener.detach(),
         )
         count = os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)  # torchrun's store has what they wrote before
         self.store = PrefixStore(f"start {count}", store)
-        self.store.set(f"process {rank}", f"process {rank} (pid {os.getpid()} on {socket.gethostname()})")
-        if rank == 0:
-            self._accept(host, size - 1)
+        self.store.set(f"process {place.rank}", f"process {place.rank} (pid {os.getpid()} on {socket.gethostname()})")
+        if place.rank == 0:
+            self._accept(place.host, place.size - 1)
             waiting.cancel()
             self._tell(COMPLETE)
         else:
-            self._connect(host)
+            self._connect(place.host)
             waiting.cancel()  # from here on, rank 0 waits for others
             self._is_complete.wait()
 

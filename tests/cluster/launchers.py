@@ -1,10 +1,12 @@
-"""Real launchers start several processes: torchrun, and Lightning's own."""
+"""Real launchers start several processes: torchrun, and the command itself."""
 
+import json
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pytest
 
 from linreg_pl.runs.folder import checkpoints, run_state
 from tests.commands import linreg, outside_make
+from tests.pages import ROOT
 from tests.ranks import LINREG, answer, children, is_alive, of_srun
 from tests.runs import JOBS, RUN
 from tests.waiting import wait_until
@@ -35,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("launcher", "flags"),
     [(("torchrun", "--nproc-per-node", "2"), ()), ((), ("--trainer.devices", "2"))],
-    ids=["torchrun", "Lightning"],
+    ids=["torchrun", "linreg"],
 )
 def test_same_output_as_one_process(launcher: tuple[str, ...], flags: tuple[str, ...], folder: Path) -> None:
     command = [str(LINREG.with_name(each)) if each == "torchrun" else each for each in launcher]
@@ -52,8 +55,21 @@ def test_same_bits_again(folder: Path) -> None:
     assert answer(5, *flags, cwd=folder) == answer(5, *flags, cwd=folder, launcher=of_srun)
 
 
+def test_make_train(tmp_path: Path) -> None:
+    """The tutorial's whole run; W and b differ from those of one process by the rounding of float32."""
+    flags, reports = f"--trainer.accelerator cpu --trainer.default_root_dir {tmp_path}", list[dict[str, Any]]()
+    for number in range(2):
+        command = ["make", "train", f"ARGS=--trainer.devices {number + 1} {flags}"]
+        result = subprocess.run(command, cwd=ROOT, env=outside_make(), capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, ""), result.stdout
+        reports.append(json.loads((tmp_path / RUN.with_name(f"version_{number}") / "report.json").read_text()))
+    one, two = reports
+    assert two["num_processes"] == 2
+    assert two["coefficients"] == pytest.approx(one["coefficients"], rel=1e-5)
+
+
 @pytest.mark.parametrize("victim", ["launcher", "other"])
-@pytest.mark.parametrize("launcher", ["torchrun", "Lightning"])
+@pytest.mark.parametrize("launcher", ["torchrun", "linreg"])
 def test_killed_while_they_start(launcher: str, victim: str, folder: Path) -> None:
     """They import for seconds; nobody waits for the one that is gone."""
     torchrun = (LINREG.with_name("torchrun"), "--nproc-per-node", "3", LINREG, *SOLVE)
@@ -69,13 +85,13 @@ def test_killed_while_they_start(launcher: str, victim: str, folder: Path) -> No
     told = running.communicate()[1]
     if victim == "launcher":
         assert (running.returncode, "linreg:" in told, "Traceback" in told) == (-signal.SIGKILL, False, False), told
-    elif launcher == "Lightning":
+    elif launcher == "linreg":
         words = "ended with exit code -9; start the command again"
         assert (running.returncode, told.count("\n"), words in told) == (2, 1, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("launcher", ["torchrun", "Lightning"])
+@pytest.mark.parametrize("launcher", ["torchrun", "linreg"])
 def test_launcher_is_ended(launcher: str, number: signal.Signals, tmp_path: Path) -> None:
     """The run ends, and can go on; torchrun passes SIGTERM and SIGINT on, and what is left of it ends by itself."""
     torchrun = [LINREG.with_name("torchrun"), "--nproc-per-node", "2"]
@@ -91,6 +107,6 @@ def test_launcher_is_ended(launcher: str, number: signal.Signals, tmp_path: Path
     assert time.monotonic() < began + 10
     assert run_state(tmp_path / RUN) == "interrupted"
     told = running.communicate()[1]
-    if launcher == "Lightning":
+    if launcher == "linreg":
         assert running.returncode == (-number if number == signal.SIGKILL else 128 + number)
-    assert ("interrupted at step" in told) == ((launcher, number) != ("Lightning", signal.SIGKILL)), told
+    assert ("interrupted at step" in told) == ((launcher, number) != ("linreg", signal.SIGKILL)), told
