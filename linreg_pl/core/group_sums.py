@@ -32,6 +32,7 @@ class GroupSums:
         self._squared_weights, self._squared_sums = self._weights, self._sums  # Σw², and Σ w² d, if there are weights
         self._products = np.zeros((num_targets, num_targets))  # Σ w d d' over all groups
         self.num_rows, self._log_weights, self._is_weighted = 0, 0.0, False
+        self._num_groups = 0  # the sums have room for more
 
     def add(self, groups: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Adds rows: the numbers of their groups (n,), y (n, K) and weights (n, 1), if rows have some."""
@@ -44,22 +45,23 @@ class GroupSums:
         if not len(groups):
             return
         self._make_room(int(groups.max()) + 1)
-        w = np.ones((len(groups), 1)) if weights is None else weights.astype(np.float64)
-        is_heavier = w[:, 0] > 4 * self._anchor_weights.take(groups)
-        if is_heavier.any():
-            self._move_anchors(groups[is_heavier], y[is_heavier], w[is_heavier])
+        w = None if weights is None else weights.astype(np.float64)
+        if (1.0 if w is None else w.max()) > 4 * self._anchor_weights[: self._num_groups].min():
+            self._move_anchors(groups, y, np.ones((len(groups), 1)) if w is None else w)
         weighted = d = y - self._anchors.take(groups, axis=0)
-        if weights is not None:
+        if w is not None:
             weighted = w * d
-            _add(self._squared_weights, groups, w * w)
-            _add(self._squared_sums, groups, w * weighted)
-        _add(self._weights, groups, w)
-        _add(self._sums, groups, weighted)
+            add_to(self._squared_weights, groups, w * w)
+            add_to(self._squared_sums, groups, w * weighted)
+        add_to(self._weights, groups, w)
+        add_to(self._sums, groups, weighted)
         self._products += np.einsum("nk,nl->kl", weighted, d)  # BLAS's threads would wait for each other
         self.num_rows += len(groups)
 
     def _move_anchors(self, groups: np.ndarray, y: np.ndarray, w: np.ndarray) -> None:
-        """Makes the heaviest of some rows the anchors of their groups, and shifts the sums to them."""
+        """Makes rows the anchors of their groups where they are much heavier, and shifts the sums to them."""
+        is_heavier = w[:, 0] > 4 * self._anchor_weights.take(groups)
+        groups, y, w = groups[is_heavier], y[is_heavier], w[is_heavier]
         order, moved = np.argsort(w[:, 0], kind="stable"), np.unique(groups)
         before, has_anchor = self._anchors[moved], self._anchor_weights[moved, None] > 0
         self._anchors[groups[order]] = y[order]  # the last one written is the heaviest row's
@@ -73,6 +75,7 @@ class GroupSums:
 
     def _make_room(self, count: int) -> None:
         """Makes the sums at least as long as there are groups."""
+        self._num_groups = max(count, self._num_groups)
         added = max(count, 2 * len(self._weights)) - len(self._weights) if count > len(self._weights) else 0
         if not added:
             return
@@ -134,10 +137,11 @@ class GroupSums:
         return torch.nn.functional.pad(torch.from_numpy(block), (num_columns - len(block), 0))
 
 
-def _add(totals: np.ndarray, groups: np.ndarray, values: np.ndarray) -> None:
-    """Adds values (n, C) to the totals of their groups, (G, C)."""
-    for total, column in zip(totals.T, values.T, strict=True):
+def add_to(totals: np.ndarray, groups: np.ndarray, values: np.ndarray | None = None) -> None:
+    """Adds values (n, C) to the totals of their groups, (G, C); 1 for each row if there are none."""
+    for column, total in enumerate(totals.T):
+        of_rows = None if values is None else values[:, column]
         if len(total) <= len(groups):
-            total += np.bincount(groups, column, len(total))  # a sum of sums has smaller rounding errors
+            total += np.bincount(groups, of_rows, len(total))  # a sum of sums has smaller rounding errors
         else:
-            np.add.at(total, groups, column)
+            np.add.at(total, groups, total.dtype.type(1) if of_rows is None else of_rows)

@@ -1,16 +1,16 @@
 """Numbers the distinct rows of some columns, so that equal rows get the same number.
 
-The values of each column are numbered first. Then a table for each column maps the number of the row so far and that of
-the next value to the number of the longer row: a lookup for each value, and no hash.
+The values of each column are numbered first. These numbers are the digits of a row's place in a table, which has the
+row's number: one lookup for a row, and no hash. Where the values could make too many rows for one table, the table is
+of the first columns. Each further column then has a table for the number of the row so far and the next value.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from linreg_pl.data.table.column_types import as_labels, is_text
+from linreg_pl.data.table.distinct_values import DistinctValues
 
 MOST_ROWS = 2**20
 """Of more distinct rows, the numbers no longer fit the processor's cache."""
@@ -21,7 +21,7 @@ class TooVariedError(Exception):
 
 
 class DistinctRows:
-    """The distinct rows of some columns, in the order of their numbers.
+    """The distinct rows of some columns, in the order of their numbers: that in which they were first met.
 
     Args:
         types: Types of the columns.
@@ -31,14 +31,15 @@ class DistinctRows:
     """Size limit of all tables: 128 MB."""
 
     def __init__(self, types: Sequence[pa.DataType]) -> None:
-        self._values = [pa.array([], pa.string() if is_text(kind) else kind) for kind in types]
-        self._tables = [np.full((1, 2), -1) for _ in types]
-        self._lasts = [
-            np.zeros((2, 0), np.int32) for _ in types
-        ]  # of each row: the row without its last value, that value
+        self._values = [DistinctValues(kind) for kind in types]
+        self._codes = np.zeros((len(types), 0), np.int32)  # of the values in each distinct row
+        self._sizes = [0] * len(types)  # bases of the digits
+        self._levels: list[range] = []  # columns of each table
+        self._tables: list[np.ndarray] = []
+        self._counts: list[int] = []  # of the rows that each table numbers
 
     def __len__(self) -> int:
-        return self._lasts[-1].shape[1]
+        return self._codes.shape[1]
 
     def numbers(self, columns: Sequence[pa.Array]) -> np.ndarray:
         """Returns the number of each row of some columns, (n,), from 0 on.
@@ -47,83 +48,53 @@ class DistinctRows:
             TooVariedError: there are too many distinct rows.
             pa.ArrowNotImplementedError: a type is not supported.
         """
-        rows = np.zeros(len(columns[0]), np.intp)
-        for level, column in enumerate(columns):
-            rows = self._longer_rows(level, rows, self._codes(level, column))
-        return rows
-
-    def _codes(self, level: int, column: pa.Array) -> np.ndarray:
-        """Returns the number of each value of a column, (n,)."""
-        if pa.types.is_integer(column.type) and not column.null_count:
-            of_integers = self._integer_codes(level, column)
-            if of_integers is not None:
-                return of_integers
-        if is_text(column.type):
-            column = as_labels(column, keeps_codes=True)
-        if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode(null_encoding="encode")
-        values, indices = column.dictionary, column.indices
-        if indices.null_count:
-            indices = indices.cast(pa.int64()).fill_null(len(values))
-            values = pa.concat_arrays([values, pa.nulls(1, values.type)])
-        of_rows: np.ndarray = self._known(level, values).take(indices.to_numpy())
-        return of_rows
-
-    def _integer_codes(self, level: int, column: pa.Array) -> np.ndarray | None:
-        """Returns the same for integers that are close together; None if they are not."""
-        numbers = column.to_numpy()
-        least, span = (numbers.min(), int(numbers.max()) - int(numbers.min())) if len(numbers) else (0, 0)
-        if span >= len(numbers):
-            return None
-        offsets = (numbers - least).astype(np.intp) if numbers.itemsize == 8 else numbers.astype(np.intp) - int(least)
-        is_present = np.zeros(span + 1, bool)
-        is_present[offsets] = True
-        values, codes = np.flatnonzero(is_present), np.zeros(span + 1, np.int32)
-        codes[values] = self._known(level, pa.array(values.astype(numbers.dtype) + least, column.type))
-        of_rows: np.ndarray = codes.take(offsets)
-        return of_rows
-
-    def _known(self, level: int, values: pa.Array) -> np.ndarray:
-        """Returns the numbers of distinct values of a column, (n,), and numbers those that are new."""
-        codes = pc.index_in(values, value_set=self._values[level])
-        if codes.null_count:
-            new = values.filter(pc.is_null(codes)).unique()
-            self._values[level] = pa.concat_arrays([self._values[level], new])
-            codes = pc.index_in(values, value_set=self._values[level])
-        numbers: np.ndarray = codes.to_numpy()
+        codes = [values.numbers(column) for values, column in zip(self._values, columns, strict=True)]
+        if not self._levels or any(len(values) > size for values, size in zip(self._values, self._sizes, strict=True)):
+            self._set_sizes()
+        numbers, first = self._looked_up(codes)
+        if len(first):
+            self._codes = np.hstack([self._codes, np.array([each[first] for each in codes], np.int32)])
         return numbers
 
-    def _longer_rows(self, level: int, rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Returns the numbers of rows that are longer by the value with these codes."""
-        num_before = 1 if level == 0 else self._lasts[level - 1].shape[1]
-        table = self._tables[level] = self._with_room(self._tables[level], num_before, len(self._values[level]))
-        places = rows
-        places *= table.shape[1]
-        places += codes
-        flat = table.reshape(-1)
-        longer: np.ndarray = flat.take(places)
-        if longer.min(initial=0) < 0:
-            new, count = np.unique(places[longer < 0]), self._lasts[level].shape[1]
-            if count + len(new) > MOST_ROWS:
-                raise TooVariedError
-            flat[new] = np.arange(count, count + len(new))
-            self._lasts[level] = np.hstack([self._lasts[level], np.array(np.divmod(new, table.shape[1]), np.int32)])
-            longer = flat.take(places)
-        return longer
+    def _set_sizes(self) -> None:
+        """Makes room for the values of all columns, and numbers the known rows anew: they keep their numbers."""
+        for column, values in enumerate(self._values):
+            if len(values) > self._sizes[column]:
+                self._sizes[column] = len(values) * (2 if self._sizes[column] else 1)
+        at_once = max(1, int((np.cumprod(self._sizes, dtype=np.float64) <= MOST_ROWS).sum()))
+        self._levels = [range(at_once), *(range(column, column + 1) for column in range(at_once, len(self._sizes)))]
+        self._tables, self._counts = [np.zeros(0, np.intp) for _ in self._levels], [0] * len(self._levels)
+        self._looked_up(list(self._codes))
 
-    def _with_room(self, table: np.ndarray, num_rows: int, num_values: int) -> np.ndarray:
-        """Returns a table with at least so many rows and columns."""
-        if table.shape[0] >= num_rows and table.shape[1] >= num_values:
-            return table
-        shape = [
-            size if size >= least else 2 * least
-            for size, least in zip(table.shape, (num_rows, num_values), strict=True)
-        ]
-        if sum(each.size for each in self._tables) - table.size + shape[0] * shape[1] > self.most_entries:
-            raise TooVariedError
-        larger = np.full(shape, -1)
-        larger[: table.shape[0], : table.shape[1]] = table
-        return larger
+    def _looked_up(self, codes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the numbers of rows by the numbers of their values, (n,), and which are the first of new ones."""
+        numbers = np.zeros(len(codes[0]), np.intp)
+        for level, columns in enumerate(self._levels):
+            places, first = numbers, np.zeros(0, np.intp)
+            for column in columns:
+                places *= self._sizes[column]
+                places += codes[column]
+            table, count = self._with_room(level, int(places.max(initial=-1)) + 1), self._counts[level]
+            numbers = table.take(places)
+            if numbers.min(initial=0) < 0:
+                new = np.flatnonzero(numbers < 0)
+                first = new[np.sort(np.unique(places[new], return_index=True)[1])]
+                self._counts[level] += len(first)
+                if self._counts[level] > MOST_ROWS:
+                    raise TooVariedError
+                table[places[first]] = np.arange(count, self._counts[level])
+                numbers = table.take(places)
+        return numbers, first
+
+    def _with_room(self, level: int, length: int) -> np.ndarray:
+        """Returns the table of some columns with at least so many entries."""
+        table = self._tables[level]
+        added = max(length, 2 * len(table)) - len(table)
+        if length > len(table):
+            if sum(map(len, self._tables)) + added > self.most_entries:
+                raise TooVariedError
+            table = self._tables[level] = np.pad(table, (0, added), constant_values=-1)
+        return table
 
     @property
     def most_combinations(self) -> float:
@@ -132,8 +103,6 @@ class DistinctRows:
 
     def rows(self, numbers: np.ndarray, names: Sequence[str]) -> pa.RecordBatch:
         """Returns distinct rows by their numbers, as columns of these names."""
-        columns = list[pa.Array]()
-        for values, lasts in zip(reversed(self._values), reversed(self._lasts), strict=True):
-            numbers, codes = lasts[:, numbers]
-            columns.append(values.take(pa.array(codes)))
-        return pa.RecordBatch.from_arrays(columns[::-1], list(names))
+        codes = self._codes[:, numbers]
+        columns = [values.take(of_rows) for values, of_rows in zip(self._values, codes, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, list(names))

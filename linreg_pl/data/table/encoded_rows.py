@@ -78,14 +78,14 @@ class EncodedRows:
                 if flags and not self.predicts and self.missing in ("error", None):
                     flags["missing"] = "drop"
                 raise InputError(f"{place}: {error.message}; {error.remedy}", flags) from error
-            all_finite = _all_finite(values)
-            if not all_finite and not self.predicts:
+            is_finite = all_finite(values)
+            if not is_finite and not self.predicts:
                 values = self._without_infinity(values, rows, kept)
             if len(self.widths) > 2:
                 self._require_weights(values[:, -1], rows)
             if self.means is not None:
                 values = values.astype(np.float64)  # as the means are, in any batch
-            yield rows, values if all_finite or keeps_missing else self._completed(values, part)
+            yield rows, values if is_finite or keeps_missing else self._completed(values, part)
 
     def complete(self, part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the same rows as `read`, each with its number in the table, from 0."""
@@ -189,7 +189,7 @@ def are_infinite(values: np.ndarray) -> np.ndarray:
     return infinite
 
 
-def _all_finite(values: np.ndarray) -> bool:
+def all_finite(values: np.ndarray) -> bool:
     """Says whether all values are finite in float32; may say no if only their sum is not."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(values.astype(np.float32, copy=False).sum()))

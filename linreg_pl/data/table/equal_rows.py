@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from linreg_pl.core.decimals import noting_decimals
-from linreg_pl.core.group_sums import GroupSums
+from linreg_pl.core.group_sums import GroupSums, add_to
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.core.world import known
 from linreg_pl.data.loaders import Batch
 from linreg_pl.data.table.column_types import filtered
 from linreg_pl.data.table.distinct_rows import MOST_ROWS, DistinctRows, TooVariedError
-from linreg_pl.data.table.encoded_rows import EncodedRows, are_infinite
+from linreg_pl.data.table.encoded_rows import EncodedRows, all_finite, are_infinite
 from linreg_pl.data.table.encoding import Encoding
 from linreg_pl.data.table.gaps import Counted, Gaps, gaps_of
 from linreg_pl.data.table.rows import evaluation_batch_size
@@ -119,17 +119,16 @@ class EqualRows:
         """
         for rows, batch in self._to_fit(self._table.all_batches(self._columns, keeps_codes=True)):
             groups, others = self._numbers(batch)
-            if not self._meet(rows, groups):
+            if not self._meet(rows, groups) or (others[:, self._num_targets :] < 0).any():
                 return False
-            if are_infinite(others).any() or (others[:, self._num_targets :] < 0).any():
-                return False
-            missing = np.isnan(others)
-            lacks = missing.any(axis=1)
-            if lacks.any():
-                self._counts[1] += np.bincount(groups[lacks], minlength=len(self))
+            if not (all_finite(others) and self._is_complete.all()):
+                if are_infinite(others).any():
+                    return False
+                missing = np.isnan(others)
+                lacks = missing.any(axis=1)
+                add_to(self._counts[1:].T, groups[lacks])
                 self._missing = self._missing.followed_by(Counted.of(rows, missing))
-            is_kept = self._is_complete.take(groups) & ~lacks
-            if not is_kept.all():
+                is_kept = self._is_complete.take(groups) & ~lacks
                 groups, others = groups[is_kept], others[is_kept]
             y, weights = np.split(others.astype(np.float64), [self._num_targets], axis=1)
             self._sums.add(groups, y, weights if weights.shape[1] else None)
@@ -156,7 +155,7 @@ class EqualRows:
         known = len(self._is_complete)
         self._counts = with_length(self._counts, len(self))
         self._first_rows = with_length(self._first_rows, len(self), -1)
-        self._counts[0] += np.bincount(groups, minlength=len(self))
+        add_to(self._counts[:1].T, groups)
         if len(self) > known or (self._first_rows < 0).any():
             is_first = self._first_rows.take(groups) < 0
             self._first_rows[groups[is_first][::-1]] = rows[is_first][::-1]  # the last one written is the first row

@@ -51,7 +51,12 @@ class TextColumn:
         return self._num_null + self._num_marks
 
     def add(self, texts: pa.Array, first_row: int) -> None:
-        """Counts a batch of texts, or of codes of texts, some null; its first row is the table's row `first_row`."""
+        """Counts a batch of texts, or of codes of texts, some null, behind those that were counted before.
+
+        Args:
+            texts: The batch.
+            first_row: The number of its first row in the table.
+        """
         self.num_rows += len(texts)
         head = texts[:1000]
         if not pa.types.is_dictionary(texts.type) and 2 * len(head.unique()) <= len(head):
@@ -60,14 +65,17 @@ class TextColumn:
             self._add(texts, first_row + np.arange(len(texts)), np.ones(len(texts), np.int64))
             return
         codes = texts.indices.cast(pa.int64()).fill_null(len(texts.dictionary)).to_numpy()
-        times, first = np.bincount(codes, minlength=1 + len(texts.dictionary)), np.empty(1 + len(texts.dictionary), int)
-        first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last value that is written is that of the first row
+        times = np.bincount(codes, minlength=1 + len(texts.dictionary))
         present = np.flatnonzero(times)
         distinct = pa.concat_arrays([texts.dictionary, pa.nulls(1, texts.dictionary.type)]).take(pa.array(present))
-        firsts, counts = (first_row + first[present]).tolist(), times[present].tolist()
-        for text, row, count in zip(distinct.to_pylist(), firsts, counts, strict=True):
+        labels, counts, firsts = distinct.to_pylist(), times[present].tolist(), [first_row] * len(present)
+        if not all(text in self._waiting for text in labels):
+            first = np.empty(len(times), int)
+            first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last value that is written is that of the first row
+            firsts = (first_row + first[present]).tolist()
+        for text, row, count in zip(labels, firsts, counts, strict=True):
             known_row, known_count = self._waiting.get(text, (row, 0))
-            self._waiting[text] = min(row, known_row), count + known_count
+            self._waiting[text] = known_row, known_count + count
         if len(self._waiting) > self.most_waiting:
             self._add_waiting()
 
