@@ -25,6 +25,7 @@ from linreg_pl.core.triangle import Triangle
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.table import distinct_rows, equal_rows
 from linreg_pl.data.table.distinct_rows import DistinctRows
+from linreg_pl.data.table.distinct_values import DistinctValues
 from linreg_pl.exact.solution import solve
 from tests.forked_world import in_world
 from tests.least_squares import LeastSquares
@@ -253,9 +254,13 @@ def test_dictionaries_with_as_many_texts_as_their_codes_allow(kind: pa.DataType,
 VALUES = st.sampled_from([None, 0, 1, 7, -3, 2**40])
 
 
-@given(st.lists(st.lists(st.tuples(VALUES, VALUES, st.booleans()), max_size=30), max_size=4))
-def test_equal_rows_have_equal_numbers(batches: list[list[tuple[Any, Any, bool]]]) -> None:
+@given(
+    st.lists(st.lists(st.tuples(VALUES, VALUES, st.booleans()), max_size=30), max_size=4), st.sampled_from([1, 9, 99])
+)
+def test_equal_rows_have_equal_numbers(batches: list[list[tuple[Any, Any, bool]]], most_at_once: int) -> None:
+    """Whether one table or several give the numbers."""
     distinct, numbers = DistinctRows([pa.int64(), pa.string(), pa.bool_()]), list[int]()
+    distinct.most_at_once = most_at_once
     for rows in batches:
         texts = [None if text is None else str(text) for _, text, _ in rows]
         columns = [pa.array([row[0] for row in rows], pa.int64()), pa.array(texts, pa.string())]
@@ -264,6 +269,29 @@ def test_equal_rows_have_equal_numbers(batches: list[list[tuple[Any, Any, bool]]
     assert sorted(set(numbers)) == list(range(len(set(rows)))) == list(range(len(distinct)))
     made = distinct.rows(np.array(numbers, int), ["x", "text", "truth"]).to_pylist()
     assert [tuple(row.values()) for row in made] == rows
+
+
+@given(st.data(), st.sampled_from([pa.int8(), pa.uint8(), pa.int64(), pa.uint64()]))
+def test_equal_integers_have_equal_numbers(data: st.DataObject, kind: pa.DataType) -> None:
+    """Up to the ends of their type, and whether they are close together or not."""
+    least, most = np.iinfo(kind.to_pandas_dtype()).min, np.iinfo(kind.to_pandas_dtype()).max
+    integers = st.sampled_from([least, least + 1, least + 100, 0, 1, 90, most - 1, most])
+    many = list(range(least + 28, most - 27)) if kind.bit_width == 8 else []
+    batches = data.draw(st.lists(st.lists(integers, max_size=9) | st.just(many), max_size=5))
+    values, numbers = DistinctValues(kind), list[int]()
+    for batch in batches:
+        numbers += values.numbers(pa.array(batch, kind)).tolist()
+    assert values.take(np.array(numbers, int)).to_pylist() == list(chain(*batches))
+    assert len(values) == len(set(chain(*batches)))
+
+
+def test_rows_in_memory_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(equal_rows.EqualRows, "kept")
+    rows = table(9, 600, gaps=["y", "step"])
+    ours, theirs = (opened(rows, each, target=["y", "z"], weight="w") for each in (True, False))
+    assert "equal rows" in ours.remarks[-1]
+    for one, other in zip(next(ours.rows()), next(theirs.rows()), strict=True):
+        assert torch.equal(one, other)
 
 
 WEIGHTED = st.one_of(

@@ -20,7 +20,7 @@ class CollapsedRows(MemoryRows):
     """Rows that are held as the numbers of their distinct rows of features, from which x is made when it is needed.
 
     Args:
-        kept: Reads all rows: their numbers in the table, the numbers of their distinct rows, and y with the weights.
+        kept: Reads all rows: the numbers of their distinct rows, and y with the weights.
         features: Returns x of distinct rows by their numbers.
         widths: As in `MemoryRows`, like the next two.
         shuffled_by: Likewise.
@@ -29,13 +29,13 @@ class CollapsedRows(MemoryRows):
 
     def __init__(
         self,
-        kept: Callable[[], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]],
+        kept: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]],
         features: Callable[[np.ndarray], np.ndarray],
         widths: tuple[int, ...],
         shuffled_by: int | None,
         world: World = ALONE,
     ) -> None:
-        parts = [(groups.astype(np.int32), others) for _, groups, others in kept()]
+        parts = [(groups.astype(np.int32, copy=False), others) for groups, others in kept()]
         parts = parts or [(np.zeros(0, np.int32), np.zeros((0, sum(widths[1:]))))]
         self._distinct, self._others = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         self._features = features

@@ -15,6 +15,8 @@ def as_labels(column: pa.Array, keeps_codes: bool = False) -> pa.Array:
         keeps_codes: Return a dictionary of texts as such.
     """
     if keeps_codes and pa.types.is_dictionary(column.type):
+        if pa.types.is_string(column.type.value_type):
+            return column
         return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string()))
     if is_text(column.type):
         return as_text(column)

@@ -29,6 +29,8 @@ class DistinctRows:
 
     most_entries = 2**24
     """Size limit of all tables: 128 MB."""
+    most_at_once = 2**20
+    """Size limit of the table of several columns: a larger one no longer fits the processor's cache."""
 
     def __init__(self, types: Sequence[pa.DataType]) -> None:
         self._values = [DistinctValues(kind) for kind in types]
@@ -61,7 +63,7 @@ class DistinctRows:
         for column, values in enumerate(self._values):
             if len(values) > self._sizes[column]:
                 self._sizes[column] = len(values) * (2 if self._sizes[column] else 1)
-        at_once = max(1, int((np.cumprod(self._sizes, dtype=np.float64) <= MOST_ROWS).sum()))
+        at_once = max(1, int((np.cumprod(self._sizes, dtype=np.float64) <= self.most_at_once).sum()))
         self._levels = [range(at_once), *(range(column, column + 1) for column in range(at_once, len(self._sizes)))]
         self._tables, self._counts = [np.zeros(0, np.intp) for _ in self._levels], [0] * len(self._levels)
         self._looked_up(list(self._codes))

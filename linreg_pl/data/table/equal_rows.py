@@ -24,6 +24,7 @@ from linreg_pl.data.table.distinct_rows import MOST_ROWS, DistinctRows, TooVarie
 from linreg_pl.data.table.encoded_rows import EncodedRows, all_finite, are_infinite
 from linreg_pl.data.table.encoding import Encoding
 from linreg_pl.data.table.gaps import Counted, Gaps, gaps_of
+from linreg_pl.data.table.memory import MemoryRows
 from linreg_pl.data.table.rows import evaluation_batch_size
 from linreg_pl.data.table.unseen import UnseenText
 
@@ -43,9 +44,10 @@ class EqualRows:
     Args:
         features: The features of the rows to fit.
         others: Their targets and weight.
+        memory_limit: Bytes up to which the rows are to be held in memory: `read` then keeps what they need.
     """
 
-    def __init__(self, features: EncodedRows, others: EncodedRows) -> None:
+    def __init__(self, features: EncodedRows, others: EncodedRows, memory_limit: float = 0) -> None:
         self._table, self._split = features.table, features.split
         self._encoding, self._others = features.encoding, others.encoding
         self._names = features.encoding.columns
@@ -56,6 +58,8 @@ class EqualRows:
         self._counts = np.zeros((2, 0), np.int64)  # of its rows, and of those that lack a target or weight
         self._first_rows = np.zeros(0, np.int64)
         self._missing = Counted.nothing(sum(others.widths))
+        needed = self._table.num_rows * (features.widths[0] + sum(others.widths)) * MemoryRows.bytes_per_value
+        self._held: list[tuple[np.ndarray, np.ndarray]] | None = [] if needed <= memory_limit else None
 
     def __len__(self) -> int:
         return len(self._distinct)
@@ -132,6 +136,8 @@ class EqualRows:
                 groups, others = groups[is_kept], others[is_kept]
             y, weights = np.split(others.astype(np.float64), [self._num_targets], axis=1)
             self._sums.add(groups, y, weights if weights.shape[1] else None)
+            if self._held is not None:
+                self._held.append((groups.astype(np.int32), others))
         return len(self) + self._num_targets <= self._sums.num_rows or not self._sums.num_rows
 
     @property
@@ -240,24 +246,34 @@ class EqualRows:
             is_kept = self._is_complete.take(numbers) & ~np.isnan(others).any(axis=1)
             yield rows[is_kept], numbers[is_kept], others[is_kept]
 
+    def in_memory(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the same of all rows, without their numbers in the table; reads them again unless `read` kept them."""
+        kept, self._held = self._held, None
+        yield from ((numbers, others) for _, numbers, others in self.kept()) if kept is None else kept
+
+    def forget(self) -> None:
+        """Drops the rows that `read` kept."""
+        self._held = None
+
     def features(self, encoding: Encoding, groups: np.ndarray) -> np.ndarray:
         """Returns x of distinct rows by their numbers, (g, D)."""
         return encoding.numbers(self._distinct.rows(groups, self._names))
 
 
-def collapsed(features: EncodedRows, others: EncodedRows) -> EqualRows | None:
+def collapsed(features: EncodedRows, others: EncodedRows, memory_limit: float) -> EqualRows | None:
     """Returns the rows to fit with equal features collapsed; None where that does not pay.
 
     Args:
         features: The features of the rows to fit.
         others: Their targets and weight.
+        memory_limit: As in `EqualRows`.
     """
     table = features.table
     if not features.encoding.columns or table.num_rows * (features.widths[0] + sum(others.widths)) <= LEAST_VALUES:
         return None
     if others.widths[1] > MOST_TARGETS:
         return None
-    rows = EqualRows(features, others)
+    rows = EqualRows(features, others, memory_limit)
     for step in (rows.pays, rows.read):
         try:
             is_done = step()

@@ -211,14 +211,16 @@ class FittedTable:
         learnt, design = self.survey.learnt, self.design
         unseen: Unseen = "error" if design.missing == "error" else "missing"
         features = self.rows(self.table, learnt, [], 0, unseen, drop_first=False)
-        of_others = replace(learnt, features=[])
-        return collapsed(features, self.rows(self.table, of_others, design.others, len(design.targets), unseen))
+        others = self.rows(self.table, replace(learnt, features=[]), design.others, len(design.targets), unseen)
+        return collapsed(features, others, self._memory_limit)
 
     def collapse(self, is_wanted: bool) -> None:
         """Takes distinct rows alone where that pays, and no row lacks a value that must not."""
-        rows = self.equal_rows if is_wanted else None
-        may_drop = self.design.missing == "drop"
-        self.collapsed = None if rows is None or (rows.lacks_values and not may_drop) else rows
+        rows, self.collapsed = self.equal_rows if is_wanted else vars(self).get("equal_rows"), None
+        if is_wanted and rows is not None and (self.design.missing == "drop" or not rows.lacks_values):
+            self.collapsed = rows
+        elif rows is not None:
+            rows.forget()
 
     @property
     def feature_encoding(self) -> Encoding:
@@ -266,8 +268,7 @@ class FittedTable:
         return replace(learnt, means=learn_means(rows).tolist())
 
     def _encoding(self, others: Sequence[str]) -> Encoding:
-        design = self.design
-        return Encoding(self._columns, others, design.drop_first, design.missing_values)
+        return Encoding(self._columns, others, self.design.drop_first, self.design.missing_values)
 
     def rows(
         self,
@@ -294,7 +295,6 @@ class FittedTable:
             raise InputError(
                 f"{design.source.name}: {quoted(doubled)} is both a column and a category of another column; rename one"
             )
-        weights = [1] * (len(others) - num_targets)
-        widths = (len(encoding.feature_names), num_targets, *weights)
+        widths = (len(encoding.feature_names), num_targets, *[1] * (len(others) - num_targets))
         means = None if learnt.means is None else np.array(learnt.means)
         return EncodedRows(table, encoding, self.split, widths, design.missing, means)

@@ -150,7 +150,7 @@ class SplitTable:
         widths, world, equal = encoded.widths, encoded.table.world, self.fitted.collapsed
         if equal is not None:
             features = partial(equal.features, self.fitted.feature_encoding)
-            return CollapsedRows(equal.kept, features, widths, self.shuffled_by, world)
+            return CollapsedRows(equal.in_memory, features, widths, self.shuffled_by, world)
         return MemoryRows(lambda size: rebatched(encoded.read("fit"), size, widths), widths, self.shuffled_by, world)
 
     def _streamed(self, encoded: EncodedRows, part: Part, lanes: int | None = None) -> StreamedRows:
