@@ -87,7 +87,7 @@ bench: .venv/installed-dev ## measure the speed beside other programs, into benc
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: .venv-peers/installed ## install TensorFlow, Vowpal Wabbit and Optuna into .venv-peers, for make bench
+bench-peers: .venv-peers/installed ## install TensorFlow, Vowpal Wabbit, Optuna and DuckDB into .venv-peers, for make bench
 
 .PHONY: accuracy
 accuracy: .venv/installed-dev ## count the right digits beside NumPy and scikit-learn: the table of docs/accuracy.md
@@ -143,7 +143,7 @@ LOCKED := $(QUIET) --no-deps --require-hashes
 
 .venv-peers/installed: benchmarks/requirements-peers.lock
 	@test -x .venv-peers/bin/pip || tools/make-environment .venv-peers $(PYTHON)
-	@echo "installing TensorFlow, Vowpal Wabbit and Optuna into .venv-peers (once) ..."
+	@echo "installing TensorFlow, Vowpal Wabbit, Optuna and DuckDB into .venv-peers (once) ..."
 	@.venv-peers/bin/pip install $(LOCKED) -r benchmarks/requirements-peers.lock
 	@touch $@
 

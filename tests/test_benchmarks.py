@@ -109,6 +109,7 @@ def test_page_of_equal_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         return 4.0, printed.getvalue()
 
     monkeypatch.setattr(equal_rows, "run", run)
+    monkeypatch.setattr(equal_rows, "peer", lambda: None)  # whether it is installed or not
     page = equal_rows.page(equal_rows.FLAGS.parse_args(["--rounds=1", "--rows=300000"]))
     assert f"{equal_rows.GROUPED:28}      4.00 (4.00-4.00)                    0.50 (0.50-0.50)" in page.lines
 
