@@ -80,7 +80,8 @@ def report(folder: Path) -> dict[str, Any]:
 def test_same_as_one_process(job: str, whole: Callable[[str, int], Path]) -> None:
     """W and b differ by the rounding of float32, and the exact solution by much less.
 
-    A rule that only the first process knows ends the tutorial's run in all.
+    Each step rounds W and b by half a spacing at most. Such errors add up as the root of their number, as the signs are
+    random. A rule that only the first process knows ends the tutorial's run in all.
     """
     one, several = (report(whole(job, size)) for size in (1, 2))
     assert several.pop("num_processes") == 2
@@ -88,7 +89,8 @@ def test_same_as_one_process(job: str, whole: Callable[[str, int], Path]) -> Non
     assert one["global_step"] == several["global_step"]
     values = [np.array(list(each["coefficients"].values())) for each in (one, several)]
     spacing = 2**-23  # of float32, relative
-    assert np.linalg.norm(values[0] - values[1]) <= spacing * np.linalg.norm(values[0])
+    rounding = spacing / 2 * np.sqrt(one["global_step"])
+    assert np.linalg.norm(values[0] - values[1]) <= rounding * np.linalg.norm(values[0])
     for name, value in one["exact"]["coefficients"].items():
         assert several["exact"]["coefficients"][name] == pytest.approx(value, rel=1e-10)
 
