@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from linreg_pl.data.table.module import TableDataModule
 from linreg_pl.errors import InputError
 from linreg_pl.training.module import LinearRegression
 from linreg_pl.tuning.ranges import VARIED
-from tests.commands import linreg
+from tests.commands import Result, linreg
 from tests.runs import DIABETES
 from tests.sabotage import patch
 
@@ -31,6 +32,17 @@ def no_rows() -> None:
         raise AssertionError("built")
 
     patch(TableDataModule, "__init__", built)
+
+
+@pytest.fixture(scope="module")
+def accepts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
+    """Returns a function that runs a command, once however often it is offered."""
+
+    @cache
+    def run(*command: str) -> Result:
+        return linreg(*command, cwd=tmp_path_factory.mktemp("offered"))
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -63,7 +75,7 @@ def no_rows() -> None:
         "path --model.l2 1",
     ],
 )
-def test_offers_are_accepted(command: str, tmp_path: Path) -> None:
+def test_offers_are_accepted(command: str, accepts: Callable[..., Result], tmp_path: Path) -> None:
     name, *flags = command.split()
     common = [*TABLE, *(SHORT if name == "tune" else ())]
     refused = linreg(name, *common, *flags, cwd=tmp_path, before=no_rows)
@@ -75,7 +87,7 @@ def test_offers_are_accepted(command: str, tmp_path: Path) -> None:
     else:
         assert flag or value, refused.stderr
         offered = [name, *common, *flags[:-2], flag[1] if flag else flags[-2], value[1] if value else flags[-1]]
-    accepted = linreg(*offered, cwd=tmp_path)
+    accepted = accepts(*offered)
     assert accepted.code == 0, accepted.stderr
 
 
