@@ -24,6 +24,7 @@ from linreg_pl.data.table.learnt import Learnt
 from linreg_pl.data.table.marks import without_marks
 from linreg_pl.data.table.new_notation import AnyNotation
 from linreg_pl.data.table.number_text import NumberFormat
+from linreg_pl.data.table.row_major import as_rows
 from linreg_pl.data.table.text_column import is_mark
 from linreg_pl.data.table.text_shapes import cleaned
 from linreg_pl.data.table.unseen import Met, Unseen, UnseenText, UnseenValues
@@ -109,8 +110,7 @@ class Encoding:
                 arrays.append(pc.is_null(values, nan_is_null=True).cast(pa.float32()))
         if not arrays or not batch.num_rows:
             return np.empty((batch.num_rows, len(arrays)), np.float32)
-        rows = pa.RecordBatch.from_arrays(arrays, [""] * len(arrays))
-        numbers: np.ndarray = rows.to_tensor(null_to_nan=True, row_major=True).to_numpy()
+        numbers = as_rows(arrays)
         if met and self._unseen == "drop":
             self._require_dropped(numbers, met)
         elif met:

@@ -8,8 +8,6 @@ windows do not either. Each process reads a consecutive part of the table, so al
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from linreg_pl.core.world import divided
 from linreg_pl.data.table.row_groups import ParquetTable
@@ -78,9 +76,9 @@ class OwnRows:
         """Returns the number of rows in a window."""
         return sum(stop - start for start, stop in self._spans(window))
 
-    def places(self, window: int) -> Tensor:
+    def places(self, window: int) -> np.ndarray:
         """Returns the places of the rows among the lane's rows of a window, ascending."""
-        return torch.cat([torch.arange(0), *(torch.arange(start, stop) for start, stop in self._spans(window))])
+        return np.concatenate([np.arange(0), *(np.arange(start, stop) for start, stop in self._spans(window))])
 
     def _spans(self, window: int) -> list[tuple[int, int]]:
         first, last = window * self._size, (window + 1) * self._size

@@ -32,8 +32,7 @@ def row_order(seed: int, epoch: int, num_rows: int) -> Tensor:
     return torch.from_numpy(keys.view(np.int64))
 
 
-@lru_cache(maxsize=1)
-def window_order(seed: int, epoch: int, window: int, num_rows: int) -> Tensor:
+def window_order(seed: int, epoch: int, window: int, num_rows: int) -> np.ndarray:
     """Returns the order of the rows in one window of an epoch, shape (num_rows,)."""
     order: np.ndarray = stream(seed, Purpose.ROW_ORDER, epoch, window).permutation(num_rows)
-    return torch.from_numpy(order)
+    return order

@@ -112,6 +112,7 @@ def rebatched(
     widths: Sequence[int],
     dtype: torch.dtype | None = None,
     scaling: Scaling | None = None,
+    places: Iterator[np.ndarray] | None = None,
 ) -> Iterator[Batch]:
     """Cuts the rows of `chunks` (n, sum of widths) into batches of `size` rows, the last one shorter.
 
@@ -125,8 +126,9 @@ def rebatched(
         widths: Number of columns of x, of y, and of the weights if there are any.
         dtype: Type of the tensors; by default that of the chunks.
         scaling: Standardizes x and y, in float64; by default they stay as they are.
+        places: For each batch, the places in it of its rows, in the order of the chunks; by default in that order.
     """
-    filled, tensors, capacity = 0, tuple[Tensor, ...](), 0
+    filled, tensors, capacity, order = 0, tuple[Tensor, ...](), 0, np.arange(0)
     sizes = repeat(size) if isinstance(size, int) else size
     ends = np.cumsum(widths)
     column_slices = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
@@ -137,10 +139,13 @@ def rebatched(
                 capacity = next(sizes)
                 kind = torch.from_numpy(values[:0]).dtype if dtype is None else dtype
                 tensors = tuple(torch.empty(capacity, width, dtype=kind) for width in widths)
+                order = order if places is None else next(places)
             count = min(capacity - filled, len(values) - start)
             pieces = [values[start : start + count, columns] for columns in column_slices]
+            filling = slice(filled, filled + count)
+            at = filling if places is None else order[filling]
             for tensor, piece in zip(tensors, standardized(pieces, scaling), strict=True):
-                tensor.numpy()[filled : filled + count] = piece
+                tensor.numpy()[at] = piece
             start, filled = start + count, filled + count
             if filled == capacity:
                 yield tensors

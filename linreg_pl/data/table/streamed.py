@@ -5,10 +5,11 @@ is shuffled; see `lanes`. Unshuffled, the rows keep the table's order, with the 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import tee
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from linreg_pl.core.scaling import Scaling
 from linreg_pl.data.loaders import Batch
@@ -16,7 +17,10 @@ from linreg_pl.data.prefetch import prefetched
 from linreg_pl.data.random_streams import Purpose, stream
 from linreg_pl.data.table.lanes import Lanes, OwnRows, number_of_lanes
 from linreg_pl.data.table.order import window_order
-from linreg_pl.data.table.rows import Rows, evaluation_batch_size, rebatched, take_rows
+from linreg_pl.data.table.rows import Rows, evaluation_batch_size, rebatched
+
+Window: TypeAlias = tuple[Batch, np.ndarray | None]
+"""The rows of a process in a window, and their places in it, ascending; None for all rows."""
 
 
 class StreamedRows(Rows):
@@ -55,8 +59,8 @@ class StreamedRows(Rows):
         self.num_lanes = 1 if shuffled_by is None else int(lanes or number_of_lanes(group_rows, sum(widths)))
         self._lanes = Lanes(self._group_rows, self.num_lanes, max(1, int(self.window_bytes / 4 / sum(widths))))
         self._next = (-1, 0)  # epoch and number of the window that `_windows` yields next
-        self._windows: Iterator[tuple[Batch, Tensor | None]] = iter(())
-        self._window: tuple[Batch, Tensor | None] = ((), None)
+        self._windows: Iterator[Window] = iter(())
+        self._window: Window = ((), None)
 
     def prepare(self, scaling: Scaling | None, dtype: torch.dtype | None) -> None:
         """Sets how windows are prepared; see `Rows`."""
@@ -76,17 +80,13 @@ class StreamedRows(Rows):
         for number in self._lanes.windows(rows.start, min(rows.stop, self.num_rows)):
             window, places = self._window_at(epoch, number)
             first, last = self._lanes.span(number)
-            inside, size = slice(max(rows.start - first, 0), rows.stop - first), last - first
-            if self._seed is not None:
-                order = window_order(self._seed, epoch, number, size)[inside]
-                pieces.append(take_rows(window, order if places is None else among(places, order, size)))
-            elif places is None:
-                pieces.append(tuple([tensor[inside] for tensor in window]))
-            else:
-                pieces.append(take_rows(window, among(places, torch.arange(size)[inside], size)))
+            start, stop = max(rows.start - first, 0), min(rows.stop, last) - first
+            if places is not None:
+                start, stop = np.searchsorted(places, [start, stop]).tolist()
+            pieces.append(tuple([tensor[start:stop] for tensor in window]))
         return pieces[0] if len(pieces) == 1 else tuple(map(torch.cat, zip(*pieces, strict=True)))
 
-    def _window_at(self, epoch: int, number: int) -> tuple[Batch, Tensor | None]:
+    def _window_at(self, epoch: int, number: int) -> Window:
         """Returns a window as `_windows_from` yields it; continues reading if it is the next one, else starts there."""
         if (epoch, number + 1) == self._next:
             return self._window
@@ -96,8 +96,8 @@ class StreamedRows(Rows):
         self._next = (epoch, number + 1)
         return self._window
 
-    def _windows_from(self, epoch: int, number: int) -> Iterator[tuple[Batch, Tensor | None]]:
-        """Yields an epoch's windows from this number on, without reading the groups before it.
+    def _windows_from(self, epoch: int, number: int) -> Iterator[Window]:
+        """Yields an epoch's windows from this number on, shuffled, without reading the groups before it.
 
         Each is the rows of this process, with their places in the window, (n,), ascending; None for all rows.
         """
@@ -115,15 +115,26 @@ class StreamedRows(Rows):
             ([lane.count(window) for lane in lanes] for window in windows),
         )
         sizes = filter(None, (sum(lane.count(window) for lane in lanes) for window in windows))
-        batches = rebatched(chunks, sizes, self._widths, self._dtype, self._scaling)
-        if len(self.own_rows) == self.num_rows:
-            yield from ((batch, None) for batch in batches)
-            return
+        of_windows, of_batches = tee(self._places(lanes, epoch, window) for window in windows)
+        has_all = len(self.own_rows) == self.num_rows
+        ranks = (places if has_all else inverse(np.argsort(places)) for places in of_batches if len(places))
+        shuffled = None if self._seed is None else ranks
+        batches = rebatched(chunks, sizes, self._widths, self._dtype, self._scaling, shuffled)
         nothing = tuple(torch.empty(0, width, dtype=self._dtype or torch.float64) for width in self._widths)
-        for window in windows:
-            offsets = self._lanes.offsets[window].tolist()
-            places = torch.cat([lane.places(window) + offset for lane, offset in zip(lanes, offsets, strict=True)])
-            yield next(batches) if len(places) else nothing, places
+        for places in of_windows:
+            yield next(batches) if len(places) else nothing, None if has_all else np.sort(places)
+
+    def _places(self, lanes: Sequence[OwnRows], epoch: int, window: int) -> np.ndarray:
+        """Returns the places in a window of this process's rows, in the order in which they are read: (n,)."""
+        offsets = self._lanes.offsets[window].tolist()
+        of_lanes = [lane.places(window) + offset for lane, offset in zip(lanes, offsets, strict=True)]
+        places: np.ndarray = np.concatenate(of_lanes)
+        if self._seed is None:
+            return places
+        first, last = self._lanes.span(window)
+        places_of = inverse(window_order(self._seed, epoch, window, last - first))
+        own: np.ndarray = places_of[places]
+        return own
 
     def _rows_from(self, number: int, lane: OwnRows) -> Iterator[np.ndarray]:
         """Yields this process's rows of a lane from this window on."""
@@ -131,12 +142,11 @@ class StreamedRows(Rows):
         return without_first(skipped, self._read(groups))
 
 
-def among(places: Tensor, order: Tensor, size: int) -> Tensor:
-    """Returns the indices, in some places of a window of `size` rows, of those that `order` lists, in its order."""
-    indices = torch.full((size,), -1)
-    indices[places] = torch.arange(len(places))
-    chosen = indices[order]
-    return chosen[chosen >= 0]
+def inverse(order: np.ndarray) -> np.ndarray:
+    """Returns the place of each number in an order of all numbers from 0: (n,)."""
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    return places
 
 
 def without_first(num_rows: int, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
