@@ -24,7 +24,7 @@ Window: TypeAlias = tuple[Batch, np.ndarray | None]
 
 
 class StreamedRows(Rows):
-    """Rows that are read when they are needed; up to three windows of them are in memory, and a scan of each lane.
+    """Rows that are read when they are needed, by a thread for each lane; up to three windows of them are in memory.
 
     Args:
         read: Reads groups, in the order given, or all groups for None; yields arrays (n, sum of widths).
@@ -111,7 +111,7 @@ class StreamedRows(Rows):
         ]
         windows = range(number, self._lanes.num_windows)
         chunks = interleaved(
-            [self._rows_from(number, lane) for lane in lanes],
+            [prefetched(self._rows_from(number, lane)) for lane in lanes],
             ([lane.count(window) for lane in lanes] for window in windows),
         )
         sizes = filter(None, (sum(lane.count(window) for lane in lanes) for window in windows))
