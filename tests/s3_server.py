@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -169,6 +170,7 @@ def listing(store: Store, query: dict[str, str]) -> bytes:
     ).encode()
 
 
+@cache
 def etag(content: bytes) -> str:
     """Returns the name of a content, as S3 makes it."""
     return f'"{hashlib.md5(content).hexdigest()}"'

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
 
-from linreg_pl.data.table.remote import RemoteCopy, downloaded, is_remote
+from linreg_pl.data.table.remote import downloaded, is_remote
+from linreg_pl.data.table.remote_copy import RemoteCopy
 from linreg_pl.errors import InputError, quoted
 
 FORMATS = {

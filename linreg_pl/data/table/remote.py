@@ -11,44 +11,16 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path, PurePosixPath
 from threading import Event
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from linreg_pl.core.world import ALONE, World
-from linreg_pl.data.table.store_errors import as_listed, told
+from linreg_pl.data.table.remote_copy import THREADS, copied
+from linreg_pl.data.table.store_errors import told
 from linreg_pl.data.table.stores import Stored, opened
 from linreg_pl.errors import InputError
 
 world: World = ALONE
 """The processes that download together; all ask for the same URLs in the same order."""
-
-THREADS = 16
-"""Objects that are copied at once: a store takes longer to answer than to send a small object."""
-
-
-class RemoteCopy(type(Path())):  # type: ignore[misc]  # Path itself can't be a base before Python 3.12
-    """The path of a downloaded file, which messages show as its URL."""
-
-    url = ""
-    stored = Stored("", None)
-
-    def __str__(self) -> str:
-        """Returns the URL; `os.fspath` returns the file's path."""
-        return self.url or super().__str__()
-
-    def __fspath__(self) -> str:
-        """Returns the path of the file."""
-        return str(super().__str__())
-
-    @classmethod
-    def of(cls, url: str, path: str | Path, stored: Stored) -> "RemoteCopy":
-        """Returns the path of the copy of an object, which a URL names."""
-        copy = cls(path)
-        copy.url, copy.stored = url, stored
-        return copy
-
-    def __reduce__(self) -> Any:
-        """Keeps the URL where it is sent to another process."""
-        return self.of, (self.url, os.fspath(self), self.stored)
 
 
 class Download(NamedTuple):
@@ -105,7 +77,9 @@ def _copied(url: str, listing: Listing) -> Download:
     """Copies the objects of a listing; the first that fails ends all."""
     folder = Path(tempfile.mkdtemp(prefix="linreg-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    store, stopping = opened(url)[0], Event()
+    with told(url):
+        opened(url)  # once, before the threads do
+    stopping = Event()
 
     def check() -> None:
         if stopping.is_set():
@@ -116,10 +90,9 @@ def _copied(url: str, listing: Listing) -> Download:
         name = f"{url.partition('://')[0]}://{stored.name.lstrip('/')}" if listing.base else url
         if ".." in inside.parts:
             raise InputError(f"{name}: this name leads out of the folder; rename the object")
-        with told(name), as_listed():
-            path = folder / inside
-            os.makedirs(path.parent, exist_ok=True)
-            return RemoteCopy.of(name, path, store.copy(stored, path, check))
+        path = folder / inside
+        os.makedirs(path.parent, exist_ok=True)
+        return copied(name, path, stored, url, check)
 
     with ThreadPoolExecutor(THREADS) as pool:
         copies = [pool.submit(copy, *each) for each in listing.objects]

@@ -22,6 +22,7 @@ import pyarrow.fs
 from linreg_pl.core.world import ALONE, World
 from linreg_pl.data.progress import Watch
 from linreg_pl.data.table.files import File, file_stamp
+from linreg_pl.data.table.remote_copy import fetch, have_holes
 from linreg_pl.errors import InputError
 
 RECORD_BATCH_ROWS = 32_768
@@ -149,6 +150,7 @@ class ParquetTable(Table):
         self._groups: list[ds.ParquetFileFragment] = []
         self._paths = {os.fspath(file.path): file.path for file in files}
         self._stamps = {file.path: file_stamp(file.path) for file in files}
+        self._have_holes = have_holes(self._stamps)
         self._format = ds.ParquetFileFormat()
         texts = [each.name for each in schema if pa.types.is_string(each.type)]
         self._coded = set[str]()  # columns that some file has as codes
@@ -181,8 +183,15 @@ class ParquetTable(Table):
         for end, group in enumerate(groups, start=1):
             num_rows += self.group_rows[group]
             if num_rows >= self.scan_rows or end == len(groups):
+                if self._have_holes:
+                    fetch(map(self._place_of_group, groups[start:]), columns, needed=end - start)
                 yield from self._scanned(groups[start:end], columns, schema)
                 start, num_rows = end, 0
+
+    def _place_of_group(self, group: int) -> tuple[Path, Any]:
+        """Returns the file of a row group, and where its columns are there."""
+        fragment = self._groups[group]
+        return self._paths[fragment.path], fragment.row_groups[0].metadata
 
     def _scanned(
         self, groups: Sequence[int], columns: Sequence[str], schema: pa.Schema

@@ -54,7 +54,11 @@ def as_listed() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, FileNotFoundError) or status_of(error) == 404 or "NO_SUCH_KEY" in str(error):
+        if (
+            isinstance(error, FileNotFoundError)
+            or status_of(error) == 404
+            or re.search("NO_SUCH_KEY|NOT_FOUND", str(error))
+        ):
             raise Changed from error
         raise
 

@@ -94,21 +94,26 @@ class ArrowStore(Store):
 
     def copy(self, stored: Stored, target: Path, check: Callable[[], None]) -> Stored:
         """Copies an object; see `Store`. Several requests read one of more than a block, which may change meanwhile."""
-        with self.files.open_input_file(stored.name) as source, open(target, "wb") as file:
-            found = self._found(stored, source)
+        source, found = self.opened(stored)
+        with source, open(target, "wb") as file:
             while block := source.read(BLOCK):
                 check()
                 file.write(block)
         if found.size is not None and found.size > BLOCK:
-            with self.files.open_input_file(stored.name) as source:
-                self._found(found, source)
+            self.opened(found)[0].close()
         return found
 
-    def _found(self, stored: Stored, source: Any) -> Stored:
+    def opened(self, stored: Stored) -> tuple[Any, Stored]:
+        """Returns an object, opened, and what is known of it then.
+
+        Raises:
+            Changed: the object is not the one that was listed.
+        """
+        source = self.files.open_input_file(stored.name)
         etag = source.metadata().get("ETag", b"").decode()
         if stored.size != source.size() or stored.etag not in ("", etag):
             raise Changed
-        return stored._replace(etag=etag)
+        return source, stored._replace(etag=etag)
 
 
 class FsspecStore(Store):
