@@ -14,6 +14,7 @@ def silence_libraries() -> None:
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # concerns Lightning and torch only
         r"The number of training batches .* is smaller than the logging interval",  # ours counts steps, not batches
         r"Be aware that when using `ckpt_path`, callbacks used to create",  # left out on purpose
+        r"The `srun` command is available on your system but is not used",  # one process may be what is meant
         r"It is recommended to use `self\.log\(.*, sync_dist=True",  # one of several processes validates
     ):
         warnings.filterwarnings("ignore", warning)

@@ -18,6 +18,7 @@ def quiet(*names: str) -> Iterator[None]:
             # A matter between Lightning and torch, and a hint about loaders, which are no DataLoaders here.
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
             warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
+            warnings.filterwarnings("ignore", r"The `srun` command is available on your system but is not used")
             warnings.filterwarnings("ignore", r"The number of training batches .* is smaller than the logging interval")
             yield
     finally:
