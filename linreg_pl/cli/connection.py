@@ -9,7 +9,7 @@ from subprocess import Popen
 import torch
 import torch.distributed as dist
 
-from linreg_pl.data.lifeline import JOINING, Lifeline, end_with_children
+from linreg_pl.data.lifeline import JOINING, Lifeline
 from linreg_pl.data.place import Place
 from linreg_pl.data.processes import Processes, connection_failed
 from linreg_pl.errors import InputError
@@ -28,7 +28,6 @@ def connected(
     Raises:
         InputError: a process can't be reached.
     """
-    end_with_children(children)
     try:
         socket.getaddrinfo(place.host, place.port)
         lifeline = Lifeline(place, children, listener)

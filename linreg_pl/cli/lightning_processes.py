@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 
 from linreg_pl.cli.connection import connected
 from linreg_pl.cli.parent_process import LAUNCHER
+from linreg_pl.data.leaving import end_with_children
 from linreg_pl.data.lifeline import Lifeline
 from linreg_pl.data.place import Place
 from linreg_pl.data.processes import Processes
@@ -69,6 +70,7 @@ def started_by_lightning(size: int, place: Place | None) -> tuple[Lifeline, Proc
         def join() -> tuple[Lifeline, Processes]:
             children = list(strategy.launcher.procs)
             strategy.launcher.procs.clear()  # Lightning would kill this process without a word, where one of these ends
+            end_with_children(children)
             at = strategy.cluster_environment
             joined = connected(place or Place(0, size, 0, size, at.main_address, at.main_port), children)
             strategy.setup_environment()

@@ -21,7 +21,7 @@ from linreg_pl.cli.quiet_libraries import silence_libraries
 from linreg_pl.cli.siblings import Siblings, is_awaited
 from linreg_pl.data.table.url_secrets import refuse_secrets
 from linreg_pl.errors import Diverged, InputError, ToldElsewhere
-from linreg_pl.signals import Interrupted, end_at_signals, leave_at_signals
+from linreg_pl.signals import SIGNALS, Interrupted, end_at_signals, leave_at_signals
 
 
 def main(args: list[str] | None = None) -> int:
@@ -30,6 +30,7 @@ def main(args: list[str] | None = None) -> int:
     args = [arg for arg in given if arg != "--debug"]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # the reader of a pipe or a log sees each line as it is printed
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the first process blocks them while it starts this one
     end_with_parent()
     run = imported(args)
     silence_libraries()

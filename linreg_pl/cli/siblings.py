@@ -5,6 +5,7 @@ the first process. This file imports nothing slow.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from linreg_pl.cli.parent_process import LAUNCHER
+from linreg_pl.data.leaving import end_with_children
 from linreg_pl.data.place import Place, place_from_launcher
 from linreg_pl.errors import InputError
+from linreg_pl.signals import SIGNALS
 
 
 class Siblings:
@@ -51,9 +54,14 @@ class Siblings:
         if self.listener is None or len(self.children) != size - 1:
             self.end()
             self.listener = socket.create_server(("127.0.0.1", 0), backlog=size)
-            self.children = []
-            for rank in range(1, size):
-                self._start_one(rank)
+            # Until a sibling has handlers of its own, Python would print a traceback at a Ctrl-C.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            try:
+                for rank in range(1, size):
+                    self._start_one(rank)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            end_with_children(self.children)
         host, port = self.listener.getsockname()
         return Place(0, size, 0, size, host, port)
 
@@ -85,12 +93,11 @@ class Siblings:
         """Ends siblings that still wait."""
         if self.listener is not None:
             self.listener.close()
-        for child in self.children:
-            assert child.stdin is not None
-            if not child.stdin.closed:
-                child.kill()
-                child.wait()
-                child.stdin.close()
+        waiting = [child for child in self.children if child.stdin is not None and not child.stdin.closed]
+        for child in waiting:
+            self.children.remove(child)
+            child.kill()
+            child.wait()
 
 
 def plain_number(flags: Sequence[str]) -> int:

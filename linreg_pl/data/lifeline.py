@@ -8,17 +8,16 @@ others read or compute. So a process that is stopped, or that the network has cu
 import os
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from threading import Event, Lock, Thread, Timer
-from typing import NoReturn
+from threading import Event, Timer
 
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 
+from linreg_pl.data.leaving import in_background, leave
 from linreg_pl.data.place import Place
 
 JOINING = timedelta(minutes=10)
@@ -26,8 +25,6 @@ JOINING = timedelta(minutes=10)
 SILENCE = 60
 """Seconds without a byte after which a process counts as lost."""
 BEAT, COMPLETE, FAREWELL, TOLD = b"-", b"+", b".", b"!"
-
-_leaving = Lock()
 
 
 class Lifeline:
@@ -144,35 +141,3 @@ class Lifeline:
             is_known = self._rank or has_told
             leave(None if is_known else f"{self._peers[connection]} was ended;", self._children)
         self._first_has_ended.set()
-
-
-def leave(message: str | None, children: Sequence[subprocess.Popen[bytes]]) -> NoReturn:
-    """Ends this process and those that it has started, after a message with what to do."""
-    with _leaving:
-        try:
-            if message is not None:
-                print(
-                    f"linreg: {message} start the command again, a run with --resume auto", file=sys.stderr, flush=True
-                )
-            for child in children:
-                child.kill()  # it may be stopped, and could not end itself
-        finally:
-            os._exit(2)
-
-
-def end_with_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ends this process if one that it has started ends before: none does that by itself."""
-
-    def wait(rank: int, child: subprocess.Popen[bytes]) -> None:
-        code = child.wait()
-        time.sleep(2)  # the lifeline, if it is there already, knows more
-        has_told = code == 2  # what it ends with by itself, after a message
-        leave(None if has_told else f"process {rank} (pid {child.pid}) ended with exit code {code};", children)
-
-    for rank, child in enumerate(children, start=1):
-        in_background(wait, rank, child)
-
-
-def in_background(function: Callable[..., None], *args: object) -> None:
-    """Calls a function in a thread that ends with the process."""
-    Thread(target=function, args=args, daemon=True).start()

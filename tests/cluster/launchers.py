@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -88,6 +89,37 @@ def test_killed_while_they_start(launcher: str, victim: str, folder: Path) -> No
     elif launcher == "linreg":
         words = "ended with exit code -9; start the command again"
         assert (running.returncode, told.count("\n"), words in told) == (2, 1, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("victim", ["first", "other"])
+def test_ended_at_any_time_of_the_start(victim: str, number: signal.Signals, folder: Path) -> None:
+    """All processes end, with a sentence of the first one at most, unless they have solved it before."""
+    chance = random.Random(f"{victim} {number}")
+    for _ in range(8):
+        running = subprocess.Popen(
+            (LINREG, *SOLVE, "--trainer.devices", "3"),
+            cwd=folder,
+            env={**outside_make(), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: len(children(running.pid)) == 2, lambda: running.poll() is None)  # noqa: B023
+        others = children(running.pid)
+        time.sleep(chance.uniform(0, 5))
+        target = running.pid if victim == "first" else chance.choice(others)
+        was_over = running.poll() is not None or not is_alive(target)
+        if not was_over:
+            os.kill(target, number)
+        told = running.communicate()[1]
+        began = time.monotonic()
+        wait_until(lambda: not any(map(is_alive, others)))  # noqa: B023
+        assert time.monotonic() < began + 10
+        assert told.count("\n") <= 1, told
+        assert told == "" or (victim == "other" and told.startswith("linreg: process ")), told
+        codes = {0, 2} if victim == "other" else {0, -number, 128 + number}
+        assert running.returncode in codes, (running.returncode, told)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
