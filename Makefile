@@ -46,7 +46,7 @@ torture: .venv/installed-dev ## run the long form of the reliability tests: over
 	@$(BIN)/pytest tests/test_reliability.py tests/test_executions.py tests/test_tune.py --torture $(ARGS)
 
 .PHONY: cluster
-cluster: .venv/installed-dev ## run the long form of the tests of several processes: real launchers, kills, two hosts
+cluster: .venv/installed-dev .venv-store/installed ## run the long form of the tests of several processes, and of stores
 	@$(BIN)/pytest tests/cluster/*.py $(ARGS)
 
 .PHONY: csv-files
@@ -121,7 +121,7 @@ lock: ## resolve pyproject.toml into the locks; take newer versions: ARGS=--upgr
 
 .PHONY: clean
 clean: ## remove the environments and caches; runs stay
-	@rm -rf .venv .venv-peers .venv-tables .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-store .venv-tables .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # ---- environments: installed once, again only when a lock changes ----
 
@@ -145,6 +145,12 @@ LOCKED := $(QUIET) --no-deps --require-hashes
 	@test -x .venv-peers/bin/pip || tools/make-environment .venv-peers $(PYTHON)
 	@echo "installing TensorFlow, Vowpal Wabbit, Optuna and DuckDB into .venv-peers (once) ..."
 	@.venv-peers/bin/pip install $(LOCKED) -r benchmarks/requirements-peers.lock
+	@touch $@
+
+.venv-store/installed: tests/cluster/requirements-store.lock
+	@test -x .venv-store/bin/pip || tools/make-environment .venv-store $(PYTHON)
+	@echo "installing moto, a server of S3, into .venv-store (once) ..."
+	@.venv-store/bin/pip install $(LOCKED) -r tests/cluster/requirements-store.lock
 	@touch $@
 
 .venv-tables/installed: .venv/installed-dev benchmarks/requirements-tables.lock
