@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -39,3 +41,24 @@ def end_at_signals() -> None:
     """Makes signals end the process where no exception is of use: during imports, and while Python shuts down."""
     for number in SIGNALS:
         signal.signal(number, end_at_once)
+
+
+@contextmanager
+def ending_at_signals(clean: Callable[[], object]) -> Iterator[None]:
+    """Makes signals end the program at once in the body, after `clean`, where they would make it exit.
+
+    A program that exits waits for its threads, and these may wait for an answer of another program.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        clean()
+        end_at_once(number, frame)
+
+    changed = [number for number in SIGNALS if signal.getsignal(number) is leave_at_once]
+    try:
+        for number in changed:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, leave_at_once)

@@ -1,6 +1,8 @@
 """Stores that fail, refuse, or hold many objects: S3 and HTTP on loopback; and credentials that are never shown."""
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,11 @@ from linreg_pl.data.table.csv import Csv
 from linreg_pl.data.table.files import file_stamp, find_files
 from linreg_pl.data.table.sources import FileSource
 from linreg_pl.data.table.url_secrets import without_secrets
-from tests.commands import linreg
+from tests.commands import linreg, start
 from tests.s3_server import Store, served
 from tests.sabotage import patch
 from tests.test_csv_dialects import rows_of
+from tests.waiting import wait_until
 
 ROWS = [{"a": float(number), "y": float(number % 7)} for number in range(500)]
 CONTENT = b"a,y\n" + b"".join(f"{row['a']},{row['y']}\n".encode() for row in ROWS)
@@ -116,6 +119,29 @@ def test_command_gives_up(tmp_path: Path) -> None:
         result = linreg("solve", *FLAGS, url_of(store, "s3", "many/"), cwd=tmp_path, before=Hasty())
     assert (result.code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert result.stderr.startswith("linreg: s3://tables/many/003.csv: the connection failed 2 times (")
+
+
+@dataclass
+class Patient:
+    """Lets the command wait for a silent server for hours."""
+
+    def __call__(self) -> None:
+        patch(stores, "SILENCE", 10_000.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", ["s3", "http"])
+def test_signal_while_a_store_is_silent(kind: str, number: signal.Signals, tmp_path: Path) -> None:
+    """The command ends, though its threads wait, and leaves no copy."""
+    (temporary := tmp_path / "temporary").mkdir()
+    with served(Store({"t.csv": CONTENT}, faults={"t.csv": ["silent"]})) as store:
+        flags = ("solve", *FLAGS, url_of(store, kind, "t.csv"))
+        running = start(*flags, cwd=tmp_path, env={"TMPDIR": str(temporary)}, before=Patient())
+        wait_until(lambda: bool(store.requests) and store.requests[-1].startswith("GET"), running.process.is_alive)
+        os.kill(running.pid, number)
+        result = running.wait()
+    assert (result.code, result.stdout, result.stderr) == (128 + number, "", "")
+    assert not list(temporary.glob("linreg-*"))
 
 
 def test_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

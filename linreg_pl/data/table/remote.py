@@ -11,16 +11,23 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path, PurePosixPath
 from threading import Event
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from linreg_pl.core.world import ALONE, World
+from linreg_pl.data.prefetch import in_thread
 from linreg_pl.data.table.remote_copy import THREADS, copied
 from linreg_pl.data.table.store_errors import told
 from linreg_pl.data.table.stores import Stored, opened
 from linreg_pl.errors import InputError
+from linreg_pl.signals import ending_at_signals
 
 world: World = ALONE
 """The processes that download together; all ask for the same URLs in the same order."""
+
+folders: list[Path] = []
+"""Those of all copies."""
+
+Result = TypeVar("Result")
 
 
 class Download(NamedTuple):
@@ -53,13 +60,26 @@ def downloaded(url: str, is_table: Callable[[PurePosixPath], bool]) -> Download:
     Raises:
         InputError: a file can't be read, or the URL needs a package that is not installed.
     """
-    listing = world.first(_listing(url, is_table) if world.rank == 0 else Listing([], ""))
+    listing = world.first(_patiently(_listing, url, is_table) if world.rank == 0 else Listing([], ""))
     temporary = os.stat(tempfile.gettempdir())
     places = world.gathered((socket.gethostname(), temporary.st_dev, temporary.st_ino))
     first = places.index(places[world.rank])  # of those that see the same folder
-    download = world.gathered(_copied(url, listing) if first == world.rank else None)[first]
+    download = world.gathered(_patiently(_copied, url, listing) if first == world.rank else None)[first]
     assert download is not None
     return download
+
+
+@atexit.register
+def remove_folders() -> None:
+    """Removes all copies."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _patiently(function: Callable[..., Result], *args: Any) -> Result:
+    """Calls a function in a thread, so that a signal ends the program though a store does not answer."""
+    with ending_at_signals(remove_folders):
+        return in_thread(function, *args).result()
 
 
 def _listing(url: str, is_table: Callable[[PurePosixPath], bool]) -> Listing:
@@ -76,7 +96,7 @@ def _listing(url: str, is_table: Callable[[PurePosixPath], bool]) -> Listing:
 def _copied(url: str, listing: Listing) -> Download:
     """Copies the objects of a listing; the first that fails ends all."""
     folder = Path(tempfile.mkdtemp(prefix="linreg-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folders.append(folder)
     with told(url):
         opened(url)  # once, before the threads do
     stopping = Event()
