@@ -8,8 +8,10 @@ import os
 import pickle
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import pyarrow.parquet
 import pytest
 
 from linreg_pl.cli.error_messages import WriteError
-from linreg_pl.data.processes import portable
+from linreg_pl.data.processes import blocking, portable
 from tests.commands import linreg, start
 from tests.ranks import Typed, answer, children, is_alive, of_srun, of_torchrun, ranks, start_ranks
 from tests.sabotage import Impatient, Late, NoteJoining, SlowReading
@@ -281,3 +283,15 @@ def test_full_disk_is_told_to_all() -> None:
     error = WriteError("runs: nothing can be written there (no space)", "--trainer.default_root_dir")
     received = pickle.loads(pickle.dumps(portable(error)))
     assert (type(received), str(received), received.cause) == (WriteError, str(error), error.cause)
+
+
+def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python aborts if a thread that has called torch ends while it shuts down."""
+    real = Future.set_result
+
+    def slow(future: Future[Any], result: Any) -> None:
+        real(future, result)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(Future, "set_result", slow)
+    assert not blocking(threading.current_thread).is_alive()

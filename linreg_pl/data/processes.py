@@ -149,7 +149,9 @@ def blocking(function: Callable[..., Result], *args: Any) -> Result:
         except BaseException as error:
             future.set_exception(error)
 
-    Thread(target=run, daemon=True).start()
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()  # Python must not shut down while the thread still ends: it would abort
     try:
         return future.result()
     except RuntimeError as error:
