@@ -111,6 +111,20 @@ def assert_shown_once(folder: Path) -> None:
 # ---- the pictures ----
 
 
+def test_forecast_of_an_automatic_rate(tmp_path: Path) -> None:
+    """The rate depends on the length of the run, too; until noise is left, the run follows the forecast."""
+    table = ("--data", "TableDataModule", "--data.path", str(DIABETES), "--data.target", "progression")
+    length = ("--data.batch_size", "100", "--trainer.max_epochs", "60", "--trainer.log_every_n_steps", "4")
+    fit(*table, *length, cwd=tmp_path)
+    drawn = record(tmp_path / RUN)
+    steps, gaps = drawn.curves["gap/objective"].T.numpy()
+    at, forecast = drawn.forecast_of_gap.T.numpy()
+    expected = np.interp(steps, at, np.log(forecast))
+    first = gaps > 0.05 * forecast[0]
+    assert first.sum() >= 3
+    assert np.abs(np.log(gaps) - expected)[first].max() < 0.2
+
+
 @pytest.mark.parametrize("job", JOBS)
 def test_pictures_in_folder_and_tensorboard(job: str, drawn: Callable[[str], Path]) -> None:
     folder = drawn(job)

@@ -1,6 +1,6 @@
 """Reads everything that is drawn of a run, from its folder and the data it was fitted on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -107,7 +107,9 @@ def record(run: Path) -> Record:
         raise InputError(f"{run}: its data has changed since it was fitted: {'; '.join(changes)}")
     start = W, b + (target_means - module.scaling.target_means)  # up to format 2, targets were not centered
     problem = module.problem(data)
-    convergence = Convergence(problem, module.settings, data.feature_names, data.complete_categories)
+    rate = contents.descent.lr if contents.descent else module.settings.learning_rate  # auto depends on the length, too
+    settings = replace(module.settings, learning_rate=rate)
+    convergence = Convergence(problem, settings, data.feature_names, data.complete_categories)
     total_steps = contents.progress.total_steps or contents.global_step
     return Record(contents.global_step, total_steps, curves_of(run), start, data, module, convergence)
 
