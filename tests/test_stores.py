@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,17 @@ def test_command_gives_up(tmp_path: Path) -> None:
         result = linreg("solve", *FLAGS, url_of(store, "s3", "many/"), cwd=tmp_path, before=Hasty())
     assert (result.code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert result.stderr.startswith("linreg: s3://tables/many/003.csv: the connection failed 2 times (")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_no_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/t.csv"
+    with pytest.raises(InputError) as caught:
+        read(url)
+    words = f"the connection failed 2 times (no server answers at 127.0.0.1:{port}); try again later"
+    assert str(caught.value).startswith(f"{url}: {words}")
 
 
 @dataclass

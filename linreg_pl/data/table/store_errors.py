@@ -118,6 +118,9 @@ def _reason(error: Exception) -> str:
         return f"no program here knows {match[1]}://"
     if status := status_of(error):
         return f"HTTP status {status}"
+    for each in causes(error):
+        if type(each).__name__ == "ClientConnectorError":  # of aiohttp, which is slow to import
+            return f"no server answers at {each.host}:{each.port}"  # type: ignore[attr-defined]
     if isinstance(error, TimeoutError):
         return f"no byte in {SILENCE:g} s"
     if match := re.search(r"received (\d+ of \d+ bytes)", text):
