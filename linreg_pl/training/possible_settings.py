@@ -35,9 +35,10 @@ def impossible_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]
     precision, devices = str(settings.get("precision")), settings.get("devices", 1)
     several = len(devices) != 1 if isinstance(devices, list) else str(devices).isdigit()
     several = (several and str(devices) not in ("0", "1")) or devices in ("auto", -1, "-1")
+    reason = "this is one process; only the commands fit, solve and path share rows among several"
     is_impossible = {
-        "devices": (several, "give 1, or a list of one device: a run is one process"),
-        "num_nodes": (settings.get("num_nodes", 1) != 1, "give 1: a run is one process"),
+        "devices": (several, f"give 1, or a list of one device: {reason}"),
+        "num_nodes": (settings.get("num_nodes", 1) != 1, f"give 1: {reason}"),
         "gradient_clip_val": (
             bool(settings.get("gradient_clip_val")),
             "leave it out; a lower --model.learning_rate shortens steps",
