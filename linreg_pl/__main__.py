@@ -5,6 +5,7 @@ collector is off during the imports: it would take a quarter of their time, and 
 off, as they have many lines where the connection to another process is lost.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -19,7 +20,15 @@ def main() -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from linreg_pl.cli.main import main as linreg
 
-    return linreg()
+    code = linreg()
+    several = sys.modules.get("linreg_pl.data.processes")  # imported where there are several processes
+    if several is not None and several.dist.is_initialized():
+        # A thread of torch.distributed may still be ending. Python's shutdown would abort the process there.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":
