@@ -2,11 +2,13 @@
 
 import math
 import pickle
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from linreg_pl.core.optimum import optimum, penalty_rows
 from linreg_pl.core.statistics import statistics
 from linreg_pl.core.triangle import Triangle
 from linreg_pl.core.world import ALONE, World
-from linreg_pl.data.table import distinct_rows, equal_rows
+from linreg_pl.data.table import distinct_rows, distinct_values, equal_rows
 from linreg_pl.data.table.distinct_rows import DistinctRows
 from linreg_pl.data.table.distinct_values import DistinctValues
 from linreg_pl.exact.solution import solve
@@ -283,6 +285,30 @@ def test_equal_integers_have_equal_numbers(data: st.DataObject, kind: pa.DataTyp
         numbers += values.numbers(pa.array(batch, kind)).tolist()
     assert values.take(np.array(numbers, int)).to_pylist() == list(chain(*batches))
     assert len(values) == len(set(chain(*batches)))
+
+
+@pytest.mark.parametrize("least", [0, 2**40])
+def test_threads_do_not_change_each_others_numbers(least: int) -> None:
+    """Lanes of a streamed table are read by a thread each: another one may number a column between any two lines."""
+    values, is_inside = DistinctValues(pa.int64()), False
+    ours, theirs, longer = (pa.array(each, pa.int64()) for each in ([3, None, 5], [5, 3, None], [least + 4, 3, 5]))
+    expected = [values.numbers(each).tolist() for each in (ours, theirs, longer)]
+
+    def between(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal is_inside
+        if event == "line" and not is_inside:
+            is_inside = True
+            assert [values.numbers(each).tolist() for each in (theirs, longer)] == expected[1:]
+            is_inside = False
+        return between if frame.f_code.co_filename == distinct_values.__file__ else None
+
+    before = sys.gettrace()
+    sys.settrace(between)
+    try:
+        numbers = values.numbers(ours).tolist()
+    finally:
+        sys.settrace(before)
+    assert numbers == expected[0]
 
 
 def test_rows_in_memory_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,9 @@ class DistinctValues:
 
     def __init__(self, kind: pa.DataType) -> None:
         self._values = pa.array([], pa.string() if is_text(kind) else kind)
-        self._least, self._of_integers = 0, np.zeros(0, np.intp)  # numbers of the integers from the least one on, or -1
-        self._dictionary, self._of_dictionary = (
-            self._values,
-            np.zeros(0, np.intp),
-        )  # of the last column, and its numbers
+        # Pairs are read and written at once, as lanes of a streamed table have a thread each.
+        self._integers = 0, np.zeros(0, np.intp)  # the least one, and the numbers of those from there on, or -1
+        self._dictionary = self._values, np.zeros(0, np.intp)  # of the last column, and its numbers
 
     def __len__(self) -> int:
         return len(self._values)
@@ -50,23 +48,25 @@ class DistinctValues:
         if indices.null_count:
             indices = indices.cast(pa.int64()).fill_null(len(values))
             values = pa.concat_arrays([values, pa.nulls(1, values.type)])
-        if not values.equals(self._dictionary):
-            self._dictionary, self._of_dictionary = values, self._known(values)
-        of_rows: np.ndarray = self._of_dictionary.take(indices.to_numpy().astype(np.intp))
+        dictionary, numbers = self._dictionary
+        if not values.equals(dictionary):
+            numbers = self._known(values)
+            self._dictionary = values, numbers
+        of_rows: np.ndarray = numbers.take(indices.to_numpy().astype(np.intp))
         return of_rows
 
     def _integer_numbers(self, integers: np.ndarray) -> np.ndarray | None:
         """Returns the same for integers, (n,), one or more; None if they are far apart."""
-        least, most, table = int(integers.min()), int(integers.max()), self._of_integers
-        if least < self._least or most >= self._least + len(table):
+        least, most, (first, table) = int(integers.min()), int(integers.max()), self._integers
+        if least < first or most >= first + len(table):
             if len(table):
-                least, most = min(least, self._least), max(most, self._least + len(table) - 1)
+                least, most = min(least, first), max(most, first + len(table) - 1)
             if most - least >= self.most_apart:
                 return None
-            self._of_integers = np.full(most - least + 1, -1)
-            self._of_integers[self._least - least :][: len(table)] = table
-            self._least, table = least, self._of_integers
-        start, size = integers.dtype.type(self._least), integers.itemsize
+            longer = np.full(most - least + 1, -1)
+            longer[first - least :][: len(table)] = table
+            self._integers = first, table = least, longer
+        start, size = integers.dtype.type(first), integers.itemsize
         offsets = (integers - start).view(f"u{size}").astype(np.intp, copy=False)  # small, though signed ones may wrap
         numbers: np.ndarray = table.take(offsets)
         if numbers.min() < 0:
