@@ -16,6 +16,7 @@ from linreg_pl.signals import end_at_signals
 def main() -> int:
     """Runs `linreg`; returns the exit code."""
     end_at_signals()
+    open_closed_streams()
     gc.disable()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from linreg_pl.cli.main import main as linreg
@@ -29,6 +30,13 @@ def main() -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def open_closed_streams() -> None:
+    """Opens what the caller has closed, as by `>&-`: else files and sockets would get the numbers 0, 1 and 2."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 if __name__ == "__main__":

@@ -382,6 +382,16 @@ def test_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     assert re.fullmatch(r"fitting 10000 rows.*\n", result.stdout)
 
 
+def test_closed_streams_are_as_if_nobody_reads(tmp_path: Path) -> None:
+    """Without standard input and output, by as many processes as there are."""
+    table = f"--data TableDataModule --data.path {DIABETES} --data.target progression --trainer.devices 2"
+    script = Path(sys.executable).with_name("linreg")
+    result = subprocess.run(
+        ["sh", "-c", f"exec {script} solve {table} <&- >&-"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 WITHOUT_LIGHTNING = f"""
 import contextlib
 import sys
