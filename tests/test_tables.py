@@ -322,6 +322,20 @@ def test_numbers_of_any_width(tmp_path: Path) -> None:
     assert everything(loaded(str(tmp_path / "t.parquet"))).tolist() == expected
 
 
+@pytest.mark.parametrize("kind", [pa.decimal128(9, 3), pa.decimal256(50, 3)], ids=str)
+def test_decimals_are_the_nearest_floats(kind: pa.DataType) -> None:
+    """So their digits are found, as where a CSV file has them."""
+    decimals = [Decimal(number).scaleb(-3) for number in range(-500, 500)]
+    data = loaded(
+        pa.table({"x": pa.array(decimals, kind), "y": pa.array(decimals, kind).take(list(range(999, -1, -1)))})
+    )
+    data.setup("solve")
+    x, y = (torch.cat(parts).flatten().tolist() for parts in zip(*data.rows(), strict=True))
+    assert x == y[::-1] == list(map(float, decimals))
+    assert data.triangle.decimals is not None
+    assert data.triangle.decimals.tolist() == [1, 1]
+
+
 def test_files_with_different_number_types(tmp_path: Path) -> None:
     for name, kind in (("a", pa.int32()), ("b", pa.float64()), ("c", pa.null())):
         value = None if name == "c" else 7

@@ -12,7 +12,6 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -146,7 +145,7 @@ class Encoding:
             if is_other and column.null_count < len(column):
                 self._meet_unseen(name, column, pc.is_valid(column), met)
                 return pa.nulls(len(column), pa.float64())
-            values = _days(column) if is_temporal(column.type) else column.cast(_number_type(column.type), safe=False)
+            values = _days(column) if is_temporal(column.type) else _as_floats(column)
             return without_marks(values, column, self._missing_values)
         texts = without_marks(as_text(column), column, self._missing_values)
         if name in self._truths:
@@ -273,8 +272,11 @@ def _days(column: pa.Array) -> pa.Array:
     return pc.divide(whole.cast(pa.float64(), safe=False), pa.scalar(float(days_in[kind.unit])))
 
 
-def _number_type(kind: Any) -> pa.DataType:
-    return pa.float32() if kind in EXACT_IN_FLOAT32 else pa.float64()
+def _as_floats(column: pa.Array) -> pa.Array:
+    """Returns numbers and truth values as float32 if that is exact, else as the nearest float64."""
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.string())  # Arrow itself reads the decimal 0.207 as 0.20700000000000002
+    return column.cast(pa.float32() if column.type in EXACT_IN_FLOAT32 else pa.float64(), safe=False)
 
 
 def _is_number(text: str) -> bool:
