@@ -173,6 +173,7 @@ WITH_SECRETS = {
     f"https://{SECRET.replace('/', '')}@host/t.csv": "https://…@host/t.csv",
     f"https://b.s3.example/t.csv?X-Amz-Expires=60&X-Amz-Signature={SECRET}": "https://b.s3.example/t.csv?…",
     f"https://a.blob.example/t.csv?sv=2024&sig={SECRET}": "https://a.blob.example/t.csv?…",
+    f"https://a.blob.example/t.csv?sig=%2B{SECRET}": "https://a.blob.example/t.csv?…",
     f"sftp://me:{SECRET}@host/t.csv": "sftp://…@host/t.csv",
 }
 WITHOUT_SECRETS = (

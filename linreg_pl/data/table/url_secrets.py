@@ -9,7 +9,7 @@ LOGIN = re.compile(r"(?<=://)[^/@?:\[\s]*:(?!\d*(?:/|$))[^@?&\s]*@|(?<=http://)[
 """A name and a password before the host; over HTTP, a name alone may be a token. A port is no password."""
 PARAMETER = re.compile(
     r"(?i)[?&](?:[\w.-]*(?:secret|token(?![a-z])|passw|pwd|signature|credential|(?:api|access|account|private)[_-]?key)"
-    r"[\w.-]*|sig|authorization)=\w"
+    r"[\w.-]*|sig|authorization)=[\w%+/-]"
 )
 """A setting after the question mark that is a secret, as in the presigned URLs of S3, Google and Azure."""
 
